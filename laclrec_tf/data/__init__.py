@@ -1,0 +1,1 @@
+"""Events in, batches out: reading, splitting, corrupting and batching histories."""

@@ -1,0 +1,187 @@
+"""Random edits of a history together with the labels that undo them: the augmenter's training pairs.
+
+Source: LACLRec (arXiv 2503.20232), self-supervised training of the augmenter.
+
+The walk over a history is sequential, but only through two small numbers per row: how many items the
+current run has dropped, and how many random items were put in so far. So every draw is made at once, one
+short loop over positions carries those two numbers for the whole batch, and the rest is index arithmetic.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from laclrec_tf.edits import DELETE, INSERT, KEEP
+from laclrec_tf.masking import PAD_ID, history_lengths
+
+
+def corrupt(
+    item_ids: tf.Tensor,
+    *,
+    n_items: int,
+    max_length: int = 60,
+    max_insertions: int = 5,
+    p_keep: float = 0.40,
+    p_delete: float = 0.45,
+    seed: int | tf.Tensor = 0,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Break a batch of histories at random and say how to repair them.
+
+    At each step one of three things is drawn. Keep: the item is copied and labelled KEEP. Delete: the item
+    is dropped, and so are those after it, until another draw ends the run, `max_insertions` items are gone
+    or the last item is reached; the item behind the run is copied and labelled INSERT, its target being
+    the run nearest first, closed by EOS when shorter than `max_insertions`. Insert: a random item that is
+    not in the history is put in and labelled DELETE. The last item is never dropped: a delete drawn there
+    is drawn again. Random items stop coming when the rest of the history would no longer fit.
+
+    Applying the labels gives the history back, always:
+    `apply_edits(*corrupt(x), eos_id=n_items + 1, max_length=...) == x`.
+
+    Args:
+        item_ids: `[B, L]` integer ids, right-padded with 0, `L <= max_length`.
+        n_items: catalogue size `N`; EOS is `N + 1`.
+        max_length: width `M` of the corrupted history. Default: 60.
+        max_insertions: longest run `K` that one INSERT repairs. Default: 5.
+        p_keep: probability of keep. Default: 0.40.
+        p_delete: probability of delete; insert has the rest. Default: 0.45.
+        seed: an int, or a `[2]` integer tensor for a stateless draw that changes from batch to batch.
+
+    Returns:
+        `(corrupted [B, M], operations [B, M], insertions [B, M, K])` of `item_ids`' dtype; operations on
+        padding are KEEP, insertions are PAD wherever the operation is not INSERT.
+
+    Raises:
+        ValueError: the probabilities are not a distribution, or histories are wider than `max_length`.
+
+    Example:
+        >>> corrupted, operations, insertions = corrupt(tf.constant([[5, 6, 7, 8]]), n_items=20, seed=3)
+        >>> corrupted.shape, operations.shape, insertions.shape
+        (TensorShape([1, 60]), TensorShape([1, 60]), TensorShape([1, 60, 5]))
+    """
+    item_ids = tf.convert_to_tensor(item_ids)
+    p_insert = 1.0 - p_keep - p_delete
+    if p_keep <= 0 or p_delete < 0 or p_insert < -1e-9:
+        raise ValueError(
+            "Arguments `p_keep` and `p_delete` must be probabilities with p_keep > 0 and "
+            f"p_keep + p_delete <= 1. Received: p_keep={p_keep}, p_delete={p_delete}."
+        )
+    if item_ids.shape[1] is not None and item_ids.shape[1] > max_length:
+        raise ValueError(
+            "Argument `max_length` must be at least the width of `item_ids`. "
+            f"Received: max_length={max_length}, item_ids of shape {item_ids.shape}."
+        )
+    seed = tf.stack([0, seed]) if isinstance(seed, int) else tf.cast(seed, tf.int32)
+    seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 4), num=4)
+    run_length, inserted_before = _walk(
+        item_ids, max_length, max_insertions, p_keep, p_delete, max(p_insert, 0.0), seeds[:3]
+    )
+
+    real = tf.not_equal(item_ids, PAD_ID)
+    copied = tf.logical_and(real, run_length >= 0)
+    batch, length = tf.unstack(tf.shape(item_ids))
+
+    # Where each copied item lands, and from there which raw position each slot of the result shows.
+    slot = tf.cumsum(tf.cast(copied, tf.int32), axis=1) - 1 + inserted_before
+    slot = tf.where(copied, slot, max_length)
+    rows = tf.broadcast_to(tf.range(batch)[:, tf.newaxis], tf.shape(slot))
+    position = tf.broadcast_to(tf.range(length)[tf.newaxis, :], tf.shape(slot))
+    source = tf.scatter_nd(
+        tf.stack([rows, slot], axis=-1), tf.where(copied, position + 1, 0), tf.stack([batch, max_length + 1])
+    )[:, :-1]
+    source = tf.ensure_shape(source, [None, max_length]) - 1  # [B, M], -1 where no item was copied
+
+    total = tf.reduce_max(tf.where(copied, slot + 1, 0), axis=1, keepdims=True)
+    is_copy = source >= 0
+    is_noise = tf.logical_and(tf.range(max_length)[tf.newaxis, :] < total, tf.logical_not(is_copy))
+    noise = _items_not_in(item_ids, n_items, max_length, seeds[3])
+    safe_source = tf.maximum(source, 0)
+    pad = tf.zeros([], item_ids.dtype)
+    corrupted = tf.where(is_copy, tf.gather(item_ids, safe_source, batch_dims=1), tf.where(is_noise, noise, pad))
+
+    run = tf.where(is_copy, tf.gather(run_length, safe_source, batch_dims=1), 0)  # [B, M]
+    operations = tf.where(is_noise, DELETE, tf.where(run > 0, INSERT, KEEP))
+
+    step = tf.range(max_insertions)
+    nearest_first = safe_source[..., tf.newaxis] - 1 - step  # [B, M, K]
+    dropped = tf.gather(item_ids, tf.maximum(nearest_first, 0), batch_dims=1)
+    run = run[..., tf.newaxis]
+    eos = tf.cast(n_items + 1, item_ids.dtype)
+    insertions = tf.where(step < run, dropped, tf.where(tf.logical_and(step == run, run > 0), eos, pad))
+    return corrupted, tf.cast(operations, item_ids.dtype), insertions
+
+
+def _walk(
+    item_ids: tf.Tensor,
+    max_length: int,
+    max_insertions: int,
+    p_keep: float,
+    p_delete: float,
+    p_insert: float,
+    seeds: list[tf.Tensor],
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Carry the run length and the count of random items over the positions.
+
+    Returns `run_length [B, L]`, the dropped items that end right before a copied item (-1 where the item is
+    dropped itself), and `inserted_before [B, L]`, the random items put in up to and including that position.
+    """
+    shape = tf.shape(item_ids)
+    lengths = history_lengths(item_ids)
+    # Random items before a fresh position: a geometric count. Between two of them lies a keep or a delete.
+    uniform = tf.random.stateless_uniform(shape, seeds[0], minval=1e-7)
+    before_end = tf.zeros(shape, tf.int32)
+    if p_insert > 0:
+        before_end = tf.cast(tf.math.log(uniform) / tf.math.log(tf.constant(p_insert)), tf.int32)
+    starts_run = tf.random.stateless_uniform(shape, seeds[1]) < p_delete / (p_keep + p_delete)
+    goes_on = tf.random.stateless_uniform(shape, seeds[2]) < p_delete
+    # At the last item only keep and insert are left, so inserts are likelier there.
+    p_insert_last = p_insert / (p_insert + p_keep)
+    at_end = tf.zeros(shape, tf.int32)
+    if p_insert > 0:
+        at_end = tf.cast(tf.math.log(uniform) / tf.math.log(tf.constant(p_insert_last)), tf.int32)
+    is_last = tf.equal(tf.range(shape[1])[tf.newaxis, :], lengths[:, tf.newaxis] - 1)
+    wanted = tf.where(is_last, at_end, before_end)
+
+    def step(
+        i: tf.Tensor, run: tf.Tensor, used: tf.Tensor, dropped: tf.Tensor,
+        runs: tf.TensorArray, inserted: tf.TensorArray,
+    ) -> tuple[tf.Tensor, ...]:
+        last = is_last[:, i]
+        fresh = tf.equal(run, 0)
+        # Every raw item that is not dropped yet may still be copied; only the rest of M is free.
+        room = tf.maximum(max_length - (lengths - dropped) - used, 0)
+        used += tf.where(fresh, tf.minimum(wanted[:, i], room), 0)
+        drop = tf.where(fresh, starts_run[:, i], tf.logical_and(goes_on[:, i], run < max_insertions))
+        drop = tf.logical_and(drop, tf.logical_not(last))
+        runs = runs.write(i, tf.where(drop, -1, run))
+        inserted = inserted.write(i, used)
+        run = tf.where(drop, run + 1, 0)
+        return i + 1, run, used, dropped + tf.cast(drop, tf.int32), runs, inserted
+
+    zeros = tf.zeros_like(lengths)
+    arrays = [tf.TensorArray(tf.int32, size=shape[1], element_shape=zeros.shape) for _ in range(2)]
+    *_, runs, inserted = tf.while_loop(
+        lambda i, *_: i < shape[1], step, [tf.constant(0), zeros, zeros, zeros, *arrays]
+    )
+    return tf.transpose(runs.stack()), tf.transpose(inserted.stack())
+
+
+def _items_not_in(item_ids: tf.Tensor, n_items: int, count: int, seed: tf.Tensor) -> tf.Tensor:
+    """Draw `count` items a row, uniform over the catalogue without the row's own items: `[B, count]`.
+
+    A rank among the absent items is drawn, and moved up by the present items below it. When a history
+    holds the whole catalogue, any item may come.
+    """
+    ordered = tf.sort(tf.where(tf.equal(item_ids, PAD_ID), item_ids.dtype.max, item_ids), axis=1)
+    repeated = tf.concat([tf.zeros_like(ordered[:, :1], tf.bool), ordered[:, 1:] == ordered[:, :-1]], axis=1)
+    present = tf.logical_and(tf.logical_not(repeated), ordered < item_ids.dtype.max)
+    distinct = tf.cumsum(tf.cast(present, item_ids.dtype), axis=1)  # [B, L]
+    absent = n_items - distinct[:, -1:]
+    uniform = tf.random.stateless_uniform([tf.shape(item_ids)[0], count], seed)
+    choices = tf.cast(tf.where(absent > 0, absent, n_items), tf.float32)
+    rank = tf.cast(tf.floor(uniform * choices), item_ids.dtype) + 1
+    rank = tf.minimum(rank, tf.cast(choices, item_ids.dtype))
+    # The j-th distinct present id (j from 1) lies below the answer exactly when id - (j - 1) <= rank.
+    threshold = tf.where(tf.logical_and(present, absent > 0), ordered - (distinct - 1), item_ids.dtype.max)
+    # Repeated ids get no threshold of their own, so counting them stays exact; sorting keeps searchsorted valid.
+    below = tf.searchsorted(tf.sort(threshold, axis=1), rank, side="right")
+    return rank + tf.cast(below, item_ids.dtype)

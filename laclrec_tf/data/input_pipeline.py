@@ -1,0 +1,205 @@
+"""Histories to batches: seeded, cached, bucketed by length, padded, with random views and corruptions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from laclrec_tf.data.corruption import corrupt
+from laclrec_tf.data.random_views import DEFAULT_KINDS, random_view
+from laclrec_tf.masking import history_lengths, take_prefixes
+
+# Upper ends of the length buckets. Most shoppers' histories are short, so the first buckets are narrow.
+BUCKETS = (4, 6, 8, 12, 16, 24, 32)
+_BOUNDARIES = [end + 2 for end in BUCKETS]  # exclusive, and the last item of a history is a target only
+
+
+def training_dataset(
+    histories: Sequence[np.ndarray] | tf.data.Dataset,
+    *,
+    n_items: int,
+    batch_size: int = 256,
+    n_random_views: int = 0,
+    random_kinds: Sequence[str] = DEFAULT_KINDS,
+    similar_items: tf.Tensor | None = None,
+    corruption: bool = False,
+    p_keep: float = 0.40,
+    p_delete: float = 0.45,
+    max_insertions: int = 5,
+    max_edited_length: int = 60,
+    prefixes_per_history: int = 1,
+    cache: bool = True,
+    seed: int = 0,
+) -> tf.data.Dataset:
+    """Make training batches from histories.
+
+    Every pass over the dataset draws a new order, new views and new corruptions; two datasets made with the
+    same arguments draw the same ones.
+
+    Args:
+        histories: `[n]` int32 histories, oldest item first, the last one a target: a list of arrays, or a
+            dataset for what does not fit in memory. Histories of fewer than two items teach nothing and are
+            skipped.
+        n_items: catalogue size `N`.
+        batch_size: histories a batch. Default: 256.
+        n_random_views: 0, 1 (`random_view`) or 2 (`random_view_2` too). Default: 0.
+        random_kinds: what a random view may do, see `random_view`. Default: crop, mask, reorder.
+        similar_items: `[N + 3]` substitutes, for the kind "substitute". Default: None.
+        corruption: add `corrupted`, `operations` and `insertions`. Default: False.
+        p_keep: see `corrupt`. Default: 0.40.
+        p_delete: see `corrupt`. Default: 0.45.
+        max_insertions: see `corrupt`. Default: 5.
+        max_edited_length: width `M` of corruptions. Default: 60.
+        prefixes_per_history: how many prefixes of a history carry the contrastive losses: the whole history
+            first, the others cut at random. Default: 1.
+        cache: keep the histories in memory after the first pass. Default: True.
+        seed: of order, views and corruptions. Default: 0.
+
+    Returns:
+        A dataset of dicts: `history` and `target` `[B, L]` int32, and as asked for `prefix_lengths [B, P]`,
+        `random_view` and `random_view_2` `[B * P, L]`, `corrupted` and `operations` `[B, C]` and
+        `insertions [B, C, K]` with `C` the longest corruption of the batch.
+
+    Raises:
+        ValueError: `batch_size` or `prefixes_per_history` is below 1, or `n_random_views` is not 0, 1 or 2.
+
+    Example:
+        >>> batch = next(iter(training_dataset([np.array([5, 6, 7, 8])], n_items=20)))
+        >>> batch["history"].numpy().tolist(), batch["target"].numpy().tolist()
+        ([[5, 6, 7]], [[6, 7, 8]])
+    """
+    if batch_size < 1 or prefixes_per_history < 1:
+        raise ValueError(
+            "Arguments `batch_size` and `prefixes_per_history` must be at least 1. "
+            f"Received: batch_size={batch_size}, prefixes_per_history={prefixes_per_history}."
+        )
+    if n_random_views not in (0, 1, 2):
+        raise ValueError(f"Argument `n_random_views` must be 0, 1 or 2. Received: {n_random_views}.")
+
+    n_batches = tf.data.UNKNOWN_CARDINALITY
+    if not isinstance(histories, tf.data.Dataset):
+        n_batches = _count_batches([len(history) for history in histories], batch_size)
+        histories = _dataset_of(histories)
+    histories = histories.filter(lambda item_ids: tf.size(item_ids) >= 2)
+    if cache:
+        histories = histories.cache()
+    histories = histories.shuffle(100_000, seed=seed, reshuffle_each_iteration=True)
+    batches = histories.bucket_by_sequence_length(
+        tf.size,
+        _BOUNDARIES,
+        [batch_size] * (len(BUCKETS) + 1),
+    )
+    # Full batches leave a bucket when they are full, so their order follows length; mix them again.
+    batches = batches.shuffle(16, seed=seed + 1, reshuffle_each_iteration=True)
+    seeds = tf.data.Dataset.random(seed=seed + 2, rerandomize_each_iteration=True).batch(2)
+
+    def add_views(items: tf.Tensor, seed_pair: tf.Tensor) -> dict[str, tf.Tensor]:
+        view_seed, other_seed, corruption_seed, prefix_seed = tf.unstack(
+            tf.random.experimental.stateless_split(seed_pair, 4), num=4
+        )
+        target = items[:, 1:]
+        history = tf.where(target > 0, items[:, :-1], 0)
+        batch = {"history": history, "target": target}
+        if n_random_views:
+            lengths = _prefix_lengths(history, prefixes_per_history, prefix_seed)
+            prefixes = take_prefixes(history, lengths)
+            batch["prefix_lengths"] = lengths
+            for name, its_seed in [("random_view", view_seed), ("random_view_2", other_seed)][:n_random_views]:
+                batch[name] = random_view(
+                    prefixes, mask_id=n_items + 2, seed=its_seed, kinds=random_kinds, similar_items=similar_items
+                )
+        if corruption:
+            batch |= _trimmed(
+                corrupt(
+                    items,
+                    n_items=n_items,
+                    max_length=max_edited_length,
+                    max_insertions=max_insertions,
+                    p_keep=p_keep,
+                    p_delete=p_delete,
+                    seed=corruption_seed,
+                )
+            )
+        return batch
+
+    batches = tf.data.Dataset.zip(batches, seeds).map(add_views, num_parallel_calls=tf.data.AUTOTUNE)
+    if n_batches != tf.data.UNKNOWN_CARDINALITY:
+        batches = batches.apply(tf.data.experimental.assert_cardinality(n_batches))
+    return batches.prefetch(tf.data.AUTOTUNE)
+
+
+def evaluation_dataset(
+    histories: Sequence[np.ndarray],
+    targets: np.ndarray,
+    *,
+    batch_size: int = 512,
+    corruption: dict[str, Any] | None = None,
+    seed: int = 0,
+) -> tf.data.Dataset:
+    """Make batches for `model.evaluate` and for `validation_data`, the same ones on every pass.
+
+    Args:
+        histories: per user `[n]` int32 ids, oldest first.
+        targets: `[U]` int32, each user's held-out item.
+        batch_size: users a batch. Default: 512.
+        corruption: arguments of `corrupt` (`n_items`, `max_length`, ...), to measure how well the augmenter
+            repairs these histories. Default: None, no corruption.
+        seed: of the corruption. Default: 0.
+
+    Returns:
+        A dataset of dicts: `history` `[B, L]` and `held_out_item` `[B]` int32, and with `corruption` the keys
+        `corrupted`, `operations`, `insertions`. Users are ordered by the length of their history.
+
+    Example:
+        >>> batch = next(iter(evaluation_dataset([np.array([5, 6])], np.array([7]))))
+        >>> batch["history"].numpy().tolist(), batch["held_out_item"].numpy().tolist()
+        ([[5, 6]], [7])
+    """
+    order = np.argsort([len(history) for history in histories], kind="stable")
+    items = _dataset_of([histories[user] for user in order])
+    held_out = tf.data.Dataset.from_tensor_slices(np.asarray(targets, np.int32)[order])
+    pairs = tf.data.Dataset.zip({"history": items, "held_out_item": held_out})
+    batches = pairs.padded_batch(batch_size, {"history": [None], "held_out_item": []})
+    if corruption is not None:
+
+        def add_corruption(index: tf.Tensor, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            its_seed = tf.stack([tf.cast(seed, tf.int64), index])
+            return batch | _trimmed(corrupt(batch["history"], seed=its_seed, **corruption))
+
+        batches = batches.enumerate().map(add_corruption, num_parallel_calls=tf.data.AUTOTUNE)
+    return batches.cache().prefetch(tf.data.AUTOTUNE)
+
+
+def _trimmed(corruption: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Cut the columns that are padding in the whole batch."""
+    corrupted, operations, insertions = corruption
+    longest = tf.reduce_max(history_lengths(corrupted))
+    return {
+        "corrupted": corrupted[:, :longest],
+        "operations": operations[:, :longest],
+        "insertions": insertions[:, :longest],
+    }
+
+
+def _dataset_of(histories: Sequence[np.ndarray]) -> tf.data.Dataset:
+    """Return a dataset of `[n]` int32 histories, held in memory as one flat array."""
+    lengths = np.array([len(history) for history in histories], np.int64)
+    flat = np.concatenate([np.zeros(0, np.int32), *histories]).astype(np.int32)
+    ragged = tf.RaggedTensor.from_row_lengths(flat, lengths)
+    return tf.data.Dataset.from_tensor_slices(ragged).map(tf.identity)
+
+
+def _count_batches(lengths: Sequence[int], batch_size: int) -> int:
+    usable = np.array([length for length in lengths if length >= 2])
+    per_bucket = np.bincount(np.searchsorted(_BOUNDARIES, usable, side="right"))
+    return int(np.sum(-(-per_bucket // batch_size)))
+
+
+def _prefix_lengths(history: tf.Tensor, count: int, seed: tf.Tensor) -> tf.Tensor:
+    lengths = history_lengths(history)[:, tf.newaxis]
+    uniform = tf.random.stateless_uniform([tf.shape(history)[0], count - 1], seed)
+    cuts = 1 + tf.cast(uniform * tf.cast(lengths, tf.float32), tf.int32)
+    return tf.concat([lengths, tf.minimum(cuts, lengths)], axis=1)

@@ -1,0 +1,126 @@
+"""Random views of a history: crop, mask, reorder and substitute.
+
+Source: CL4SRec (arXiv 2010.14395) for the first three, CoSeRec (arXiv 2108.06479) for substitution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from laclrec_tf.masking import history_lengths, is_item, pack_kept
+
+CROP_SHARE = 0.6
+MASK_SHARE = 0.3
+REORDER_SHARE = 0.6
+SUBSTITUTE_SHARE = 0.3
+VIEW_KINDS = ("crop", "mask", "reorder", "substitute")
+DEFAULT_KINDS = ("crop", "mask", "reorder")
+
+
+def random_view(
+    item_ids: tf.Tensor,
+    *,
+    mask_id: int,
+    seed: int | tf.Tensor,
+    kinds: Sequence[str] = DEFAULT_KINDS,
+    similar_items: tf.Tensor | None = None,
+) -> tf.Tensor:
+    """Change each history by one operation, drawn per history. Histories of one item stay as they are.
+
+    crop keeps a random contiguous `floor(0.6 n)` items, at least one; mask sets a random `floor(0.3 n)` items
+    to MASK; reorder shuffles a random contiguous `floor(0.6 n)`; substitute replaces a random `floor(0.3 n)`
+    by their similar items.
+
+    Args:
+        item_ids: `[B, L]` integer ids, right-padded with 0.
+        mask_id: the MASK token, `N + 2`.
+        seed: an int, or a `[2]` integer tensor for a stateless draw that changes from batch to batch.
+        kinds: the operations to draw from. Default: crop, mask and reorder.
+        similar_items: `[N + 3]` integer ids, each item's substitute; needed for "substitute" only.
+
+    Returns:
+        `[B, L]` ids, right-padded with 0.
+
+    Raises:
+        ValueError: a kind is unknown, none is given, or "substitute" comes without `similar_items`.
+
+    Example:
+        >>> view = random_view(tf.constant([[5, 6, 7, 8, 9]]), mask_id=22, seed=1, kinds=["crop"])
+        >>> int(history_lengths(view)[0])
+        3
+    """
+    unknown = sorted(set(kinds) - set(VIEW_KINDS))
+    if unknown or not kinds:
+        raise ValueError(
+            f"Argument `kinds` must name some of {', '.join(VIEW_KINDS)}. Received: {', '.join(kinds) or 'none'}."
+        )
+    if "substitute" in kinds and similar_items is None:
+        raise ValueError(
+            "Argument `similar_items` must be given when `kinds` holds 'substitute': "
+            "the [N + 3] table of each item's substitute. Received: None."
+        )
+    item_ids = tf.convert_to_tensor(item_ids)
+    lengths = history_lengths(item_ids)
+    seed = tf.stack([1, seed]) if isinstance(seed, int) else tf.cast(seed, tf.int32)
+    which_seed, *kind_seeds = tf.unstack(
+        tf.random.experimental.stateless_split(seed, len(kinds) + 1), num=len(kinds) + 1
+    )
+    which = tf.random.stateless_uniform(tf.shape(lengths), which_seed, maxval=len(kinds), dtype=tf.int32)
+    views = item_ids
+    for index, (kind, kind_seed) in enumerate(zip(kinds, kind_seeds, strict=True)):
+        if kind == "crop":
+            view = _crop(item_ids, lengths, kind_seed)
+        elif kind == "mask":
+            chosen = _choose(item_ids, _share(lengths, MASK_SHARE), kind_seed)
+            view = tf.where(chosen, tf.cast(mask_id, item_ids.dtype), item_ids)
+        elif kind == "reorder":
+            view = _reorder(item_ids, lengths, kind_seed)
+        else:
+            chosen = _choose(item_ids, _share(lengths, SUBSTITUTE_SHARE), kind_seed)
+            table = tf.cast(tf.convert_to_tensor(similar_items), item_ids.dtype)
+            view = tf.where(chosen, tf.gather(table, item_ids), item_ids)
+        applies = tf.logical_and(which == index, lengths > 1)
+        views = tf.where(applies[:, tf.newaxis], view, views)
+    return views
+
+
+def _share(lengths: tf.Tensor, share: float) -> tf.Tensor:
+    # In tenths, so that floor(0.3 * 10) is 3 whatever the float says.
+    return lengths * round(share * 10) // 10
+
+
+def _window(lengths: tf.Tensor, size: tf.Tensor, width: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Return `[B, L]` bool, True inside a uniformly placed window of `size` items."""
+    uniform = tf.random.stateless_uniform(tf.shape(lengths), seed)
+    places = lengths - size + 1
+    start = tf.minimum(tf.cast(uniform * tf.cast(places, tf.float32), tf.int32), places - 1)
+    position = tf.range(width)[tf.newaxis, :]
+    return tf.logical_and(position >= start[:, tf.newaxis], position < (start + size)[:, tf.newaxis])
+
+
+def _crop(item_ids: tf.Tensor, lengths: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    width = tf.shape(item_ids)[1]
+    inside = _window(lengths, tf.maximum(_share(lengths, CROP_SHARE), 1), width, seed)
+    packed = pack_kept(item_ids, tf.logical_and(inside, is_item(item_ids)), width)
+    return tf.ensure_shape(packed, item_ids.shape)
+
+
+def _reorder(item_ids: tf.Tensor, lengths: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    window_seed, order_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 2), num=2)
+    width = tf.shape(item_ids)[1]
+    inside = _window(lengths, _share(lengths, REORDER_SHARE), width, window_seed)
+    position = tf.cast(tf.broadcast_to(tf.range(width)[tf.newaxis, :], tf.shape(item_ids)), tf.float32)
+    first = tf.reduce_min(tf.where(inside, position, tf.cast(width, tf.float32)), axis=1, keepdims=True)
+    # Inside the window the sort key is a random number just above the window's first position.
+    uniform = tf.random.stateless_uniform(tf.shape(item_ids), order_seed)
+    key = tf.where(inside, first + uniform, tf.where(position > first, position + 1.0, position))
+    return tf.gather(item_ids, tf.argsort(key, axis=1, stable=True), batch_dims=1)
+
+
+def _choose(item_ids: tf.Tensor, count: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Return `[B, L]` bool, True at `count` random real positions of each row."""
+    uniform = tf.where(is_item(item_ids), tf.random.stateless_uniform(tf.shape(item_ids), seed), 2.0)
+    rank = tf.argsort(tf.argsort(uniform, axis=1), axis=1)
+    return rank < count[:, tf.newaxis]

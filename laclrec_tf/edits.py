@@ -1,0 +1,92 @@
+"""The three edit operations, and applying them to a batch of histories.
+
+Source: LACLRec (arXiv 2503.20232), the sequence augmenter's inference; the released code passes the
+edited sequence through a set, which loses its order. Here the order is kept.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from laclrec_tf.masking import PAD_ID, history_lengths, is_item, pack_kept
+
+KEEP = 0
+DELETE = 1
+INSERT = 2
+OPERATION_NAMES = ("keep", "delete", "insert")
+
+
+def inserted_items(insertions: tf.Tensor, eos_id: int | tf.Tensor) -> tf.Tensor:
+    """Blank everything from the first EOS of each run on.
+
+    Args:
+        insertions: `[..., K]` runs of ids, nearest to their item first, closed by EOS when shorter than K.
+        eos_id: the id that closes a run.
+
+    Returns:
+        `[..., K]` ids, PAD behind the end of each run.
+
+    Example:
+        >>> inserted_items(tf.constant([[4, 9, 5], [9, 4, 5]]), eos_id=9).numpy().tolist()
+        [[4, 0, 0], [0, 0, 0]]
+    """
+    ended = tf.cumsum(tf.cast(tf.equal(insertions, eos_id), tf.int32), axis=-1) > 0
+    return tf.where(ended, tf.zeros([], insertions.dtype), insertions)
+
+
+def apply_edits(
+    item_ids: tf.Tensor,
+    operations: tf.Tensor,
+    insertions: tf.Tensor,
+    *,
+    eos_id: int | tf.Tensor,
+    max_length: int,
+) -> tf.Tensor:
+    """Delete and insert items as the operations say.
+
+    A deleted item goes. An inserted run stands before its item in natural order, the nearest next to it.
+    The most recent `max_length` items stay. An edited history is never empty: when every item would go,
+    the last one is kept. No gradient flows: ids are integers.
+
+    Args:
+        item_ids: `[B, L]` integer ids, right-padded with 0.
+        operations: `[B, L]` integers, `KEEP` 0, `DELETE` 1 or `INSERT` 2; what stands on padding is ignored.
+        insertions: `[B, L, K]` integer ids, nearest first, closed by EOS when shorter than K; read at
+            `INSERT` positions only.
+        eos_id: the id that closes a run.
+        max_length: width of the result.
+
+    Returns:
+        `[B, max_length]` ids of `item_ids`' dtype, right-padded with 0.
+
+    Example:
+        >>> apply_edits(
+        ...     tf.constant([[5, 6, 7]]),
+        ...     tf.constant([[DELETE, KEEP, INSERT]]),
+        ...     tf.constant([[[0, 0], [0, 0], [3, 2]]]),
+        ...     eos_id=9, max_length=4).numpy().tolist()
+        [[6, 2, 3, 7]]
+    """
+    item_ids = tf.convert_to_tensor(item_ids)
+    operations = tf.cast(operations, tf.int32)
+    insertions = tf.cast(insertions, item_ids.dtype)
+    if max_length < 1:
+        raise ValueError(f"Argument `max_length` must be at least 1. Received: max_length={max_length}.")
+    real = is_item(item_ids)
+
+    runs = inserted_items(insertions, tf.cast(eos_id, item_ids.dtype))
+    inserting = tf.logical_and(real, tf.equal(operations, INSERT))
+    runs = tf.where(inserting[..., tf.newaxis], runs, tf.zeros([], item_ids.dtype))
+    survivors = tf.where(tf.equal(operations, DELETE), tf.zeros([], item_ids.dtype), item_ids)
+
+    nothing_left = tf.logical_not(tf.reduce_any(tf.not_equal(survivors, PAD_ID), axis=1, keepdims=True))
+    lengths = history_lengths(item_ids)
+    is_last = tf.equal(tf.range(tf.shape(item_ids)[1])[tf.newaxis, :], lengths[:, tf.newaxis] - 1)
+    survivors = tf.where(tf.logical_and(nothing_left, is_last), item_ids, survivors)
+
+    # Each item's slots in reading order: its run, farthest first, then the item itself. [B, L, K + 1]
+    slots = tf.concat([tf.reverse(runs, axis=[-1]), survivors[..., tf.newaxis]], axis=-1)
+    slots = tf.reshape(slots, [tf.shape(item_ids)[0], -1])  # [B, L * (K + 1)]
+    return pack_kept(slots, tf.not_equal(slots, PAD_ID), max_length)
+
+

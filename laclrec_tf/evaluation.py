@@ -1,0 +1,134 @@
+"""Ranks of held-out targets under a protocol, and the report made of them.
+
+Protocols: "full" ranks against the whole catalogue without the user's history (a target that is itself in the
+history stays in), "full-with-history" against the whole catalogue, "sampled-99" against 99 items the user
+never met, drawn with a seed and the same for every model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from laclrec_tf.errors import InputError
+from laclrec_tf.metrics import target_ranks
+
+PROTOCOLS = ("full", "full-with-history", "sampled-99")
+N_NEGATIVES = 99
+
+
+def sample_negatives(
+    met: Sequence[np.ndarray], n_items: int, n_negatives: int = N_NEGATIVES, seed: int = 0
+) -> np.ndarray:
+    """Draw items that each user never met, uniformly and without repetition.
+
+    Args:
+        met: per user, the integer ids of all items in the user's events, held-out ones included.
+        n_items: catalogue size `N`.
+        n_negatives: items a user. Default: 99.
+        seed: Default: 0.
+
+    Returns:
+        `[U, n_negatives]` int32 ids.
+
+    Raises:
+        InputError: the catalogue is too small for some user.
+
+    Example:
+        >>> sorted(sample_negatives([np.array([2, 4])], n_items=5, n_negatives=3)[0].tolist())
+        [1, 3, 5]
+    """
+    generator = np.random.default_rng(seed)
+    negatives = np.empty((len(met), n_negatives), np.int32)
+    for user, items in enumerate(met):
+        items = np.unique(items)
+        if n_items - items.size < n_negatives:
+            raise InputError(
+                f"The protocol needs {n_negatives} items that a user never met, but the catalogue holds {n_items} "
+                f"items and a user met {items.size} of them. Use the protocol 'full'."
+            )
+        drawn = generator.choice(n_items, n_negatives + items.size, replace=False) + 1
+        negatives[user] = drawn[~np.isin(drawn, items)][:n_negatives]
+    return negatives
+
+
+def rank_targets(
+    model: Any,
+    histories: Sequence[np.ndarray],
+    targets: np.ndarray,
+    *,
+    protocol: str = "full",
+    met: Sequence[np.ndarray] | None = None,
+    seed: int = 0,
+    batch_size: int = 512,
+    on_batch: Callable[[int], None] | None = None,
+) -> np.ndarray:
+    """Rank each user's target.
+
+    Args:
+        model: has `n_items`, `max_length`, gives user vectors when called with `[B, L]` histories and
+            catalogue scores `[B, N + 3]` by `score(user_vectors)`.
+        histories: per user `[n]` integer ids, oldest first; the last `max_length` are used.
+        targets: `[U]` integer ids.
+        protocol: "full", "full-with-history" or "sampled-99". Default: "full".
+        met: for "sampled-99", per user all items the user met. Default: history and target.
+        seed: of the sampled items. Default: 0.
+        batch_size: users at a time. Default: 512.
+        on_batch: called with the number of users done in each batch. Default: None.
+
+    Returns:
+        `[U]` int32 ranks from 0, in the order of `histories`. Ties count against the target.
+
+    Raises:
+        InputError: the protocol is unknown or does not fit the catalogue.
+
+    Example:
+        >>> from laclrec_tf.models.laclrec import LACLRec
+        >>> model = LACLRec(n_items=20, width=8)
+        >>> rank_targets(model, [np.array([5, 6])], np.array([7])).shape
+        (1,)
+    """
+    if protocol not in PROTOCOLS:
+        raise InputError(f"Argument `protocol` must be one of {', '.join(PROTOCOLS)}. Received: {protocol!r}.")
+    negatives = None
+    if protocol == "sampled-99":
+        met = met or [np.append(history, target) for history, target in zip(histories, targets, strict=True)]
+        negatives = sample_negatives(met, model.n_items, seed=seed)
+    ranks = np.empty(len(histories), np.int32)
+    rank_batch = _ranker(model, protocol)
+    # Neighbours in length share a batch, so little padding is computed.
+    order = np.argsort([len(history) for history in histories], kind="stable")
+    for start in range(0, len(order), batch_size):
+        users = order[start : start + batch_size]
+        history = _pad([histories[user][-model.max_length :] for user in users])
+        candidates = history if negatives is None else negatives[users]
+        ranks[users] = rank_batch(history, np.asarray(targets)[users].astype(np.int32), candidates).numpy()
+        if on_batch is not None:
+            on_batch(len(users))
+    return ranks
+
+
+def _ranker(model: Any, protocol: str) -> Callable[..., tf.Tensor]:
+    ids = tf.TensorSpec([None, None], tf.int32)
+
+    @tf.function(input_signature=[ids, tf.TensorSpec([None], tf.int32), ids])
+    def rank_batch(history: tf.Tensor, target: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
+        scores = model.score(model(history, training=False))
+        if protocol == "full":
+            return target_ranks(scores, target, exclude=history)
+        if protocol == "full-with-history":
+            return target_ranks(scores, target)
+        columns = tf.concat([target[:, tf.newaxis], candidates], axis=1)  # the target is column 0
+        return target_ranks(tf.gather(scores, columns, batch_dims=1), tf.zeros_like(target))
+
+    return rank_batch
+
+
+def _pad(histories: Sequence[np.ndarray]) -> np.ndarray:
+    padded = np.zeros((len(histories), max([1, *(len(history) for history in histories)])), np.int32)
+    for row, history in enumerate(histories):
+        padded[row, : len(history)] = history
+    return padded

@@ -1,0 +1,8 @@
+"""The layers: transformer block, sequence encoder, reverse generator, sequence augmenter."""
+
+from laclrec_tf.layers.reverse_generator import ReverseGenerator
+from laclrec_tf.layers.sequence_augmenter import SequenceAugmenter
+from laclrec_tf.layers.sequence_encoder import SequenceEncoder
+from laclrec_tf.layers.transformer_block import TransformerBlock
+
+__all__ = ["ReverseGenerator", "SequenceAugmenter", "SequenceEncoder", "TransformerBlock"]

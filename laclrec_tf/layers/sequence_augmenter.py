@@ -1,0 +1,251 @@
+"""The learned augmenter: which items of a history go, and what is missing before which item."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import keras
+from keras import ops
+
+from laclrec_tf.edits import INSERT, apply_edits
+from laclrec_tf.layers.reverse_generator import ReverseGenerator
+from laclrec_tf.layers.sequence_encoder import SequenceEncoder
+from laclrec_tf.masking import PAD_ID
+
+DECISIONS = ("argmax", "gumbel", "noise")
+NEVER = -1e9
+
+
+class Repair(NamedTuple):
+    """What the augmenter says of corrupted histories, to be compared with their labels.
+
+    `operation_logits` is `[B, M, 3]`. `run_states [T, D]` and `run_targets [T]` hold one row for each
+    insertion target (EOS included): only INSERT positions are ever decoded.
+    """
+
+    operation_logits: keras.KerasTensor
+    run_states: keras.KerasTensor
+    run_targets: keras.KerasTensor
+
+
+class Edits(NamedTuple):
+    """The augmenter's decisions on a batch of histories, and the histories after them.
+
+    `operations [B, L]`, `probabilities [B, L, 3]`, `insertions [B, L, K]` (nearest first, closed by EOS),
+    `edited [B, M]`.
+    """
+
+    operations: keras.KerasTensor
+    probabilities: keras.KerasTensor
+    insertions: keras.KerasTensor
+    edited: keras.KerasTensor
+
+
+@keras.saving.register_keras_serializable(package="laclrec_tf")
+class SequenceAugmenter(keras.layers.Layer):
+    """Operation head and reverse generator over the shared encoder.
+
+    Args:
+        n_items: catalogue size `N`.
+        max_edited_length: width `M` of an edited history. Default: 60.
+        max_insertions: longest inserted run `K`. Default: 5.
+        width: size `D`. Default: 64.
+        n_heads: attention heads of the generator. Default: 2.
+        dropout: rate in the generator. Default: 0.5.
+        normalisation: "pre" or "post", see `TransformerBlock`. Default: "pre".
+        attention: "causal" or "bidirectional": whether an item's operation is decided from its past only or
+            from both sides. Default: "bidirectional".
+        decision: how an operation is chosen: "argmax"; "gumbel" samples from the softmax; "noise" multiplies
+            the logits by uniform noise and takes the argmax, as the released code does. Default: "argmax".
+        temperature: of the softmax that "gumbel" samples from. Default: 1.
+        can_delete: False = nothing is ever deleted. Default: True.
+        can_insert: False = nothing is ever inserted. Default: True.
+        seed: of the random decisions. Default: None, a random seed.
+
+    Raises:
+        ValueError: `attention` or `decision` is unknown, or `temperature` is not above 0.
+
+    Example:
+        >>> encoder = SequenceEncoder(n_items=20, width=8)
+        >>> augmenter = SequenceAugmenter(n_items=20, width=8)
+        >>> edits = augmenter.edit(encoder, ops.array([[5, 6, 7, 0]]))
+        >>> edits.operations.shape, edits.edited.shape
+        (TensorShape([1, 4]), TensorShape([1, 60]))
+
+    Reference: LACLRec (arXiv 2503.20232), the self-supervised sequence augmenter.
+    """
+
+    def __init__(
+        self,
+        n_items: int,
+        max_edited_length: int = 60,
+        max_insertions: int = 5,
+        width: int = 64,
+        n_heads: int = 2,
+        dropout: float = 0.5,
+        normalisation: str = "pre",
+        attention: str = "bidirectional",
+        decision: str = "argmax",
+        temperature: float = 1.0,
+        can_delete: bool = True,
+        can_insert: bool = True,
+        seed: int | None = None,
+        **kwargs,
+    ) -> None:
+        super().__init__(**kwargs)
+        if attention not in ("causal", "bidirectional"):
+            raise ValueError(
+                f"Argument `attention` must be 'causal' or 'bidirectional'. Received: attention={attention!r}."
+            )
+        if decision not in DECISIONS:
+            raise ValueError(
+                f"Argument `decision` must be one of {', '.join(DECISIONS)}. Received: decision={decision!r}."
+            )
+        if temperature <= 0:
+            raise ValueError(f"Argument `temperature` must be above 0. Received: temperature={temperature}.")
+        self.n_items = n_items
+        self.max_edited_length = max_edited_length
+        self.max_insertions = max_insertions
+        self.width = width
+        self.n_heads = n_heads
+        self.dropout = dropout
+        self.normalisation = normalisation
+        self.attention = attention
+        self.decision = decision
+        self.temperature = temperature
+        self.can_delete = can_delete
+        self.can_insert = can_insert
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.hidden_norm = keras.layers.LayerNormalization(epsilon=1e-6, name="hidden_norm")
+        self.operation_head = keras.layers.Dense(3, name="operation_head")
+        self.generator = ReverseGenerator(
+            width, max_insertions, n_heads, dropout, normalisation, name="reverse_generator"
+        )
+
+    @property
+    def eos_id(self) -> int:
+        """The id that closes a run, `N + 1`."""
+        return self.n_items + 1
+
+    def build(self, hidden_shape: tuple[int | None, ...] = (None, None, None)) -> None:
+        """Create the weights."""
+        self.hidden_norm.build((None, None, self.width))
+        self.operation_head.build((None, None, self.width))
+        self.generator.build((None, self.width))
+        self.built = True
+
+    def call(self, hidden, training=None):
+        """Return operation logits `[B, L, 3]` from the encoder's hidden states `[B, L, D]`."""
+        logits = self.operation_head(self.hidden_norm(hidden))
+        forbidden = [0.0, 0.0 if self.can_delete else NEVER, 0.0 if self.can_insert else NEVER]
+        return ops.cast(logits, "float32") + ops.array(forbidden, "float32")
+
+    def encode(self, encoder: SequenceEncoder, item_ids, training=None):
+        """Return the encoder's hidden states `[B, L, D]` under this augmenter's attention."""
+        return encoder(item_ids, causal=self.attention == "causal", training=training)
+
+    def repair(self, encoder: SequenceEncoder, corrupted, operations, insertions, training=None) -> Repair:
+        """Run both heads over corrupted histories, the generator fed with the true run so far.
+
+        Args:
+            encoder: the shared encoder.
+            corrupted: `[B, M]` integer ids.
+            operations: `[B, M]` integer labels.
+            insertions: `[B, M, K]` integer labels, PAD where there is nothing to insert.
+
+        Returns:
+            `Repair`.
+        """
+        hidden = self.encode(encoder, corrupted, training=training)
+        logits = self(hidden, training=training)
+        rows, columns = ops.nonzero(ops.logical_and(corrupted != PAD_ID, operations == INSERT))
+        where = rows * ops.cast(ops.shape(corrupted)[1], rows.dtype) + columns
+        context = ops.take(ops.reshape(self.hidden_norm(hidden), (-1, self.width)), where, axis=0)  # [P, D]
+        runs = ops.take(ops.reshape(insertions, (-1, self.max_insertions)), where, axis=0)  # [P, K]
+        states = self.generator(context, encoder.item_embedding(runs[:, :-1]), training=training)  # [P, K, D]
+        targets = ops.reshape(runs, (-1,))
+        (wanted,) = ops.nonzero(targets != PAD_ID)
+        return Repair(
+            logits, ops.take(ops.reshape(states, (-1, self.width)), wanted, axis=0), ops.take(targets, wanted)
+        )
+
+    def edit(self, encoder: SequenceEncoder, history, decision: str | None = None) -> Edits:
+        """Decide on every item, decode the missing runs and apply both. Integers: no gradient flows.
+
+        Args:
+            encoder: the shared encoder.
+            history: `[B, L]` integer ids, right-padded with 0.
+            decision: overrides the constructor's `decision` for this call.
+
+        Returns:
+            `Edits`.
+        """
+        hidden = self.encode(encoder, history, training=False)
+        logits = self(hidden)
+        real = history != PAD_ID
+        operations = ops.cast(self._decide(logits, decision or self.decision), history.dtype)
+        operations = ops.where(real, operations, ops.zeros_like(operations))
+        rows, columns = ops.nonzero(ops.logical_and(real, operations == INSERT))
+        width = ops.cast(ops.shape(history)[1], rows.dtype)
+        context = ops.take(ops.reshape(self.hidden_norm(hidden), (-1, self.width)), rows * width + columns, axis=0)
+        runs = ops.cast(self.generate(encoder, context), history.dtype)  # [P, K]
+        insertions = ops.scatter(
+            ops.stack([rows, columns], axis=-1),
+            runs,
+            ops.concatenate(
+                [ops.cast(ops.stack(ops.shape(history)), rows.dtype), ops.array([self.max_insertions], rows.dtype)]
+            ),
+        )
+        edited = apply_edits(
+            history, operations, insertions, eos_id=self.eos_id, max_length=self.max_edited_length
+        )
+        return Edits(operations, ops.softmax(logits), insertions, edited)
+
+    def generate(self, encoder: SequenceEncoder, context):
+        """Decode runs greedily: `[P, K]` integer ids from `[P, D]` hidden states, EOS where a run ends."""
+        table = ops.transpose(ops.convert_to_tensor(encoder.item_table))
+        # PAD and MASK are no items: only ids 1..N and EOS may come.
+        row = ops.arange(self.n_items + 3)
+        allowed = ops.logical_and(row != PAD_ID, row <= self.eos_id)
+        run = ops.zeros((ops.shape(context)[0], self.max_insertions), "int32")
+        for step in range(self.max_insertions):
+            # The generator is causal: what stands behind `step` in `run` does not reach this state.
+            states = self.generator(context, encoder.item_embedding(run[:, :-1]), training=False)
+            logits = ops.where(allowed, ops.cast(ops.matmul(states[:, step], table), "float32"), NEVER)
+            token = ops.cast(ops.argmax(logits, axis=-1), "int32")
+            here = ops.arange(self.max_insertions) == step
+            run = ops.where(here[None, :], token[:, None], run)
+        return run
+
+    def _decide(self, logits, decision: str):
+        if decision == "gumbel":
+            uniform = keras.random.uniform(ops.shape(logits), minval=1e-7, seed=self.seed_generator)
+            logits = logits / self.temperature - ops.log(-ops.log(uniform))
+        elif decision == "noise":
+            allowed = logits > NEVER / 2
+            noisy = logits * keras.random.uniform(ops.shape(logits), seed=self.seed_generator)
+            logits = ops.where(allowed, noisy, NEVER)
+        return ops.argmax(logits, axis=-1)
+
+    def compute_output_shape(self, hidden_shape):
+        """Return `[B, L, 3]`."""
+        return (*hidden_shape[:-1], 3)
+
+    def get_config(self) -> dict:
+        """Return the constructor's arguments."""
+        return super().get_config() | {
+            "n_items": self.n_items,
+            "max_edited_length": self.max_edited_length,
+            "max_insertions": self.max_insertions,
+            "width": self.width,
+            "n_heads": self.n_heads,
+            "dropout": self.dropout,
+            "normalisation": self.normalisation,
+            "attention": self.attention,
+            "decision": self.decision,
+            "temperature": self.temperature,
+            "can_delete": self.can_delete,
+            "can_insert": self.can_insert,
+            "seed": self.seed,
+        }

@@ -1,0 +1,146 @@
+"""The sequence encoder that the augmenter and the recommender share."""
+
+from __future__ import annotations
+
+import keras
+from keras import ops
+
+from laclrec_tf.layers.transformer_block import TransformerBlock
+from laclrec_tf.masking import PAD_ID
+
+
+def attention_mask(item_ids, causal: bool):
+    """Say which positions each position may look at.
+
+    Args:
+        item_ids: `[B, L]` integer ids; PAD is never looked at.
+        causal: True = only itself and what came before.
+
+    Returns:
+        `[B, L, L]` bool, True = the query (axis 1) may look at the key (axis 2).
+
+    Example:
+        >>> attention_mask(ops.array([[7, 9, 0]]), causal=True)[0].numpy().tolist()
+        [[True, False, False], [True, True, False], [True, True, False]]
+    """
+    keys = ops.not_equal(item_ids, PAD_ID)[:, None, :]  # [B, 1, L]
+    position = ops.arange(ops.shape(item_ids)[1])
+    if causal:
+        allowed = position[None, None, :] <= position[None, :, None]  # [1, L, L]
+    else:
+        allowed = position[None, None, :] == position[None, None, :]  # [1, 1, L], all True
+        allowed = ops.logical_or(allowed, position[None, :, None] < 0)
+    return ops.logical_and(keys, allowed)
+
+
+@keras.saving.register_keras_serializable(package="laclrec_tf")
+class SequenceEncoder(keras.layers.Layer):
+    """Item and position embeddings, dropout, then transformer blocks.
+
+    Args:
+        n_items: catalogue size `N`; the table has `N + 3` rows (PAD, items, EOS, MASK).
+        max_length: most positions. Default: 60.
+        width: size `D`. Default: 64.
+        n_blocks: transformer blocks. Default: 2.
+        n_heads: attention heads. Default: 2.
+        dropout: rate behind the embeddings and in the blocks. Default: 0.5.
+        positions: positions are counted from the "start" of the history or from its "end", where the most
+            recent item is always position 0. Default: "start".
+        normalisation: "pre" or "post", see `TransformerBlock`. Default: "pre".
+
+    Call arguments:
+        item_ids: `[B, L]` integer ids, right-padded with 0, `L <= max_length`.
+        causal: each position sees only itself and the past. Default: True.
+
+    Returns:
+        `[B, L, D]` float hidden states.
+
+    Raises:
+        ValueError: `positions` is unknown.
+
+    Example:
+        >>> encoder = SequenceEncoder(n_items=20, width=8)
+        >>> encoder(ops.array([[5, 6, 0]])).shape
+        TensorShape([1, 3, 8])
+
+    Reference: SASRec (arXiv 1808.09781); LACLRec (arXiv 2503.20232), the shared encoder.
+    """
+
+    def __init__(
+        self,
+        n_items: int,
+        max_length: int = 60,
+        width: int = 64,
+        n_blocks: int = 2,
+        n_heads: int = 2,
+        dropout: float = 0.5,
+        positions: str = "start",
+        normalisation: str = "pre",
+        **kwargs,
+    ) -> None:
+        super().__init__(**kwargs)
+        if positions not in ("start", "end"):
+            raise ValueError(f"Argument `positions` must be 'start' or 'end'. Received: positions={positions!r}.")
+        self.n_items = n_items
+        self.max_length = max_length
+        self.width = width
+        self.n_blocks = n_blocks
+        self.n_heads = n_heads
+        self.dropout = dropout
+        self.positions = positions
+        self.normalisation = normalisation
+        initializer = keras.initializers.TruncatedNormal(stddev=0.02)
+        self.item_embedding = keras.layers.Embedding(
+            n_items + 3, width, embeddings_initializer=initializer, name="item_embedding"
+        )
+        self.position_embedding = keras.layers.Embedding(
+            max_length, width, embeddings_initializer=initializer.clone(), name="position_embedding"
+        )
+        self.embedding_dropout = keras.layers.Dropout(dropout, name="embedding_dropout")
+        self.blocks = [
+            TransformerBlock(width, n_heads, dropout=dropout, normalisation=normalisation, name=f"block_{i}")
+            for i in range(n_blocks)
+        ]
+
+    def build(self, item_ids_shape: tuple[int | None, ...]) -> None:
+        """Create the weights for ids of shape `[B, L]`."""
+        self.item_embedding.build(item_ids_shape)
+        self.position_embedding.build(item_ids_shape)
+        for block in self.blocks:
+            block.build((*item_ids_shape, self.width))
+        self.built = True
+
+    @property
+    def item_table(self):
+        """The item embedding table, `[N + 3, D]`."""
+        return self.item_embedding.embeddings
+
+    def call(self, item_ids, causal=True, training=None):
+        """Return hidden states `[B, L, D]`."""
+        position = ops.arange(ops.shape(item_ids)[1])[None, :]  # [1, L]
+        if self.positions == "end":
+            lengths = ops.sum(ops.cast(ops.not_equal(item_ids, PAD_ID), "int32"), axis=1, keepdims=True)
+            position = ops.maximum(lengths - 1 - position, 0)  # [B, L]
+        hidden = self.item_embedding(item_ids) + self.position_embedding(position)
+        hidden = self.embedding_dropout(hidden, training=training)
+        mask = attention_mask(item_ids, causal)
+        for block in self.blocks:
+            hidden = block(hidden, mask, training=training)
+        return hidden
+
+    def compute_output_shape(self, item_ids_shape, *_args):
+        """Return `[B, L, D]`."""
+        return (*item_ids_shape, self.width)
+
+    def get_config(self) -> dict:
+        """Return the constructor's arguments."""
+        return super().get_config() | {
+            "n_items": self.n_items,
+            "max_length": self.max_length,
+            "width": self.width,
+            "n_blocks": self.n_blocks,
+            "n_heads": self.n_heads,
+            "dropout": self.dropout,
+            "positions": self.positions,
+            "normalisation": self.normalisation,
+        }

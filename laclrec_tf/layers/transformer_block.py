@@ -1,0 +1,108 @@
+"""One transformer block: self-attention and a feed-forward layer, each with a residual."""
+
+from __future__ import annotations
+
+import keras
+
+
+@keras.saving.register_keras_serializable(package="laclrec_tf")
+class TransformerBlock(keras.layers.Layer):
+    """Self-attention, then a feed-forward layer, each behind dropout and a residual.
+
+    Args:
+        width: size `D` of the hidden states.
+        n_heads: attention heads; divides `width`. Default: 2.
+        feed_forward_width: inner size of the feed-forward layer. Default: `4 * width`.
+        dropout: rate on attention weights and on both outputs. Default: 0.5.
+        normalisation: "pre" (normalise what goes into each part; the caller normalises the end) or "post"
+            (normalise after each residual). Default: "pre".
+        activation: of the feed-forward layer. Default: "gelu".
+
+    Call arguments:
+        hidden: `[B, L, D]` float.
+        attention_mask: `[B, L, L]` bool, True = the query (axis 1) may look at the key (axis 2).
+
+    Returns:
+        `[B, L, D]` float.
+
+    Raises:
+        ValueError: `n_heads` does not divide `width`, or `normalisation` is unknown.
+
+    Example:
+        >>> block = TransformerBlock(width=8)
+        >>> block(keras.ops.ones([2, 3, 8]), keras.ops.ones([2, 3, 3], "bool")).shape
+        TensorShape([2, 3, 8])
+
+    Reference: Vaswani et al., 2017 (arXiv 1706.03762).
+    """
+
+    def __init__(
+        self,
+        width: int,
+        n_heads: int = 2,
+        feed_forward_width: int | None = None,
+        dropout: float = 0.5,
+        normalisation: str = "pre",
+        activation: str = "gelu",
+        **kwargs,
+    ) -> None:
+        super().__init__(**kwargs)
+        if width % n_heads:
+            raise ValueError(
+                "Argument `width` must be a multiple of `n_heads`. "
+                f"Received: width={width}, n_heads={n_heads}."
+            )
+        if normalisation not in ("pre", "post"):
+            raise ValueError(
+                f"Argument `normalisation` must be 'pre' or 'post'. Received: normalisation={normalisation!r}."
+            )
+        self.width = width
+        self.n_heads = n_heads
+        self.feed_forward_width = feed_forward_width or 4 * width
+        self.dropout = dropout
+        self.normalisation = normalisation
+        self.activation = activation
+        self.attention = keras.layers.MultiHeadAttention(
+            n_heads, width // n_heads, dropout=dropout, name="attention"
+        )
+        self.attention_norm = keras.layers.LayerNormalization(epsilon=1e-6, name="attention_norm")
+        self.feed_forward_in = keras.layers.Dense(self.feed_forward_width, activation, name="feed_forward_in")
+        self.feed_forward_out = keras.layers.Dense(width, name="feed_forward_out")
+        self.feed_forward_norm = keras.layers.LayerNormalization(epsilon=1e-6, name="feed_forward_norm")
+        self.residual_dropout = keras.layers.Dropout(dropout, name="residual_dropout")
+
+    def build(self, hidden_shape: tuple[int | None, ...]) -> None:
+        """Create the weights for hidden states of shape `[B, L, D]`."""
+        self.attention.build(hidden_shape, hidden_shape)
+        self.attention_norm.build(hidden_shape)
+        self.feed_forward_in.build(hidden_shape)
+        self.feed_forward_out.build((*hidden_shape[:-1], self.feed_forward_width))
+        self.feed_forward_norm.build(hidden_shape)
+        self.built = True
+
+    def call(self, hidden, attention_mask, training=None):
+        """Return the block's output `[B, L, D]`."""
+        pre = self.normalisation == "pre"
+        queries = self.attention_norm(hidden) if pre else hidden
+        attended = self.attention(queries, queries, attention_mask=attention_mask, training=training)
+        hidden = hidden + self.residual_dropout(attended, training=training)
+        if not pre:
+            hidden = self.attention_norm(hidden)
+        inner = self.feed_forward_in(self.feed_forward_norm(hidden) if pre else hidden)
+        hidden = hidden + self.residual_dropout(self.feed_forward_out(inner), training=training)
+        return hidden if pre else self.feed_forward_norm(hidden)
+
+    def compute_output_shape(self, hidden_shape, *_args):
+        """Return the shape of the hidden states: the block keeps it."""
+        return hidden_shape
+
+    def get_config(self) -> dict:
+        """Return the constructor's arguments."""
+        return super().get_config() | {
+            "width": self.width,
+            "n_heads": self.n_heads,
+            "feed_forward_width": self.feed_forward_width,
+            "dropout": self.dropout,
+            "normalisation": self.normalisation,
+            "activation": self.activation,
+        }

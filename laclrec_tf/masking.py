@@ -1,0 +1,128 @@
+"""Which positions of a padded history are real, and moving the real ones to the front.
+
+Histories are right-padded with `PAD_ID` (0), oldest item first. A mask's name says what True means.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+PAD_ID = 0
+
+
+def is_item(item_ids: tf.Tensor) -> tf.Tensor:
+    """Return True where a position holds something else than padding.
+
+    EOS and MASK tokens count as real here: attention may look at them.
+
+    Args:
+        item_ids: `[...]` integer ids.
+
+    Returns:
+        `[...]` bool, True = not PAD.
+
+    Example:
+        >>> is_item(tf.constant([[7, 9, 0]])).numpy().tolist()
+        [[True, True, False]]
+    """
+    return tf.not_equal(item_ids, PAD_ID)
+
+
+def history_lengths(item_ids: tf.Tensor) -> tf.Tensor:
+    """Count the items of each right-padded history.
+
+    Args:
+        item_ids: `[B, L]` integer ids.
+
+    Returns:
+        `[B]` int32 lengths, 0 for an empty history.
+
+    Example:
+        >>> history_lengths(tf.constant([[7, 9, 0], [0, 0, 0]])).numpy().tolist()
+        [2, 0]
+    """
+    return tf.reduce_sum(tf.cast(is_item(item_ids), tf.int32), axis=-1)
+
+
+def gather_last(hidden: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
+    """Take the hidden state of the last real item.
+
+    Args:
+        hidden: `[B, L, D]` hidden states.
+        lengths: `[B]` or `[B, P]` integer history (or prefix) lengths; length 0 takes position 0.
+
+    Returns:
+        `[B, D]` or `[B, P, D]`.
+
+    Example:
+        >>> hidden = tf.reshape(tf.range(6.0), [1, 3, 2])
+        >>> gather_last(hidden, tf.constant([2])).numpy().tolist()
+        [[2.0, 3.0]]
+    """
+    return tf.gather(hidden, tf.maximum(lengths - 1, 0), batch_dims=1)
+
+
+def take_prefixes(item_ids: tf.Tensor, prefix_lengths: tf.Tensor) -> tf.Tensor:
+    """Cut each history to several prefixes.
+
+    Args:
+        item_ids: `[B, L]` integer ids.
+        prefix_lengths: `[B, P]` integer lengths.
+
+    Returns:
+        `[B * P, L]` ids, PAD behind each prefix; the prefixes of one history are neighbours.
+
+    Example:
+        >>> take_prefixes(tf.constant([[7, 9, 4]]), tf.constant([[3, 1]])).numpy().tolist()
+        [[7, 9, 4], [7, 0, 0]]
+    """
+    length = tf.shape(item_ids)[1]
+    inside = tf.sequence_mask(prefix_lengths, length)  # [B, P, L]
+    prefixes = tf.where(inside, item_ids[:, tf.newaxis, :], tf.zeros([], item_ids.dtype))
+    return tf.reshape(prefixes, [-1, length])
+
+
+def trim_padding(item_ids: tf.Tensor) -> tf.Tensor:
+    """Drop the columns in which every history of the batch is padded; at least one column stays.
+
+    Args:
+        item_ids: `[B, L]` right-padded ids.
+
+    Returns:
+        `[B, longest]` ids.
+
+    Example:
+        >>> trim_padding(tf.constant([[7, 9, 0, 0], [4, 0, 0, 0]])).numpy().tolist()
+        [[7, 9], [4, 0]]
+    """
+    longest = tf.maximum(tf.reduce_max(history_lengths(item_ids)), 1)
+    return item_ids[:, :longest]
+
+
+def pack_kept(values: tf.Tensor, keep: tf.Tensor, max_length: int | tf.Tensor) -> tf.Tensor:
+    """Move the kept values of each row to the front, in order; the last `max_length` of them stay.
+
+    Args:
+        values: `[B, S]` integers.
+        keep: `[B, S]` bool, True = the value stays.
+        max_length: width of the result.
+
+    Returns:
+        `[B, max_length]`, PAD behind the kept values.
+
+    Example:
+        >>> pack_kept(tf.constant([[5, 6, 7]]), tf.constant([[True, False, True]]), 2).numpy().tolist()
+        [[5, 7]]
+    """
+    rank = tf.cumsum(tf.cast(keep, tf.int32), axis=1)  # [B, S], 1 for the first kept value
+    overflow = tf.maximum(rank[:, -1:] - max_length, 0)
+    column = rank - 1 - overflow
+    # Whatever does not stay is written to one spare column, which is then cut off.
+    column = tf.where(tf.logical_and(keep, column >= 0), column, max_length)
+    batch = tf.shape(values)[0]
+    row = tf.broadcast_to(tf.range(batch)[:, tf.newaxis], tf.shape(column))
+    packed = tf.scatter_nd(tf.stack([row, column], axis=-1), values, tf.stack([batch, max_length + 1]))
+    packed = packed[:, :-1]
+    if isinstance(max_length, int):
+        packed = tf.ensure_shape(packed, [None, max_length])
+    return packed

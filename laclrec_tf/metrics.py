@@ -1,0 +1,104 @@
+"""Ranking metrics from ranks: recall, MRR and NDCG at k, for one held-out target per user.
+
+Ranks start at 0. Ties count against the target: an item with the same score stands before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+TIE_RULE = "ties count against the target"
+
+
+def target_ranks(scores: tf.Tensor, targets: tf.Tensor, exclude: tf.Tensor | None = None) -> tf.Tensor:
+    """Rank each row's target among that row's candidates.
+
+    A NaN score counts as higher than any other, so a model that breaks is never flattered.
+
+    Args:
+        scores: `[B, C]` float scores; the column is the item id. Give items that may not be recommended
+            (PAD, EOS, MASK) the score `-inf`.
+        targets: `[B]` integer ids.
+        exclude: which candidates are left out of the ranking: `[B, E]` integer ids padded with 0, or a
+            `[B, C]` bool mask (True = left out). The target itself always stays in. Default: none.
+
+    Returns:
+        `[B]` int32 ranks, 0 = the target is first.
+
+    Example:
+        >>> scores = tf.constant([[0.1, 0.9, 0.5, 0.5]])
+        >>> target_ranks(scores, tf.constant([2])).numpy().tolist()
+        [2]
+        >>> target_ranks(scores, tf.constant([2]), exclude=tf.constant([[1, 0]])).numpy().tolist()
+        [1]
+    """
+    scores = tf.convert_to_tensor(scores)
+    targets = tf.cast(targets, tf.int32)
+    columns = tf.shape(scores)[1]
+    target_scores = tf.gather(scores, targets, batch_dims=1)[:, tf.newaxis]
+    not_below = tf.logical_not(scores < target_scores)  # also True where either score is NaN
+    if exclude is not None:
+        exclude = tf.convert_to_tensor(exclude)
+        if exclude.dtype != tf.bool:
+            ids = tf.cast(exclude, tf.int32)
+            rows = tf.broadcast_to(tf.range(tf.shape(ids)[0])[:, tf.newaxis], tf.shape(ids))
+            hits = tf.scatter_nd(
+                tf.stack([rows, ids], axis=-1), tf.ones_like(ids), tf.stack([tf.shape(ids)[0], columns])
+            )
+            exclude = hits > 0
+        not_below = tf.logical_and(not_below, tf.logical_not(exclude))
+    is_target = tf.equal(tf.range(columns)[tf.newaxis, :], targets[:, tf.newaxis])
+    not_below = tf.logical_and(not_below, tf.logical_not(is_target))
+    return tf.reduce_sum(tf.cast(not_below, tf.int32), axis=1)
+
+
+def recall_at_k(ranks: tf.Tensor, k: int) -> tf.Tensor:
+    """Return 1 where the target is among the first k, else 0: `[B]` float32 from `[B]` ranks."""
+    return tf.cast(tf.convert_to_tensor(ranks) < k, tf.float32)
+
+
+def mrr_at_k(ranks: tf.Tensor, k: int) -> tf.Tensor:
+    """Return `1 / (rank + 1)` where the target is among the first k, else 0: `[B]` float32."""
+    return recall_at_k(ranks, k) / (tf.cast(ranks, tf.float32) + 1.0)
+
+
+def ndcg_at_k(ranks: tf.Tensor, k: int) -> tf.Tensor:
+    """Return `1 / log2(rank + 2)` where the target is among the first k, else 0: `[B]` float32."""
+    return recall_at_k(ranks, k) * (tf.math.log(2.0) / tf.math.log(tf.cast(ranks, tf.float32) + 2.0))
+
+
+def ranking_metrics(ranks: Sequence[int] | np.ndarray, ks: Sequence[int] = (5, 10, 20)) -> dict[str, float]:
+    """Average recall, MRR and NDCG at each k over users.
+
+    Args:
+        ranks: `[U]` integer ranks from 0, at least one.
+        ks: the cut-offs. Default: 5, 10, 20.
+
+    Returns:
+        `{"recall@5": ..., "mrr@5": ..., "ndcg@5": ..., ...}`, Python floats in `[0, 1]`.
+
+    Raises:
+        ValueError: there are no ranks, a rank is negative or a k is below 1.
+
+    Example:
+        >>> ranking_metrics([0, 1, 9], ks=(5,))
+        {'recall@5': 0.6666666666666666, 'mrr@5': 0.5, 'ndcg@5': 0.5436432511904858}
+    """
+    ranks = np.asarray(ranks, dtype=np.int64).reshape(-1)
+    if ranks.size == 0 or ranks.min() < 0:
+        raise ValueError(
+            "Argument `ranks` must hold at least one rank, none below 0. "
+            f"Received: {ranks.size} ranks, smallest {ranks.min() if ranks.size else 'none'}."
+        )
+    if min(ks) < 1:
+        raise ValueError(f"Argument `ks` must hold cut-offs of at least 1. Received: ks={tuple(ks)}.")
+    metrics = {}
+    for k in ks:
+        hit = ranks < k
+        metrics[f"recall@{k}"] = float(np.mean(hit))
+        metrics[f"mrr@{k}"] = float(np.mean(hit / (ranks + 1.0)))
+        metrics[f"ndcg@{k}"] = float(np.mean(hit / np.log2(ranks + 2.0)))
+    return metrics

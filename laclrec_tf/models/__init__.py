@@ -1,0 +1,6 @@
+"""The model, LACLRec, and its presets."""
+
+from laclrec_tf.models.laclrec import LACLRec
+from laclrec_tf.models.presets import PRESETS, build_preset, preset_arguments
+
+__all__ = ["PRESETS", "LACLRec", "build_preset", "preset_arguments"]

@@ -1,0 +1,393 @@
+"""LACLRec: next-item prediction, contrasted with a learned and a random view of each history.
+
+Source: LACLRec (arXiv 2503.20232). SASRec and CL4SRec are the same model with parts of it switched off,
+see `laclrec_tf.models.presets`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from laclrec_tf.layers.sequence_augmenter import Edits, SequenceAugmenter
+from laclrec_tf.layers.sequence_encoder import SequenceEncoder, attention_mask
+from laclrec_tf.layers.transformer_block import TransformerBlock
+from laclrec_tf.losses.augmentation import operation_loss
+from laclrec_tf.losses.contrastive import info_nce
+from laclrec_tf.losses.next_item import catalogue_logits, next_item_loss
+from laclrec_tf.losses.triplet import triplet_loss
+from laclrec_tf.masking import gather_last, history_lengths, is_item, take_prefixes, trim_padding
+from laclrec_tf.metrics import mrr_at_k, ndcg_at_k, recall_at_k, target_ranks
+from laclrec_tf.models.training_statistics import (
+    REPAIR_STATISTICS,
+    VIEW_STATISTICS,
+    repair_statistics,
+    view_statistics,
+)
+
+CONTRAST_VIEWS = ("random-learned", "random-random")
+OBJECTIVES = ("full", "augmenter")
+RANKING_METRICS = {
+    f"{name}@{k}": (metric, k)
+    for k in (5, 10, 20)
+    for name, metric in (("recall", recall_at_k), ("mrr", mrr_at_k), ("ndcg", ndcg_at_k))
+}
+
+
+@keras.saving.register_keras_serializable(package="laclrec_tf")
+class LACLRec(keras.Model):
+    """Sequential recommender trained on three views of each history: raw, learned and random.
+
+    `L = L_rec + alpha * L_cl + beta * L_tri + lambda_aug * L_aug`. A term whose weight is 0 is not computed.
+
+    Args:
+        n_items: catalogue size `N`.
+        max_length: longest history `L`. Default: 50.
+        max_edited_length: longest edited history `M`. Default: 60.
+        max_insertions: most items inserted before one item, `K`. Default: 5.
+        width: size `D` of item embeddings and user vectors. Default: 64.
+        n_encoder_blocks: blocks of the encoder shared with the augmenter. Default: 2.
+        n_recommender_blocks: further blocks of the recommender alone. Default: 1.
+        n_heads: attention heads. Default: 2.
+        dropout: Default: 0.5.
+        positions: counted from the "start" or the "end" of a history. Default: "start".
+        normalisation: "pre" or "post". Default: "pre".
+        alpha: weight of InfoNCE. Default: 0.1.
+        beta: weight of the triplet loss (its mean over the batch). Default: 0.256.
+        lambda_aug: weight of the augmenter's own losses, trained jointly. Default: 1.
+        contrast_views: InfoNCE's pair: "random-learned", or "random-random" for two random views as in
+            CL4SRec. Default: "random-learned".
+        similarity: InfoNCE's, "dot" or "cosine". Default: "dot".
+        temperature: InfoNCE's. Default: 1.
+        augmenter_attention: "causal" or "bidirectional". Default: "bidirectional".
+        decision: how the augmenter chooses operations: "argmax", "gumbel" or "noise". Default: "argmax".
+        decision_temperature: of "gumbel". Default: 1.
+        can_delete: the augmenter may delete. Default: True.
+        can_insert: the augmenter may insert. Default: True.
+        seed: of the augmenter's random decisions. Default: None, a random seed.
+
+    Call arguments:
+        inputs: `[B, L]` integer histories, right-padded with 0, or a batch with the key `history`.
+
+    Returns:
+        `[B, D]` float user vectors.
+
+    Raises:
+        ValueError: an argument is out of its range, or both `can_delete` and `can_insert` are off.
+
+    Example:
+        >>> model = LACLRec(n_items=20, width=8)
+        >>> model(ops.array([[5, 6, 7, 0]])).shape
+        TensorShape([1, 8])
+        >>> item_ids, scores = model.recommend(ops.array([[5, 6, 7, 0]]), k=3)
+        >>> item_ids.shape
+        TensorShape([1, 3])
+
+    Reference: LACLRec (arXiv 2503.20232).
+    """
+
+    # Only real positions are projected to the catalogue, so shapes change from batch to batch.
+    supports_jit = False
+
+    def __init__(
+        self,
+        n_items: int,
+        *,
+        max_length: int = 50,
+        max_edited_length: int = 60,
+        max_insertions: int = 5,
+        width: int = 64,
+        n_encoder_blocks: int = 2,
+        n_recommender_blocks: int = 1,
+        n_heads: int = 2,
+        dropout: float = 0.5,
+        positions: str = "start",
+        normalisation: str = "pre",
+        alpha: float = 0.1,
+        beta: float = 0.256,
+        lambda_aug: float = 1.0,
+        contrast_views: str = "random-learned",
+        similarity: str = "dot",
+        temperature: float = 1.0,
+        augmenter_attention: str = "bidirectional",
+        decision: str = "argmax",
+        decision_temperature: float = 1.0,
+        can_delete: bool = True,
+        can_insert: bool = True,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        settings = {name: value for name, value in locals().items() if name not in ("self", "kwargs", "__class__")}
+        super().__init__(**kwargs)
+        _check(**settings)
+        self._settings = settings
+        for name, value in settings.items():
+            setattr(self, name, value)
+        block = {"n_heads": n_heads, "dropout": dropout, "normalisation": normalisation}
+        self.encoder = SequenceEncoder(
+            n_items, max(max_length, max_edited_length), width, n_encoder_blocks, positions=positions, **block
+        )
+        self.augmenter = SequenceAugmenter(
+            n_items,
+            max_edited_length,
+            max_insertions,
+            width,
+            attention=augmenter_attention,
+            decision=decision,
+            temperature=decision_temperature,
+            can_delete=can_delete,
+            can_insert=can_insert,
+            seed=seed,
+            **block,
+        )
+        self.recommender_blocks = [TransformerBlock(width, **block) for _ in range(n_recommender_blocks)]
+        self.user_norm = keras.layers.LayerNormalization(epsilon=1e-6)
+        self.objective = "full"
+        losses = ("loss", "next_item_loss", "contrast_loss", "triplet_loss", "augmenter_loss")
+        parts = ("operation_loss", "insertion_loss")
+        self.training_means = _means(*losses, *parts, *REPAIR_STATISTICS, *VIEW_STATISTICS)
+        self.test_means = _means(*RANKING_METRICS, *REPAIR_STATISTICS)
+        self.build()
+
+    def build(self, input_shape: Any = None) -> None:
+        """Create all weights; histories may have any batch size and length."""
+        self.encoder.build((None, None))
+        self.augmenter.build()
+        for block in self.recommender_blocks:
+            block.build((None, None, self.width))
+        self.user_norm.build((None, None, self.width))
+        self.built = True
+
+    # ---- what the model computes -------------------------------------------------------------------------
+
+    def hidden_states(self, history, training=None):
+        """Return the recommender's hidden state at every position: `[B, L, D]`, each seeing only its past."""
+        hidden = self.encoder(history, causal=True, training=training)
+        mask = attention_mask(history, causal=True)
+        for block in self.recommender_blocks:
+            hidden = block(hidden, mask, training=training)
+        return self.user_norm(hidden)
+
+    def call(self, inputs, training=None):
+        """Return user vectors `[B, D]`: the hidden state at the last real item."""
+        history = inputs["history"] if isinstance(inputs, dict) else inputs
+        return gather_last(self.hidden_states(history, training=training), history_lengths(history))
+
+    def edit(self, history, decision: str | None = None) -> Edits:
+        """Return what the augmenter does to histories `[B, L]`; `decision` overrides the model's."""
+        return self.augmenter.edit(self.encoder, history, decision)
+
+    def score(self, user_vectors):
+        """Return catalogue scores `[B, N + 3]` of user vectors `[B, D]`; PAD, EOS and MASK have `-inf`."""
+        scores = catalogue_logits(user_vectors, self.encoder.item_table)
+        columns = ops.arange(self.n_items + 3)
+        special = ops.logical_or(columns < 1, columns > self.n_items)
+        return ops.where(special[None, :], -float("inf"), scores)
+
+    def recommend(self, history, k: int = 10, exclude_history: bool = True):
+        """Return the `k` best items of histories `[B, L]`: `(item_ids [B, k], scores [B, k])`, best first."""
+        scores = self.score(self(history, training=False))
+        if exclude_history:
+            seen = ops.sum(ops.one_hot(history, self.n_items + 3), axis=1) > 0
+            scores = ops.where(seen, -float("inf"), scores)
+        scores, item_ids = ops.top_k(scores, min(k, self.n_items))
+        return item_ids, scores
+
+    # ---- the objective -----------------------------------------------------------------------------------
+
+    def losses_of(self, batch, training=True):
+        """Return the terms of the objective on a batch, before their weights, and what to watch beside them.
+
+        Args:
+            batch: `history` and `target` `[B, L]`; for the contrast `prefix_lengths [B, P]` and
+                `random_view [B * P, L]`; for the augmenter `corrupted` and `operations` `[B, M]` and
+                `insertions [B, M, K]`.
+            training: dropout on. Default: True.
+
+        Returns:
+            `(terms, statistics)`: scalars by name, and `(values, weights)` by name.
+        """
+        terms, statistics = {}, {}
+        if self.objective == "full":
+            hidden = self.hidden_states(batch["history"], training=training)
+            terms["next_item_loss"] = self._next_item_loss(hidden, batch["target"])
+            if self.n_random_views:
+                raw = gather_last(hidden, batch["prefix_lengths"])  # [B, P, D]
+                self._contrast(ops.reshape(raw, (-1, self.width)), batch, training, terms, statistics)
+        if self.term_weights.get("augmenter_loss"):
+            self._repair(batch, training, terms, statistics)
+        return terms, statistics
+
+    def _next_item_loss(self, hidden, target):
+        rows, columns = ops.nonzero(is_item(target))
+        wanted = rows * ops.cast(ops.shape(target)[1], rows.dtype) + columns
+        vectors = ops.take(ops.reshape(hidden, (-1, self.width)), wanted, axis=0)
+        targets = ops.take(ops.reshape(target, (-1,)), wanted)
+        return next_item_loss(vectors, self.encoder.item_table, targets)
+
+    def _contrast(self, raw, batch, training, terms, statistics):
+        random = self(trim_padding(batch["random_view"]), training=training)
+        if self.contrast_views == "random-random":
+            other = self(trim_padding(batch["random_view_2"]), training=training)
+        else:
+            history = take_prefixes(batch["history"], batch["prefix_lengths"])
+            edits = self.edit(history)  # integers: the gradient ends here
+            other = self(trim_padding(edits.edited), training=training)
+            statistics |= view_statistics(raw, other, random, history, edits)
+            if self.beta:
+                terms["triplet_loss"] = triplet_loss(raw, other, random)
+        if self.alpha:
+            terms["contrast_loss"] = info_nce(random, other, self.temperature, self.similarity)
+
+    def _repair(self, batch, training, terms, statistics):
+        corrupted, operations = batch["corrupted"], batch["operations"]
+        repair = self.augmenter.repair(
+            self.encoder, corrupted, operations, batch["insertions"], training=training
+        )
+        table = self.encoder.item_table
+        operation = operation_loss(repair.operation_logits, operations, is_item(corrupted))
+        insertion = next_item_loss(repair.run_states, table, repair.run_targets, eos_allowed=True)
+        terms["augmenter_loss"] = operation + insertion
+        statistics |= {"operation_loss": (operation, None), "insertion_loss": (insertion, None)}
+        most_targets = 64 if training else None
+        statistics |= repair_statistics(repair, table, corrupted, operations, most_targets)
+
+    @property
+    def term_weights(self) -> dict[str, float]:
+        """The weight of each term in force; a term without weight is not computed."""
+        if self.objective == "augmenter":
+            return {"augmenter_loss": 1.0}
+        weights = {"next_item_loss": 1.0, "contrast_loss": self.alpha, "augmenter_loss": self.lambda_aug}
+        if self.contrast_views == "random-learned":
+            weights["triplet_loss"] = self.beta
+        return {name: weight for name, weight in weights.items() if weight}
+
+    @property
+    def n_random_views(self) -> int:
+        """How many random views of a history the contrast takes: 0, 1 or 2."""
+        if self.contrast_views == "random-random":
+            return 2 if self.alpha else 0
+        return 1 if self.alpha or self.beta else 0
+
+    @property
+    def batch_requirements(self) -> dict[str, Any]:
+        """What a training batch must hold, as arguments of `laclrec_tf.data.training_dataset`."""
+        p_keep, p_delete = 0.40, 0.45
+        if not self.can_delete:
+            p_keep, p_delete = 0.55, 0.45  # no random items: nothing to delete
+        if not self.can_insert:
+            p_keep, p_delete = 0.85, 0.0  # nothing dropped: nothing to insert
+        return {
+            "n_items": self.n_items,
+            "n_random_views": self.n_random_views,
+            "corruption": self.has_augmenter,
+            "p_keep": p_keep,
+            "p_delete": p_delete,
+            "max_insertions": self.max_insertions,
+            "max_edited_length": self.max_edited_length,
+        }
+
+    @property
+    def has_augmenter(self) -> bool:
+        """Whether a learned view is made, or the augmenter trained."""
+        return self.n_random_views == 1 or self.lambda_aug > 0
+
+    # ---- Keras -------------------------------------------------------------------------------------------
+
+    def compile(self, optimizer: Any = "adam", objective: str = "full", **kwargs: Any) -> None:
+        """Configure training.
+
+        Args:
+            optimizer: a Keras optimizer or its name. Default: "adam".
+            objective: "full", or "augmenter" to train `L_aug` alone first. Default: "full".
+            **kwargs: passed on to `keras.Model.compile`.
+        """
+        if objective not in OBJECTIVES:
+            raise ValueError(
+                f"Argument `objective` must be 'full' or 'augmenter'. Received: objective={objective!r}."
+            )
+        super().compile(optimizer=optimizer, **kwargs)
+        self.objective = objective
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """All running averages; Keras resets them at the start of an epoch and of an evaluation."""
+        return [*self.training_means.values(), *self.test_means.values()]
+
+    def train_step(self, batch):
+        """Take one optimizer step on a batch and return the running averages."""
+        with tf.GradientTape() as tape:
+            terms, statistics = self.losses_of(batch)
+            loss = sum(self.term_weights[name] * term for name, term in terms.items())
+            scaled = self.optimizer.scale_loss(loss)
+        if not self.optimizer.built:
+            self.optimizer.build(self.trainable_variables)
+        gradients = tape.gradient(scaled, self.trainable_variables)
+        # The augmenter's objective leaves the recommender's blocks alone, and the other way round.
+        reached = [(g, v) for g, v in zip(gradients, self.trainable_variables, strict=True) if g is not None]
+        self.optimizer.apply_gradients(reached)
+        statistics |= {name: (value, None) for name, value in {"loss": loss, **terms}.items()}
+        return _update(self.training_means, statistics)
+
+    def test_step(self, batch):
+        """Rank each held-out item of a batch over the catalogue, the history excluded."""
+        history = batch["history"]
+        ranks = target_ranks(self.score(self(history, training=False)), batch["held_out_item"], exclude=history)
+        statistics = {}
+        for name, (metric, k) in RANKING_METRICS.items():
+            statistics[name] = (metric(ranks, k), None)
+        if "corrupted" in batch:
+            corrupted, operations = batch["corrupted"], batch["operations"]
+            repair = self.augmenter.repair(self.encoder, corrupted, operations, batch["insertions"], training=False)
+            statistics |= repair_statistics(repair, self.encoder.item_table, corrupted, operations)
+        return _update(self.test_means, statistics)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {"name": self.name, **self._settings}
+
+    def get_compile_config(self) -> dict[str, Any]:
+        """Return what `compile` was called with."""
+        return super().get_compile_config() | {"objective": self.objective}
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compile again as `get_compile_config` says."""
+        optimizer = keras.saving.deserialize_keras_object(config["optimizer"])
+        self.compile(optimizer=optimizer, objective=config["objective"])
+        self.optimizer.build(self.trainable_variables)
+
+
+def _means(*names: str) -> dict[str, keras.metrics.Mean]:
+    return {name: keras.metrics.Mean(name=name) for name in names}
+
+
+def _update(means, statistics):
+    for name, (values, weights) in statistics.items():
+        means[name].update_state(values, sample_weight=weights)
+    return {name: means[name].result() for name in statistics}
+
+
+def _check(**settings: Any) -> None:
+    if settings["n_items"] < 1:
+        raise ValueError(f"Argument `n_items` must be at least 1. Received: n_items={settings['n_items']}.")
+    if settings["max_edited_length"] < settings["max_length"]:
+        raise ValueError(
+            "Argument `max_edited_length` must be at least `max_length`. Received: "
+            f"max_edited_length={settings['max_edited_length']}, max_length={settings['max_length']}."
+        )
+    if settings["contrast_views"] not in CONTRAST_VIEWS:
+        raise ValueError(
+            f"Argument `contrast_views` must be one of {', '.join(CONTRAST_VIEWS)}. "
+            f"Received: contrast_views={settings['contrast_views']!r}."
+        )
+    for name in ("alpha", "beta", "lambda_aug"):
+        if settings[name] < 0:
+            raise ValueError(f"Argument `{name}` must be 0 or above. Received: {name}={settings[name]}.")
+    if not (settings["can_delete"] or settings["can_insert"]):
+        raise ValueError(
+            "Arguments `can_delete` and `can_insert` must not both be False: the augmenter could change nothing. "
+            "To train without an augmenter use contrast_views='random-random' and lambda_aug=0."
+        )

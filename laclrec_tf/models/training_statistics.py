@@ -1,0 +1,100 @@
+"""What to watch while training: the views, the edits and how well corrupted histories are repaired.
+
+Each statistic is `(values, weights)`; its average over an epoch is `sum(values * weights) / sum(weights)`,
+so rates and precisions are exact over batches of different sizes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras import ops
+
+from laclrec_tf.edits import DELETE, INSERT, KEEP
+from laclrec_tf.layers.sequence_augmenter import Edits, Repair
+from laclrec_tf.losses.next_item import catalogue_logits
+from laclrec_tf.masking import history_lengths, is_item
+
+VIEW_STATISTICS = (
+    "similarity_raw_learned",
+    "similarity_raw_random",
+    "triplet_accuracy",
+    "alignment",
+    "uniformity",
+    "keep_rate",
+    "delete_rate",
+    "insert_rate",
+    "edited_length",
+)
+REPAIR_STATISTICS = ("operation_accuracy", "deletion_precision", "deletion_recall", "insertion_accuracy")
+
+
+def view_statistics(raw, learned, random, history, edits: Edits) -> dict[str, tuple[Any, Any]]:
+    """Describe the three views of a batch.
+
+    Args:
+        raw: `[B, D]` float user vectors of the raw histories.
+        learned: `[B, D]` of the learned views.
+        random: `[B, D]` of the random views.
+        history: `[B, L]` integer ids of the raw histories.
+        edits: the augmenter's decisions on `history`.
+
+    Returns:
+        By name: dot products raw-learned and raw-random; the share of histories where the first is larger;
+        alignment (mean squared distance of the normalised learned and random views) and uniformity (log mean
+        Gaussian potential of the normalised raw vectors), as in arXiv 2005.10242; rates of the three
+        operations; mean edited length in items.
+    """
+    with_learned = ops.sum(raw * learned, axis=-1)
+    with_random = ops.sum(raw * random, axis=-1)
+    unit_raw, unit_learned, unit_random = (ops.normalize(v, axis=-1) for v in (raw, learned, random))
+    batch = ops.shape(raw)[0]
+    squared = ops.maximum(2.0 - 2.0 * ops.matmul(unit_raw, ops.transpose(unit_raw)), 0.0)
+    pairs = ops.cast(batch * (batch - 1), squared.dtype)
+    potential = (ops.sum(ops.exp(-2.0 * squared)) - ops.cast(batch, squared.dtype)) / ops.maximum(pairs, 1.0)
+    real = ops.cast(is_item(history), "float32")
+    statistics = {
+        "similarity_raw_learned": (with_learned, None),
+        "similarity_raw_random": (with_random, None),
+        "triplet_accuracy": (ops.cast(with_learned > with_random, "float32"), None),
+        "alignment": (ops.sum(ops.square(unit_learned - unit_random), axis=-1), None),
+        "uniformity": (ops.log(ops.maximum(potential, 1e-12)), None),
+        "edited_length": (ops.cast(history_lengths(edits.edited), "float32"), None),
+    }
+    for name, operation in (("keep_rate", KEEP), ("delete_rate", DELETE), ("insert_rate", INSERT)):
+        statistics[name] = (ops.cast(edits.operations == operation, "float32"), real)
+    return statistics
+
+
+def repair_statistics(
+    repair: Repair, item_table, corrupted, operations, most_targets: int | None = None
+) -> dict[str, tuple[Any, Any]]:
+    """Say how well corrupted histories are repaired.
+
+    Args:
+        repair: the augmenter's output on `corrupted`.
+        item_table: `[N + 3, D]` float.
+        corrupted: `[B, M]` integer ids.
+        operations: `[B, M]` integer labels.
+        most_targets: look at so many insertion targets only, each costs a row of the catalogue's scores.
+            Default: all.
+
+    Returns:
+        By name: operation accuracy; precision and recall of DELETE; the share of missing items (EOS included)
+        that the generator puts first.
+    """
+    real = ops.cast(is_item(corrupted), "float32")
+    decided = ops.cast(ops.argmax(repair.operation_logits, axis=-1), operations.dtype)
+    deletes = real * ops.cast(decided == DELETE, "float32")
+    should_delete = real * ops.cast(operations == DELETE, "float32")
+    logits = catalogue_logits(repair.run_states[:most_targets], item_table, eos_allowed=True)
+    targets = repair.run_targets[:most_targets]
+    return {
+        "operation_accuracy": (ops.cast(decided == operations, "float32"), real),
+        "deletion_precision": (should_delete, deletes),
+        "deletion_recall": (deletes, should_delete),
+        "insertion_accuracy": (
+            ops.cast(ops.cast(ops.argmax(logits, axis=-1), targets.dtype) == targets, "float32"),
+            None,
+        ),
+    }

@@ -1,0 +1,262 @@
+"""The command line: each command is a thin call of one function in `pipelines`.
+
+TensorFlow takes seconds to import, so each command imports what it needs when it runs: `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from laclrec_tf.errors import InputError
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notes are no news to users
+
+app = typer.Typer(
+    help="LACLRec: sequential recommendation with a learned augmenter.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+console = Console()
+
+
+class Split(StrEnum):
+    """Which held-out item is ranked."""
+
+    test = "test"
+    validation = "validation"
+
+
+class Protocol(StrEnum):
+    """What the held-out item is ranked against."""
+
+    full = "full"
+    full_with_history = "full-with-history"
+    sampled_99 = "sampled-99"
+
+
+class Duplicates(StrEnum):
+    """What happens to events that say the same twice."""
+
+    drop = "drop"
+    keep = "keep"
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Option(help="Where to write the events, .csv or .parquet.")],
+    users: Annotated[int, typer.Option(help="Number of shoppers.")] = 2000,
+    items: Annotated[int, typer.Option(help="Number of items.")] = 300,
+    noise: Annotated[float, typer.Option(help="Share of events that are random items.")] = 0.15,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same events.")] = 0,
+) -> None:
+    """Write simulated events with planted patterns and planted noise, and the truth beside them."""
+    from pipelines.simulate import simulate_events
+
+    for file in simulate_events(out, users=users, items=items, noise=noise, seed=seed):
+        console.print(f"wrote {file}", highlight=False)
+
+
+@app.command()
+def prepare(
+    events: Annotated[list[Path], typer.Argument(help="CSV, CSV.gz, TSV, Parquet or JSON Lines files.")],
+    out: Annotated[Path, typer.Option(help="The data folder to make.")],
+    user_column: Annotated[str, typer.Option(help="Column of the user id.")] = "user_id",
+    item_column: Annotated[str, typer.Option(help="Column of the item id.")] = "item_id",
+    time_column: Annotated[str, typer.Option(help="Column of the time: integers, floats or ISO text.")] = "timestamp",
+    min_interactions: Annotated[int, typer.Option(help="k-core: events each user and item must have.")] = 5,
+    max_length: Annotated[int, typer.Option(help="Most recent events kept of each user.")] = 50,
+    duplicates: Annotated[
+        Duplicates, typer.Option(help="The same user, item and time twice: drop one, or keep both.")
+    ] = Duplicates.drop,
+) -> None:
+    """Validate, filter and order events, and write them as TFRecords with a vocabulary."""
+    from pipelines.prepare import prepare as run
+
+    data = run(
+        events,
+        out,
+        user_column=user_column,
+        item_column=item_column,
+        time_column=time_column,
+        min_interactions=min_interactions,
+        max_length=max_length,
+        duplicates=duplicates.value,
+    )
+    counts = data.counts
+    console.print(
+        f"wrote {out}: {counts['users']:,} users, {counts['items']:,} items, {counts['events']:,} events",
+        highlight=False,
+    )
+
+
+@app.command()
+def train(
+    data: Annotated[Path, typer.Argument(help="A folder made by `prepare`.")],
+    out: Annotated[Path, typer.Option(help="The run folder to make.")],
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="laclrec (default), cl4srec, sasrec, laclrec-no-delete, laclrec-no-insert or laclrec-no-triplet."
+        ),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting, see `laclrec-tf settings`. May be repeated."),
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="A YAML file of settings; --set goes over it.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Most epochs; training stops earlier when it stalls.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of weights, order, views and dropout.")] = None,
+    refit: Annotated[
+        bool, typer.Option("--refit", help="Then train anew on everything before the test item.")
+    ] = False,
+) -> None:
+    """Train a preset, keep the best validation epoch, and write a run folder."""
+    from pipelines.config import TrainConfig, parse_assignments, read_settings
+    from pipelines.train import train as run
+
+    settings: dict[str, Any] = read_settings(config) if config else {}
+    settings |= parse_assignments(set_ or [])
+    given = {"preset": preset, "epochs": epochs, "seed": seed, "refit": refit or None}
+    settings |= {name: value for name, value in given.items() if value is not None}
+    finished = run(data, out, TrainConfig.of(settings))
+    record = finished.record
+    what = f"epochs {record['refit_epochs']}" if record["trained_on"] == "refit" else f"best epoch {record['best_epoch']}"
+    console.print(f"wrote {out}: {record['trained_on']}, {what}, {record['seconds']:.0f} s", highlight=False)
+
+
+@app.command()
+def settings() -> None:
+    """List what `train --set` and `train --config` take, with the defaults."""
+    from pipelines.config import setting_names
+
+    for name, default in setting_names().items():
+        console.print(f"{name} = {default}", highlight=False)
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A folder made by `train`.")],
+    split: Annotated[Split, typer.Option(help="Which held-out item.")] = Split.test,
+    protocol: Annotated[Protocol, typer.Option(help="What it is ranked against.")] = Protocol.full,
+    histories: Annotated[
+        Path | None, typer.Option(help="Events to evaluate on in place of the run's data, e.g. with noise.")
+    ] = None,
+    json_out: Annotated[Path | None, typer.Option("--json", help="Also write the report to this file.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the items that sampled-99 draws.")] = 0,
+) -> None:
+    """Rank held-out items and print recall, MRR and NDCG at 5, 10 and 20."""
+    from pipelines.evaluate import evaluate as run_evaluation
+
+    report = run_evaluation(
+        run, split=split.value, protocol=protocol.value, histories=histories, json_out=json_out, seed=seed
+    )
+    console.print(metrics_table(report))
+
+
+def metrics_table(report: dict[str, Any]) -> Table:
+    """Lay out an evaluation report as a table."""
+    title = f"{report['preset']}, {report['trained_on']}, {report['split']} split, {report['protocol']} protocol"
+    table = Table(title=title, caption=f"{report['users']:,} users; {report['tie_rule']}")
+    table.add_column("k", justify="right")
+    for name in ("recall", "ndcg", "mrr"):
+        table.add_column(name, justify="right")
+    for k in (5, 10, 20):
+        table.add_row(str(k), *(f"{report[f'{name}@{k}']:.4f}" for name in ("recall", "ndcg", "mrr")))
+    return table
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="A folder made by `train`.")],
+    to: Annotated[Path, typer.Option(help="saved_models/NAME; a new integer version is made in it.")],
+) -> None:
+    """Write a run as a versioned SavedModel that TensorFlow Serving loads."""
+    from pipelines.export import export as run_export
+
+    console.print(f"wrote {run_export(run, to)}", highlight=False)
+
+
+@app.command()
+def serve(
+    model: Annotated[Path, typer.Argument(help="saved_models/NAME; the newest version is served.")],
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port of the gRPC service.", min=0, max=65535)] = 8500,
+) -> None:
+    """Serve a SavedModel over gRPC with TensorFlow Serving's protocol, until interrupted."""
+    from pipelines.serve import serve as run_server
+
+    run_server(model, host=host, port=port)
+
+
+@app.command()
+def recommend(
+    history: Annotated[str, typer.Option(help="Item ids, oldest first, separated by commas.")],
+    server: Annotated[str | None, typer.Option(help="HOST:PORT of a running server.")] = None,
+    model_name: Annotated[str | None, typer.Option(help="The model's name on the server.")] = None,
+    model: Annotated[Path | None, typer.Option(help="Or a SavedModel folder, without a server.")] = None,
+    k: Annotated[int, typer.Option(help="How many items.", min=1)] = 10,
+    exclude: Annotated[str, typer.Option(help="Item ids never to recommend, separated by commas.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Recommend the next items for one history, from a server or from a SavedModel folder."""
+    from pipelines.recommend import recommend as run_recommend
+
+    answer = run_recommend(
+        _split(history), server=server, model_name=model_name, model=model, k=k, exclude=_split(exclude)
+    )
+    if as_json:
+        typer.echo(json.dumps({"item_ids": list(answer.item_ids), "scores": list(answer.scores)}))
+        return
+    table = Table("rank", "item", "score")
+    for rank, (item, score) in enumerate(zip(answer.item_ids, answer.scores, strict=True), start=1):
+        table.add_row(str(rank), item, f"{score:.3f}")
+    console.print(table)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path | None, typer.Option(help="Keep what is made here. Default: a temporary folder.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the simulated events and of training.")] = 0,
+) -> None:
+    """Run the whole way on simulated events: prepare, train, evaluate, export, serve, recommend."""
+    from pipelines.demo import demo as run_demo
+
+    run_demo(folder, seed=seed)
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; a user's mistake is one line on standard error and exit code 2.
+
+    Args:
+        arguments: Default: those of the process.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        status = app(arguments or ["--help"], prog_name="laclrec-tf", standalone_mode=False)
+    except (InputError, typer.TyperException) as error:
+        message = error.format_message() if isinstance(error, typer.TyperException) else str(error)
+        print(f"laclrec-tf: {' '.join(message.split())}", file=sys.stderr)
+        sys.exit(2)
+    except (KeyboardInterrupt, typer.Abort):
+        print("laclrec-tf: interrupted", file=sys.stderr)
+        sys.exit(130)
+    sys.exit(status or 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,177 @@
+"""Settings of a training run: one validated, frozen record, made of `--config` and `--set`."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import typing
+from collections.abc import Mapping
+from dataclasses import asdict, field, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+import yaml
+from pydantic.dataclasses import dataclass
+
+from laclrec_tf.data.random_views import VIEW_KINDS
+from laclrec_tf.errors import InputError
+from laclrec_tf.models import LACLRec, preset_arguments
+
+Positive = Annotated[int, pydantic.Field(ge=1)]
+NotNegative = Annotated[int, pydantic.Field(ge=0)]
+ViewKind = Literal["crop", "mask", "reorder", "substitute"]
+assert typing.get_args(ViewKind) == VIEW_KINDS
+
+
+@dataclass(frozen=True, config=pydantic.ConfigDict(extra="forbid"))
+class TrainConfig:
+    """What a run is trained with. Model arguments default in `LACLRec`'s constructor and nowhere else.
+
+    Args:
+        preset: a name of `laclrec_tf.models.PRESETS`. Default: "laclrec".
+        epochs: most epochs. Default: 100.
+        patience: epochs without a better validation ndcg@10 before training stops. Default: 8.
+        batch_size: histories a step. Default: 128.
+        learning_rate: Adam's. Default: 1e-3.
+        pretrain_epochs: epochs of the augmenter's losses alone, before all others. Default: 0.
+        prefixes_per_history: prefixes of a history that carry the contrastive losses. Default: 1.
+        random_kinds: what a random view may do: crop, mask, reorder, substitute. Default: the first three.
+        refit: train anew on everything before the test item, for the epoch count found. Default: False.
+        refit_epochs: the epoch count for `refit`. Default: None, found by a strict training first.
+        seed: of weights, order, views, corruptions and dropout. Default: 0.
+        model: arguments of `LACLRec` that differ from the preset. Default: none.
+
+    Example:
+        >>> TrainConfig.of({"preset": "sasrec", "width": 32}).model
+        {'width': 32}
+    """
+
+    preset: str = "laclrec"
+    epochs: Positive = 100
+    patience: Positive = 8
+    batch_size: Positive = 128
+    learning_rate: Annotated[float, pydantic.Field(gt=0)] = 1e-3
+    pretrain_epochs: NotNegative = 0
+    prefixes_per_history: Positive = 1
+    random_kinds: tuple[ViewKind, ...] = ("crop", "mask", "reorder")
+    refit: bool = False
+    refit_epochs: Positive | None = None
+    seed: NotNegative = 0
+    model: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> TrainConfig:
+        """Sort flat settings into run settings and model arguments, and validate both.
+
+        Args:
+            settings: names of this class or of `LACLRec`'s constructor, with their values.
+
+        Raises:
+            InputError: a name is unknown (the closest is suggested) or a value does not fit.
+        """
+        run_names = [f.name for f in fields(cls) if f.name != "model"]
+        model_types = _model_argument_types()
+        run: dict[str, Any] = {}
+        model: dict[str, Any] = {}
+        for name, value in settings.items():
+            if name in run_names:
+                run[name] = value
+            elif name in model_types:
+                model[name] = _validated(name, value, model_types[name])
+            else:
+                close = difflib.get_close_matches(name, [*run_names, *model_types], n=1)
+                hint = f" Did you mean {close[0]!r}?" if close else ""
+                raise InputError(f"Unknown setting {name!r}.{hint} `laclrec-tf train --help` lists them.")
+        if isinstance(run.get("random_kinds"), str):
+            run["random_kinds"] = tuple(kind.strip() for kind in run["random_kinds"].split(","))
+        try:
+            config = cls(**run, model=model)
+        except pydantic.ValidationError as error:
+            problem = error.errors()[0]
+            name = ".".join(str(part) for part in problem["loc"])
+            raise InputError(f"Setting {name!r}: {problem['msg']}. Received: {problem['input']!r}.") from None
+        arguments = preset_arguments(config.preset) | model
+        try:
+            LACLRec(1, **arguments)  # the constructor's own checks
+        except ValueError as error:
+            raise InputError(str(error).replace("\n", " ")) from None
+        return config
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the settings as plain values, model arguments under `model`."""
+        return asdict(self)
+
+
+def setting_names() -> dict[str, Any]:
+    """Return every name that `--set` takes, with its default.
+
+    Example:
+        >>> setting_names()["width"]
+        64
+    """
+    run = {f.name: f.default for f in fields(TrainConfig) if f.name != "model"}
+    parameters = inspect.signature(LACLRec.__init__).parameters
+    return run | {name: parameters[name].default for name in _model_argument_types()}
+
+
+def read_settings(file: Path) -> dict[str, Any]:
+    """Read flat settings from a YAML or JSON file.
+
+    Raises:
+        InputError: the file is missing, does not parse, or is no mapping of names to values.
+    """
+    try:
+        settings = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"Cannot read the settings file {file}: {error.strerror}.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        first = str(error).splitlines()[0]
+        raise InputError(f"The settings file {file} is not valid YAML: {first}.") from None
+    if not isinstance(settings, dict):
+        raise InputError(f"The settings file {file} must hold lines like `width: 64`.")
+    return settings
+
+
+def parse_assignments(assignments: list[str]) -> dict[str, Any]:
+    """Turn `["width=32", "decision=gumbel"]` into names and values.
+
+    Raises:
+        InputError: an entry is not `key=value`.
+
+    Example:
+        >>> parse_assignments(["width=32", "learning_rate=1e-3"])
+        {'width': 32, 'learning_rate': 0.001}
+    """
+    settings = {}
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        if not equals or not name or not value:
+            raise InputError(f"`--set` takes key=value. Received: {assignment!r}.")
+        try:
+            settings[name.strip()] = float(value) if _is_float(value) else yaml.safe_load(value)
+        except yaml.YAMLError:
+            settings[name.strip()] = value
+    return settings
+
+
+def _is_float(text: str) -> bool:
+    # YAML 1.1 reads 1e-3 as a string; a person means a number.
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return not text.strip().lstrip("+-").isdigit()
+
+
+def _model_argument_types() -> dict[str, Any]:
+    hints = typing.get_type_hints(LACLRec.__init__)
+    skipped = ("return", "kwargs", "n_items", "seed", "max_length")  # they come from the data or the run
+    return {name: hint for name, hint in hints.items() if name not in skipped}
+
+
+def _validated(name: str, value: Any, hint: Any) -> Any:
+    try:
+        return pydantic.TypeAdapter(hint).validate_python(value, strict=hint is bool)
+    except pydantic.ValidationError as error:
+        raise InputError(f"Setting {name!r}: {error.errors()[0]['msg']}. Received: {value!r}.") from None

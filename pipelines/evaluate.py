@@ -1,0 +1,120 @@
+"""Evaluate a run on its held-out items, or on other histories of the same users."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from laclrec_tf.data.interactions import read_interactions
+from laclrec_tf.data.splits import held_out
+from laclrec_tf.errors import InputError
+from laclrec_tf.evaluation import rank_targets
+from laclrec_tf.metrics import TIE_RULE, ranking_metrics
+from pipelines.progress import progress_bar
+from pipelines.run_folder import RunFolder
+
+
+def evaluate(
+    run: str | Path,
+    *,
+    split: str = "test",
+    protocol: str = "full",
+    histories: str | Path | None = None,
+    json_out: str | Path | None = None,
+    seed: int = 0,
+    show_progress: bool = True,
+) -> dict[str, Any]:
+    """Rank every user's held-out item and report recall, MRR and NDCG at 5, 10 and 20.
+
+    Args:
+        run: a folder made by `laclrec-tf train`.
+        split: "test" (the last item) or "validation" (the one before). Default: "test".
+        protocol: "full", "full-with-history" or "sampled-99". Default: "full".
+        histories: a table of events to evaluate on in place of the run's data, for example the same users with
+            noise; columns `user_id`, `item_id`, `timestamp`. Items the run does not know are left out, as are
+            users whose held-out item it does not know. Default: the run's data.
+        json_out: also write the report to this file. Default: no.
+        seed: of the sampled items of "sampled-99". Default: 0.
+        show_progress: Default: True.
+
+    Returns:
+        `recall@5` ... `ndcg@20`, and what they were measured on: `protocol`, `split`, `trained_on`, `tie_rule`,
+        `data_hash`, `users`, `seed`, `preset`, `run`.
+
+    Raises:
+        InputError: the run or a file cannot be read, the split does not exist, or a refit run is asked for its
+            validation split, which it was trained on.
+    """
+    if split not in ("test", "validation"):
+        raise InputError(f"Argument `split` must be 'test' or 'validation'. Received: {split!r}.")
+    folder = RunFolder.open(run)
+    if split == "validation" and folder.record["trained_on"] == "refit":
+        raise InputError(
+            f"{folder.folder} is a refit: it was trained on the validation items. Evaluate it on --split test, "
+            "or a run without --refit on validation."
+        )
+    if json_out is not None and not Path(json_out).absolute().parent.is_dir():
+        raise InputError(f"Cannot write {json_out}: its folder does not exist.")
+    skipped: dict[str, int] = {}
+    if histories is None:
+        whole = folder.data.histories()[1]
+    else:
+        whole, skipped = _known_histories(Path(histories), folder)
+    pairs = [(history, pair) for history in whole if (pair := held_out(history, split)) is not None]
+    if not pairs:
+        raise InputError("No history has the three events that a held-out item takes.")
+    met = [history for history, _ in pairs]
+    before = [pair[0] for _, pair in pairs]
+    targets = np.array([pair[1] for _, pair in pairs], np.int32)
+    with progress_bar(disable=not show_progress) as progress:
+        task = progress.add_task(f"ranking, {protocol}", total=len(pairs))
+        ranks = rank_targets(
+            folder.model,
+            before,
+            targets,
+            protocol=protocol,
+            met=met,
+            seed=seed,
+            on_batch=lambda users: progress.update(task, advance=users),
+        )
+    report: dict[str, Any] = ranking_metrics(ranks)
+    report |= {
+        "protocol": protocol,
+        "split": split,
+        "trained_on": folder.record["trained_on"],
+        "tie_rule": TIE_RULE,
+        "users": len(pairs),
+        "data_hash": folder.record["data_hash"],
+        "seed": folder.record["settings"]["seed"],
+        "negatives_seed": seed,
+        "preset": folder.record["settings"]["preset"],
+        "run": str(run),
+    }
+    if histories is not None:
+        report |= {"histories": str(histories), **skipped}
+    if json_out is not None:
+        Path(json_out).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    return report
+
+
+def _known_histories(file: Path, folder: RunFolder) -> tuple[list[np.ndarray], dict[str, int]]:
+    """Read whole histories from a table, as ids; users whose last item is unknown are left out and counted."""
+    events = read_interactions([file], user_column="user_id", item_column="item_id", time_column="timestamp")
+    items = pl.DataFrame({"item_id": folder.vocabulary.items}).with_row_index("id", offset=1)
+    events = events.join(items.with_columns(pl.col("id").cast(pl.Int32)), on="item_id", how="left", maintain_order="left")
+    users = (
+        events.sort("user_id", "timestamp", maintain_order=True)
+        .group_by("user_id", maintain_order=True)
+        .agg(pl.col("id").drop_nulls(), pl.col("id").last().is_null().alias("lost"))
+    )
+    known = users.filter(~pl.col("lost"))
+    length = folder.record["max_length"]
+    histories = [row.to_numpy()[-length:] for row in known.get_column("id")]
+    return histories, {
+        "unknown_item_events": events.get_column("id").null_count(),
+        "users_with_unknown_target": users.height - known.height,
+    }

@@ -1,0 +1,71 @@
+"""Progress of training in the terminal: a bar inside the epoch, a line for each epoch done."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import keras
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+def progress_bar(console: Console | None = None, disable: bool = False) -> Progress:
+    """Return a progress bar with counts and the time left, written to standard error."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console or Console(stderr=True),
+        transient=True,
+        disable=disable,
+    )
+
+
+class EpochProgress(keras.callbacks.Callback):
+    """Show a bar over the steps of each epoch, and print one line when it is done.
+
+    Args:
+        title: what is being trained, shown before the epoch.
+        console: where to print. Default: standard error.
+    """
+
+    def __init__(self, title: str, console: Console | None = None) -> None:
+        super().__init__()
+        self.title = title
+        self.console = console or Console(stderr=True)
+        self.progress: Progress | None = None
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Start the bar."""
+        self.started = time.perf_counter()
+        self.progress = progress_bar(self.console)
+        self.progress.start()
+        self.task = self.progress.add_task(
+            f"{self.title} epoch {epoch + 1}/{self.params['epochs']}", total=self.params.get("steps")
+        )
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Move the bar."""
+        if self.progress is not None:
+            self.progress.update(self.task, completed=batch + 1)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Print the epoch's line."""
+        self.on_train_end()
+        logs = logs or {}
+        shown = {"loss": "loss", "val_recall@10": "recall@10", "val_ndcg@10": "ndcg@10"}
+        numbers = [f"{label} {logs[name]:.4f}" for name, label in shown.items() if name in logs]
+        if "keep_rate" in logs:
+            rates = "/".join(f"{logs[f'{name}_rate']:.0%}" for name in ("keep", "delete", "insert"))
+            numbers.append(f"keep/delete/insert {rates}")
+        seconds = time.perf_counter() - self.started
+        line = f"{self.title} epoch {epoch + 1}/{self.params['epochs']}  {'  '.join(numbers)}  {seconds:.1f} s"
+        self.console.print(line, highlight=False)
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Take the bar away, also after an interruption."""
+        if self.progress is not None:
+            self.progress.stop()
+            self.progress = None

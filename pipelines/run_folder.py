@@ -1,0 +1,84 @@
+"""A training run on disk: the trained model and all that is needed to evaluate and export it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from laclrec_tf.data.prepared import PreparedData
+from laclrec_tf.errors import InputError
+from laclrec_tf.item_vocabulary import ItemVocabulary
+from laclrec_tf.models import LACLRec
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A finished run: `run.json`, `model.keras`, `vocabulary.txt`, `popularity.npy`, `epochs.csv`, `tensorboard/`.
+
+    `run.json` is written last; a folder without it holds no finished run.
+
+    Args:
+        folder: where the run lies.
+        record: what `run.json` says.
+    """
+
+    folder: Path
+    record: dict[str, Any]
+
+    @classmethod
+    def open(cls, folder: str | Path) -> RunFolder:
+        """Open a finished run.
+
+        Raises:
+            InputError: there is no finished run, or it was written by another format version.
+        """
+        folder = Path(folder)
+        file = folder / "run.json"
+        if not file.is_file():
+            state = "an unfinished run" if folder.is_dir() and any(folder.iterdir()) else "no run"
+            raise InputError(f"{folder} holds {state}: {file} is missing. Make one with `laclrec-tf train`.")
+        record = json.loads(file.read_text(encoding="utf-8"))
+        if record.get("format_version") != FORMAT_VERSION:
+            raise InputError(
+                f"{folder} has run format {record.get('format_version')}, this version reads {FORMAT_VERSION}. "
+                "Train again with `laclrec-tf train`."
+            )
+        return cls(folder, record)
+
+    @cached_property
+    def model(self) -> LACLRec:
+        """The trained model."""
+        return keras.saving.load_model(self.folder / "model.keras")
+
+    @cached_property
+    def vocabulary(self) -> ItemVocabulary:
+        """The items the model knows."""
+        return ItemVocabulary.load(self.folder / "vocabulary.txt")
+
+    @cached_property
+    def popularity(self) -> np.ndarray:
+        """`[N]` int64: how often each item, by id from 1, stands in the training split."""
+        return np.load(self.folder / "popularity.npy")
+
+    @cached_property
+    def data(self) -> PreparedData:
+        """The prepared data the run was trained on.
+
+        Raises:
+            InputError: the data folder is gone, or holds other data than the run was trained on.
+        """
+        data = PreparedData.open(self.record["data_folder"])
+        if data.data_hash != self.record["data_hash"]:
+            raise InputError(
+                f"{data.folder} now holds other data than {self.folder} was trained on (hash {data.data_hash[:12]}, "
+                f"trained on {self.record['data_hash'][:12]}). Prepare the old events again or train anew."
+            )
+        return data

@@ -1,0 +1,190 @@
+"""Train a preset on prepared data and leave a run folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from laclrec_tf.data.input_pipeline import evaluation_dataset, training_dataset
+from laclrec_tf.data.prepared import PreparedData
+from laclrec_tf.data.similar_items import similar_items
+from laclrec_tf.data.splits import held_out, training_part
+from laclrec_tf.errors import InputError
+from laclrec_tf.models import LACLRec, build_preset
+from laclrec_tf.models.augmenter_watch import AugmenterWatch
+from pipelines.config import TrainConfig
+from pipelines.progress import EpochProgress
+from pipelines.run_folder import FORMAT_VERSION, RunFolder
+
+MONITOR = "val_ndcg@10"
+
+
+def train(
+    data: str | Path, out: str | Path, config: TrainConfig | None = None, *, show_progress: bool = True
+) -> RunFolder:
+    """Train on prepared data, keep the weights of the best validation epoch, and write a run folder.
+
+    With `config.refit` the epoch count is found so first (or taken from `config.refit_epochs`), then a new
+    model is trained for that many epochs on everything before the test item.
+
+    Args:
+        data: a folder made by `laclrec-tf prepare`.
+        out: the run folder to make.
+        config: settings. Default: `TrainConfig()`, the preset "laclrec".
+        show_progress: a bar and a line for each epoch on standard error. Default: True.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        InputError: the data cannot be read, nothing in it can be trained on, or `out` exists already.
+    """
+    config = config or TrainConfig()
+    out = Path(out)
+    prepared = PreparedData.open(data)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} exists already and is not overwritten. Give another --out, or delete it first.")
+    _, histories = prepared.histories()
+    validation = [pair for history in histories if (pair := held_out(history, "validation")) is not None]
+    if not validation:
+        raise InputError(
+            f"{prepared.folder} has no history of three or more events, so none to validate on. "
+            "Prepare more events."
+        )
+    keras.utils.set_random_seed(config.seed)
+    out.mkdir(parents=True, exist_ok=True)
+    started = time.perf_counter()
+    session = _Session(prepared, config, out, show_progress)
+    record: dict[str, Any] = {"trained_on": "strict"}
+    if config.refit_epochs is None or not config.refit:
+        strict = [training_part(history, "strict") for history in histories]
+        model, best = session.fit(strict, validation, epochs=config.epochs, title=config.preset)
+        record |= best
+        training = strict
+    if config.refit:
+        record |= {"trained_on": "refit", "refit_epochs": config.refit_epochs or record["best_epoch"]}
+        training = [training_part(history, "refit") for history in histories]
+        keras.utils.set_random_seed(config.seed)
+        model, _ = session.fit(training, None, epochs=record["refit_epochs"], title=f"{config.preset} refit")
+
+    model.save(out / "model.keras")
+    prepared.vocabulary.save(out / "vocabulary.txt")
+    np.save(out / "popularity.npy", np.bincount(np.concatenate(training), minlength=model.n_items + 1)[1:])
+    record |= {
+        "format_version": FORMAT_VERSION,
+        "data_folder": str(prepared.folder.resolve()),
+        "data_hash": prepared.data_hash,
+        "max_length": prepared.max_length,
+        "seconds": round(time.perf_counter() - started, 1),
+        "settings": config.as_dict(),
+        "versions": {name: version(name) for name in ("laclrec-tf", "tensorflow", "keras")},
+    }
+    # Written last, and renamed into place: a run folder with a run.json is whole.
+    partial = out / "run.json.partial"
+    partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    partial.rename(out / "run.json")
+    return RunFolder.open(out)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Session:
+    """What the strict training and the refit of one run share."""
+
+    prepared: PreparedData
+    config: TrainConfig
+    out: Path
+    show_progress: bool
+
+    def fit(
+        self,
+        training: list[np.ndarray],
+        validation: list[tuple[np.ndarray, int]] | None,
+        epochs: int,
+        title: str,
+    ) -> tuple[LACLRec, dict[str, Any]]:
+        """Train a new model; with validation histories stop early and go back to the best epoch."""
+        config = self.config
+        model = self._new_model()
+        needs = model.batch_requirements
+        batches = self._batches(training, needs)
+        evaluated = None
+        if validation is not None:
+            corruption = None
+            if model.has_augmenter:
+                corruption = {
+                    "n_items": model.n_items,
+                    "max_length": model.max_edited_length,
+                    "max_insertions": model.max_insertions,
+                    "p_keep": needs["p_keep"],
+                    "p_delete": needs["p_delete"],
+                }
+            histories, targets = zip(*validation, strict=True)
+            evaluated = evaluation_dataset(histories, np.array(targets), corruption=corruption, seed=config.seed)
+
+        if config.pretrain_epochs and model.has_augmenter:
+            model.compile(keras.optimizers.Adam(config.learning_rate), objective="augmenter")
+            model.fit(
+                batches,
+                epochs=config.pretrain_epochs,
+                verbose=0,
+                callbacks=self._progress(f"{title} augmenter"),
+            )
+        model.compile(keras.optimizers.Adam(config.learning_rate))
+        name = "refit" if validation is None else "strict"
+        callbacks: list[keras.callbacks.Callback] = []
+        if model.has_augmenter and model.n_random_views:
+            callbacks.append(AugmenterWatch(next(iter(batches))))
+        if validation is not None:
+            callbacks += [
+                keras.callbacks.EarlyStopping(
+                    MONITOR, mode="max", patience=config.patience, restore_best_weights=True
+                ),
+                # The best weights so far are on disk, whatever happens to the process.
+                keras.callbacks.ModelCheckpoint(self.out / "best.keras", MONITOR, mode="max", save_best_only=True),
+            ]
+        callbacks += [
+            keras.callbacks.CSVLogger(self.out / f"epochs-{name}.csv"),
+            keras.callbacks.TensorBoard(self.out / "tensorboard" / name, write_graph=False, profile_batch=0),
+            *self._progress(title),
+        ]
+        log = model.fit(batches, validation_data=evaluated, epochs=epochs, verbose=0, callbacks=callbacks)
+        if validation is None:
+            return model, {}
+        best = int(np.argmax(log.history[MONITOR]))
+        (self.out / "best.keras").unlink(missing_ok=True)
+        metrics = {key[4:]: values[best] for key, values in log.history.items() if key.startswith("val_")}
+        return model, {"best_epoch": best + 1, "epochs_run": len(log.epoch), "validation": metrics}
+
+    def _new_model(self) -> LACLRec:
+        length = self.prepared.max_length
+        sizes: dict[str, Any] = {"max_length": length, "seed": self.config.seed}
+        if length > 60:
+            sizes["max_edited_length"] = -(-length * 6 // 5)  # the paper's 60 for 50
+        return build_preset(
+            self.config.preset, self.prepared.vocabulary.n_items, **(sizes | self.config.model)
+        )
+
+    def _batches(self, training: list[np.ndarray], needs: dict[str, Any]) -> tf.data.Dataset:
+        substitutes = None
+        if "substitute" in self.config.random_kinds and needs["n_random_views"]:
+            substitutes = similar_items(training, needs["n_items"])
+        return training_dataset(
+            training,
+            batch_size=self.config.batch_size,
+            random_kinds=self.config.random_kinds,
+            similar_items=substitutes,
+            prefixes_per_history=self.config.prefixes_per_history,
+            seed=self.config.seed,
+            **needs,
+        )
+
+    def _progress(self, title: str) -> list[keras.callbacks.Callback]:
+        return [EpochProgress(title)] if self.show_progress else []

@@ -1,0 +1,72 @@
+"""Settings: sorted, validated, suggested."""
+
+import pytest
+
+from laclrec_tf.errors import InputError
+from laclrec_tf.models import LACLRec
+from pipelines.config import TrainConfig, parse_assignments, read_settings, setting_names
+
+
+def test_settings_are_sorted_into_run_and_model():
+    config = TrainConfig.of({"preset": "cl4srec", "epochs": 3, "width": 32, "random_kinds": "crop, mask"})
+    assert config.epochs == 3
+    assert config.random_kinds == ("crop", "mask")
+    assert config.model == {"width": 32}
+
+
+def test_assignments_are_read_as_people_write_them():
+    assert parse_assignments(["width=32", "learning_rate=1e-3", "can_delete=false", "decision=gumbel"]) == {
+        "width": 32,
+        "learning_rate": 0.001,
+        "can_delete": False,
+        "decision": "gumbel",
+    }
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"widht": 32}, "Unknown setting 'widht'. Did you mean 'width'?"),
+        ({"epoch": 3}, "Did you mean 'epochs'?"),
+        ({"preset": "lacrec"}, "Unknown preset 'lacrec'.*Did you mean 'laclrec'?"),
+        ({"epochs": 0}, "Setting 'epochs'.*greater than or equal to 1.*Received: 0"),
+        ({"learning_rate": "fast"}, "Setting 'learning_rate'.*Received: 'fast'"),
+        ({"width": "wide"}, "Setting 'width'.*Received: 'wide'"),
+        ({"can_delete": "maybe"}, "Setting 'can_delete'"),
+        ({"decision": "coin"}, "must be one of argmax, gumbel, noise"),
+        ({"alpha": -1}, "`alpha` must be 0 or above"),
+        ({"width": 9}, "`width` must be a multiple of `n_heads`"),
+        ({"random_kinds": "crop,shuffle"}, "random_kinds"),
+    ],
+)
+def test_bad_settings_are_one_clear_line(settings, message):
+    with pytest.raises(InputError, match=message) as caught:
+        TrainConfig.of(settings)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("assignment", ["width", "=3", "width="])
+def test_assignments_need_a_key_and_a_value(assignment):
+    with pytest.raises(InputError, match="takes key=value"):
+        parse_assignments([assignment])
+
+
+def test_settings_file(tmp_path):
+    file = tmp_path / "settings.yaml"
+    file.write_text("width: 32\nepochs: 2\n")
+    assert read_settings(file) == {"width": 32, "epochs": 2}
+    file.write_text("just words")
+    with pytest.raises(InputError, match="must hold lines like"):
+        read_settings(file)
+    file.write_text("a: [1")
+    with pytest.raises(InputError, match="not valid YAML"):
+        read_settings(file)
+    with pytest.raises(InputError, match="Cannot read the settings file"):
+        read_settings(tmp_path / "none.yaml")
+
+
+def test_every_setting_is_listed_with_its_default():
+    names = setting_names()
+    assert names["epochs"] == TrainConfig().epochs
+    assert names["alpha"] == LACLRec(1, width=2).alpha
+    assert "n_items" not in names

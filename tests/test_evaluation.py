@@ -1,0 +1,74 @@
+"""Ranks under each protocol, with a model whose scores are known."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from laclrec_tf.errors import InputError
+from laclrec_tf.evaluation import rank_targets, sample_negatives
+
+
+class FixedScores:
+    """Gives every user the same scores: item i scores -i, so the ids are the ranking."""
+
+    max_length = 50
+
+    def __init__(self, n_items):
+        self.n_items = n_items
+
+    def __call__(self, history, training=False):
+        return tf.zeros([tf.shape(history)[0], 1])
+
+    def score(self, user_vectors):
+        row = -tf.range(self.n_items + 3, dtype=tf.float32)
+        special = tf.constant([0, self.n_items + 1, self.n_items + 2])
+        row = tf.tensor_scatter_nd_update(row, special[:, tf.newaxis], tf.fill([3], -np.inf))
+        return tf.tile(row[tf.newaxis], [tf.shape(user_vectors)[0], 1])
+
+
+HISTORIES = [np.array([1, 2, 9]), np.array([4]), np.array([1, 2, 3, 4, 5])]
+TARGETS = np.array([5, 1, 3])
+
+
+def test_full_leaves_the_history_out_but_not_the_target():
+    # User 0: ids 1..4 stand before 5, of which 1 and 2 are history. User 2: 3 is itself history; 1 and 2 go.
+    assert rank_targets(FixedScores(10), HISTORIES, TARGETS).tolist() == [2, 0, 0]
+
+
+def test_full_with_history_ranks_against_everything():
+    ranks = rank_targets(FixedScores(10), HISTORIES, TARGETS, protocol="full-with-history")
+    assert ranks.tolist() == [4, 0, 2]
+
+
+def test_batches_do_not_change_ranks_or_their_order():
+    whole = rank_targets(FixedScores(10), HISTORIES, TARGETS, batch_size=3)
+    assert rank_targets(FixedScores(10), HISTORIES, TARGETS, batch_size=1).tolist() == whole.tolist()
+
+
+def test_sampled_ranks_against_99_items_the_user_never_met():
+    model = FixedScores(103)
+    histories = [np.array([1, 2]), np.array([3, 4])]
+    met = [np.array([1, 2, 50, 103]), np.array([3, 4, 101, 103])]
+    # 103 - 4 = 99 items are left, so the sample is exactly those, whatever the seed: of the ids below 50 all
+    # but 1 and 2; of the ids below 101 all but 3 and 4.
+    ranks = rank_targets(model, histories, np.array([50, 101]), protocol="sampled-99", met=met, seed=7)
+    assert ranks.tolist() == [47, 98]
+
+
+def test_negatives_are_distinct_unmet_and_seeded():
+    met = [np.arange(1, 20), np.array([500, 400])]
+    negatives = sample_negatives(met, n_items=500, seed=3)
+    assert negatives.shape == (2, 99)
+    for items, row in zip(met, negatives, strict=True):
+        assert len(set(row.tolist())) == 99
+        assert not set(row.tolist()) & set(items.tolist())
+        assert row.min() >= 1 and row.max() <= 500
+    np.testing.assert_array_equal(negatives, sample_negatives(met, n_items=500, seed=3))
+    assert (negatives != sample_negatives(met, n_items=500, seed=4)).any()
+
+
+def test_small_catalogue_and_unknown_protocol_say_so():
+    with pytest.raises(InputError, match="the catalogue holds 10 items"):
+        rank_targets(FixedScores(10), HISTORIES, TARGETS, protocol="sampled-99")
+    with pytest.raises(InputError, match="must be one of full, full-with-history, sampled-99"):
+        rank_targets(FixedScores(10), HISTORIES, TARGETS, protocol="all")

@@ -1,0 +1,67 @@
+"""Masks and packing: hand-worked rows."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from laclrec_tf.masking import (
+    gather_last,
+    history_lengths,
+    is_item,
+    pack_kept,
+    take_prefixes,
+    trim_padding,
+)
+
+
+def test_is_item_is_true_at_everything_but_padding():
+    # 8 and 9 stand for EOS and MASK of a catalogue of 7: attention may look at them.
+    assert is_item(tf.constant([[7, 8, 9, 0]])).numpy().tolist() == [[True, True, True, False]]
+
+
+def test_history_lengths_counts_real_positions():
+    assert history_lengths(tf.constant([[7, 9, 0], [0, 0, 0], [1, 2, 3]])).numpy().tolist() == [2, 0, 3]
+
+
+def test_gather_last_takes_the_last_real_position_not_the_last_column():
+    hidden = tf.reshape(tf.range(12.0), [2, 3, 2])  # rows 0..5 and 6..11, two numbers a position
+    assert gather_last(hidden, tf.constant([2, 3])).numpy().tolist() == [[2.0, 3.0], [10.0, 11.0]]
+
+
+def test_gather_last_of_an_empty_history_takes_position_0():
+    hidden = tf.reshape(tf.range(6.0), [1, 3, 2])
+    assert gather_last(hidden, tf.constant([0])).numpy().tolist() == [[0.0, 1.0]]
+
+
+def test_gather_last_takes_several_prefixes_of_a_history():
+    hidden = tf.reshape(tf.range(6.0), [1, 3, 2])
+    assert gather_last(hidden, tf.constant([[3, 1]])).numpy().tolist() == [[[4.0, 5.0], [0.0, 1.0]]]
+
+
+def test_take_prefixes_keeps_the_prefixes_of_a_history_together():
+    prefixes = take_prefixes(tf.constant([[7, 9, 4], [5, 6, 0]]), tf.constant([[3, 1], [2, 1]]))
+    assert prefixes.numpy().tolist() == [[7, 9, 4], [7, 0, 0], [5, 6, 0], [5, 0, 0]]
+
+
+def test_trim_padding_keeps_the_longest_history_whole():
+    assert trim_padding(tf.constant([[7, 9, 0, 0], [4, 0, 0, 0]])).numpy().tolist() == [[7, 9], [4, 0]]
+
+
+def test_trim_padding_keeps_one_column_of_empty_histories():
+    assert trim_padding(tf.constant([[0, 0], [0, 0]])).numpy().tolist() == [[0], [0]]
+
+
+def test_pack_kept_moves_the_kept_values_to_the_front_in_order():
+    values = tf.constant([[5, 6, 7, 8], [1, 2, 3, 4]])
+    keep = tf.constant([[True, False, True, True], [False, False, False, False]])
+    assert pack_kept(values, keep, 4).numpy().tolist() == [[5, 7, 8, 0], [0, 0, 0, 0]]
+
+
+def test_pack_kept_drops_the_oldest_when_too_many_are_kept():
+    values = tf.constant([[5, 6, 7, 8]])
+    keep = tf.constant([[True, True, False, True]])
+    assert pack_kept(values, keep, 2).numpy().tolist() == [[6, 8]]
+
+
+def test_pack_kept_may_be_wider_than_the_values():
+    assert pack_kept(tf.constant([[5, 6]]), tf.constant([[False, True]]), 4).numpy().tolist() == [[6, 0, 0, 0]]
