@@ -26,9 +26,9 @@ def edited(item_ids: list[int], operations: list[int], insertions: list[list[int
     )
     assert row.shape == (1, max_length)
     ids = row.numpy()[0].tolist()
-    length = len(ids) - ids[::-1].index(next((i for i in reversed(ids) if i), 0))
-    assert 0 not in ids[:length] or not any(ids), f"padding inside {ids}"
-    return [i for i in ids if i]
+    items = [i for i in ids if i]
+    assert ids == items + [0] * (max_length - len(items)), "padding stands behind the items"
+    return items
 
 
 NOTHING = [0, 0, 0]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import keras
 from keras import ops
 
-NEVER = -1e9
+from laclrec_tf.losses.catalogue_cross_entropy import catalogue_cross_entropy
 
 
 def catalogue_logits(vectors, item_table, *, eos_allowed: bool = False):
-    """Score vectors against every row of the table, the special tokens never.
+    """Score vectors against every item; the special tokens are no candidates.
 
     Args:
         vectors: `[P, D]` float.
@@ -17,18 +16,14 @@ def catalogue_logits(vectors, item_table, *, eos_allowed: bool = False):
         eos_allowed: EOS is a possible answer, as for the reverse generator. Default: False.
 
     Returns:
-        `[P, N + 3]` float32, `-1e9` at PAD and MASK, and at EOS unless it is allowed.
+        `[P, N]` float32, column `i` for the id `i + 1`; with `eos_allowed` `[P, N + 1]`, EOS last.
 
     Example:
         >>> catalogue_logits(ops.ones([1, 2]), ops.ones([5, 2])).numpy().tolist()
-        [[-1000000000.0, 2.0, 2.0, -1000000000.0, -1000000000.0]]
+        [[2.0, 2.0]]
     """
-    item_table = ops.convert_to_tensor(item_table)
-    logits = ops.cast(ops.matmul(vectors, ops.transpose(item_table)), "float32")
-    rows = ops.arange(ops.shape(item_table)[0])
-    n_items = ops.shape(item_table)[0] - 3
-    allowed = ops.logical_and(rows >= 1, rows <= n_items + int(eos_allowed))
-    return ops.where(allowed[None, :], logits, NEVER)
+    candidates = _candidates(item_table, eos_allowed)
+    return ops.cast(ops.matmul(vectors, ops.transpose(candidates)), "float32")
 
 
 def next_item_loss(vectors, item_table, targets, *, eos_allowed: bool = False):
@@ -50,8 +45,12 @@ def next_item_loss(vectors, item_table, targets, *, eos_allowed: bool = False):
         >>> round(float(next_item_loss(ops.ones([1, 2]), table, ops.array([3]))), 4)  # log 4
         1.3863
 
-    Reference: SASRec's task with a full softmax; method of LACLRec (arXiv 2503.20232), next-item prediction.
+    Reference: SASRec's task with a full softmax; LACLRec (arXiv 2503.20232), next-item prediction.
     """
-    logits = catalogue_logits(vectors, item_table, eos_allowed=eos_allowed)
-    losses = keras.ops.sparse_categorical_crossentropy(targets, logits, from_logits=True)
+    losses = catalogue_cross_entropy(vectors, _candidates(item_table, eos_allowed), targets - 1)
     return ops.sum(losses) / ops.maximum(ops.cast(ops.shape(targets)[0], "float32"), 1.0)
+
+
+def _candidates(item_table, eos_allowed):
+    # Slicing the table instead of masking the logits saves a pass over the largest tensor of a step.
+    return ops.convert_to_tensor(item_table)[1 : -1 if eos_allowed else -2]

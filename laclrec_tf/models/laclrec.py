@@ -183,9 +183,7 @@ class LACLRec(keras.Model):
     def score(self, user_vectors):
         """Return catalogue scores `[B, N + 3]` of user vectors `[B, D]`; PAD, EOS and MASK have `-inf`."""
         scores = catalogue_logits(user_vectors, self.encoder.item_table)
-        columns = ops.arange(self.n_items + 3)
-        special = ops.logical_or(columns < 1, columns > self.n_items)
-        return ops.where(special[None, :], -float("inf"), scores)
+        return ops.pad(scores, [[0, 0], [1, 2]], constant_values=-float("inf"))
 
     def recommend(self, history, k: int = 10, exclude_history: bool = True):
         """Return the `k` best items of histories `[B, L]`: `(item_ids [B, k], scores [B, k])`, best first."""

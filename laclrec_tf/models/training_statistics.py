@@ -94,7 +94,7 @@ def repair_statistics(
         "deletion_precision": (should_delete, deletes),
         "deletion_recall": (deletes, should_delete),
         "insertion_accuracy": (
-            ops.cast(ops.cast(ops.argmax(logits, axis=-1), targets.dtype) == targets, "float32"),
+            ops.cast(1 + ops.cast(ops.argmax(logits, axis=-1), targets.dtype) == targets, "float32"),
             None,
         ),
     }

@@ -1,0 +1,115 @@
+"""Events of users with items: read from files and validated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import polars as pl
+
+from laclrec_tf.data.event_files import read_columns, row_place
+from laclrec_tf.data.timestamps import comparable_numbers, parse_timestamps
+from laclrec_tf.errors import InputError
+from laclrec_tf.item_vocabulary import LINE_BREAKS
+
+
+def read_interactions(
+    files: str | Path | Sequence[str | Path],
+    *,
+    user_column: str = "user_id",
+    item_column: str = "item_id",
+    time_column: str = "timestamp",
+    on_file: Callable[[Path, int], None] | None = None,
+) -> pl.DataFrame:
+    """Read events from one file or several; the formats may differ.
+
+    The format follows the ending: `.csv`, `.tsv`, `.jsonl`, `.ndjson`, each also with `.gz`, and `.parquet`.
+    Ids are strings whatever they look like: `007` stays `007`; integers become their decimal digits.
+    Timestamps are integers, floats, ISO text or dates, see `parse_timestamps`.
+
+    Args:
+        files: the files, in order.
+        user_column: Default: "user_id".
+        item_column: Default: "item_id".
+        time_column: Default: "timestamp".
+        on_file: called with each file and its number of rows once it is read. Default: None.
+
+    Returns:
+        `user_id` String, `item_id` String, `timestamp` Int64 or Float64 (of dates: microseconds since 1970 in
+        UTC), in the order of the files and of their rows.
+
+    Raises:
+        InputError: a file is missing, damaged, empty or of an unknown ending, a column is missing, an id is
+            empty, an item holds a line break, or a timestamp cannot be read. The message names the file, the
+            first bad row and the remedy.
+
+    Example:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp()) / "events.csv"
+        >>> _ = file.write_text("user_id,item_id,timestamp\\n007,tent,3\\n")
+        >>> read_interactions(file).rows()
+        [('007', 'tent', 3)]
+    """
+    paths = [Path(file) for file in ([files] if isinstance(files, str | Path) else files)]
+    columns = {"user": user_column, "item": item_column, "time": time_column}
+    if not paths:
+        raise InputError("Argument `files` must name at least one file of events. Received: none.")
+    if len(set(columns.values())) < len(columns):
+        raise InputError(
+            "Arguments `user_column`, `item_column` and `time_column` must differ. "
+            f"Received: {user_column!r}, {item_column!r}, {time_column!r}."
+        )
+    tables = []
+    for path in paths:
+        tables.append(_read_file(path, columns))
+        if on_file is not None:
+            on_file(path, tables[-1].height)
+    times = comparable_numbers([table["timestamp"] for table in tables], [str(path) for path in paths])
+    tables = [table.with_columns(timestamp=column) for table, column in zip(tables, times, strict=True)]
+    return pl.concat(tables, rechunk=True)
+
+
+def _read_file(file: Path, columns: dict[str, str]) -> pl.DataFrame:
+    raw = read_columns(file, columns)
+    users, items, times = (raw[name] for name in columns.values())
+    table = pl.DataFrame({"user_id": _as_ids(file, users), "item_id": _as_ids(file, items)})
+    try:
+        table = table.with_columns(timestamp=parse_timestamps(times))
+    except InputError as error:
+        raise InputError(f"{file}, column {columns['time']!r}: {error}") from None
+    bad = {
+        "user": pl.col("user_id").is_null() | (pl.col("user_id") == ""),
+        "item": pl.col("item_id").is_null() | pl.col("item_id").str.contains(f"^$|[{LINE_BREAKS}]"),
+        "time": pl.col("timestamp").is_null(),
+    }
+    # The index of each column's first bad row, null where there is none.
+    first_bad = table.select(pl.arg_where(mask).first().alias(role) for role, mask in bad.items())
+    found = [(index, role) for role, index in first_bad.row(0, named=True).items() if index is not None]
+    if found:
+        index, role = min(found)
+        raise InputError(_complaint(file, raw, index, role, columns[role]))
+    return table
+
+
+def _as_ids(file: Path, values: pl.Series) -> pl.Series:
+    dtype = values.dtype
+    if dtype.is_integer() or dtype in (pl.String, pl.Categorical, pl.Enum, pl.Null):
+        return values.cast(pl.String)
+    raise InputError(
+        f"{file}: column {values.name!r} holds ids of the type {dtype}. Write them as text or as integers."
+    )
+
+
+def _complaint(file: Path, raw: pl.DataFrame, index: int, role: str, column: str) -> str:
+    value = raw[column][index]
+    text = "" if value is None else str(value)
+    shown = repr(text if len(text) <= 60 else text[:60] + "...")
+    start = f"{file}, {row_place(file, raw['row'][index])}: the {column}"
+    if not text.strip():
+        return f"{start} is empty. Fill it in or remove the row."
+    if role == "time":
+        return (
+            f"{start} {shown} is no time. Write all of them as numbers, such as 1717156800, "
+            "or all as ISO text, such as 2024-05-31T12:00:00Z."
+        )
+    return f"{start} {shown} holds a line break. Remove it."

@@ -1,0 +1,177 @@
+"""The embedded data set: walks through planted transitions, with planted noise and the truth kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from laclrec_tf.errors import InputError
+
+# An item of a category is followed by items of the next one; the last is followed by the first.
+CATEGORIES = (
+    "tent",
+    "sleeping-bag",
+    "stove",
+    "cookware",
+    "lantern",
+    "backpack",
+    "boots",
+    "rain-jacket",
+    "compass",
+    "climbing-rope",
+    "kayak",
+    "fishing-rod",
+)
+SUCCESSOR_PROBABILITIES = (0.5, 0.25, 0.15, 0.1)
+SHORTEST_HISTORY = 5
+_FIRST_SECOND = 1_704_067_200  # 2024-01-01
+_SECONDS_A_DAY = 86_400
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """Simulated events with what was planted in them.
+
+    Args:
+        events: `user_id`, `item_id` String, `timestamp` Int64 (seconds), ordered by time.
+        truth: the same rows with `category` and `is_noise`.
+        transitions: `item_id`, `next_item_id`, `probability`; the probabilities of an item sum to 1.
+    """
+
+    events: pl.DataFrame
+    truth: pl.DataFrame
+    transitions: pl.DataFrame
+
+
+def simulate(
+    n_users: int = 2000, n_items: int = 300, noise: float = 0.15, seed: int = 0, mean_length: float = 12
+) -> Simulation:
+    """Let users walk through a shop.
+
+    The items belong to twelve categories in a ring, such as tent, sleeping-bag, stove. Each item has up to
+    four successors in the next category, drawn with probabilities 0.5, 0.25, 0.15 and 0.1. A user starts
+    anywhere and follows them. With probability `noise` an event is a random item of another category than the
+    one due, and the walk goes on behind it as if it had not been. The last two events of a user are never
+    noise, so that leave-one-out measures the pattern.
+
+    Args:
+        n_users: Default: 2000.
+        n_items: at least 12, one a category. Default: 300.
+        noise: from 0 to below 1. Default: 0.15.
+        seed: the same seed gives the same events. Default: 0.
+        mean_length: mean events of a user, at least 5, which is also the fewest. Default: 12.
+
+    Returns:
+        Events, truth and transitions.
+
+    Raises:
+        InputError: an argument is out of its bounds.
+
+    Example:
+        >>> simulation = simulate(n_users=3, seed=1)
+        >>> simulation.events.columns
+        ['user_id', 'item_id', 'timestamp']
+    """
+    _check_arguments(n_users, n_items, noise, seed, mean_length)
+    generator = np.random.default_rng(seed)
+    successors, probabilities = _plant_transitions(generator, n_items)
+    lengths = SHORTEST_HISTORY + generator.poisson(mean_length - SHORTEST_HISTORY, n_users)
+    items, is_noise = _walk(generator, successors, probabilities, lengths, noise)
+    starts = _FIRST_SECOND + generator.integers(0, 180 * _SECONDS_A_DAY, (n_users, 1))
+    gaps = 1 + generator.exponential(_SECONDS_A_DAY, items.shape).astype(np.int64)
+    times = starts + np.cumsum(gaps, axis=1)
+
+    real = np.arange(items.shape[1]) < lengths[:, np.newaxis]  # True where the user has an event
+    names = _item_names(n_items)
+    categories = pl.Series(CATEGORIES)
+    users = pl.int_range(1, n_users + 1, eager=True).cast(pl.String).str.zfill(len(str(n_users)))
+    truth = pl.DataFrame(
+        {
+            "user_id": ("user-" + users).gather(np.nonzero(real)[0]),
+            "item_id": names.gather(items[real]),
+            "timestamp": times[real],
+            "category": categories.gather(items[real] % len(CATEGORIES)),
+            "is_noise": is_noise[real],
+        }
+    ).sort("timestamp", maintain_order=True)
+    rank = np.tile(np.arange(successors.shape[1]), n_items)
+    transitions = pl.DataFrame(
+        {
+            "item_id": names.gather(np.repeat(np.arange(n_items), successors.shape[1])),
+            "next_item_id": names.gather(np.maximum(successors.ravel(), 0)),
+            "probability": probabilities.ravel(),
+            "rank": rank,
+        }
+    )
+    transitions = transitions.filter(pl.col("probability") > 0).sort("item_id", "rank").drop("rank")
+    return Simulation(truth.select("user_id", "item_id", "timestamp"), truth, transitions)
+
+
+def _check_arguments(n_users: int, n_items: int, noise: float, seed: int, mean_length: float) -> None:
+    if n_users < 1:
+        raise InputError(f"Argument `n_users` must be at least 1. Received: {n_users}.")
+    if n_items < len(CATEGORIES):
+        raise InputError(
+            f"Argument `n_items` must be at least {len(CATEGORIES)}, one a category. Received: {n_items}."
+        )
+    if not 0 <= noise < 1:
+        raise InputError(f"Argument `noise` must be from 0 to below 1. Received: {noise}.")
+    if seed < 0:
+        raise InputError(f"Argument `seed` must be at least 0. Received: {seed}.")
+    if not SHORTEST_HISTORY <= mean_length < 1000:
+        raise InputError(
+            f"Argument `mean_length` must be from {SHORTEST_HISTORY} to below 1000. Received: {mean_length}."
+        )
+
+
+def _item_names(n_items: int) -> pl.Series:
+    # Item i belongs to category i % 12 and is number i // 12 + 1 in it.
+    index = pl.int_range(n_items, eager=True)
+    number = (index // len(CATEGORIES) + 1).cast(pl.String)
+    width = max(2, len(str(-(-n_items // len(CATEGORIES)))))
+    return pl.Series(CATEGORIES).gather(index % len(CATEGORIES)) + "-" + number.str.zfill(width)
+
+
+def _plant_transitions(generator: np.random.Generator, n_items: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return `[N, S]` successors, -1 where a category holds fewer than `S`, and `[N, S]` probabilities."""
+    successors = np.full((n_items, len(SUCCESSOR_PROBABILITIES)), -1)
+    for category in range(len(CATEGORIES)):
+        members = np.arange(category, n_items, len(CATEGORIES))
+        next_category = (category + 1) % len(CATEGORIES)
+        following = generator.permutation(np.arange(next_category, n_items, len(CATEGORIES)))
+        for rank in range(min(len(SUCCESSOR_PROBABILITIES), following.size)):
+            # Dealt out in turn, so that each item is as often a successor as any other.
+            successors[members, rank] = following[(np.arange(members.size) + rank) % following.size]
+    probabilities = np.where(successors >= 0, np.array(SUCCESSOR_PROBABILITIES), 0.0)
+    return successors, probabilities / probabilities.sum(axis=1, keepdims=True)
+
+
+def _walk(
+    generator: np.random.Generator,
+    successors: np.ndarray,
+    probabilities: np.ndarray,
+    lengths: np.ndarray,
+    noise: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return `[U, longest]` items and `[U, longest]` bool, True = noise."""
+    n_items, longest = len(successors), int(lengths.max())
+    n_categories = len(CATEGORIES)
+    steps = np.arange(longest)
+    is_noise = generator.random((lengths.size, longest), np.float32) < noise
+    is_noise &= steps < lengths[:, np.newaxis] - 2
+    items = np.empty((lengths.size, longest), np.int32)
+    bounds = np.cumsum(probabilities, axis=1)[:, :-1]
+    due = generator.integers(0, n_items, lengths.size)
+    for step in steps:
+        # A draw outside the category due: any item, moved on by one to eleven categories when it hits it.
+        stray = generator.integers(0, n_items, lengths.size)
+        shift = generator.integers(1, n_categories, lengths.size)
+        moved = (stray - stray % n_categories) + (stray % n_categories + shift) % n_categories
+        moved = np.where(moved < n_items, moved, moved - n_categories)
+        stray = np.where(stray % n_categories == due % n_categories, moved, stray)
+        items[:, step] = np.where(is_noise[:, step], stray, due)
+        drawn = (generator.random((lengths.size, 1)) >= bounds[due]).sum(axis=1)
+        due = np.where(is_noise[:, step], due, successors[due, drawn])
+    return items, is_noise

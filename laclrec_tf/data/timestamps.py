@@ -1,0 +1,175 @@
+"""Timestamps of events as numbers that keep their order exactly: integers, floats, ISO text, dates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import polars as pl
+
+from laclrec_tf.errors import InputError
+
+_ISO_FORMATS = (
+    "%Y-%m-%dT%H:%M:%S",
+    "%Y-%m-%dT%H:%M:%S%.f",
+    "%Y-%m-%dT%H:%M:%S%.f%#z",
+    "%Y-%m-%d",
+    "%Y-%m-%dT%H:%M",
+    "%Y-%m-%dT%H:%M%#z",
+)
+_EXACT_IN_FLOAT = 2**53
+_NANOSECOND_YEARS = (1678, 2261)
+
+
+def parse_timestamps(values: pl.Series) -> pl.Series:
+    """Read one column as numbers or as points in time.
+
+    Text is read as numbers when its first value is one, else as ISO 8601: a date, or a date and a time, apart
+    by `T` or a space, with a zone (`Z`, `UTC`, `+02:00`) or without; without one it is taken for UTC.
+
+    Args:
+        values: integers, floats, text, `Date` or `Datetime`, as a file holds them.
+
+    Returns:
+        Int64 when all numbers are whole, else Float64; Datetime in microseconds, or in nanoseconds where
+        finer digits need it. Null where a value cannot be read.
+
+    Raises:
+        InputError: the type is none of these, or large integers are mixed with fractions so that no number
+            type holds both exactly.
+
+    Example:
+        >>> parse_timestamps(pl.Series(["1700000000", "1700000000.5"])).to_list()
+        [1700000000.0, 1700000000.5]
+        >>> parse_timestamps(pl.Series(["2024-05-31", "2024-05-31 12:00:00+02:00", "soon"])).to_list()
+        [datetime.datetime(2024, 5, 31, 0, 0), datetime.datetime(2024, 5, 31, 10, 0), None]
+    """
+    values = values.rename("timestamp")
+    dtype = values.dtype
+    if dtype.is_integer():
+        return values.cast(pl.Int64, strict=False)
+    if dtype.is_float():
+        no_integers = pl.repeat(None, len(values), dtype=pl.Int64, eager=True)
+        return _exact_numbers(no_integers, values.cast(pl.Float64))
+    if isinstance(dtype, pl.Datetime):
+        if dtype.time_zone is not None:
+            values = values.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+        fine = dtype.time_unit == "ns" and (values.dt.nanosecond() % 1000 != 0).any()
+        return values if fine else values.dt.cast_time_unit("us")
+    if dtype == pl.Date:
+        return values.cast(pl.Datetime("us"))
+    if dtype in (pl.String, pl.Categorical, pl.Enum) or dtype.is_decimal() or dtype == pl.Null:
+        return _parse_text(values.cast(pl.String).str.strip_chars())
+    raise InputError(f"Timestamps must be numbers, dates or ISO text. Received: the type {dtype}.")
+
+
+def comparable_numbers(columns: Sequence[pl.Series], names: Sequence[str]) -> list[pl.Series]:
+    """Bring the parsed columns of several files to one number type.
+
+    Args:
+        columns: what `parse_timestamps` returned, without nulls.
+        names: the files' names, for messages.
+
+    Returns:
+        All Int64 or all Float64. Points in time are microseconds since 1970 in UTC, or nanoseconds for all
+        when one column needs them.
+
+    Raises:
+        InputError: numbers are mixed with points in time, integers too large for a float with fractions, or
+            nanoseconds with years that they cannot count.
+
+    Example:
+        >>> columns = [parse_timestamps(pl.Series([7])), parse_timestamps(pl.Series([0.5]))]
+        >>> [column.to_list() for column in comparable_numbers(columns, ["a.csv", "b.csv"])]
+        [[7.0], [0.5]]
+    """
+    temporal = [isinstance(column.dtype, pl.Datetime) for column in columns]
+    if any(temporal) and not all(temporal):
+        numbers, dates = names[temporal.index(False)], names[temporal.index(True)]
+        raise InputError(
+            f"Timestamps are numbers in {numbers} and dates in {dates}. Write them the same way in all files."
+        )
+    if all(temporal):
+        unit: Literal["us", "ns"] = "us"
+        if any(column.dtype == pl.Datetime("ns") for column in columns):
+            unit = "ns"
+            for column in columns:
+                _check_fits_nanoseconds(column)
+        return [column.dt.cast_time_unit(unit).to_physical() for column in columns]
+    if all(column.dtype == pl.Int64 for column in columns):
+        return list(columns)
+    for column in columns:
+        _check_exact(column)
+    return [column.cast(pl.Float64) for column in columns]
+
+
+def _parse_text(text: pl.Series) -> pl.Series:
+    integers = text.cast(pl.Int64, strict=False)
+    if text.is_null().all() or integers.null_count() == 0:
+        return integers
+    if text.drop_nulls().head(1).cast(pl.Float64, strict=False).null_count() == 0:
+        return _exact_numbers(integers, text.cast(pl.Float64, strict=False))
+    return _parse_iso(text)
+
+
+def _exact_numbers(integers: pl.Series, floats: pl.Series) -> pl.Series:
+    """Merge integers with the floats that stand where they are null; no value is rounded."""
+    frame = pl.DataFrame({"integer": integers, "number": floats})
+    # NaN, infinity and what 64 bits cannot count are no points in time.
+    usable = pl.col("number").is_finite() & (pl.col("number").abs() < 2.0**63)
+    frame = frame.with_columns(number=pl.when(pl.col("integer").is_null() & usable).then("number"))
+    if frame.select((pl.col("number").floor() == pl.col("number")).all()).item():
+        merged = pl.col("integer").fill_null(pl.col("number").cast(pl.Int64))
+    else:
+        _check_exact(frame["integer"])
+        merged = pl.col("integer").cast(pl.Float64).fill_null(pl.col("number"))
+    return frame.select(timestamp=merged).to_series()
+
+
+def _check_exact(numbers: pl.Series) -> None:
+    if numbers.dtype == pl.Int64 and numbers.is_between(-_EXACT_IN_FLOAT, _EXACT_IN_FLOAT).not_().any():
+        raise InputError(
+            "Timestamps mix fractions with integers above 2**53, which no number type holds exactly. "
+            "Write all of them as integers."
+        )
+
+
+def _parse_iso(text: pl.Series) -> pl.Series:
+    # Without a zone a time is UTC, so that a mark of UTC can go.
+    iso = text.str.replace(" ", "T", literal=True).str.strip_suffix("Z").str.strip_suffix(" UTC")
+    parsed = _parse_formats(iso, "us")
+    if parsed.null_count():
+        iso = iso.str.replace(r" ([+-][0-9:]+)$", "$1")
+        parsed = _parse_formats(iso, "us")
+    # Nanoseconds count from 1678 to 2261 only: take them where digits below a microsecond ask for it.
+    if not iso.filter(iso.str.len_bytes() > 26).str.contains(r"\.\d{6}\d*[1-9]").any():
+        return parsed
+    _check_fits_nanoseconds(parsed)
+    return _parse_formats(iso, "ns")
+
+
+def _parse_formats(iso: pl.Series, unit: Literal["us", "ns"]) -> pl.Series:
+    parsed = _parse_format(iso, unit, _likely_format(iso))
+    for time_format in _ISO_FORMATS:
+        if parsed.null_count() == 0:
+            break
+        attempt = _parse_format(iso, unit, time_format)
+        parsed = pl.select(timestamp=pl.coalesce(parsed, attempt)).to_series()
+    return parsed
+
+
+def _likely_format(iso: pl.Series) -> str:
+    """Return the first value's format: mostly it is the one of all, and then the only one to be tried."""
+    first = iso.drop_nulls().head(1)
+    fitting = (name for name in _ISO_FORMATS if _parse_format(first, "us", name).null_count() == 0)
+    return next(fitting, _ISO_FORMATS[0])
+
+
+def _parse_format(iso: pl.Series, unit: Literal["us", "ns"], time_format: str) -> pl.Series:
+    parsed = iso.str.to_datetime(time_format, time_unit=unit, strict=False)
+    return parsed.dt.replace_time_zone(None) if "%#z" in time_format else parsed
+
+
+def _check_fits_nanoseconds(column: pl.Series) -> None:
+    if not column.drop_nulls().dt.year().is_between(*_NANOSECOND_YEARS).all():
+        raise InputError("Timestamps mix nanoseconds with years before 1678 or after 2261. Mend those rows.")

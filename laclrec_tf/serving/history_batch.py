@@ -1,0 +1,63 @@
+"""Lists of histories as the padded arrays that the signatures take."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from laclrec_tf.errors import InputError
+
+
+def as_histories(argument: str, value: Sequence[str] | Sequence[Sequence[str]]) -> list[list[str]]:
+    """Read one history, or a list of histories.
+
+    Args:
+        argument: the argument's name, for messages.
+        value: item strings, or lists of item strings. No items at all are one empty history.
+
+    Returns:
+        The histories, at least one.
+
+    Raises:
+        InputError: `value` is a string, or holds something else than strings or lists of strings.
+
+    Example:
+        >>> as_histories("history", ["tent", "stove"]), as_histories("history", [["tent"], []])
+        ([['tent', 'stove']], [['tent'], []])
+    """
+    if _is_list(value):
+        entries: list = list(value)
+        if all(isinstance(entry, str) for entry in entries):
+            return [entries]
+        if all(_is_list(entry) and all(isinstance(item, str) for item in entry) for entry in entries):
+            return [list(entry) for entry in entries]
+    raise InputError(
+        f"Argument `{argument}` must be a list of item ids (strings), or a list of such lists. "
+        f"Received: {reprlib.repr(value)}."
+    )
+
+
+def padded_batch(histories: Sequence[Sequence[str]]) -> np.ndarray:
+    """Put histories of different lengths into one array.
+
+    Args:
+        histories: `B` lists of item strings.
+
+    Returns:
+        `[B, longest]` object array of UTF-8 bytes, `b""` behind shorter histories.
+
+    Example:
+        >>> padded_batch([["tent", "stove"], ["rope"]]).tolist()
+        [[b'tent', b'stove'], [b'rope', b'']]
+    """
+    batch = np.full((len(histories), max(map(len, histories), default=0)), b"", dtype=object)
+    for row, history in zip(batch, histories, strict=True):
+        # A lone surrogate has no UTF-8 form: passed through, it is an unknown item.
+        row[: len(history)] = [item.encode("utf-8", "surrogatepass") for item in history]
+    return batch
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, Iterable) and not isinstance(value, (str, bytes, dict))

@@ -1,0 +1,73 @@
+"""Item strings to ids and back, inside a SavedModel."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from pathlib import Path
+
+import tensorflow as tf
+
+from laclrec_tf.item_vocabulary import PAD_ID, ItemVocabulary
+from laclrec_tf.masking import pack_kept, trim_padding
+
+WHOLE_LINE = tf.lookup.TextFileIndex.WHOLE_LINE
+LINE_NUMBER = tf.lookup.TextFileIndex.LINE_NUMBER
+
+_number = itertools.count()
+
+
+class ItemLookup(tf.Module):
+    """Two lookup tables over one asset, `vocabulary.txt`: string -> id and id -> string.
+
+    Args:
+        vocabulary: the items; line `i` of the asset is the item with id `i`.
+
+    Example:
+        >>> lookup = ItemLookup(ItemVocabulary(["tent", "stove"]))
+        >>> lookup.to_ids(tf.constant(["stove", "unknown", ""])).numpy().tolist()
+        [2, 0, 0]
+        >>> lookup.to_items(tf.constant([1, 0])).numpy().tolist()
+        [b'tent', b'']
+    """
+
+    def __init__(self, vocabulary: ItemVocabulary) -> None:
+        """Write the asset to a temporary folder, which lives as long as the tables, and read it back."""
+        super().__init__(name="item_lookup")
+        self._folder = tempfile.TemporaryDirectory(prefix="vocabulary-")
+        file = str(Path(self._folder.name) / "vocabulary.txt")
+        vocabulary.save(file)
+        self._line_of_item = tf.lookup.StaticHashTable(
+            _Lines(file, tf.string, WHOLE_LINE, tf.int64, LINE_NUMBER), default_value=-1
+        )
+        self._item_of_line = tf.lookup.StaticHashTable(
+            _Lines(file, tf.int64, LINE_NUMBER, tf.string, WHOLE_LINE), default_value=""
+        )
+
+    def to_ids(self, items: tf.Tensor) -> tf.Tensor:
+        """Look up strings `[...]`; returns int32 ids `[...]`, PAD (0) for an unknown item and for `""`."""
+        return tf.cast(self._line_of_item.lookup(items) + 1, tf.int32)  # the first line has number 0
+
+    def to_items(self, item_ids: tf.Tensor) -> tf.Tensor:
+        """Look up ids `[...]`; returns strings `[...]`, `""` for PAD, EOS and MASK."""
+        return self._item_of_line.lookup(tf.cast(item_ids, tf.int64) - 1)
+
+    def recent_known(self, item_ids: tf.Tensor, max_length: int) -> tf.Tensor:
+        """Keep what a model reads of looked-up histories: the most recent known items, without gaps.
+
+        Args:
+            item_ids: `[B, S]` int32 ids, PAD anywhere; `S` may be 0.
+            max_length: most items kept.
+
+        Returns:
+            `[B, L]` int32 ids, right-padded; `L` is the longest row's length, but at least 1.
+        """
+        return trim_padding(pack_kept(item_ids, tf.not_equal(item_ids, PAD_ID), max_length))
+
+
+class _Lines(tf.lookup.TextFileInitializer):
+    """Names its table by a number; TensorFlow would put the temporary file's path into the SavedModel."""
+
+    @property
+    def _shared_name(self) -> str:
+        return f"item_lookup_{next(_number)}"

@@ -1,0 +1,73 @@
+"""A model's folder: one sub-folder for each version, named by an integer, as TensorFlow Serving reads it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from laclrec_tf.errors import InputError
+
+SAVED_MODEL_FILE = "saved_model.pb"
+
+
+def version_numbers(model: Path) -> list[int]:
+    """List the versions in a model's folder, smallest first. Any other name is no version and is ignored.
+
+    Args:
+        model: the model's folder, usually `saved_models/NAME`; it need not exist.
+
+    Returns:
+        The version numbers.
+
+    Example:
+        >>> version_numbers(Path("no/such/folder"))
+        []
+    """
+    if not model.is_dir():
+        return []
+    return sorted(int(path.name) for path in model.iterdir() if path.name.isascii() and path.name.isdigit())
+
+
+def newest_version(model: Path) -> tuple[int, Path]:
+    """Find the version to serve: the one with the largest number.
+
+    Args:
+        model: the model's folder, usually `saved_models/NAME`.
+
+    Returns:
+        The number and the version's folder.
+
+    Raises:
+        InputError: there is no such folder, no version in it, or the newest one holds no SavedModel.
+    """
+    remedy = "Make one with `laclrec-tf export RUN --to saved_models/NAME`."
+    if not model.is_dir():
+        raise InputError(f"{model} is no folder, so there is no model to load. {remedy}")
+    if (model / SAVED_MODEL_FILE).exists():
+        raise InputError(f"{model} is one version of a model. Give the folder above it.")
+    numbers = version_numbers(model)
+    if not numbers:
+        raise InputError(
+            f"{model} holds no version of a model: no sub-folder is named by an integer. {remedy}"
+        )
+    # Names may carry leading zeros, so that they sort.
+    folder = next(path for path in model.iterdir() if path.name.isdigit() and int(path.name) == numbers[-1])
+    if not (folder / SAVED_MODEL_FILE).is_file():
+        raise InputError(
+            f"{folder} is not a SavedModel: {SAVED_MODEL_FILE} is missing. Delete it or export again."
+        )
+    return numbers[-1], folder
+
+
+def version_folder(path: Path) -> Path:
+    """Resolve a model's folder or one version's folder to a version's folder.
+
+    Args:
+        path: `saved_models/NAME` (the newest version is taken) or `saved_models/NAME/VERSION`.
+
+    Returns:
+        The version's folder.
+
+    Raises:
+        InputError: there is no SavedModel at either place.
+    """
+    return path if (path / SAVED_MODEL_FILE).is_file() else newest_version(path)[1]

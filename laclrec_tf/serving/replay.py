@@ -1,0 +1,35 @@
+"""A script: answer the warm-up requests of a SavedModel in a process that knows nothing of this package.
+
+It is run by its path, with the version's folder and the file to write answers to, and must import nothing of
+`laclrec_tf`: it shows that the SavedModel is all a server needs.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+
+
+def replay(folder: str, answers: str) -> None:
+    """Write one serialised `PredictResponse` for each warm-up request, in order.
+
+    Args:
+        folder: the version's folder.
+        answers: TFRecord file to write.
+    """
+    signatures = tf.saved_model.load(folder).signatures
+    with tf.io.TFRecordWriter(answers) as writer:
+        for record in tf.data.TFRecordDataset(f"{folder}/assets.extra/tf_serving_warmup_requests"):
+            request = prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log.request
+            inputs = {name: tf.constant(tf.make_ndarray(proto)) for name, proto in request.inputs.items()}
+            response = predict_pb2.PredictResponse()
+            for name, output in signatures[request.model_spec.signature_name](**inputs).items():
+                response.outputs[name].CopyFrom(tf.make_tensor_proto(output.numpy()))
+            writer.write(response.SerializeToString())
+
+
+if __name__ == "__main__":
+    sys.modules["laclrec_tf"] = None  # type: ignore[assignment]  # whoever imports it now fails
+    replay(sys.argv[1], sys.argv[2])

@@ -1,0 +1,96 @@
+"""The warm-up requests that lie beside a SavedModel, where TensorFlow Serving looks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+
+from laclrec_tf.item_vocabulary import ItemVocabulary
+from laclrec_tf.serving.history_batch import padded_batch
+
+WARMUP_FILE = Path("assets.extra", "tf_serving_warmup_requests")
+BATCH_SIZES = (1, 8)
+
+
+def warmup_requests(
+    signatures: Iterable[str], vocabulary: ItemVocabulary, max_length: int, model_name: str
+) -> Iterator[predict_pb2.PredictRequest]:
+    """Make one request for each signature and batch size. The same on every call.
+
+    Args:
+        signatures: names among `serving_default`, `retrieve` and `augment`.
+        vocabulary: the items that histories are made of.
+        max_length: the longest history the model reads; one history is longer.
+        model_name: the model's name on a server.
+
+    Yields:
+        The requests.
+    """
+    histories = example_histories(vocabulary, max_length)
+    for batch_size in BATCH_SIZES:
+        batch = padded_batch(histories[:batch_size])
+        for signature in signatures:
+            request = predict_pb2.PredictRequest()
+            request.model_spec.name = model_name
+            request.model_spec.signature_name = signature
+            request.inputs["history"].CopyFrom(tf.make_tensor_proto(batch, tf.string))
+            if signature == "retrieve":
+                exclude = padded_batch([[item] for item in vocabulary.items[:batch_size]])
+                exclude = np.resize(exclude, (batch_size, 1))  # a small catalogue's items come again
+                request.inputs["k"].CopyFrom(tf.make_tensor_proto(20, tf.int32))
+                request.inputs["exclude"].CopyFrom(tf.make_tensor_proto(exclude, tf.string))
+            yield request
+
+
+def example_histories(vocabulary: ItemVocabulary, max_length: int) -> list[list[str]]:
+    """Draw eight histories of different lengths: one longer than read, one empty, one of an unknown item.
+
+    Args:
+        vocabulary: the items; the first ones, which are the most popular, come more often.
+        max_length: the longest history the model reads.
+
+    Returns:
+        The histories, the same on every call.
+    """
+    generator = np.random.default_rng(0)
+    histories = []
+    for length in (max_length // 2, 1, 2, 5, max_length, max_length + 3):
+        drawn = np.minimum(generator.geometric(min(0.5, 10 / vocabulary.n_items), length), vocabulary.n_items)
+        histories.append(vocabulary.to_items(drawn.tolist()))
+    unknown = max(vocabulary.items, key=len) + "?"  # longer than any item
+    return [*histories, [], [unknown]]
+
+
+def write_warmup_requests(folder: Path, requests: Iterable[predict_pb2.PredictRequest]) -> None:
+    """Write requests to `assets.extra/tf_serving_warmup_requests` in a version's folder.
+
+    Args:
+        folder: the version's folder.
+        requests: what TensorFlow Serving replays before it announces the version; it reads at most 1000.
+    """
+    file = folder / WARMUP_FILE
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tf.io.TFRecordWriter(str(file)) as writer:
+        for request in requests:
+            log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
+            writer.write(log.SerializeToString())
+
+
+def read_warmup_requests(folder: Path) -> list[predict_pb2.PredictRequest]:
+    """Read the requests in a version's folder.
+
+    Args:
+        folder: the version's folder.
+
+    Returns:
+        The requests; none when there is no file.
+    """
+    file = folder / WARMUP_FILE
+    if not file.is_file():
+        return []
+    records = tf.data.TFRecordDataset(str(file)).as_numpy_iterator()
+    return [prediction_log_pb2.PredictionLog.FromString(record).predict_log.request for record in records]

@@ -1,0 +1,223 @@
+"""From files of events to a folder of prepared data: read, filter, order, write."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import tensorflow as tf
+
+from laclrec_tf.data.history_records import write_histories
+from laclrec_tf.data.interactions import read_interactions
+from laclrec_tf.data.k_core import k_core
+from laclrec_tf.data.prepared import DATASET_FILE, FORMAT_VERSION, VOCABULARY_FILE, PreparedData
+from laclrec_tf.errors import InputError
+from laclrec_tf.item_vocabulary import ItemVocabulary
+from pipelines.progress import progress_bar
+
+DUPLICATES = ("drop", "keep")
+
+
+def prepare(
+    events: str | Path | Sequence[str | Path],
+    out: str | Path,
+    *,
+    user_column: str = "user_id",
+    item_column: str = "item_id",
+    time_column: str = "timestamp",
+    min_interactions: int = 5,
+    max_length: int = 50,
+    duplicates: str = "drop",
+    overwrite: bool = False,
+    show_progress: bool = True,
+) -> PreparedData:
+    """Turn events into histories, a vocabulary and a description.
+
+    In this order: duplicates go, then users and items below `min_interactions` (iterative k-core), then each
+    user's events are sorted by time (ties keep the order of the files and rows) and the last `max_length`
+    stay. So a file that was filtered and cut to the last events elsewhere can lose items here: give it
+    `min_interactions=0`. Users are in the order of their first event in the files.
+
+    The folder is written beside `out` and renamed, so that an error leaves nothing half-written.
+
+    Args:
+        events: files, see `read_interactions`.
+        out: the folder to make; its parents are made too.
+        user_column: Default: "user_id".
+        item_column: Default: "item_id".
+        time_column: Default: "timestamp".
+        min_interactions: least events of a user and of an item; 0 or 1 keeps all. Default: 5.
+        max_length: most events of a user, at least 3. Default: 50.
+        duplicates: "drop" keeps the first of events with the same user, item and timestamp, "keep" all.
+            Default: "drop".
+        overwrite: replace prepared data in `out`. Default: False.
+        show_progress: show a progress bar on standard error. Default: True.
+
+    Returns:
+        The prepared data, opened.
+
+    Raises:
+        InputError: an argument or an event is wrong, no event is left, or `out` is in the way or cannot be
+            written.
+
+    Example:
+        >>> data = prepare("events.csv", "data", min_interactions=2)  # doctest: +SKIP
+    """
+    files = [Path(file) for file in ([events] if isinstance(events, str | Path) else events)]
+    out = Path(out)
+    _check_arguments(min_interactions, max_length, duplicates)
+    _check_out(out, overwrite)
+    settings = {
+        "user_column": user_column,
+        "item_column": item_column,
+        "time_column": time_column,
+        "min_interactions": min_interactions,
+        "max_length": max_length,
+        "duplicates": duplicates,
+    }
+    # Where standard error is no terminal a bar is noise.
+    with progress_bar(disable=not (show_progress and sys.stderr.isatty())) as progress:
+        reading = progress.add_task("Reading", total=len(files))
+        inputs: list[dict[str, Any]] = []
+
+        def note_input(file: Path, rows: int) -> None:
+            inputs.append({"file": file.name, "sha256": _sha256(file), "rows": rows})
+            progress.advance(reading)
+
+        table = read_interactions(
+            files,
+            user_column=user_column,
+            item_column=item_column,
+            time_column=time_column,
+            on_file=note_input,
+        )
+        filtering = progress.add_task("Filtering", total=None)
+        try:
+            histories, items, counts = _histories(table, min_interactions, max_length, duplicates)
+        except InputError as error:
+            shown = ", ".join(str(file) for file in files[:3]) + (", ..." if len(files) > 3 else "")
+            raise InputError(f"{shown}: {error}") from None
+        progress.update(filtering, total=1, completed=1)
+        del table
+
+        writing = progress.add_task("Writing", total=histories.height)
+        input_sha256 = hashlib.sha256("".join(each["sha256"] for each in inputs).encode()).hexdigest()
+        hashed = json.dumps({"input_sha256": input_sha256, "settings": settings}, sort_keys=True)
+        about = {
+            "format_version": FORMAT_VERSION,
+            "counts": counts,
+            "input": inputs,
+            "input_sha256": input_sha256,
+            "settings": settings,
+            "data_hash": hashlib.sha256(hashed.encode()).hexdigest(),
+        }
+        _write(out, about, items, histories, lambda users: progress.advance(writing, users))
+    return PreparedData.open(out)
+
+
+def _check_arguments(min_interactions: int, max_length: int, duplicates: str) -> None:
+    if min_interactions < 0:
+        raise InputError(f"Argument `min_interactions` must be at least 0. Received: {min_interactions}.")
+    if max_length < 3:
+        raise InputError(
+            "Argument `max_length` must be at least 3, to hold out two items and train on one. "
+            f"Received: {max_length}."
+        )
+    if duplicates not in DUPLICATES:
+        raise InputError(f"Argument `duplicates` must be 'drop' or 'keep'. Received: {duplicates!r}.")
+
+
+def _check_out(out: Path, overwrite: bool) -> None:
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file. Give a folder to make with --out.")
+    names = {path.name for path in out.iterdir()} if out.is_dir() else set()
+    if names and not overwrite:
+        raise InputError(f"{out} is not empty. Give another --out, delete it, or pass overwrite=True.")
+    others = [name for name in names if not fnmatch.fnmatch(name, "histories-*.tfrecord")]
+    strange = sorted(set(others) - {DATASET_FILE, VOCABULARY_FILE})
+    if strange:
+        raise InputError(f"{out} is not replaced: it also holds {strange[0]!r}. Give another --out.")
+
+
+def _histories(
+    table: pl.DataFrame, min_interactions: int, max_length: int, duplicates: str
+) -> tuple[pl.DataFrame, list[str], dict[str, int]]:
+    """Return users with lists of item ids, the items by id, and counts."""
+    counts = {"rows_read": table.height, "users_read": 0, "items_read": 0}
+    # Small integers from here on. A user's number is the order of appearance, so sorting keeps that order.
+    users, items = (table[name].unique(maintain_order=True) for name in ("user_id", "item_id"))
+    counts |= {"users_read": len(users), "items_read": len(items)}
+    table = table.with_columns(pl.col("user_id").cast(pl.Enum(users)), pl.col("item_id").cast(pl.Enum(items)))
+    if duplicates == "drop":
+        table = table.unique(maintain_order=True, keep="first")
+    counts["duplicates_dropped"] = counts["rows_read"] - table.height
+    core = k_core(table, min_interactions)
+    counts["below_min_interactions_dropped"] = table.height - core.height
+
+    kept = (
+        core.sort("user_id", "timestamp", maintain_order=True)
+        .group_by("user_id", maintain_order=True)
+        .agg(pl.col("item_id").tail(max_length))
+    )
+    events = kept.explode("item_id")
+    counts["beyond_max_length_dropped"] = core.height - events.height
+    catalogue = (
+        events.group_by("item_id")
+        .agg(pl.len())
+        .with_columns(pl.col("item_id").cast(pl.String))
+        .sort("len", "item_id", descending=[True, False])["item_id"]
+    )
+    histories = (
+        events.select("user_id", pl.col("item_id").cast(pl.String).cast(pl.Enum(catalogue)).to_physical() + 1)
+        .group_by("user_id", maintain_order=True)
+        .agg(item_ids="item_id")
+        .with_columns(pl.col("user_id").cast(pl.String))
+    )
+    counts = {"users": histories.height, "items": len(catalogue), "events": events.height} | counts
+    return histories, catalogue.to_list(), counts
+
+
+def _write(
+    out: Path,
+    about: dict[str, Any],
+    items: list[str],
+    histories: pl.DataFrame,
+    on_written: Callable[[int], None],
+) -> None:
+    target = out.resolve()
+    partial = target.with_name(f"{target.name}.partial-{os.getpid()}")
+    replaced = target.with_name(f"{target.name}.replaced-{os.getpid()}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial.mkdir()
+        vocabulary = ItemVocabulary(items)
+        vocabulary.save(partial / VOCABULARY_FILE)
+        about["shards"] = write_histories(partial, histories, on_written)
+        (partial / DATASET_FILE).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        if target.exists():
+            target.rename(replaced)  # the old data stays whole until the new one stands in its place
+        try:
+            partial.rename(target)
+        except BaseException:
+            if replaced.exists():
+                replaced.rename(target)
+            raise
+    except (OSError, tf.errors.OpError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error.message.splitlines()[0]
+        raise InputError(f"Cannot write {out}: {reason}. Choose a folder that can be written.") from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -1,0 +1,174 @@
+"""Tests of reading single files of events: formats, damage, and where a row stands."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from laclrec_tf.data.event_files import read_columns, row_place
+from laclrec_tf.errors import InputError
+
+COLUMNS = {"user": "user_id", "item": "item_id", "time": "timestamp"}
+JSON = b'{"user_id":1,"item_id":2,"timestamp":3}\n'
+CSV = b"user_id,item_id,timestamp\n007,tent,1\n8,stove,2\n"
+
+
+def written(tmp_path: Path, name: str, content: bytes) -> Path:
+    file = tmp_path / name
+    file.write_bytes(content)
+    return file
+
+
+def complaint(file: Path) -> str:
+    with pytest.raises(InputError) as raised:
+        read_columns(file, COLUMNS)
+    message = str(raised.value)
+    assert len(message.splitlines()) == 1
+    assert file.name in message
+    return message
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("events.csv", CSV),
+        ("EVENTS.CSV", CSV),
+        ("shop.2024.csv", CSV),
+        ("events.csv.gz", gzip.compress(CSV)),
+        ("two-members.csv.gz", gzip.compress(CSV[:30]) + gzip.compress(CSV[30:])),
+        ("events.tsv", CSV.replace(b",", b"\t")),
+        ("events.tsv.gz", gzip.compress(CSV.replace(b",", b"\t"))),
+        ("bom.csv", b"\xef\xbb\xbf" + CSV),
+        ("bom.csv.gz", gzip.compress(b"\xef\xbb\xbf" + CSV)),
+        ("quoted-bom.csv", b"\xef\xbb\xbf" + CSV.replace(b"user_id", b'"user_id"')),
+        ("windows.csv", CSV.replace(b"\n", b"\r\n")),
+        ("no-last-line-end.csv", CSV.rstrip()),
+        ("quoted.csv", CSV.replace(b"tent", b'"tent"').replace(b"007", b'"007"')),
+        ("blank-end.csv", CSV + b"\n\n"),
+        ("more-columns.csv", b"stars,timestamp,item_id,user_id\n5,1,tent,007\n4,2,stove,8\n"),
+        (
+            "events.jsonl",
+            b'{"user_id":"007","item_id":"tent","timestamp":1}\n'
+            b'\n{"timestamp":2,"x":[],"item_id":"stove","user_id":8}\n',
+        ),
+        (
+            "bom.ndjson",
+            b'\xef\xbb\xbf{"user_id":"007","item_id":"tent","timestamp":"1"}\n'
+            b'{"user_id":"8","item_id":"stove","timestamp":"2"}',
+        ),
+    ],
+)
+def test_each_format_of_text_gives_the_same_rows(tmp_path, name, content):
+    events = read_columns(written(tmp_path, name, content), COLUMNS)
+    assert events.columns == ["user_id", "item_id", "timestamp", "row"]
+    assert events.rows() == [("007", "tent", "1", 1), ("8", "stove", "2", 2)]
+
+
+def test_parquet_keeps_its_types(tmp_path):
+    table = pl.DataFrame({"timestamp": [1.5], "user_id": [2**60 + 1], "item_id": ["007"], "more": [0]})
+    table.write_parquet(tmp_path / "events.parquet")
+    events = read_columns(tmp_path / "events.parquet", COLUMNS)
+    assert events.rows() == [(2**60 + 1, "007", 1.5, 1)]
+
+
+def test_json_numbers_keep_their_digits(tmp_path):
+    row = b'{"user_id":12345678901234567890,"item_id":null,"timestamp":1700000000123456789}\n'
+    last = b'{"user_id":"u","item_id":"i","timestamp":0.1}\n'
+    events = read_columns(written(tmp_path, "events.jsonl", row + last), COLUMNS)
+    assert events.rows()[0] == ("12345678901234567890", None, "1700000000123456789", 1)
+    assert events["timestamp"][1] == "0.1"
+
+
+def test_quoted_fields_hold_separators_quotes_and_line_breaks(tmp_path):
+    content = b'user_id,item_id,timestamp\n"a,b","a ""big"" tent","x\ny"\n'
+    events = read_columns(written(tmp_path, "events.csv", content), COLUMNS)
+    assert events.rows() == [("a,b", 'a "big" tent', "x\ny", 1)]
+
+
+def test_blank_lines_are_left_out_but_counted(tmp_path):
+    content = b"user_id,item_id,timestamp\n\n1,tent,1\n,,\n2,,\n"
+    events = read_columns(written(tmp_path, "events.csv", content), COLUMNS)
+    assert events.rows() == [("1", "tent", "1", 2), ("2", None, None, 4)]
+
+
+def test_files_that_are_not_there(tmp_path):
+    assert "does not exist" in complaint(tmp_path / "events.csv")
+    (tmp_path / "folder.csv").mkdir()
+    assert "is a folder" in complaint(tmp_path / "folder.csv")
+
+
+@pytest.mark.parametrize("name", ["events.xlsx", "events", "events.parquet.gz", "events.gz", ".csv.zip"])
+def test_unknown_endings_list_the_known_ones(tmp_path, name):
+    message = complaint(written(tmp_path, name, CSV))
+    assert "unknown ending" in message
+    assert ".csv, .tsv, .jsonl, .ndjson, .parquet" in message
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.csv.gz", "a.jsonl", "a.parquet"])
+def test_empty_files(tmp_path, name):
+    content = gzip.compress(b"") if name.endswith("gz") else b""
+    assert written(tmp_path, name, content).exists()
+    message = complaint(tmp_path / name)
+    assert "is empty" in message or "holds no rows" in message or "not a whole Parquet file" in message
+
+
+def test_a_header_alone_is_no_events(tmp_path):
+    for content in (CSV.splitlines()[0], CSV.splitlines()[0] + b"\n\n\n"):
+        assert "holds no rows of events" in complaint(written(tmp_path, "events.csv", content))
+    pl.DataFrame(schema=dict.fromkeys(COLUMNS.values(), pl.String)).write_parquet(tmp_path / "none.parquet")
+    assert "holds no rows of events" in complaint(tmp_path / "none.parquet")
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_a_missing_column_is_named_with_the_closest(tmp_path, ending):
+    file = tmp_path / f"events.{ending}"
+    table = pl.DataFrame({"User_ID": ["a"], "product": ["b"], "timestamp": [1]})
+    {"csv": table.write_csv, "jsonl": table.write_ndjson, "parquet": table.write_parquet}[ending](file)
+    message = complaint(file)
+    assert "no column 'user_id'. Did you mean --user-column User_ID?" in message
+    assert "Columns found: 'User_ID', 'product', 'timestamp'" in message
+    with pytest.raises(InputError, match="no column 'what'. Columns found.*Choose one with --item-column"):
+        read_columns(file, {"user": "User_ID", "item": "what"})
+
+
+def test_a_column_of_nulls_is_not_a_missing_column(tmp_path):
+    content = b'{"user_id":null,"item_id":"i","timestamp":1}\n'
+    assert read_columns(written(tmp_path, "events.jsonl", content), COLUMNS).rows() == [(None, "i", "1", 1)]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("cut.csv.gz", gzip.compress(CSV * 99)[:-12], "gzip content is damaged or cut off"),
+        ("not.csv.gz", CSV, "gzip content is damaged or cut off"),
+        ("flipped.csv.gz", gzip.compress(CSV)[:-6] + b"\0" * 6, "gzip content is damaged or cut off"),
+        ("cut.parquet", b"PAR1" + b"\0" * 40, "not a whole Parquet file"),
+        ("wide.csv", CSV + b"9,kayak,3,4\n", "row 3 (line 4) has 4 fields, the header has 3"),
+        ("latin.csv", CSV + b"9,caf\xe9,3\n", "row 3 (line 4) is not UTF-8 text"),
+        ("broken.jsonl", JSON + b'\n{"user_id":\n', "row 2 (line 3) is not JSON"),
+        ("list.jsonl", JSON + b"[1]\n", "row 2 (line 2) is not a JSON object"),
+        ("latin.jsonl", JSON + b'{"user_id":"caf\xe9"}\n', "row 2 (line 2) is not UTF-8 text"),
+        ("quote.csv", CSV + b'9,5" nail,3\n', "row 3 (line 4) holds a quote that is not closed"),
+        ("open.csv", CSV + b'9,"nail,3\n10,rope,4\n', "row 3 (line 4)"),
+    ],
+)
+def test_damage_is_said_in_one_line_with_its_place(tmp_path, name, content, problem):
+    assert problem in complaint(written(tmp_path, name, content))
+
+
+def test_rows_are_placed_by_line_where_the_file_has_lines(tmp_path):
+    content = b'a,b\n"x\ny",1\n\nz,2\nw,3\n'
+    file = written(tmp_path, "events.csv", content)
+    assert [row_place(file, row) for row in (1, 2, 3, 4)] == [
+        "row 1 (line 2)",
+        "row 2 (line 4)",
+        "row 3 (line 5)",
+        "row 4 (line 6)",
+    ]
+    zipped = written(tmp_path, "events.csv.gz", gzip.compress(content))
+    assert row_place(zipped, 4) == "row 4 (line 6)"
+    assert row_place(written(tmp_path, "events.jsonl", b"{}\n\n{}\n"), 2) == "row 2 (line 3)"
+    assert row_place(written(tmp_path, "events.parquet", b""), 2) == "row 2"

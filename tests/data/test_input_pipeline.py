@@ -1,0 +1,218 @@
+"""The input pipeline: what a batch holds, and that a seed fixes all of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from laclrec_tf.data.input_pipeline import BUCKETS, training_dataset
+from laclrec_tf.edits import DELETE, INSERT, apply_edits
+
+N_ITEMS = 60
+EOS, MASK = N_ITEMS + 1, N_ITEMS + 2
+N_HISTORIES = 90
+
+
+def histories() -> list[np.ndarray]:
+    """90 histories of 2 to 45 items, all different; the lengths fill several buckets."""
+    generator = np.random.default_rng(0)
+    lengths = generator.permutation([2 + i % 12 if i < 70 else 14 + i % 32 for i in range(N_HISTORIES)])
+    return [generator.integers(1, N_ITEMS + 1, length).astype(np.int32) for length in lengths]
+
+
+def source() -> tf.data.Dataset:
+    return tf.data.Dataset.from_generator(histories, output_signature=tf.TensorSpec([None], tf.int32))
+
+
+def made(**arguments) -> tf.data.Dataset:
+    return training_dataset(source(), n_items=N_ITEMS, batch_size=8, **arguments)
+
+
+def epoch(dataset: tf.data.Dataset) -> list[dict[str, np.ndarray]]:
+    return [{name: tensor.numpy() for name, tensor in batch.items()} for batch in dataset]
+
+
+def raw_rows(batch: dict[str, np.ndarray]) -> list[tuple[int, ...]]:
+    """The histories a batch was cut from: each history's first item, then its targets."""
+    rows = np.concatenate([batch["history"][:, :1], batch["target"]], axis=1).tolist()
+    return [tuple(i for i in row if i) for row in rows]
+
+
+def equal(first: list[dict[str, np.ndarray]], second: list[dict[str, np.ndarray]], name: str) -> bool:
+    return len(first) == len(second) and all(
+        np.array_equal(a[name], b[name]) for a, b in zip(first, second, strict=True)
+    )
+
+
+EVERYTHING = {"n_random_views": 2, "corruption": True, "prefixes_per_history": 3, "max_edited_length": 50}
+
+
+@pytest.fixture(scope="module")
+def two_epochs() -> list[list[dict[str, np.ndarray]]]:
+    dataset = made(**EVERYTHING, seed=5)
+    return [epoch(dataset), epoch(dataset)]
+
+
+def test_a_batch_holds_what_was_asked_for(two_epochs):
+    assert set(two_epochs[0][0]) == {
+        "history",
+        "target",
+        "prefix_lengths",
+        "random_view",
+        "random_view_2",
+        "corrupted",
+        "operations",
+        "insertions",
+    }
+    assert set(epoch(made())[0]) == {"history", "target"}
+    assert set(epoch(made(n_random_views=1))[0]) == {"history", "target", "prefix_lengths", "random_view"}
+
+
+def test_shapes_and_dtypes_fit_together(two_epochs):
+    for batch in two_epochs[0]:
+        rows, length = batch["history"].shape
+        assert 1 <= rows <= 8
+        assert batch["target"].shape == (rows, length)
+        assert batch["prefix_lengths"].shape == (rows, 3)
+        assert batch["random_view"].shape == batch["random_view_2"].shape == (rows * 3, length)
+        assert batch["corrupted"].shape == batch["operations"].shape
+        assert batch["insertions"].shape == (*batch["corrupted"].shape, 5)
+        assert batch["corrupted"].shape[1] == np.count_nonzero(batch["corrupted"], axis=1).max()
+        assert all(values.dtype == np.int32 for values in batch.values())
+
+
+def test_the_target_is_the_history_shifted(two_epochs):
+    for batch in two_epochs[0]:
+        for history, target in zip(batch["history"], batch["target"], strict=True):
+            n = np.count_nonzero(history)
+            assert n == np.count_nonzero(target) >= 1
+            assert history[1:n].tolist() == target[: n - 1].tolist()
+            assert not history[n:].any() and not target[n:].any()
+
+
+def test_every_history_comes_exactly_once_an_epoch(two_epochs):
+    expected = sorted(tuple(history.tolist()) for history in histories())
+    for batches in two_epochs:
+        assert sorted(row for batch in batches for row in raw_rows(batch)) == expected
+
+
+def test_histories_of_fewer_than_two_items_are_skipped():
+    rows = [[5], [6, 7], [], [8, 9, 10]]
+    dataset = tf.data.Dataset.from_generator(lambda: rows, output_signature=tf.TensorSpec([None], tf.int32))
+    batches = epoch(training_dataset(dataset, n_items=N_ITEMS))
+    assert sorted(row for batch in batches for row in raw_rows(batch)) == [(6, 7), (8, 9, 10)]
+
+
+def test_a_batch_is_as_wide_as_its_longest_history_and_holds_one_bucket(two_epochs):
+    for batch in two_epochs[0]:
+        lengths = np.count_nonzero(batch["history"], axis=1)
+        assert lengths.max() == batch["history"].shape[1]
+        assert len({int(np.searchsorted(BUCKETS, length)) for length in lengths}) == 1
+
+
+def test_batches_do_not_come_in_order_of_length(two_epochs):
+    widths = [batch["history"].shape[1] for batch in two_epochs[0]]
+    assert widths != sorted(widths) and widths != sorted(widths, reverse=True)
+
+
+def test_two_datasets_of_one_seed_give_the_same_batches(two_epochs):
+    dataset = made(**EVERYTHING, seed=5)
+    for batches in two_epochs:  # the second epoch too
+        again = epoch(dataset)
+        assert all(equal(batches, again, name) for name in batches[0])
+
+
+def test_another_epoch_and_another_seed_give_another_order_and_other_draws(two_epochs):
+    first, second = two_epochs
+    other_seed = epoch(made(**EVERYTHING, seed=6))
+    for name in ("history", "prefix_lengths", "random_view", "corrupted"):
+        assert not equal(first, second, name)
+        assert not equal(first, other_seed, name)
+
+
+def test_a_history_is_broken_anew_each_epoch(two_epochs):
+    broken = []
+    for batches in two_epochs:
+        rows = {}
+        for batch in batches:
+            rows |= dict(zip(raw_rows(batch), batch["corrupted"].tolist(), strict=True))
+        broken.append({raw: [i for i in row if i] for raw, row in rows.items()})
+    assert sum(broken[0][raw] != broken[1][raw] for raw in broken[0]) > N_HISTORIES / 2
+
+
+def test_prefixes_are_the_whole_history_then_random_cuts(two_epochs):
+    cuts = []
+    for batch in two_epochs[0]:
+        lengths = np.count_nonzero(batch["history"], axis=1)
+        assert batch["prefix_lengths"][:, 0].tolist() == lengths.tolist()
+        others = batch["prefix_lengths"][:, 1:]
+        assert (others >= 1).all() and (others <= lengths[:, np.newaxis]).all()
+        cuts += [*(others / lengths[:, np.newaxis])[lengths >= 10].ravel()]
+    assert len(cuts) > 20
+    assert min(cuts) < 0.25 and max(cuts) > 0.75, "cuts are spread over the history"
+
+
+def test_random_views_are_views_of_their_prefixes(two_epochs):
+    different = 0
+    for batch in two_epochs[0]:
+        row = 0
+        for history, lengths in zip(batch["history"].tolist(), batch["prefix_lengths"].tolist(), strict=True):
+            for length in lengths:
+                prefix = history[:length]
+                for name in ("random_view", "random_view_2"):
+                    view = [i for i in batch[name][row].tolist() if i]
+                    assert set(view) <= {*prefix, MASK}
+                    assert len(view) in (length, max(1, length * 6 // 10))
+                    assert length > 1 or view == prefix
+                different += batch["random_view"][row].tolist() != batch["random_view_2"][row].tolist()
+                row += 1
+    assert different > N_HISTORIES, "the two views are drawn apart"
+
+
+def test_corruptions_are_of_the_whole_history_and_can_be_undone(two_epochs):
+    operations = []
+    for batch in two_epochs[0]:
+        repaired = apply_edits(
+            batch["corrupted"], batch["operations"], batch["insertions"], eos_id=EOS, max_length=50
+        )
+        assert [tuple(i for i in row if i) for row in repaired.numpy().tolist()] == raw_rows(batch)
+        operations += batch["operations"][batch["corrupted"] > 0].tolist()
+    assert {DELETE, INSERT} < set(operations)
+
+
+def test_the_kinds_of_random_views_and_the_corruption_can_be_chosen():
+    similar = np.arange(N_ITEMS + 3, dtype=np.int32)
+    similar[1 : N_ITEMS + 1] = N_ITEMS + 1 - similar[1 : N_ITEMS + 1]
+    batches = epoch(
+        made(n_random_views=1, random_kinds=["substitute"], similar_items=similar, corruption=True,
+             p_keep=1.0, p_delete=0.0, max_insertions=2)
+    )
+    for batch in batches:
+        changed = batch["random_view"] != batch["history"]
+        assert (batch["random_view"][changed] == similar[batch["history"][changed]]).all()
+        assert not batch["operations"].any()
+        assert batch["insertions"].shape[2] == 2
+    assert sum(np.count_nonzero(batch["random_view"] != batch["history"]) for batch in batches) > 50
+
+
+def test_histories_are_read_once_when_they_are_cached():
+    reads = []
+
+    def read():
+        reads.append(1)
+        yield from histories()[:5]
+
+    dataset = tf.data.Dataset.from_generator(read, output_signature=tf.TensorSpec([None], tf.int32))
+    cached = training_dataset(dataset, n_items=N_ITEMS)
+    assert len(epoch(cached)) == len(epoch(cached)) > 0
+    assert len(reads) == 1
+    not_cached = training_dataset(dataset, n_items=N_ITEMS, cache=False)
+    assert len(epoch(not_cached)) == len(epoch(not_cached)) > 0
+    assert len(reads) == 3
+
+
+@pytest.mark.parametrize("arguments", [{"prefixes_per_history": 0}, {"n_random_views": 3}, {"batch_size": 0}])
+def test_arguments_out_of_range_are_refused(arguments: dict[str, int]):
+    with pytest.raises(ValueError, match=next(iter(arguments))):
+        training_dataset(source(), n_items=N_ITEMS, **arguments)

@@ -1,0 +1,147 @@
+"""Tests of the simulated events: the planted pattern, the planted noise, and that both can be found."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+
+import polars as pl
+import pytest
+
+from laclrec_tf.data.simulated import CATEGORIES, Simulation, simulate
+from laclrec_tf.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def simulation() -> Simulation:
+    return simulate()
+
+
+def walks(simulation: Simulation) -> pl.DataFrame:
+    return (
+        simulation.truth.sort("user_id", "timestamp", maintain_order=True)
+        .group_by("user_id", maintain_order=True)
+        .agg("item_id", "category", "is_noise", "timestamp")
+    )
+
+
+def test_sizes_and_names(simulation):
+    assert simulation.events.columns == ["user_id", "item_id", "timestamp"]
+    assert simulation.truth.columns == ["user_id", "item_id", "timestamp", "category", "is_noise"]
+    assert simulation.transitions.columns == ["item_id", "next_item_id", "probability"]
+    assert simulation.events.equals(simulation.truth.select("user_id", "item_id", "timestamp"))
+    assert simulation.events["user_id"].n_unique() == 2000
+    assert simulation.events["item_id"].n_unique() == 300
+    lengths = walks(simulation)["item_id"].list.len()
+    assert lengths.min() >= 5
+    assert lengths.mean() == pytest.approx(12, abs=0.3)
+    names = set(simulation.transitions["item_id"])
+    assert {"tent-01", "tent-25", "sleeping-bag-07"} < names
+    assert len(names) == 300
+
+
+def test_events_are_in_the_order_of_time_and_each_user_has_one_at_a_time(simulation):
+    assert simulation.events["timestamp"].is_sorted()
+    assert simulation.events.select("user_id", "timestamp").is_unique().all()
+
+
+def test_categories_are_those_of_the_items(simulation):
+    named = simulation.truth["item_id"].str.replace(r"-\d+$", "")
+    assert named.equals(simulation.truth["category"], check_names=False)
+
+
+def test_clean_events_follow_planted_transitions(simulation):
+    planted = {(item, following) for item, following, _ in simulation.transitions.iter_rows()}
+    for _, items, categories, is_noise, _ in walks(simulation)[:200].iter_rows():
+        clean = [item for item, noisy in zip(items, is_noise, strict=True) if not noisy]
+        assert set(zip(clean, clean[1:], strict=False)) <= planted
+        places = [CATEGORIES.index(c) for c, noisy in zip(categories, is_noise, strict=True) if not noisy]
+        assert all((right - left) % 12 == 1 for left, right in zip(places, places[1:], strict=False))
+
+
+def test_transitions_are_probabilities_of_items_of_the_next_category(simulation):
+    sums = simulation.transitions.group_by("item_id").agg(pl.col("probability").sum(), pl.len())
+    assert sums["probability"].to_list() == pytest.approx([1.0] * 300)
+    assert sums["len"].unique().to_list() == [4]
+    assert not simulation.transitions.select("item_id", "next_item_id").is_duplicated().any()
+
+
+def test_planted_probabilities_are_met(simulation):
+    walked = walks(simulate(n_users=5000, n_items=24, noise=0, seed=3))
+    pairs = Counter()
+    for items in walked["item_id"]:
+        pairs.update(zip(items, items[1:], strict=False))
+    planted = simulate(n_users=1, n_items=24, noise=0, seed=3).transitions
+    for item in ("tent-01", "fishing-rod-02"):
+        rows = planted.filter(pl.col("item_id") == item)
+        total = sum(pairs[item, following] for following in rows["next_item_id"])
+        for _, following, probability in rows.iter_rows():
+            assert pairs[item, following] / total == pytest.approx(probability, abs=0.03)
+
+
+def test_noise_is_elsewhere_as_frequent_as_asked_and_never_at_the_end(simulation):
+    walked = walks(simulation)
+    flags = pl.col("is_noise")
+    last, before = flags.list.tail(2), flags.list.head(flags.list.len() - 2)
+    assert not walked.select(last.explode().any()).item()
+    assert walked.select(before.explode().mean()).item() == pytest.approx(0.15, abs=0.01)
+    for _, _, categories, is_noise, _ in walked[:200].iter_rows():
+        due = None
+        for category, noisy in zip(categories, is_noise, strict=True):
+            if noisy and due is not None:
+                assert category != due
+            elif not noisy:
+                due = CATEGORIES[(CATEGORIES.index(category) + 1) % 12]
+
+
+def test_no_noise_is_none():
+    assert not simulate(n_users=50, noise=0).truth["is_noise"].any()
+
+
+@pytest.mark.parametrize("n_items", [12, 13, 23, 100])
+def test_catalogues_that_twelve_does_not_divide(n_items):
+    simulation = simulate(n_users=400, n_items=n_items, noise=0.4)
+    assert simulation.events["item_id"].n_unique() == n_items
+    assert simulation.transitions["item_id"].n_unique() == n_items
+    sums = simulation.transitions.group_by("item_id").agg(pl.col("probability").sum())["probability"]
+    assert sums.to_list() == pytest.approx([1.0] * n_items)
+
+
+def test_the_seed_decides_everything():
+    first, again, other = simulate(50, seed=7), simulate(50, seed=7), simulate(50, seed=8)
+    assert first.truth.equals(again.truth) and first.transitions.equals(again.transitions)
+    assert not first.truth.equals(other.truth) and not first.transitions.equals(other.transitions)
+
+
+def test_a_first_order_model_finds_the_pattern_and_popularity_does_not(simulation):
+    histories = walks(simulation)["item_id"].to_list()
+    popularity: Counter[str] = Counter()
+    following: dict[str, Counter[str]] = defaultdict(Counter)
+    for items in histories:
+        popularity.update(items[:-2])
+        for left, right in zip(items[:-2], items[1:-2], strict=False):
+            following[left][right] += 1
+
+    def recall(counts_of) -> float:
+        hits = [items[-1] in dict(counts_of(items[-2]).most_common(10)) for items in histories]
+        return sum(hits) / len(hits)
+
+    assert recall(lambda item: following[item]) > 0.9
+    assert recall(lambda item: popularity) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"n_users": 0}, "`n_users` must be at least 1. Received: 0"),
+        ({"n_items": 11}, "`n_items` must be at least 12, one a category. Received: 11"),
+        ({"noise": 1.0}, "`noise` must be from 0 to below 1. Received: 1.0"),
+        ({"noise": -0.1}, "`noise` must be from 0 to below 1. Received: -0.1"),
+        ({"noise": float("nan")}, "`noise` must be from 0 to below 1. Received: nan"),
+        ({"seed": -1}, "`seed` must be at least 0. Received: -1"),
+        ({"mean_length": 4}, "`mean_length` must be from 5 to below 1000. Received: 4"),
+    ],
+)
+def test_arguments_are_checked(arguments, message):
+    with pytest.raises(InputError) as raised:
+        simulate(**arguments)
+    assert message in str(raised.value)

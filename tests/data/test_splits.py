@@ -1,0 +1,73 @@
+"""Tests of leave-one-out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from laclrec_tf.data.splits import held_out, leave_one_out, training_part
+from laclrec_tf.errors import InputError
+
+HISTORY = np.array([5, 6, 7, 8, 9], np.int32)
+
+
+@pytest.mark.parametrize(
+    ("length", "strict", "refit"),
+    [(0, [], []), (1, [5], [5]), (2, [5, 6], [5, 6]), (3, [5], [5, 6]), (5, [5, 6, 7], [5, 6, 7, 8])],
+)
+def test_training_parts(length, strict, refit):
+    assert training_part(HISTORY[:length]).tolist() == strict
+    assert training_part(HISTORY[:length], "strict").tolist() == strict
+    assert training_part(HISTORY[:length], "refit").tolist() == refit
+
+
+@pytest.mark.parametrize(
+    ("length", "validation", "test"),
+    [
+        (0, None, None),
+        (2, None, None),
+        (3, ([5], 6), ([5, 6], 7)),
+        (5, ([5, 6, 7], 8), ([5, 6, 7, 8], 9)),
+    ],
+)
+def test_held_out_items(length, validation, test):
+    for split, expected in (("validation", validation), ("test", test)):
+        found = held_out(HISTORY[:length], split)
+        assert (None if found is None else (found[0].tolist(), found[1])) == expected
+
+
+def test_leave_one_out_joins_both():
+    training, pair = leave_one_out(HISTORY, "validation")
+    assert (training.tolist(), pair[0].tolist(), pair[1]) == ([5, 6, 7], [5, 6, 7], 8)
+    training, pair = leave_one_out(HISTORY, "test", "refit")
+    assert (training.tolist(), pair[0].tolist(), pair[1]) == ([5, 6, 7, 8], [5, 6, 7, 8], 9)
+    training, pair = leave_one_out(HISTORY, "test", "strict")
+    assert (training.tolist(), pair[0].tolist(), pair[1]) == ([5, 6, 7], [5, 6, 7, 8], 9)
+    training, pair = leave_one_out(HISTORY[:2], "test")
+    assert (training.tolist(), pair) == ([5, 6], None)
+
+
+def test_refit_has_no_validation():
+    with pytest.raises(InputError, match="'refit' trains on the validation item"):
+        leave_one_out(HISTORY, "validation", "refit")
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(InputError, match="`protocol` must be strict or refit. Received: 'full'"):
+        training_part(HISTORY, "full")
+    with pytest.raises(InputError, match="`split` must be validation or test. Received: 'train'"):
+        held_out(HISTORY, "train")
+
+
+@given(st.lists(st.integers(1, 99), min_size=3, max_size=60))
+def test_no_target_is_trained_on(items):
+    history = np.array(items)
+    for split in ("validation", "test"):
+        before, target = held_out(history, split)
+        strict = training_part(history)
+        assert strict.tolist() == items[:-2]
+        assert before[: len(strict)].tolist() == strict.tolist()
+        assert [*before.tolist(), target] == items[: len(before) + 1]
+    assert [*training_part(history, "refit").tolist(), held_out(history, "test")[1]] == items

@@ -1,0 +1,585 @@
+"""LACLRec: the terms of its objective, the weights each term trains, and its life in Keras."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import ops
+
+from laclrec_tf.data.input_pipeline import training_dataset
+from laclrec_tf.edits import DELETE, INSERT, KEEP
+from laclrec_tf.losses import info_nce, operation_loss, triplet_loss
+from laclrec_tf.masking import take_prefixes
+from laclrec_tf.models import LACLRec
+
+N_ITEMS, K = 20, 2
+EOS, MASK = N_ITEMS + 1, N_ITEMS + 2
+TINY: dict[str, Any] = {
+    "max_length": 10,
+    "max_edited_length": 12,
+    "max_insertions": K,
+    "width": 8,
+    "n_encoder_blocks": 1,
+    "n_recommender_blocks": 1,
+    "dropout": 0.0,
+    "seed": 2,
+}
+SASREC = {"alpha": 0.0, "beta": 0.0, "lambda_aug": 0.0}
+CL4SREC = {"beta": 0.0, "lambda_aug": 0.0, "contrast_views": "random-random"}
+HISTORIES = [
+    np.random.default_rng(n).integers(1, N_ITEMS + 1, 2 + n % 9).astype(np.int32) for n in range(24)
+]
+
+
+def made(seed: int = 1, **arguments: Any) -> LACLRec:
+    keras.utils.set_random_seed(seed)
+    return LACLRec(N_ITEMS, **(TINY | arguments))
+
+
+def decided(seed: int = 1, **arguments: Any) -> LACLRec:
+    """A model with larger embeddings, so that its untrained augmenter takes every operation."""
+    model = made(seed, **arguments)
+    for embedding in (model.encoder.item_embedding, model.encoder.position_embedding):
+        embedding.set_weights([50 * w for w in embedding.get_weights()])
+    return model
+
+
+def dataset_for(model: LACLRec, histories=None, batch_size: int = 8, **arguments: Any) -> tf.data.Dataset:
+    histories = HISTORIES if histories is None else histories
+    source = tf.data.Dataset.from_generator(
+        lambda: iter(histories), output_signature=tf.TensorSpec([None], tf.int32)
+    )
+    return training_dataset(source, batch_size=batch_size, **(model.batch_requirements | arguments))
+
+
+def batch_for(model: LACLRec, **arguments: Any) -> dict[str, tf.Tensor]:
+    """The widest batch of the first epoch."""
+    batches = dataset_for(model, prefixes_per_history=2, seed=3, **arguments)
+    return max(batches, key=lambda batch: batch["history"].shape[1])
+
+
+def held_out(histories=None, batch_size: int = 5) -> tf.data.Dataset:
+    """Each history's last item is held out."""
+    histories = [h for h in (HISTORIES if histories is None else histories) if len(h) > 1]
+    padded = np.zeros((len(histories), 10), np.int32)
+    for row, history in enumerate(histories):
+        padded[row, : len(history) - 1] = history[:-1]
+    last = np.array([history[-1] for history in histories], np.int32)
+    return tf.data.Dataset.from_tensor_slices({"history": padded, "held_out_item": last}).batch(batch_size)
+
+
+def numbers(tensor) -> np.ndarray:
+    return ops.convert_to_numpy(tensor)
+
+
+def paths(variables) -> set[str]:
+    return {variable.path for variable in variables}
+
+
+def groups(model: LACLRec) -> dict[str, set[str]]:
+    recommender = [v for block in model.recommender_blocks for v in block.trainable_variables]
+    return {
+        "encoder": paths(model.encoder.trainable_variables),
+        "heads": paths(model.augmenter.trainable_variables),
+        "recommender": paths(recommender + model.user_norm.trainable_variables),
+    }
+
+
+# ---- user vectors and scores -----------------------------------------------------------------------------
+
+
+def test_a_user_vector_depends_neither_on_padding_nor_on_batch_mates():
+    model = decided()
+    histories = np.array([[5, 6, 7, 8], [9, 3, 0, 0]], np.int32)
+    vectors = numbers(model(histories))
+    assert vectors.shape == (2, 8)
+    assert numbers(model(np.pad(histories, [(0, 0), (0, 4)]))) == pytest.approx(vectors, abs=1e-5)
+    assert numbers(model(np.array([[9, 3]], np.int32)))[0] == pytest.approx(vectors[1], abs=1e-5)
+    assert numbers(model({"history": histories})) == pytest.approx(vectors, abs=0)
+
+
+@pytest.mark.parametrize("augmenter_attention", ["causal", "bidirectional"])
+def test_next_item_prediction_never_sees_the_future(augmenter_attention: str):
+    model = decided(augmenter_attention=augmenter_attention)
+    before = numbers(model.hidden_states(np.array([[5, 6, 7, 8]], np.int32)))
+    after = numbers(model.hidden_states(np.array([[5, 6, 9, 8]], np.int32)))
+    assert after[0, :2] == pytest.approx(before[0, :2], abs=1e-5)
+    assert np.abs(after - before)[0, 2:].max(axis=-1).min() > 1e-3
+
+
+def test_scores_are_dot_products_and_specials_are_minus_infinity():
+    model = decided()
+    vectors = np.random.default_rng(0).normal(size=[3, 8]).astype("float32")
+    scores = numbers(model.score(vectors))
+    assert scores.shape == (3, N_ITEMS + 3)
+    table = numbers(model.encoder.item_table)
+    assert scores[:, 1 : N_ITEMS + 1] == pytest.approx(vectors @ table[1 : N_ITEMS + 1].T, abs=1e-5)
+    assert np.isneginf(scores[:, [0, EOS, MASK]]).all()
+
+
+def test_recommend_gives_the_best_items_first_without_history_and_specials():
+    model = decided()
+    table = model.encoder.item_embedding.get_weights()[0]
+    history = np.array([[5, 6, 7, 0], [9, 3, 2, 5]], np.int32)
+    # The first user's own items and the specials would win by far.
+    table[[0, 5, 6, EOS, MASK]] = 100 * numbers(model(history))[0]
+    model.encoder.item_embedding.set_weights([table])
+    scores = numbers(model.score(model(history)))
+    item_ids, best = (numbers(t) for t in model.recommend(history, k=16))
+    assert item_ids.shape == best.shape == (2, 16)
+    for row, seen in enumerate(({5, 6, 7}, {9, 3, 2, 5})):
+        candidates = [item for item in range(1, N_ITEMS + 1) if item not in seen]
+        expected = sorted(candidates, key=lambda item: -scores[row, item])[:16]
+        assert item_ids[row].tolist() == expected
+        assert best[row] == pytest.approx(scores[row, expected])
+
+
+def test_recommend_may_leave_the_history_in_and_gives_at_most_the_catalogue():
+    model = decided()
+    item_ids, scores = (numbers(t) for t in model.recommend(np.array([[5, 6]], np.int32), k=99, exclude_history=False))
+    assert sorted(item_ids[0].tolist()) == list(range(1, N_ITEMS + 1))
+    assert np.isfinite(scores).all() and (np.diff(scores[0]) <= 0).all()
+
+
+# ---- the terms -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def full() -> tuple[LACLRec, dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+    """A model with dropout off, a batch, and the terms of its objective on it."""
+    model = decided(similarity="cosine", temperature=0.5)
+    batch = batch_for(model)
+    terms, _ = model.losses_of(batch, training=False)
+    return model, batch, terms
+
+
+def test_the_full_objective_has_four_terms(full):
+    model, _, terms = full
+    assert set(terms) == {"next_item_loss", "contrast_loss", "triplet_loss", "augmenter_loss"}
+    assert model.term_weights == {
+        "next_item_loss": 1.0,
+        "contrast_loss": 0.1,
+        "triplet_loss": 0.256,
+        "augmenter_loss": 1.0,
+    }
+
+
+def test_next_item_loss_is_that_of_every_prefix_encoded_alone(full):
+    model, batch, terms = full
+    losses = []
+    for history, target in zip(batch["history"].numpy(), batch["target"].numpy(), strict=True):
+        for n in range(1, np.count_nonzero(history) + 1):
+            scores = numbers(model.score(model(history[np.newaxis, :n])))[0, 1 : N_ITEMS + 1]
+            losses.append(np.log(np.exp(scores).sum()) - scores[target[n - 1] - 1])
+    assert len(losses) > len(batch["history"])
+    assert float(terms["next_item_loss"]) == pytest.approx(np.mean(losses), abs=1e-4)
+
+
+def test_contrast_and_triplet_compare_the_three_views_of_each_prefix(full):
+    model, batch, terms = full
+    prefixes = take_prefixes(batch["history"], batch["prefix_lengths"])
+    raw, random = model(prefixes), model(batch["random_view"])
+    edits = model.edit(prefixes)
+    learned = model(edits.edited)
+    assert float(terms["triplet_loss"]) == pytest.approx(float(triplet_loss(raw, learned, random)), abs=1e-4)
+    contrast = info_nce(random, learned, temperature=0.5, similarity="cosine")
+    assert float(terms["contrast_loss"]) == pytest.approx(float(contrast), abs=1e-4)
+
+
+def test_the_augmenter_term_is_operation_loss_plus_insertion_loss(full):
+    model, batch, terms = full
+    repair = model.augmenter.repair(
+        model.encoder, batch["corrupted"], batch["operations"], batch["insertions"]
+    )
+    operation = operation_loss(repair.operation_logits, batch["operations"], batch["corrupted"] > 0)
+    # Items and EOS share the probability: ids 1..N+1.
+    scores = numbers(repair.run_states) @ numbers(model.encoder.item_table)[1 : EOS + 1].T
+    targets = numbers(repair.run_targets)
+    assert EOS in targets and targets.min() >= 1
+    insertion = np.log(np.exp(scores).sum(axis=1)) - scores[np.arange(len(targets)), targets - 1]
+    assert float(terms["augmenter_loss"]) == pytest.approx(float(operation) + insertion.mean(), abs=1e-4)
+
+
+def test_terms_without_weight_are_not_computed():
+    for arguments, expected in (
+        (SASREC, {"next_item_loss"}),
+        (CL4SREC, {"next_item_loss", "contrast_loss"}),
+        ({"beta": 0.0}, {"next_item_loss", "contrast_loss", "augmenter_loss"}),
+        ({"alpha": 0.0, "lambda_aug": 0.0}, {"next_item_loss", "triplet_loss"}),
+    ):
+        model = made(**arguments)
+        terms, _ = model.losses_of(batch_for(model), training=False)
+        assert set(terms) == set(model.term_weights) == expected
+
+
+def test_random_random_contrasts_the_two_random_views():
+    model = decided(**CL4SREC)
+    batch = batch_for(model)
+    terms, statistics = model.losses_of(batch, training=False)
+    expected = info_nce(model(batch["random_view"]), model(batch["random_view_2"]))
+    assert float(terms["contrast_loss"]) == pytest.approx(float(expected), abs=1e-4)
+    assert not statistics, "no learned view, no augmenter"
+
+
+def test_a_batch_asks_for_no_more_than_its_terms_need():
+    for arguments, extra in (
+        (SASREC, set()),
+        (CL4SREC, {"prefix_lengths", "random_view", "random_view_2"}),
+        ({}, {"prefix_lengths", "random_view", "corrupted", "operations", "insertions"}),
+    ):
+        assert set(batch_for(made(**arguments))) == {"history", "target"} | extra
+
+
+@pytest.mark.parametrize(("arguments", "absent"), [({"can_delete": False}, DELETE), ({"can_insert": False}, INSERT)])
+def test_an_augmenter_is_not_trained_in_what_it_may_not_do(arguments: dict, absent: int):
+    model = decided(**arguments)
+    operations = [batch["operations"].numpy()[batch["corrupted"] > 0] for batch in dataset_for(model)]
+    assert set(np.concatenate(operations).tolist()) == {KEEP, DELETE, INSERT} - {absent}
+    terms, _ = model.losses_of(batch_for(model), training=False)
+    assert float(terms["augmenter_loss"]) < 1e3
+    history = batch_for(model)["history"]
+    assert absent not in numbers(model.edit(history).operations)
+
+
+# ---- gradients -------------------------------------------------------------------------------------------
+
+
+def test_the_weights_are_those_of_encoder_heads_and_recommender():
+    model = made()
+    parts = groups(model)
+    assert sum(len(part) for part in parts.values()) == len(model.trainable_variables)
+    assert set.union(*parts.values()) == paths(model.trainable_variables)
+
+
+@pytest.mark.parametrize(
+    ("term", "trained"),
+    [
+        ("next_item_loss", {"encoder", "recommender"}),
+        ("contrast_loss", {"encoder", "recommender"}),
+        ("triplet_loss", {"encoder", "recommender"}),
+        ("augmenter_loss", {"encoder", "heads"}),
+    ],
+)
+def test_each_term_reaches_exactly_the_weights_it_trains(full, term: str, trained: set[str]):
+    model, batch, _ = full
+    with tf.GradientTape() as tape:
+        terms, _ = model.losses_of(batch, training=False)
+    gradients = tape.gradient(terms[term], model.trainable_variables)
+    reached = {v.path: g for v, g in zip(model.trainable_variables, gradients, strict=True) if g is not None}
+    parts = groups(model)
+    assert set(reached) == set.union(*(parts[name] for name in trained))
+    for path, gradient in reached.items():
+        size = float(tf.norm(tf.convert_to_tensor(gradient)))
+        assert np.isfinite(size), path
+        # A softmax over keys does not notice one number added to all of them.
+        assert size > 1e-6 or path.endswith("attention/key/bias"), path
+
+
+def test_no_gradient_flows_through_the_discrete_edits(full):
+    model, batch, terms = full
+    heads = model.augmenter.trainable_variables
+    with tf.GradientTape() as tape:
+        views, _ = model.losses_of(batch, training=False)
+        loss = views["contrast_loss"] + views["triplet_loss"]
+    assert tape.gradient(loss, heads) == [None] * len(heads)
+
+    # Yet the loss does depend on the heads: the learned view takes all operations, and other ones cost otherwise.
+    prefixes = take_prefixes(batch["history"], batch["prefix_lengths"])
+    operations = numbers(model.edit(prefixes).operations)[prefixes.numpy() > 0]
+    assert set(operations.tolist()) == {KEEP, DELETE, INSERT}
+    head = model.augmenter.operation_head
+    weights = head.get_weights()
+    head.set_weights([weights[0], weights[1] + [50.0, 0.0, 0.0]])
+    try:
+        keeping, _ = model.losses_of(batch, training=False)
+    finally:
+        head.set_weights(weights)
+    for name in ("contrast_loss", "triplet_loss"):
+        assert abs(float(keeping[name]) - float(terms[name])) > 1e-3
+
+
+def test_each_half_of_the_augmenters_loss_trains_its_own_head(full):
+    model, batch, _ = full
+    augmenter = model.augmenter
+    with tf.GradientTape(persistent=True) as tape:
+        repair = augmenter.repair(model.encoder, batch["corrupted"], batch["operations"], batch["insertions"])
+        operation, insertion = tf.reduce_sum(repair.operation_logits**2), tf.reduce_sum(repair.run_states**2)
+    both = paths(augmenter.hidden_norm.trainable_variables)
+    for loss, its_own in ((operation, augmenter.operation_head), (insertion, augmenter.generator)):
+        gradients = tape.gradient(loss, augmenter.trainable_variables)
+        reached = [v for v, g in zip(augmenter.trainable_variables, gradients, strict=True) if g is not None]
+        assert paths(reached) == both | paths(its_own.trainable_variables)
+        assert all(g is not None for g in tape.gradient(loss, model.encoder.trainable_variables))
+
+
+# ---- training --------------------------------------------------------------------------------------------
+
+
+def values(model: LACLRec) -> dict[str, np.ndarray]:
+    return {v.path: numbers(v) for v in model.trainable_variables}
+
+
+def moved(model: LACLRec, before: dict[str, np.ndarray]) -> set[str]:
+    return {path for path, value in values(model).items() if not np.array_equal(value, before[path])}
+
+
+def test_a_step_lowers_the_weighted_sum_of_the_terms():
+    model = decided(alpha=0.5, beta=0.25, lambda_aug=2.0)
+    model.compile("sgd", run_eagerly=True)
+    batch = batch_for(model)
+    terms = {name: float(term) for name, term in model.losses_of(batch)[0].items()}
+    logs = {name: float(value) for name, value in model.train_step(batch).items()}
+    assert {name: logs[name] for name in terms} == pytest.approx(terms, abs=1e-4)
+    total = terms["next_item_loss"] + 0.5 * terms["contrast_loss"] + 0.25 * terms["triplet_loss"]
+    total += 2.0 * terms["augmenter_loss"]
+    assert logs["loss"] == pytest.approx(total, abs=1e-3)
+    assert logs["operation_loss"] + logs["insertion_loss"] == pytest.approx(terms["augmenter_loss"], abs=1e-4)
+
+
+def test_plain_gradient_descent_follows_the_weighted_sum():
+    model = decided(alpha=0.5, beta=0.25, lambda_aug=2.0)
+    model.compile(keras.optimizers.SGD(0.01), run_eagerly=True)
+    batch = batch_for(model)
+    before = values(model)
+    with tf.GradientTape() as tape:
+        terms, _ = model.losses_of(batch)
+        loss = terms["next_item_loss"] + 0.5 * terms["contrast_loss"] + 0.25 * terms["triplet_loss"]
+        loss += 2.0 * terms["augmenter_loss"]
+    gradients = tape.gradient(loss, model.trainable_variables)
+    model.train_step(batch)
+    after = values(model)
+    for variable, gradient in zip(model.trainable_variables, gradients, strict=True):
+        expected = before[variable.path] - 0.01 * tf.convert_to_tensor(gradient).numpy()
+        assert after[variable.path] == pytest.approx(expected, abs=1e-4), variable.path
+
+
+def test_the_augmenters_objective_leaves_the_recommenders_blocks_unchanged():
+    model = decided()
+    model.compile("adam", objective="augmenter", run_eagerly=True)
+    before = values(model)
+    logs = model.train_step(batch_for(model))
+    assert {"loss", "augmenter_loss", "operation_accuracy"} <= set(logs)
+    assert not {"next_item_loss", "contrast_loss", "triplet_loss"} & set(logs)
+    parts = groups(model)
+    changed = moved(model, before)
+    assert not changed & parts["recommender"]
+    assert {path for path in parts["heads"] | parts["encoder"] if not path.endswith("key/bias")} <= changed
+
+
+def test_without_lambda_the_full_objective_leaves_the_augmenters_heads_unchanged():
+    model = decided(lambda_aug=0.0)
+    model.compile("adam", run_eagerly=True)
+    before = values(model)
+    model.train_step(batch_for(model))
+    parts = groups(model)
+    changed = moved(model, before)
+    assert not changed & parts["heads"]
+    assert {path for path in parts["recommender"] | parts["encoder"] if not path.endswith("key/bias")} <= changed
+
+
+@pytest.fixture(scope="module")
+def trained() -> tuple[LACLRec, dict[str, list[float]]]:
+    """The full model after one epoch of `fit` in a graph."""
+    model = made(dropout=0.1)
+    model.compile(keras.optimizers.Adam(0.01))
+    history = model.fit(
+        dataset_for(model, prefixes_per_history=2), validation_data=held_out(), epochs=1, verbose=0
+    )
+    return model, history.history
+
+
+def test_fit_logs_the_terms_and_what_to_watch(trained):
+    _, logs = trained
+    assert {
+        "loss",
+        "next_item_loss",
+        "contrast_loss",
+        "triplet_loss",
+        "augmenter_loss",
+        "operation_loss",
+        "insertion_loss",
+        "operation_accuracy",
+        "deletion_precision",
+        "deletion_recall",
+        "insertion_accuracy",
+        "similarity_raw_learned",
+        "similarity_raw_random",
+        "triplet_accuracy",
+        "alignment",
+        "uniformity",
+        "keep_rate",
+        "delete_rate",
+        "insert_rate",
+        "edited_length",
+    } <= set(logs)
+    assert {f"val_{name}@{k}" for name in ("recall", "mrr", "ndcg") for k in (5, 10, 20)} <= set(logs)
+    assert all(len(values) == 1 and np.isfinite(values[0]) for values in logs.values())
+    assert logs["keep_rate"][0] + logs["delete_rate"][0] + logs["insert_rate"][0] == pytest.approx(1.0, abs=1e-5)
+    # The terms differ from batch to batch only in size: their weighted averages add up.
+    parts = logs["next_item_loss"][0] + 0.1 * logs["contrast_loss"][0] + 0.256 * logs["triplet_loss"][0]
+    assert logs["loss"][0] == pytest.approx(parts + logs["augmenter_loss"][0], abs=1e-4)
+
+
+@pytest.mark.parametrize("arguments", [SASREC, CL4SREC], ids=["sasrec", "cl4srec"])
+def test_the_baselines_fit_and_their_heads_stay_as_they_were(arguments: dict):
+    model = made(**arguments)
+    model.compile("adam", run_eagerly=True)
+    before = values(model)
+    logs = model.fit(dataset_for(model), epochs=1, verbose=0).history
+    assert set(logs) == {"loss", *model.term_weights}
+    parts = groups(model)
+    assert not moved(model, before) & parts["heads"]
+    assert parts["recommender"] & moved(model, before)
+
+
+def test_a_cycle_of_items_is_learnt():
+    # Item i is always followed by i + 1, and 20 by 1.
+    generator = np.random.default_rng(0)
+    cycles = [
+        ((generator.integers(N_ITEMS) + np.arange(n)) % N_ITEMS + 1).astype(np.int32)
+        for n in generator.integers(3, 10, 80)
+    ]
+    model = made(**SASREC, n_encoder_blocks=1, width=16)
+    model.compile(keras.optimizers.Adam(0.02))
+    losses = model.fit(dataset_for(model, cycles, batch_size=16), epochs=12, verbose=0).history["loss"]
+    assert losses[0] > 2.0  # a guess costs log 20 = 3.0
+    assert losses[-1] < 0.2
+    item_ids, _ = model.recommend(np.array([[3, 4, 5, 0], [19, 20, 0, 0]], np.int32), k=1)
+    assert numbers(item_ids).tolist() == [[6], [1]]
+
+
+# ---- predict and evaluate --------------------------------------------------------------------------------
+
+
+def test_predict_gives_user_vectors(trained):
+    model, _ = trained
+    histories = np.concatenate([batch["history"] for batch in held_out()])
+    expected = numbers(model(histories, training=False))
+    assert model.predict(histories, batch_size=10, verbose=0) == pytest.approx(expected, abs=1e-5)
+    assert model.predict(held_out(), verbose=0) == pytest.approx(expected, abs=1e-5)
+
+
+def test_evaluate_ranks_the_held_out_item_without_the_history(trained):
+    model, _ = trained
+    result = model.evaluate(held_out(), return_dict=True, verbose=0)
+    ranks = []
+    for batch in held_out(batch_size=1):
+        seen, target = set(batch["history"].numpy()[0].tolist()), int(batch["held_out_item"][0])
+        scores = numbers(model.score(model(batch["history"])))[0]
+        others = [i for i in range(1, N_ITEMS + 1) if i != target and i not in seen]
+        ranks.append(sum(scores[i] >= scores[target] for i in others))
+    ranks = np.array(ranks)
+    assert len(ranks) == len(HISTORIES) and 0 < (ranks < 5).mean() < 1
+    for k in (5, 10, 20):
+        assert result[f"recall@{k}"] == pytest.approx((ranks < k).mean(), abs=1e-5)
+        assert result[f"mrr@{k}"] == pytest.approx(((ranks < k) / (ranks + 1)).mean(), abs=1e-5)
+        assert result[f"ndcg@{k}"] == pytest.approx(((ranks < k) / np.log2(ranks + 2)).mean(), abs=1e-5)
+
+
+# ---- saving ----------------------------------------------------------------------------------------------
+
+
+def test_a_saved_model_comes_back_equal_and_keeps_training(tmp_path):
+    model = decided(alpha=0.3, decision="argmax", positions="end", temperature=0.7)
+    model.compile(keras.optimizers.Adam(0.01), run_eagerly=True)
+    batch = batch_for(model)
+    model.train_step(batch)
+    model.save(tmp_path / "x.keras")
+    loaded = keras.models.load_model(tmp_path / "x.keras")
+
+    assert isinstance(loaded, LACLRec)
+    assert loaded.get_config() == model.get_config()
+    history = batch["history"]
+    assert numbers(loaded(history)) == pytest.approx(numbers(model(history)), abs=1e-6)
+    for ours, theirs in zip(loaded.edit(history), model.edit(history), strict=True):
+        assert numbers(ours) == pytest.approx(numbers(theirs), abs=1e-5)
+
+    # Training goes on from the optimizer's state: the same batch moves both alike.
+    assert loaded.optimizer.iterations == 1
+    assert float(loaded.optimizer.learning_rate) == pytest.approx(0.01)
+    before = values(model)
+    model.train_step(batch)
+    loaded.train_step(batch)
+    assert len(moved(model, before)) > 10
+    for ours, theirs in zip(loaded.trainable_variables, model.trainable_variables, strict=True):
+        assert numbers(ours) == pytest.approx(numbers(theirs), abs=1e-4), ours.path
+
+
+def test_a_loaded_model_fits_in_a_graph_too(trained, tmp_path):
+    model, _ = trained
+    model.save(tmp_path / "x.keras")
+    loaded = keras.models.load_model(tmp_path / "x.keras")
+    before = values(loaded)
+    assert all(np.array_equal(value, numbers(v)) for v, value in zip(model.trainable_variables, before.values(), strict=True))
+    loaded.fit(dataset_for(loaded).take(1), epochs=1, verbose=0)
+    assert moved(loaded, before) & groups(loaded)["heads"]
+
+
+def test_the_objective_is_saved_too(tmp_path):
+    model = made()
+    model.compile("adam", objective="augmenter")
+    model.save(tmp_path / "x.keras")
+    assert keras.models.load_model(tmp_path / "x.keras").objective == "augmenter"
+
+
+def test_a_configuration_holds_every_argument():
+    arguments = {
+        "max_length": 8,
+        "max_edited_length": 9,
+        "max_insertions": 3,
+        "width": 12,
+        "n_encoder_blocks": 2,
+        "n_recommender_blocks": 0,
+        "n_heads": 3,
+        "dropout": 0.25,
+        "positions": "end",
+        "normalisation": "post",
+        "alpha": 0.2,
+        "beta": 0.3,
+        "lambda_aug": 0.4,
+        "contrast_views": "random-random",
+        "similarity": "cosine",
+        "temperature": 0.5,
+        "augmenter_attention": "causal",
+        "decision": "gumbel",
+        "decision_temperature": 0.6,
+        "can_delete": False,
+        "can_insert": True,
+        "seed": 7,
+    }
+    model = LACLRec(N_ITEMS, **arguments, name="a_name")
+    config = model.get_config()
+    assert {name: config[name] for name in arguments} == arguments
+    copy = LACLRec.from_config(config)
+    assert copy.get_config() == config
+    assert [v.shape for v in copy.trainable_variables] == [v.shape for v in model.trainable_variables]
+
+
+# ---- mistakes --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"max_edited_length": 9}, "`max_edited_length` must be at least `max_length`"),
+        ({"contrast_views": "raw-raw"}, "Received: contrast_views='raw-raw'"),
+        ({"alpha": -0.1}, "Received: alpha=-0.1"),
+        ({"beta": -1.0}, "Received: beta=-1.0"),
+        ({"lambda_aug": -1.0}, "Received: lambda_aug=-1.0"),
+        ({"can_delete": False, "can_insert": False}, "must not both be False"),
+        ({"decision": "coin"}, "Received: decision='coin'"),
+        ({"positions": "middle"}, "Received: positions='middle'"),
+    ],
+)
+def test_arguments_out_of_range_are_refused(arguments: dict, message: str):
+    with pytest.raises(ValueError, match=message):
+        made(**arguments)
+
+
+def test_an_unknown_objective_is_refused():
+    with pytest.raises(ValueError, match="Received: objective='both'"):
+        made().compile("adam", objective="both")

@@ -1,0 +1,282 @@
+"""The retriever: what is read of a history, what may come out, and what the augmenter's answer says."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from laclrec_tf.errors import InputError
+from laclrec_tf.item_vocabulary import ItemVocabulary
+from laclrec_tf.models import LACLRec
+from laclrec_tf.serving import Retriever
+
+NEVER = -np.inf
+
+
+class ScriptedModel:
+    """Scores five items a..e by a fixed table; the user vector is the last item's one-hot."""
+
+    n_items = 5
+    max_length = 3
+    has_augmenter = True
+    #                 PAD    a    b    c    d    e   EOS  MASK
+    scores = np.array([9.0, 1.0, 2.0, 3.0, 4.0, 5.0, 9.0, 9.0], np.float32)
+
+    def __init__(self, edits: SimpleNamespace | None = None) -> None:
+        self.edits = edits
+        self.seen: list[list[list[int]]] = []
+
+    def __call__(self, history, training):
+        assert training is False
+        return tf.cast(history[:, :1], tf.float32)
+
+    def score(self, user_vectors):
+        specials = np.array([NEVER, 0, 0, 0, 0, 0, NEVER, NEVER], np.float32)
+        return user_vectors * 0.0 + (self.scores + specials)[np.newaxis]
+
+    def edit(self, history, decision):
+        assert decision == "argmax"
+        return self.edits
+
+
+def scripted(scores: list[float] | None = None, edits: SimpleNamespace | None = None) -> Retriever:
+    model = ScriptedModel(edits)
+    if scores is not None:
+        model.scores = np.array([9.0, *scores, 9.0, 9.0], np.float32)
+    return Retriever(model, ItemVocabulary("abcde"), np.array([4, 3, 2, 1, 0]))
+
+
+def ask(retriever: Retriever, history: list, k: int = 10, exclude: list | None = None):
+    answer = retriever.retrieve(_strings(history), tf.constant(k), _strings([[]] if exclude is None else exclude))
+    return _names(answer["item_ids"]), answer["scores"].numpy()
+
+
+def _strings(rows: list) -> tf.Tensor:
+    return tf.reshape(tf.constant(rows, tf.string), [len(rows), len(rows[0]) if rows else 0])
+
+
+def _names(strings: tf.Tensor) -> list:
+    return np.char.decode(strings.numpy().astype("S"), "utf-8").tolist()
+
+
+def test_the_best_come_first_and_the_history_never():
+    items, scores = ask(scripted(), [["b", "d"]], k=2)
+    assert items == [["e", "c"]]
+    np.testing.assert_array_equal(scores, [[5.0, 3.0]])
+
+
+def test_slots_beyond_the_eligible_items_are_empty():
+    items, scores = ask(scripted(), [["b", "d"]], k=5, exclude=[["e"]])
+    assert items == [["c", "a", "", "", ""]]
+    np.testing.assert_array_equal(scores, [[3.0, 1.0, NEVER, NEVER, NEVER]])
+
+
+@pytest.mark.parametrize("k", [5, 6, 1000, 2**31 - 1])
+def test_more_than_there_is_gives_all_there_is(k):
+    items, _ = ask(scripted(), [["a"]], k=k)
+    assert items == [["e", "d", "c", "b", ""]]
+
+
+@pytest.mark.parametrize("k", [0, -1, -(2**31)])
+def test_k_below_one_is_an_error_that_says_so(k):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="k must be at least 1"):
+        ask(scripted(), [["a"]], k=k)
+
+
+def test_exclusions_for_each_row_or_for_all():
+    retriever = scripted()
+    assert ask(retriever, [["a"], ["b"]], 1, [["e"], ["d"]])[0] == [["d"], ["e"]]
+    assert ask(retriever, [["a"], ["b"]], 1, [["e", "d"]])[0] == [["c"], ["c"]]
+    assert ask(retriever, [["a"], ["b"]], 1, [["e", ""], ["unknown", ""]])[0] == [["d"], ["e"]]
+
+
+@pytest.mark.parametrize("rows", [0, 3])
+def test_exclusions_for_another_number_of_rows_are_an_error(rows):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="exclude must have one row, or as many as history"):
+        retriever = scripted()
+        retriever.retrieve(_strings([["a"], ["b"]]), tf.constant(1), tf.fill([rows, 1], "c"))
+
+
+def test_a_history_without_known_items_gets_the_popular_ones():
+    items, scores = ask(scripted(), [["", ""], ["unknown", ""], ["unknown", "c"]], k=3)
+    assert items == [["a", "b", "c"], ["a", "b", "c"], ["e", "d", "b"]]
+    np.testing.assert_allclose(scores, [[0.4, 0.3, 0.2], [0.4, 0.3, 0.2], [5.0, 4.0, 2.0]], rtol=1e-6)
+    assert ask(scripted(), [[""]], 3, [["b", "a"]])[0] == [["c", "d", "e"]]
+    assert ask(scripted(), [[""]], 3, [list("abcde")])[0] == [["", "", ""]]
+
+
+def test_without_any_interaction_the_popular_items_are_the_first():
+    retriever = Retriever(ScriptedModel(), ItemVocabulary("abcde"), np.zeros(5))
+    items, scores = ask(retriever, [[]], 2)
+    assert items == [["a", "b"]]
+    np.testing.assert_array_equal(scores, [[0.0, 0.0]])
+
+
+def test_scores_that_are_not_numbers_recommend_nothing():
+    items, scores = ask(scripted([np.nan, 2.0, np.nan, np.nan, 5.0]), [["e"]], k=5)
+    assert set(items[0]) <= {"b", ""}
+    assert not np.isnan(scores).any()
+
+
+@pytest.mark.parametrize("shape", [(0, 0), (0, 4), (3, 0)])
+def test_no_histories_and_no_width(retriever, shape):
+    history = tf.fill(shape, "")
+    default = retriever.serving_default(history)
+    assert default["item_ids"].shape == default["scores"].shape == (shape[0], 10)
+    assert retriever.retrieve(history, tf.constant(3), tf.fill((1, 0), ""))["item_ids"].shape == (shape[0], 3)
+    assert retriever.signatures["augment"](history)["operations"].shape == (shape[0], 1)
+
+
+def test_scores_are_the_models(retriever, model, vocabulary):
+    ids = [3, 9, 1, 17]
+    vector = model(np.array([ids]), training=False).numpy()[0]
+    by_item = dict(zip(vocabulary.items, model.encoder.item_table.numpy()[1:-2] @ vector, strict=True))
+    for item in vocabulary.to_items(ids):
+        del by_item[item]
+    expected = sorted(by_item, key=by_item.__getitem__, reverse=True)
+
+    items, scores = ask(retriever, [vocabulary.to_items(ids)], k=20)
+    assert items == [expected + [""] * 4]
+    np.testing.assert_allclose(scores[0, :16], [by_item[item] for item in expected], rtol=1e-5, atol=1e-6)
+
+
+def test_padding_and_unknown_items_make_no_difference(retriever):
+    clean = ask(retriever, [["007", "a b", "PAD"]])
+    dirty = ask(retriever, [["", b"\xff\xfe", "007", "unknown", "a b", "", "PAD", "", "a b\n"]])
+    assert clean[0] == dirty[0]
+    np.testing.assert_array_equal(clean[1], dirty[1])
+
+
+def test_only_the_most_recent_items_are_read_but_all_are_excluded(retriever, vocabulary):
+    recent = vocabulary.to_items(range(1, 7))
+    older = vocabulary.to_items(range(7, 12))
+    long = ask(retriever, [older + recent], k=20)
+    same = ask(retriever, [recent], k=20, exclude=[older])
+    assert long[0] == same[0]
+    np.testing.assert_array_equal(long[1], same[1])
+    assert not set(long[0][0]) & {*older, *recent}
+
+
+def test_a_batch_gives_what_its_rows_give_alone(retriever, vocabulary):
+    histories = [["007"], [], ["unknown"], vocabulary.to_items([4, 4, 4]), vocabulary.to_items(range(20, 0, -1))]
+    padded = [history + [""] * (20 - len(history)) for history in histories]
+    items, scores = ask(retriever, padded, k=20)
+    for row, history in enumerate(histories):
+        alone = ask(retriever, [history], k=20)
+        assert items[row] == alone[0][0]
+        np.testing.assert_allclose(scores[row], alone[1][0], rtol=1e-5, atol=1e-6)
+
+
+def test_serving_default_is_retrieve_with_ten(retriever):
+    history = _strings([["007", "x,y"], ["", ""]])
+    default = retriever.serving_default(history)
+    items, scores = ask(retriever, [["007", "x,y"], ["", ""]], k=10)
+    assert _names(default["item_ids"]) == items
+    np.testing.assert_array_equal(default["scores"], scores)
+
+
+anything = st.one_of(
+    st.sampled_from(["", "unknown", "007", "zelt-groß", "テント", "PAD", *(f"item-{i}" for i in range(9, 21))]),
+    st.text(max_size=3).map(lambda text: text.encode("utf-8", "replace")),
+    st.binary(max_size=3),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    histories=st.lists(st.lists(anything, max_size=12), min_size=1, max_size=4),
+    exclude=st.lists(anything, max_size=25),
+    k=st.one_of(st.integers(1, 30), st.just(2**31 - 1)),
+)
+def test_specials_and_excluded_items_never_come_out(loaded, vocabulary, histories, exclude, k):
+    width = max(map(len, histories))
+    batch = _strings([history + [""] * (width - len(history)) for history in histories])
+    answer = loaded.signatures["retrieve"](
+        history=batch, k=tf.constant(k), exclude=_strings([exclude])
+    )
+    assert answer["item_ids"].shape == (len(histories), min(k, 20))
+    catalogue = {item.encode() for item in vocabulary}
+    for row, items, scores in zip(batch.numpy(), answer["item_ids"].numpy(), answer["scores"].numpy(), strict=True):
+        forbidden = {item.encode() if isinstance(item, str) else item for item in [*row, *exclude]}
+        filled = [item for item in items if item]
+        assert len(filled) == min(k, len(catalogue - forbidden)) == len(set(filled))
+        assert set(filled) <= catalogue - forbidden
+        assert np.isfinite(scores[: len(filled)]).all() and (scores[len(filled) :] == NEVER).all()
+        assert (np.diff(scores[: len(filled)]) <= 0).all()
+
+
+def test_the_answer_follows_the_model(vocabulary, popularity):
+    model = LACLRec(n_items=20, width=8, max_length=6, max_edited_length=8)
+    retriever = Retriever(model, vocabulary, popularity)
+    _, before = ask(retriever, [["007"]])
+    model.encoder.item_embedding.embeddings.assign(model.encoder.item_embedding.embeddings * 2.0)
+    model.user_norm.beta.assign(model.user_norm.beta + 1.0)
+    _, after = ask(retriever, [["007"]])
+    assert not np.allclose(before, after)
+
+
+def test_what_does_not_belong_together_is_refused(model):
+    with pytest.raises(InputError, match="must have the same number of items. Received: 20, 2 and 2"):
+        Retriever(model, ItemVocabulary("ab"), np.array([1, 1]))
+    with pytest.raises(InputError, match="Received: 5, 5 and 4"):
+        Retriever(ScriptedModel(), ItemVocabulary("abcde"), np.ones(4))
+
+
+# ---- augment ---------------------------------------------------------------------------------------------
+
+# Ids: a..e are 1..5, EOS 6. Histories "a c" and "b"; runs are nearest first.
+EDITS = SimpleNamespace(
+    operations=tf.constant([[2, 0], [1, 0]]),
+    probabilities=tf.constant([[[0.1, 0.2, 0.7], [0.8, 0.1, 0.1]], [[0.2, 0.5, 0.3], [0.4, 0.3, 0.3]]]),
+    insertions=tf.constant([[[5, 4, 6], [3, 3, 3]], [[2, 6, 6], [2, 2, 2]]]),
+    edited=tf.constant([[4, 5, 1, 3, 0], [2, 0, 0, 0, 0]]),
+)
+
+
+def test_augment_names_what_was_decided():
+    augment = scripted(edits=EDITS).signatures["augment"]
+    answer = augment(tf.constant([["a", "unknown", "c"], ["", "b", ""]]))
+    assert _names(answer["history"]) == [["a", "c"], ["b", ""]]
+    # b was to be deleted; as nothing would be left, it stays.
+    assert _names(answer["operations"]) == [["insert", "keep"], ["keep", ""]]
+    np.testing.assert_allclose(
+        answer["probabilities"], [[[0.1, 0.2, 0.7], [0.8, 0.1, 0.1]], [[0.2, 0.5, 0.3], [0.0, 0.0, 0.0]]]
+    )
+    # The nearest to a is e: in reading order it comes last. Only runs of INSERT count.
+    assert _names(answer["inserted"]) == [[["d", "e", ""], ["", "", ""]], [["", "", ""], ["", "", ""]]]
+    assert _names(answer["edited_history"]) == [["d", "e", "a", "c"], ["b", "", "", ""]]
+
+
+def test_augment_is_the_models_likeliest_edit(retriever, model, vocabulary):
+    generator = np.random.default_rng(0)
+    ids = generator.integers(1, 21, (30, 6))
+    edits = model.edit(ids, decision="argmax")
+    answer = retriever.signatures["augment"](tf.constant([vocabulary.to_items(row) for row in ids.tolist()]))
+    assert {"keep", "delete", "insert"} <= {name for row in _names(answer["operations"]) for name in row}
+    np.testing.assert_allclose(answer["probabilities"], edits.probabilities, rtol=1e-5, atol=1e-6)
+    edited = [vocabulary.to_items([i for i in row if i]) for row in edits.edited.numpy().tolist()]
+    assert [[item for item in row if item] for row in _names(answer["edited_history"])] == edited
+
+
+def test_operations_and_insertions_explain_the_edited_history(retriever, vocabulary):
+    ids = np.random.default_rng(1).integers(1, 21, (50, 6)).tolist()
+    answer = retriever.signatures["augment"](tf.constant([vocabulary.to_items(row) for row in ids]))
+    columns = (_names(answer[name]) for name in ("history", "operations", "inserted", "edited_history"))
+    for history, operations, inserted, edited in zip(*columns, strict=True):
+        rebuilt = []
+        for item, operation, run in zip(history, operations, inserted, strict=True):
+            assert operation == "insert" or not any(run)
+            rebuilt += [*filter(None, run), *([item] if operation != "delete" else [])]
+        assert rebuilt[-8:] == [item for item in edited if item]
+
+
+def test_a_model_without_augmenter_has_no_augment(vocabulary, popularity):
+    sasrec = LACLRec(n_items=20, width=8, alpha=0.0, beta=0.0, lambda_aug=0.0)
+    retriever = Retriever(sasrec, vocabulary, popularity)
+    assert sorted(retriever.signatures) == ["retrieve", "serving_default"]
+    assert not any("augmenter" in variable.name for variable in retriever.variables)

@@ -1,0 +1,87 @@
+"""Tests of the catalogue."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from laclrec_tf.errors import InputError
+from laclrec_tf.item_vocabulary import LINE_BREAKS, PAD_ID, ItemVocabulary
+
+ITEMS = st.text(st.characters(exclude_characters=LINE_BREAKS, exclude_categories=["Cs"]), min_size=1)
+
+
+def test_ids_start_at_one_and_specials_stand_behind():
+    vocabulary = ItemVocabulary(["tent", "stove", "007"])
+    assert vocabulary.items == ("tent", "stove", "007")
+    assert vocabulary.n_items == len(vocabulary) == 3
+    assert (vocabulary.pad_id, vocabulary.eos_id, vocabulary.mask_id, vocabulary.table_size) == (0, 4, 5, 6)
+    assert PAD_ID == 0
+    assert vocabulary.to_ids(["007", "kayak", "tent"]) == [3, 0, 1]
+    assert vocabulary.to_items([2, 2, 1]) == ["stove", "stove", "tent"]
+    assert "stove" in vocabulary and "kayak" not in vocabulary
+    assert list(vocabulary) == ["tent", "stove", "007"]
+
+
+@pytest.mark.parametrize("item_id", [0, -1, 3, 4])
+def test_an_id_without_a_string_is_an_error(item_id):
+    with pytest.raises(InputError, match=f"must hold 1 to 2. Received: {item_id}"):
+        ItemVocabulary(["a", "b"]).to_items([item_id])
+
+
+@pytest.mark.parametrize(
+    ("items", "message"),
+    [
+        ([], "at least one item"),
+        (["a", ""], "not empty. Received: '' as item 2"),
+        (["a", 7], "must be strings, not empty. Received: 7 as item 2"),
+        (["a", "b", "a"], "Received: 'a' as items 1 and 3"),
+        *[([f"a{character}b"], "must not hold a line break") for character in LINE_BREAKS],
+    ],
+)
+def test_items_that_make_no_catalogue(items, message):
+    with pytest.raises(InputError) as raised:
+        ItemVocabulary(items)
+    assert message in str(raised.value)
+    assert len(str(raised.value).splitlines()) == 1
+
+
+@given(st.lists(ITEMS, min_size=1, unique=True))
+def test_saved_items_come_back(tmp_path_factory, items):
+    file = tmp_path_factory.mktemp("vocabulary") / "vocabulary.txt"
+    ItemVocabulary(items).save(file)
+    assert file.read_bytes() == "".join(f"{item}\n" for item in items).encode()
+    assert ItemVocabulary.load(file) == ItemVocabulary(items)
+
+
+def test_equality_is_order_too():
+    assert ItemVocabulary(["a", "b"]) == ItemVocabulary(["a", "b"])
+    assert hash(ItemVocabulary(["a", "b"])) == hash(ItemVocabulary(["a", "b"]))
+    assert ItemVocabulary(["a", "b"]) != ItemVocabulary(["b", "a"])
+    assert ItemVocabulary(["a"]) != ("a",)
+
+
+def test_repr_shows_size_and_first_items():
+    assert repr(ItemVocabulary("abcd")) == "ItemVocabulary(4 items: 'a', 'b', 'c', ...)"
+    assert repr(ItemVocabulary("ab")) == "ItemVocabulary(2 items: 'a', 'b')"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "No such file"),
+        (b"caf\xe9\n", r"is not UTF-8 text \(byte 3\)"),
+        (b"", "is damaged"),
+        (b"a\n\nb\n", "is damaged.*as item 2"),
+        (b"a\r\nb\r\n", "is damaged.*line break"),
+    ],
+)
+def test_a_damaged_file_is_named(tmp_path: Path, content, message):
+    file = tmp_path / "vocabulary.txt"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(InputError, match=f"vocabulary.txt.*{message}|{message}"):
+        ItemVocabulary.load(file)
