@@ -6,7 +6,6 @@ TensorFlow takes seconds to import, so each command imports what it needs when i
 from __future__ import annotations
 
 import json
-import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -17,8 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from laclrec_tf.errors import InputError
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notes are no news to users
+from pipelines.quiet_tensorflow import import_tensorflow_quietly
 
 app = typer.Typer(
     help="LACLRec: sequential recommendation with a learned augmenter.",
@@ -61,6 +59,7 @@ def simulate(
     seed: Annotated[int, typer.Option(help="The same seed gives the same events.")] = 0,
 ) -> None:
     """Write simulated events with planted patterns and planted noise, and the truth beside them."""
+    import_tensorflow_quietly()
     from pipelines.simulate import simulate_events
 
     for file in simulate_events(out, users=users, items=items, noise=noise, seed=seed):
@@ -81,6 +80,7 @@ def prepare(
     ] = Duplicates.drop,
 ) -> None:
     """Validate, filter and order events, and write them as TFRecords with a vocabulary."""
+    import_tensorflow_quietly()
     from pipelines.prepare import prepare as run
 
     data = run(
@@ -122,6 +122,7 @@ def train(
     ] = False,
 ) -> None:
     """Train a preset, keep the best validation epoch, and write a run folder."""
+    import_tensorflow_quietly()
     from pipelines.config import TrainConfig, parse_assignments, read_settings
     from pipelines.train import train as run
 
@@ -138,6 +139,7 @@ def train(
 @app.command()
 def settings() -> None:
     """List what `train --set` and `train --config` take, with the defaults."""
+    import_tensorflow_quietly()
     from pipelines.config import setting_names
 
     for name, default in setting_names().items():
@@ -156,6 +158,7 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="Of the items that sampled-99 draws.")] = 0,
 ) -> None:
     """Rank held-out items and print recall, MRR and NDCG at 5, 10 and 20."""
+    import_tensorflow_quietly()
     from pipelines.evaluate import evaluate as run_evaluation
 
     report = run_evaluation(
@@ -182,6 +185,7 @@ def export(
     to: Annotated[Path, typer.Option(help="saved_models/NAME; a new integer version is made in it.")],
 ) -> None:
     """Write a run as a versioned SavedModel that TensorFlow Serving loads."""
+    import_tensorflow_quietly()
     from pipelines.export import export as run_export
 
     console.print(f"wrote {run_export(run, to)}", highlight=False)
@@ -194,6 +198,7 @@ def serve(
     port: Annotated[int, typer.Option(help="Port of the gRPC service.", min=0, max=65535)] = 8500,
 ) -> None:
     """Serve a SavedModel over gRPC with TensorFlow Serving's protocol, until interrupted."""
+    import_tensorflow_quietly()
     from pipelines.serve import serve as run_server
 
     run_server(model, host=host, port=port)
@@ -210,6 +215,7 @@ def recommend(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Recommend the next items for one history, from a server or from a SavedModel folder."""
+    import_tensorflow_quietly()
     from pipelines.recommend import recommend as run_recommend
 
     answer = run_recommend(
@@ -230,6 +236,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="Of the simulated events and of training.")] = 0,
 ) -> None:
     """Run the whole way on simulated events: prepare, train, evaluate, export, serve, recommend."""
+    import_tensorflow_quietly()
     from pipelines.demo import demo as run_demo
 
     run_demo(folder, seed=seed)

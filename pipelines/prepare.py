@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -83,8 +82,7 @@ def prepare(
         "max_length": max_length,
         "duplicates": duplicates,
     }
-    # Where standard error is no terminal a bar is noise.
-    with progress_bar(disable=not (show_progress and sys.stderr.isatty())) as progress:
+    with progress_bar(disable=not show_progress) as progress:
         reading = progress.add_task("Reading", total=len(files))
         inputs: list[dict[str, Any]] = []
 

@@ -11,15 +11,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 def progress_bar(console: Console | None = None, disable: bool = False) -> Progress:
-    """Return a progress bar with counts and the time left, written to standard error."""
+    """Return a progress bar with counts and the time left, on standard error if that is a terminal."""
+    console = console or Console(stderr=True)
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        console=console or Console(stderr=True),
+        console=console,
         transient=True,
-        disable=disable,
+        disable=disable or not console.is_terminal,
     )
 
 

@@ -154,7 +154,14 @@ def test_the_next_version_is_one_above_the_largest(small, tmp_path):
     for name in ("2", "10", "notes", ".partial-old", "v11"):
         (tmp_path / "shop" / name).mkdir(parents=True)
     assert export_model(small, tmp_path / "shop") == tmp_path / "shop" / "11"
-    assert {path.name for path in (tmp_path / "shop").iterdir()} == {"2", "10", "notes", ".partial-old", "v11", "11"}
+    assert {path.name for path in (tmp_path / "shop").iterdir()} == {
+        "2",
+        "10",
+        "notes",
+        ".partial-old",
+        "v11",
+        "11",
+    }
 
 
 def test_a_version_taken_meanwhile_is_left_alone(tmp_path, monkeypatch):

@@ -23,13 +23,12 @@ class ScriptedModel:
 
     n_items = 5
     max_length = 3
-    has_augmenter = True
     #                 PAD    a    b    c    d    e   EOS  MASK
     scores = np.array([9.0, 1.0, 2.0, 3.0, 4.0, 5.0, 9.0, 9.0], np.float32)
 
     def __init__(self, edits: SimpleNamespace | None = None) -> None:
         self.edits = edits
-        self.seen: list[list[list[int]]] = []
+        self.has_augmenter = edits is not None
 
     def __call__(self, history, training):
         assert training is False
@@ -52,7 +51,9 @@ def scripted(scores: list[float] | None = None, edits: SimpleNamespace | None = 
 
 
 def ask(retriever: Retriever, history: list, k: int = 10, exclude: list | None = None):
-    answer = retriever.retrieve(_strings(history), tf.constant(k), _strings([[]] if exclude is None else exclude))
+    answer = retriever.retrieve(
+        _strings(history), tf.constant(k), _strings([[]] if exclude is None else exclude)
+    )
     return _names(answer["item_ids"]), answer["scores"].numpy()
 
 
@@ -97,7 +98,9 @@ def test_exclusions_for_each_row_or_for_all():
 
 @pytest.mark.parametrize("rows", [0, 3])
 def test_exclusions_for_another_number_of_rows_are_an_error(rows):
-    with pytest.raises(tf.errors.InvalidArgumentError, match="exclude must have one row, or as many as history"):
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match="exclude must have one row, or as many as history"
+    ):
         retriever = scripted()
         retriever.retrieve(_strings([["a"], ["b"]]), tf.constant(1), tf.fill([rows, 1], "c"))
 
@@ -163,7 +166,13 @@ def test_only_the_most_recent_items_are_read_but_all_are_excluded(retriever, voc
 
 
 def test_a_batch_gives_what_its_rows_give_alone(retriever, vocabulary):
-    histories = [["007"], [], ["unknown"], vocabulary.to_items([4, 4, 4]), vocabulary.to_items(range(20, 0, -1))]
+    histories = [
+        ["007"],
+        [],
+        ["unknown"],
+        vocabulary.to_items([4, 4, 4]),
+        vocabulary.to_items(range(20, 0, -1)),
+    ]
     padded = [history + [""] * (20 - len(history)) for history in histories]
     items, scores = ask(retriever, padded, k=20)
     for row, history in enumerate(histories):
@@ -181,7 +190,9 @@ def test_serving_default_is_retrieve_with_ten(retriever):
 
 
 anything = st.one_of(
-    st.sampled_from(["", "unknown", "007", "zelt-groß", "テント", "PAD", *(f"item-{i}" for i in range(9, 21))]),
+    st.sampled_from(
+        ["", "unknown", "007", "zelt-groß", "テント", "PAD", *(f"item-{i}" for i in range(9, 21))]
+    ),
     st.text(max_size=3).map(lambda text: text.encode("utf-8", "replace")),
     st.binary(max_size=3),
 )
@@ -196,12 +207,12 @@ anything = st.one_of(
 def test_specials_and_excluded_items_never_come_out(loaded, vocabulary, histories, exclude, k):
     width = max(map(len, histories))
     batch = _strings([history + [""] * (width - len(history)) for history in histories])
-    answer = loaded.signatures["retrieve"](
-        history=batch, k=tf.constant(k), exclude=_strings([exclude])
-    )
+    answer = loaded.signatures["retrieve"](history=batch, k=tf.constant(k), exclude=_strings([exclude]))
     assert answer["item_ids"].shape == (len(histories), min(k, 20))
     catalogue = {item.encode() for item in vocabulary}
-    for row, items, scores in zip(batch.numpy(), answer["item_ids"].numpy(), answer["scores"].numpy(), strict=True):
+    for row, items, scores in zip(
+        batch.numpy(), answer["item_ids"].numpy(), answer["scores"].numpy(), strict=True
+    ):
         forbidden = {item.encode() if isinstance(item, str) else item for item in [*row, *exclude]}
         filled = [item for item in items if item]
         assert len(filled) == min(k, len(catalogue - forbidden)) == len(set(filled))

@@ -1,0 +1,45 @@
+"""Import TensorFlow without its start-up notes on standard error."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+def import_tensorflow_quietly() -> None:
+    """Import TensorFlow and look for its devices while the process's standard error goes nowhere.
+
+    TensorFlow's C++ libraries write notes on CPU features and missing accelerators there, whatever
+    `TF_CPP_MIN_LOG_LEVEL` says; in a terminal they bury the one line that matters. Errors raised in Python
+    come through as always.
+
+    Example:
+        >>> import_tensorflow_quietly()
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    with _native_standard_error_discarded():
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()
+        tf.zeros([])  # the first operation looks for devices once more
+
+
+@contextmanager
+def _native_standard_error_discarded() -> Iterator[None]:
+    try:
+        number = sys.stderr.fileno()
+    except (AttributeError, OSError, ValueError):  # a notebook, or a test that catches the output
+        yield
+        return
+    sys.stderr.flush()
+    kept = os.dup(number)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, number)
+    try:
+        yield
+    finally:
+        os.dup2(kept, number)
+        os.close(kept)
+        os.close(nowhere)

@@ -1,0 +1,41 @@
+"""Package metadata. Tool settings are in pyproject.toml, tested versions in constraints.txt."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "laclrec_tf/__init__.py").read_text(), re.MULTILINE)
+
+setup(
+    name="laclrec-tf",
+    version=VERSION.group(1),
+    description="Sequential recommendation with a learned augmenter (LACLRec) in Keras and TensorFlow",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["laclrec_tf", "laclrec_tf.*", "pipelines", "pipelines.*"]),
+    package_data={"laclrec_tf": ["py.typed"]},
+    install_requires=[
+        "tensorflow>=2.21,<2.22",
+        "keras>=3.15,<4",
+        "tensorflow-recommenders",
+        "tensorflow-serving-api",
+        "grpcio",
+        "numpy",
+        "polars",
+        "pydantic>=2",
+        "pyyaml",
+        "rich",
+        "tensorboard",
+        "typer",
+    ],
+    extras_require={
+        "test": ["hypothesis", "mypy", "pytest", "ruff", "types-PyYAML"],
+        "notebooks": ["jupyterlab", "matplotlib", "nbmake"],
+        "pipelines": ["apache-beam", "google-cloud-aiplatform", "kfp"],
+    },
+    entry_points={"console_scripts": ["laclrec-tf = pipelines.cli:main"]},
+)

@@ -1,0 +1,214 @@
+"""The client and its local twin: the same questions, the same answers, errors that say what to do."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import prediction_service_pb2_grpc
+
+from laclrec_tf.errors import InputError
+from laclrec_tf.serving import AugmentedHistory, LocalModel, RetrievalClient, history_queries
+from laclrec_tf.serving.history_batch import as_histories, padded_batch
+
+
+@pytest.fixture(scope="session")
+def local(exported) -> LocalModel:
+    return LocalModel(exported.parent)
+
+
+@pytest.fixture(params=["client", "local"])
+def queries(request) -> Any:
+    """Return the client, then its local twin."""
+    return request.getfixturevalue(request.param)
+
+
+def test_one_history_gives_a_list_of_one(queries, retriever):
+    (answer,) = queries.recommend(["007", "テント"], k=3)
+    expected = retriever.retrieve(tf.constant([["007", "テント"]]), tf.constant(3), tf.constant([[""]]))
+    assert list(answer.item_ids) == [item.decode() for item in expected["item_ids"].numpy()[0]]
+    np.testing.assert_allclose(answer.scores, expected["scores"].numpy()[0], rtol=1e-5, atol=1e-6)
+    assert all(type(score) is float for score in answer.scores)
+
+
+def test_ten_by_default_and_never_the_history(queries):
+    (answer,) = queries.recommend(("007", "PAD", "unknown"))
+    assert len(answer.item_ids) == len(answer.scores) == 10
+    assert not {"007", "PAD"} & set(answer.item_ids)
+
+
+def test_several_histories_keep_their_order(queries, vocabulary):
+    histories = [[item] for item in vocabulary][:5] + [[], ["x,y", "007", "None"]]
+    together = queries.recommend(histories, k=4)
+    for history, answer in zip(histories, together, strict=True):
+        (alone,) = queries.recommend(history, k=4)
+        assert answer.item_ids == alone.item_ids
+        np.testing.assert_allclose(answer.scores, alone.scores, rtol=1e-5, atol=1e-6)
+
+
+def test_many_histories_are_asked_in_parts(queries, vocabulary, monkeypatch):
+    histories = [[item] for item in vocabulary][:7]
+    exclusions = [[item] for item in reversed(vocabulary.items)][:7]
+    whole, edited = queries.recommend(histories, exclude=exclusions), queries.augment(histories)
+    monkeypatch.setattr(history_queries, "BATCH_SIZE", 3)
+    parts = queries.recommend(histories, exclude=exclusions)
+    assert [answer.item_ids for answer in parts] == [answer.item_ids for answer in whole]
+    assert [answer.operations for answer in queries.augment(histories)] == [row.operations for row in edited]
+
+
+def test_exclusions(queries):
+    first = queries.recommend(["007"], k=2)[0].item_ids
+    assert first[0] not in queries.recommend(["007"], k=19, exclude=[first[0]])[0].item_ids
+    answers = queries.recommend([["007"], ["007"]], k=19, exclude=[[first[0]], [first[1], "unknown"]])
+    assert [set(first) - set(answer.item_ids) for answer in answers] == [{first[0]}, {first[1]}]
+
+
+def test_fewer_items_than_asked_for(queries, vocabulary):
+    (answer,) = queries.recommend(["007"], k=10**12, exclude=vocabulary.items[2:])
+    assert answer.item_ids == ("zelt-groß",) and len(answer.scores) == 1
+    assert queries.recommend(["007"], exclude=list(vocabulary))[0].item_ids == ()
+
+
+def test_no_history_gives_the_popular_items(queries, vocabulary):
+    for history in ([], [""], ["unknown"], ["\udcff"]):
+        (answer,) = queries.recommend(history, k=3)
+        assert answer.item_ids == vocabulary.items[:3]
+        np.testing.assert_allclose(answer.scores, np.array([40, 38, 36]) / 420, rtol=1e-6)
+
+
+def test_augment_gives_one_entry_for_each_known_item(queries, retriever):
+    history = ["", "item-9", "unknown", "item-10", "item-11"]
+    answer, nothing = queries.augment([history, ["unknown"]])
+    expected = retriever.signatures["augment"](tf.constant([history]))
+    assert answer.history == ("item-9", "item-10", "item-11")
+    assert answer.operations == tuple(name.decode() for name in expected["operations"].numpy()[0])
+    np.testing.assert_allclose(
+        answer.probabilities, expected["probabilities"].numpy()[0], rtol=1e-5, atol=1e-6
+    )
+    assert len(answer.inserted) == 3 and all(isinstance(run, tuple) for run in answer.inserted)
+    assert answer.edited_history == tuple(i.decode() for i in expected["edited_history"].numpy()[0])
+    assert nothing == AugmentedHistory((), (), (), (), ())
+
+
+def test_status(client):
+    assert client.status() == {1: "AVAILABLE"}
+
+
+def test_a_version_folder_is_a_local_model_too(exported, local):
+    assert LocalModel(exported).folder == local.folder == exported
+
+
+def test_no_local_model(tmp_path):
+    for path, text in ((tmp_path, "holds no version of a model"), (tmp_path / "no", "is no folder")):
+        with pytest.raises(InputError, match=text):
+            LocalModel(path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"history": "007,PAD"}, "`history` must be a list of item ids .* Received: '007,PAD'"),
+        ({"history": b"007"}, "`history` must be a list"),
+        ({"history": None}, "`history` must be a list"),
+        ({"history": [7, 8]}, r"Received: \[7, 8\]"),
+        ({"history": [["007"], "PAD"]}, "`history` must be a list"),
+        ({"history": [["007", 7]]}, "`history` must be a list"),
+        ({"history": [[["007"]]]}, "`history` must be a list"),
+        ({"history": ["007"], "exclude": "PAD"}, "`exclude` must be a list"),
+        ({"history": [["007"]] * 3, "exclude": [["PAD"]] * 2}, "Received: 2 lists for 3 histories"),
+        ({"history": ["007"], "k": 0}, "`k` must be at least 1. Received: k=0"),
+        ({"history": ["007"], "k": -(2**40)}, "`k` must be at least 1"),
+    ],
+)
+def test_wrong_arguments_are_refused_before_asking(queries, arguments, text):
+    with pytest.raises(InputError, match=text) as caught:
+        queries.recommend(**arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_histories_of_any_kind_of_list():
+    assert as_histories("history", np.array(["a", "b"])) == [["a", "b"]]
+    assert as_histories("history", (item for item in "ab")) == [["a", "b"]]
+    assert as_histories("history", [("a",), ["b"], []]) == [["a"], ["b"], []]
+
+
+def test_padded_batch():
+    assert padded_batch([["é", "b"], [], ["c"]]).tolist() == [["é".encode(), b"b"], [b"", b""], [b"c", b""]]
+    assert padded_batch([[], []]).shape == (2, 0)
+
+
+# ---- errors of the other side ----------------------------------------------------------------------------
+
+
+def error_of(client: RetrievalClient, error: type[Exception] = InputError) -> str:
+    with client, pytest.raises(error) as caught:
+        client.recommend(["007"])
+    assert isinstance(caught.value.__cause__, grpc.RpcError)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_no_server():
+    text = error_of(RetrievalClient("127.0.0.1:1", "shop"))
+    assert text.startswith("127.0.0.1:1, model shop: ") and "(UNAVAILABLE)" in text
+    assert text.endswith("Start a server with `laclrec-tf serve MODEL`, or give its HOST:PORT.")
+
+
+def test_another_model(target):
+    text = error_of(RetrievalClient(target, "house"))
+    assert "Served here: shop, version 1 (NOT_FOUND)." in text
+    with RetrievalClient(target, "house") as client, pytest.raises(InputError, match="NOT_FOUND"):
+        client.status()
+
+
+def test_no_such_signature(queries):
+    with pytest.raises(InputError, match="no signature 'rank'. It has: augment, retrieve, serving_default"):
+        queries._predict("rank", {})
+
+
+def test_the_timeout_must_be_positive():
+    with pytest.raises(InputError, match="`timeout` must be above 0. Received: timeout=0"):
+        RetrievalClient("127.0.0.1:1", "shop", timeout=0)
+
+
+@contextmanager
+def scripted_server(answer: Callable[[grpc.ServicerContext], None]) -> Iterator[str]:
+    class Service(prediction_service_pb2_grpc.PredictionServiceServicer):
+        def Predict(self, request, context):
+            answer(context)
+
+    server = grpc.server(ThreadPoolExecutor(1))
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(Service(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.stop(None).wait()
+
+
+def test_tensorflow_servings_word_for_an_unknown_signature():
+    with scripted_server(
+        lambda context: context.abort(grpc.StatusCode.FAILED_PRECONDITION, "not\nfound.")
+    ) as target:
+        assert "not found (FAILED_PRECONDITION)." in error_of(RetrievalClient(target, "shop"))
+
+
+def test_a_fault_of_the_server_is_not_the_users():
+    with scripted_server(lambda context: context.abort(grpc.StatusCode.INTERNAL, "a bug")) as target:
+        assert "a bug (INTERNAL)" in error_of(RetrievalClient(target, "shop"), RuntimeError)
+
+
+def test_a_server_that_does_not_answer_in_time():
+    done = threading.Event()
+    with scripted_server(lambda context: bool(done.wait(30))) as target:
+        text = error_of(RetrievalClient(target, "shop", timeout=0.1))
+        done.set()
+    assert "(DEADLINE_EXCEEDED). Give a larger timeout." in text
