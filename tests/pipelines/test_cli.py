@@ -1,0 +1,163 @@
+"""The command line as users call it: the whole way once, and mistakes that cost one line."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipelines.cli import main
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments, cwd):
+    """Run the real command in a process of its own."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+    command = [sys.executable, "-m", "pipelines.cli", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+
+
+def fail(capsys, *arguments):
+    """Run the command in this process, expect exit code 2 and one line, and return the line."""
+    with pytest.raises(SystemExit) as exit_:
+        main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    assert exit_.value.code == 2
+    assert captured.err.count("\n") == 1
+    assert captured.err.startswith("laclrec-tf: ")
+    return captured.err
+
+
+@pytest.fixture(scope="module")
+def way(tmp_path_factory):
+    """The folder in which all commands were run, one after the other."""
+    folder = tmp_path_factory.mktemp("way")
+    small = ["--set", "width=16", "--set", "pretrain_epochs=1", "--epochs", "2", "--seed", "3"]
+    steps = [
+        ["simulate", "--out", "events.csv", "--users", "300", "--items", "60", "--seed", "1"],
+        ["prepare", "events.csv", "--out", "data"],
+        ["train", "data", "--out", "run", *small],
+        ["evaluate", "run", "--json", "report.json"],
+        ["export", "run", "--to", "saved_models/shop"],
+    ]
+    for step in steps:
+        done = run(*step, cwd=folder)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.count("\n") <= 3, f"{step[0]} is noisy:\n{done.stderr}"
+    return folder
+
+
+def test_the_whole_way_leaves_what_it_should(way):
+    report = json.loads((way / "report.json").read_text())
+    for metric in ("recall", "ndcg", "mrr"):
+        for k in (5, 10, 20):
+            assert 0 <= report[f"{metric}@{k}"] <= 1
+    assert report["protocol"] == "full"
+    assert report["split"] == "test"
+    assert report["trained_on"] == "strict"
+    assert report["tie_rule"] == "ties count against the target"
+    assert report["seed"] == 3
+    assert report["data_hash"] == json.loads((way / "data/dataset.json").read_text())["data_hash"]
+    record = json.loads((way / "run/run.json").read_text())
+    assert record["settings"]["model"] == {"width": 16}
+    assert 1 <= record["best_epoch"] <= 2
+    assert list((way / "run/tensorboard/strict").rglob("events.out*"))
+    header = (way / "run/epochs-strict.csv").read_text().splitlines()[0].split(",")
+    for name in ("triplet_loss", "contrast_loss", "keep_rate", "val_ndcg@10", "val_deletion_precision"):
+        assert name in header
+    assert (way / "saved_models/shop/1/saved_model.pb").is_file()
+
+
+def test_served_and_local_answers_agree(way):
+    history = (way / "data/vocabulary.txt").read_text().split()[:3]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "pipelines.cli", "serve", "saved_models/shop", "--port", str(port)]
+    server = subprocess.Popen(command, cwd=way, env=environment, stderr=subprocess.PIPE, text=True)
+    try:
+        assert "serving shop on 127.0.0.1" in server.stderr.readline()
+        asked = ["recommend", "--history", ",".join(history), "--k", "4", "--json"]
+        over_grpc = run(*asked, "--server", f"127.0.0.1:{port}", "--model-name", "shop", cwd=way)
+        assert over_grpc.returncode == 0, over_grpc.stderr
+        answer = json.loads(over_grpc.stdout)
+        assert len(answer["item_ids"]) == 4
+        assert not set(answer["item_ids"]) & set(history)
+        local = run(*asked, "--model", "saved_models/shop", "--exclude", answer["item_ids"][0], cwd=way)
+        assert json.loads(local.stdout)["item_ids"][:3] == answer["item_ids"][1:]
+        taken = run("serve", "saved_models/shop", "--port", port, cwd=way)
+        assert taken.returncode == 2
+        assert "in use" in taken.stderr
+        assert taken.stderr.count("\n") == 1
+        wrong = run(*asked, "--server", f"127.0.0.1:{port}", "--model-name", "shoe", cwd=way)
+        assert wrong.returncode == 2
+        assert "NOT_FOUND" in wrong.stderr
+    finally:
+        server.terminate()
+        assert server.wait(timeout=20) == 0
+
+
+def test_histories_of_the_same_users_with_noise(way, capsys):
+    assert main_status(["evaluate", way / "run", "--histories", way / "events.csv"]) == 0
+    assert "recall" in capsys.readouterr().out
+
+
+def main_status(arguments):
+    with pytest.raises(SystemExit) as exit_:
+        main([str(argument) for argument in arguments])
+    return exit_.value.code
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "data", "--out", "new", "--preset", "laclrek"], "Did you mean 'laclrec'?"),
+        (["train", "data", "--out", "new", "--set", "widht=3"], "Did you mean 'width'?"),
+        (["train", "data", "--out", "new", "--set", "width"], "takes key=value"),
+        (["train", "data", "--out", "run"], "exists already"),
+        (["train", "events.csv", "--out", "new"], "events.csv"),
+        (["evaluate", "data"], "run.json is missing"),
+        (["evaluate", "run", "--json", "nowhere/report.json"], "folder does not exist"),
+        (["evaluate", "run", "--protocol", "everything"], "everything"),
+        (["export", "run", "--to", "events.csv"], "is a file"),
+        (["export", "nothing", "--to", "saved_models/x"], "run.json is missing"),
+        (["serve", "saved_models/none"], "saved_models/none"),
+        (["recommend", "--history", "a"], "--server HOST:PORT"),
+        (["recommend", "--history", "a", "--server", "127.0.0.1:1"], "--model-name"),
+        (["recommend", "--history", "a", "--server", "127.0.0.1:1", "--model-name", "x"], "UNAVAILABLE"),
+        (["prepare", "none.csv", "--out", "new"], "none.csv"),
+        (["prepare", "events.csv", "--out", "new", "--item-column", "item"], "item_id"),
+        (["prepare", "events.csv", "--out", "new", "--min-interactions", "10000"], "--min-interactions"),
+        (["simulate", "--out", "events.csv"], "exists"),
+        (["teach"], "teach"),
+        (["train"], "DATA"),
+    ],
+)
+def test_mistakes_cost_one_line_and_leave_nothing(way, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(way)
+    before = sorted(way.rglob("*"))
+    assert message in fail(capsys, *arguments)
+    assert sorted(way.rglob("*")) == before
+
+
+def test_another_format_version_is_named(way, monkeypatch, capsys, tmp_path):
+    about = json.loads((way / "data/dataset.json").read_text())
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/dataset.json").write_text(json.dumps(about | {"format_version": 99}))
+    line = fail(capsys, "train", tmp_path / "data", "--out", tmp_path / "run")
+    assert "99" in line
+    assert "laclrec-tf prepare" in line
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "command", ["simulate", "prepare", "train", "evaluate", "export", "serve", "recommend", "settings", "demo"]
+)
+def test_help_fits_one_page(command, capsys):
+    assert main_status([command, "--help"]) == 0
+    assert 5 < len(capsys.readouterr().out.splitlines()) < 50
