@@ -33,7 +33,7 @@ class TrainConfig:
         epochs: most epochs. Default: 100.
         patience: epochs without a better validation ndcg@10 before training stops. Default: 8.
         batch_size: histories a step. Default: 128.
-        learning_rate: Adam's. Default: 1e-3.
+        learning_rate: Adam's. Default: 2e-3.
         pretrain_epochs: epochs of the augmenter's losses alone, before all others. Default: 0.
         prefixes_per_history: prefixes of a history that carry the contrastive losses. Default: 1.
         random_kinds: what a random view may do: crop, mask, reorder, substitute. Default: the first three.
@@ -51,7 +51,7 @@ class TrainConfig:
     epochs: Positive = 100
     patience: Positive = 8
     batch_size: Positive = 128
-    learning_rate: Annotated[float, pydantic.Field(gt=0)] = 1e-3
+    learning_rate: Annotated[float, pydantic.Field(gt=0)] = 2e-3
     pretrain_epochs: NotNegative = 0
     prefixes_per_history: Positive = 1
     random_kinds: tuple[ViewKind, ...] = ("crop", "mask", "reorder")

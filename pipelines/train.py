@@ -134,6 +134,7 @@ class _Session:
             model.fit(
                 batches,
                 epochs=config.pretrain_epochs,
+                shuffle=False,
                 verbose=0,
                 callbacks=self._progress(f"{title} augmenter"),
             )
@@ -155,7 +156,9 @@ class _Session:
             keras.callbacks.TensorBoard(self.out / "tensorboard" / name, write_graph=False, profile_batch=0),
             *self._progress(title),
         ]
-        log = model.fit(batches, validation_data=evaluated, epochs=epochs, verbose=0, callbacks=callbacks)
+        log = model.fit(
+            batches, validation_data=evaluated, epochs=epochs, shuffle=False, verbose=0, callbacks=callbacks
+        )
         if validation is None:
             return model, {}
         best = int(np.argmax(log.history[MONITOR]))

@@ -20,7 +20,7 @@ class ReverseGenerator(keras.layers.Layer):
         max_insertions: longest run `K`. Default: 5.
         n_heads: attention heads. Default: 2.
         dropout: rate in the block. Default: 0.5.
-        normalisation: "pre" or "post", see `TransformerBlock`. Default: "pre".
+        normalisation: "pre" or "post", see `TransformerBlock`. Default: "post".
 
     Call arguments:
         context: `[P, D]` hidden states of the items labelled INSERT.
@@ -43,7 +43,7 @@ class ReverseGenerator(keras.layers.Layer):
         max_insertions: int = 5,
         n_heads: int = 2,
         dropout: float = 0.5,
-        normalisation: str = "pre",
+        normalisation: str = "post",
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)

@@ -52,7 +52,7 @@ class SequenceAugmenter(keras.layers.Layer):
         width: size `D`. Default: 64.
         n_heads: attention heads of the generator. Default: 2.
         dropout: rate in the generator. Default: 0.5.
-        normalisation: "pre" or "post", see `TransformerBlock`. Default: "pre".
+        normalisation: "pre" or "post", see `TransformerBlock`. Default: "post".
         attention: "causal" or "bidirectional": whether an item's operation is decided from its past only or
             from both sides. Default: "bidirectional".
         decision: how an operation is chosen: "argmax"; "gumbel" samples from the softmax; "noise" multiplies
@@ -83,7 +83,7 @@ class SequenceAugmenter(keras.layers.Layer):
         width: int = 64,
         n_heads: int = 2,
         dropout: float = 0.5,
-        normalisation: str = "pre",
+        normalisation: str = "post",
         attention: str = "bidirectional",
         decision: str = "argmax",
         temperature: float = 1.0,

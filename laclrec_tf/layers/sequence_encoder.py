@@ -46,7 +46,7 @@ class SequenceEncoder(keras.layers.Layer):
         dropout: rate behind the embeddings and in the blocks. Default: 0.5.
         positions: positions are counted from the "start" of the history or from its "end", where the most
             recent item is always position 0. Default: "start".
-        normalisation: "pre" or "post", see `TransformerBlock`. Default: "pre".
+        normalisation: "pre" or "post", see `TransformerBlock`. Default: "post".
 
     Call arguments:
         item_ids: `[B, L]` integer ids, right-padded with 0, `L <= max_length`.
@@ -75,7 +75,7 @@ class SequenceEncoder(keras.layers.Layer):
         n_heads: int = 2,
         dropout: float = 0.5,
         positions: str = "start",
-        normalisation: str = "pre",
+        normalisation: str = "post",
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)

@@ -15,7 +15,7 @@ class TransformerBlock(keras.layers.Layer):
         feed_forward_width: inner size of the feed-forward layer. Default: `4 * width`.
         dropout: rate on attention weights and on both outputs. Default: 0.5.
         normalisation: "pre" (normalise what goes into each part; the caller normalises the end) or "post"
-            (normalise after each residual). Default: "pre".
+            (normalise after each residual). Default: "post".
         activation: of the feed-forward layer. Default: "gelu".
 
     Call arguments:
@@ -42,7 +42,7 @@ class TransformerBlock(keras.layers.Layer):
         n_heads: int = 2,
         feed_forward_width: int | None = None,
         dropout: float = 0.5,
-        normalisation: str = "pre",
+        normalisation: str = "post",
         activation: str = "gelu",
         **kwargs,
     ) -> None:

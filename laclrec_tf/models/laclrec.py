@@ -49,12 +49,12 @@ class LACLRec(keras.Model):
         max_edited_length: longest edited history `M`. Default: 60.
         max_insertions: most items inserted before one item, `K`. Default: 5.
         width: size `D` of item embeddings and user vectors. Default: 64.
-        n_encoder_blocks: blocks of the encoder shared with the augmenter. Default: 2.
+        n_encoder_blocks: blocks of the encoder shared with the augmenter. Default: 1.
         n_recommender_blocks: further blocks of the recommender alone. Default: 1.
         n_heads: attention heads. Default: 2.
         dropout: Default: 0.5.
         positions: counted from the "start" or the "end" of a history. Default: "start".
-        normalisation: "pre" or "post". Default: "pre".
+        normalisation: "pre" or "post". Default: "post".
         alpha: weight of InfoNCE. Default: 0.1.
         beta: weight of the triplet loss (its mean over the batch). Default: 0.256.
         lambda_aug: weight of the augmenter's own losses, trained jointly. Default: 1.
@@ -100,12 +100,12 @@ class LACLRec(keras.Model):
         max_edited_length: int = 60,
         max_insertions: int = 5,
         width: int = 64,
-        n_encoder_blocks: int = 2,
+        n_encoder_blocks: int = 1,
         n_recommender_blocks: int = 1,
         n_heads: int = 2,
         dropout: float = 0.5,
         positions: str = "start",
-        normalisation: str = "pre",
+        normalisation: str = "post",
         alpha: float = 0.1,
         beta: float = 0.256,
         lambda_aug: float = 1.0,

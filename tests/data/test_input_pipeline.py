@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from laclrec_tf.data.input_pipeline import BUCKETS, training_dataset
+from laclrec_tf.data.input_pipeline import BUCKETS, evaluation_dataset, training_dataset
 from laclrec_tf.edits import DELETE, INSERT, apply_edits
 
 N_ITEMS = 60
@@ -21,12 +21,12 @@ def histories() -> list[np.ndarray]:
     return [generator.integers(1, N_ITEMS + 1, length).astype(np.int32) for length in lengths]
 
 
-def source() -> tf.data.Dataset:
-    return tf.data.Dataset.from_generator(histories, output_signature=tf.TensorSpec([None], tf.int32))
-
-
 def made(**arguments) -> tf.data.Dataset:
-    return training_dataset(source(), n_items=N_ITEMS, batch_size=8, **arguments)
+    return training_dataset(histories(), n_items=N_ITEMS, batch_size=8, **arguments)
+
+
+def as_dataset(rows) -> tf.data.Dataset:
+    return tf.data.Dataset.from_generator(rows, output_signature=tf.TensorSpec([None], tf.int32))
 
 
 def epoch(dataset: tf.data.Dataset) -> list[dict[str, np.ndarray]]:
@@ -99,9 +99,21 @@ def test_every_history_comes_exactly_once_an_epoch(two_epochs):
 
 def test_histories_of_fewer_than_two_items_are_skipped():
     rows = [[5], [6, 7], [], [8, 9, 10]]
-    dataset = tf.data.Dataset.from_generator(lambda: rows, output_signature=tf.TensorSpec([None], tf.int32))
-    batches = epoch(training_dataset(dataset, n_items=N_ITEMS))
-    assert sorted(row for batch in batches for row in raw_rows(batch)) == [(6, 7), (8, 9, 10)]
+    for source in ([np.array(row, np.int32) for row in rows], as_dataset(lambda: rows)):
+        batches = epoch(training_dataset(source, n_items=N_ITEMS))
+        assert sorted(row for batch in batches for row in raw_rows(batch)) == [(6, 7), (8, 9, 10)]
+
+
+def test_a_list_and_a_dataset_of_histories_give_the_same_batches():
+    of_list, of_dataset = epoch(made()), epoch(training_dataset(as_dataset(histories), n_items=N_ITEMS, batch_size=8))
+    assert equal(of_list, of_dataset, "history") and equal(of_list, of_dataset, "target")
+
+
+@pytest.mark.parametrize("batch_size", [1, 8, 100])
+def test_a_list_of_histories_says_how_many_batches_come(batch_size: int):
+    dataset = training_dataset([np.array([5])] + histories(), n_items=N_ITEMS, batch_size=batch_size)
+    assert int(dataset.cardinality()) == len(epoch(dataset)) > 0
+    assert int(training_dataset([np.array([5])], n_items=N_ITEMS).cardinality()) == 0
 
 
 def test_a_batch_is_as_wide_as_its_longest_history_and_holds_one_bucket(two_epochs):
@@ -185,8 +197,15 @@ def test_the_kinds_of_random_views_and_the_corruption_can_be_chosen():
     similar = np.arange(N_ITEMS + 3, dtype=np.int32)
     similar[1 : N_ITEMS + 1] = N_ITEMS + 1 - similar[1 : N_ITEMS + 1]
     batches = epoch(
-        made(n_random_views=1, random_kinds=["substitute"], similar_items=similar, corruption=True,
-             p_keep=1.0, p_delete=0.0, max_insertions=2)
+        made(
+            n_random_views=1,
+            random_kinds=["substitute"],
+            similar_items=similar,
+            corruption=True,
+            p_keep=1.0,
+            p_delete=0.0,
+            max_insertions=2,
+        )
     )
     for batch in batches:
         changed = batch["random_view"] != batch["history"]
@@ -203,7 +222,7 @@ def test_histories_are_read_once_when_they_are_cached():
         reads.append(1)
         yield from histories()[:5]
 
-    dataset = tf.data.Dataset.from_generator(read, output_signature=tf.TensorSpec([None], tf.int32))
+    dataset = as_dataset(read)
     cached = training_dataset(dataset, n_items=N_ITEMS)
     assert len(epoch(cached)) == len(epoch(cached)) > 0
     assert len(reads) == 1
@@ -215,4 +234,44 @@ def test_histories_are_read_once_when_they_are_cached():
 @pytest.mark.parametrize("arguments", [{"prefixes_per_history": 0}, {"n_random_views": 3}, {"batch_size": 0}])
 def test_arguments_out_of_range_are_refused(arguments: dict[str, int]):
     with pytest.raises(ValueError, match=next(iter(arguments))):
-        training_dataset(source(), n_items=N_ITEMS, **arguments)
+        training_dataset(histories(), n_items=N_ITEMS, **arguments)
+
+
+# ---- evaluation ------------------------------------------------------------------------------------------
+
+
+CORRUPTION = {"n_items": N_ITEMS, "max_length": 50, "max_insertions": 3}
+
+
+def held_out() -> tuple[list[np.ndarray], np.ndarray]:
+    rows = histories()
+    return [row[:-1] for row in rows], np.array([row[-1] for row in rows], np.int32)
+
+
+def test_every_user_is_evaluated_once_in_order_of_length():
+    batches = epoch(evaluation_dataset(*held_out(), batch_size=16))
+    assert [len(batch["history"]) for batch in batches] == [16, 16, 16, 16, 16, 10]
+    assert set(batches[0]) == {"history", "held_out_item"}
+    pairs = [
+        (*(i for i in row if i), target)
+        for batch in batches
+        for row, target in zip(batch["history"].tolist(), batch["held_out_item"].tolist(), strict=True)
+    ]
+    assert sorted(pairs) == sorted(tuple(row.tolist()) for row in histories())
+    assert [len(pair) for pair in pairs] == sorted(len(pair) for pair in pairs)
+    assert all(batch["history"].shape[1] == np.count_nonzero(batch["history"], axis=1).max() for batch in batches)
+
+
+def test_evaluation_corrupts_the_same_way_on_every_pass():
+    dataset = evaluation_dataset(*held_out(), batch_size=16, corruption=CORRUPTION, seed=1)
+    first, second = epoch(dataset), epoch(dataset)
+    other_seed = epoch(evaluation_dataset(*held_out(), batch_size=16, corruption=CORRUPTION, seed=2))
+    for name in ("history", "corrupted", "operations", "insertions"):
+        assert equal(first, second, name)
+        assert equal(first, other_seed, name) == (name == "history")
+    for batch in first:
+        repaired = apply_edits(
+            batch["corrupted"], batch["operations"], batch["insertions"], eos_id=EOS, max_length=50
+        )
+        width = batch["history"].shape[1]
+        assert repaired.numpy()[:, :width].tolist() == batch["history"].tolist()

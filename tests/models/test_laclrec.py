@@ -50,16 +50,19 @@ def decided(seed: int = 1, **arguments: Any) -> LACLRec:
 
 def dataset_for(model: LACLRec, histories=None, batch_size: int = 8, **arguments: Any) -> tf.data.Dataset:
     histories = HISTORIES if histories is None else histories
-    source = tf.data.Dataset.from_generator(
-        lambda: iter(histories), output_signature=tf.TensorSpec([None], tf.int32)
-    )
-    return training_dataset(source, batch_size=batch_size, **(model.batch_requirements | arguments))
+    return training_dataset(histories, batch_size=batch_size, **(model.batch_requirements | arguments))
 
 
-def batch_for(model: LACLRec, **arguments: Any) -> dict[str, tf.Tensor]:
-    """The widest batch of the first epoch."""
-    batches = dataset_for(model, prefixes_per_history=2, seed=3, **arguments)
-    return max(batches, key=lambda batch: batch["history"].shape[1])
+BATCHES: dict[str, dict[str, tf.Tensor]] = {}
+
+
+def batch_for(model: LACLRec) -> dict[str, tf.Tensor]:
+    """The largest batch of the first epoch; models that ask for the same get the same one."""
+    asked = str(model.batch_requirements)
+    if asked not in BATCHES:
+        batches = dataset_for(model, prefixes_per_history=2, seed=3)
+        BATCHES[asked] = max(batches, key=lambda batch: int(tf.size(batch["history"])))
+    return BATCHES[asked]
 
 
 def held_out(histories=None, batch_size: int = 5) -> tf.data.Dataset:
@@ -237,12 +240,12 @@ def test_a_batch_asks_for_no_more_than_its_terms_need():
 @pytest.mark.parametrize(("arguments", "absent"), [({"can_delete": False}, DELETE), ({"can_insert": False}, INSERT)])
 def test_an_augmenter_is_not_trained_in_what_it_may_not_do(arguments: dict, absent: int):
     model = decided(**arguments)
-    operations = [batch["operations"].numpy()[batch["corrupted"] > 0] for batch in dataset_for(model)]
-    assert set(np.concatenate(operations).tolist()) == {KEEP, DELETE, INSERT} - {absent}
-    terms, _ = model.losses_of(batch_for(model), training=False)
-    assert float(terms["augmenter_loss"]) < 1e3
-    history = batch_for(model)["history"]
-    assert absent not in numbers(model.edit(history).operations)
+    batch = batch_for(model)
+    operations = batch["operations"].numpy()[batch["corrupted"] > 0]
+    assert set(operations.tolist()) == {KEEP, DELETE, INSERT} - {absent}
+    repair = model.augmenter.repair(model.encoder, batch["corrupted"], batch["operations"], batch["insertions"])
+    assert float(operation_loss(repair.operation_logits, batch["operations"], batch["corrupted"] > 0)) < 10.0
+    assert absent not in numbers(model.edit(batch["history"]).operations)
 
 
 # ---- gradients -------------------------------------------------------------------------------------------
@@ -436,20 +439,27 @@ def test_the_baselines_fit_and_their_heads_stay_as_they_were(arguments: dict):
     assert parts["recommender"] & moved(model, before)
 
 
-def test_a_cycle_of_items_is_learnt():
+def test_a_cycle_of_items_is_learnt_and_goes_on_being_learnt_after_loading(tmp_path):
     # Item i is always followed by i + 1, and 20 by 1.
     generator = np.random.default_rng(0)
     cycles = [
         ((generator.integers(N_ITEMS) + np.arange(n)) % N_ITEMS + 1).astype(np.int32)
         for n in generator.integers(3, 10, 80)
     ]
-    model = made(**SASREC, n_encoder_blocks=1, width=16)
+    model = made(**(SASREC | {"n_recommender_blocks": 0, "width": 16}))
     model.compile(keras.optimizers.Adam(0.02))
-    losses = model.fit(dataset_for(model, cycles, batch_size=16), epochs=12, verbose=0).history["loss"]
+    dataset = dataset_for(model, cycles, batch_size=16)
+    losses = model.fit(dataset, epochs=12, verbose=0).history["loss"]
     assert losses[0] > 2.0  # a guess costs log 20 = 3.0
     assert losses[-1] < 0.2
-    item_ids, _ = model.recommend(np.array([[3, 4, 5, 0], [19, 20, 0, 0]], np.int32), k=1)
-    assert numbers(item_ids).tolist() == [[6], [1]]
+    histories = np.array([[3, 4, 5, 0], [19, 20, 0, 0]], np.int32)
+    assert numbers(model.recommend(histories, k=1)[0]).tolist() == [[6], [1]]
+
+    model.save(tmp_path / "x.keras")
+    loaded = keras.models.load_model(tmp_path / "x.keras")
+    assert numbers(loaded.recommend(histories, k=1)[0]).tolist() == [[6], [1]]
+    more = loaded.fit(dataset, epochs=2, verbose=0).history["loss"]
+    assert max(more) < losses[-2]
 
 
 # ---- predict and evaluate --------------------------------------------------------------------------------
@@ -507,16 +517,6 @@ def test_a_saved_model_comes_back_equal_and_keeps_training(tmp_path):
     assert len(moved(model, before)) > 10
     for ours, theirs in zip(loaded.trainable_variables, model.trainable_variables, strict=True):
         assert numbers(ours) == pytest.approx(numbers(theirs), abs=1e-4), ours.path
-
-
-def test_a_loaded_model_fits_in_a_graph_too(trained, tmp_path):
-    model, _ = trained
-    model.save(tmp_path / "x.keras")
-    loaded = keras.models.load_model(tmp_path / "x.keras")
-    before = values(loaded)
-    assert all(np.array_equal(value, numbers(v)) for v, value in zip(model.trainable_variables, before.values(), strict=True))
-    loaded.fit(dataset_for(loaded).take(1), epochs=1, verbose=0)
-    assert moved(loaded, before) & groups(loaded)["heads"]
 
 
 def test_the_objective_is_saved_too(tmp_path):
