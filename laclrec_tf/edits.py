@@ -88,5 +88,3 @@ def apply_edits(
     slots = tf.concat([tf.reverse(runs, axis=[-1]), survivors[..., tf.newaxis]], axis=-1)
     slots = tf.reshape(slots, [tf.shape(item_ids)[0], -1])  # [B, L * (K + 1)]
     return pack_kept(slots, tf.not_equal(slots, PAD_ID), max_length)
-
-

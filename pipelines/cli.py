@@ -117,9 +117,7 @@ def train(
     config: Annotated[Path | None, typer.Option(help="A YAML file of settings; --set goes over it.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Most epochs; training stops earlier when it stalls.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of weights, order, views and dropout.")] = None,
-    refit: Annotated[
-        bool, typer.Option("--refit", help="Then train anew on everything before the test item.")
-    ] = False,
+    refit: Annotated[bool, typer.Option("--refit", help="Then train anew on everything before the test item.")] = False,
 ) -> None:
     """Train a preset, keep the best validation epoch, and write a run folder."""
     import_tensorflow_quietly()
@@ -132,7 +130,9 @@ def train(
     settings |= {name: value for name, value in given.items() if value is not None}
     finished = run(data, out, TrainConfig.of(settings))
     record = finished.record
-    what = f"epochs {record['refit_epochs']}" if record["trained_on"] == "refit" else f"best epoch {record['best_epoch']}"
+    what = (
+        f"epochs {record['refit_epochs']}" if record["trained_on"] == "refit" else f"best epoch {record['best_epoch']}"
+    )
     console.print(f"wrote {out}: {record['trained_on']}, {what}, {record['seconds']:.0f} s", highlight=False)
 
 

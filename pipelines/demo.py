@@ -51,8 +51,7 @@ def demo(folder: str | Path | None = None, *, seed: int = 0) -> None:
         data = prepare([events], base / "data")
         counts = data.counts
         console.print(
-            f"{counts['users']:,} shoppers, {counts['items']:,} items, {counts['events']:,} events, "
-            "15 % of them noise",
+            f"{counts['users']:,} shoppers, {counts['items']:,} items, {counts['events']:,} events, 15 % of them noise",
             highlight=False,
         )
         console.rule("training LACLRec")
@@ -100,9 +99,7 @@ def _noisy_histories(data: PreparedData, truth_file: Path, count: int = 3) -> li
     return picked
 
 
-def _print_recommendations(
-    console: Console, client: RetrievalClient, histories: list[list[tuple[str, bool]]]
-) -> None:
+def _print_recommendations(console: Console, client: RetrievalClient, histories: list[list[tuple[str, bool]]]) -> None:
     table = Table("last items", "recommended next", title="Recommendations", show_lines=True)
     for history in histories:
         (answer,) = client.recommend([[item for item, _ in history]], k=5)
@@ -130,6 +127,4 @@ def _print_edits(console: Console, client: RetrievalClient, histories: list[list
 
 
 def _marked(augmented: AugmentedHistory, raw_items: set[str]) -> Text:
-    return Text("\n").join(
-        Text(item, style="" if item in raw_items else "green") for item in augmented.edited_history
-    )
+    return Text("\n").join(Text(item, style="" if item in raw_items else "green") for item in augmented.edited_history)

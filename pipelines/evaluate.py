@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -21,7 +21,7 @@ from pipelines.run_folder import RunFolder
 def evaluate(
     run: str | Path,
     *,
-    split: str = "test",
+    split: Literal["test", "validation"] = "test",
     protocol: str = "full",
     histories: str | Path | None = None,
     json_out: str | Path | None = None,
@@ -105,7 +105,9 @@ def _known_histories(file: Path, folder: RunFolder) -> tuple[list[np.ndarray], d
     """Read whole histories from a table, as ids; users whose last item is unknown are left out and counted."""
     events = read_interactions([file], user_column="user_id", item_column="item_id", time_column="timestamp")
     items = pl.DataFrame({"item_id": folder.vocabulary.items}).with_row_index("id", offset=1)
-    events = events.join(items.with_columns(pl.col("id").cast(pl.Int32)), on="item_id", how="left", maintain_order="left")
+    events = events.join(
+        items.with_columns(pl.col("id").cast(pl.Int32)), on="item_id", how="left", maintain_order="left"
+    )
     users = (
         events.sort("user_id", "timestamp", maintain_order=True)
         .group_by("user_id", maintain_order=True)

@@ -126,8 +126,7 @@ def _check_arguments(min_interactions: int, max_length: int, duplicates: str) ->
         raise InputError(f"Argument `min_interactions` must be at least 0. Received: {min_interactions}.")
     if max_length < 3:
         raise InputError(
-            "Argument `max_length` must be at least 3, to hold out two items and train on one. "
-            f"Received: {max_length}."
+            f"Argument `max_length` must be at least 3, to hold out two items and train on one. Received: {max_length}."
         )
     if duplicates not in DUPLICATES:
         raise InputError(f"Argument `duplicates` must be 'drop' or 'keep'. Received: {duplicates!r}.")

@@ -65,9 +65,7 @@ def simulate_events(
         for file, beside in zip(files, partial, strict=True):
             beside.replace(file)
     except OSError as error:
-        raise InputError(
-            f"Cannot write {out}: {error.strerror}. Choose a folder that can be written."
-        ) from None
+        raise InputError(f"Cannot write {out}: {error.strerror}. Choose a folder that can be written.") from None
     finally:
         for beside in partial:
             beside.unlink(missing_ok=True)

@@ -56,8 +56,7 @@ def train(
     validation = [pair for history in histories if (pair := held_out(history, "validation")) is not None]
     if not validation:
         raise InputError(
-            f"{prepared.folder} has no history of three or more events, so none to validate on. "
-            "Prepare more events."
+            f"{prepared.folder} has no history of three or more events, so none to validate on. Prepare more events."
         )
     keras.utils.set_random_seed(config.seed)
     out.mkdir(parents=True, exist_ok=True)
@@ -145,9 +144,7 @@ class _Session:
             callbacks.append(AugmenterWatch(next(iter(batches))))
         if validation is not None:
             callbacks += [
-                keras.callbacks.EarlyStopping(
-                    MONITOR, mode="max", patience=config.patience, restore_best_weights=True
-                ),
+                keras.callbacks.EarlyStopping(MONITOR, mode="max", patience=config.patience, restore_best_weights=True),
                 # The best weights so far are on disk, whatever happens to the process.
                 keras.callbacks.ModelCheckpoint(self.out / "best.keras", MONITOR, mode="max", save_best_only=True),
             ]
@@ -171,9 +168,7 @@ class _Session:
         sizes: dict[str, Any] = {"max_length": length, "seed": self.config.seed}
         if length > 60:
             sizes["max_edited_length"] = -(-length * 6 // 5)  # the paper's 60 for 50
-        return build_preset(
-            self.config.preset, self.prepared.vocabulary.n_items, **(sizes | self.config.model)
-        )
+        return build_preset(self.config.preset, self.prepared.vocabulary.n_items, **(sizes | self.config.model))
 
     def _batches(self, training: list[np.ndarray], needs: dict[str, Any]) -> tf.data.Dataset:
         substitutes = None

@@ -142,8 +142,12 @@ def _walk(
     wanted = tf.where(is_last, at_end, before_end)
 
     def step(
-        i: tf.Tensor, run: tf.Tensor, used: tf.Tensor, dropped: tf.Tensor,
-        runs: tf.TensorArray, inserted: tf.TensorArray,
+        i: tf.Tensor,
+        run: tf.Tensor,
+        used: tf.Tensor,
+        dropped: tf.Tensor,
+        runs: tf.TensorArray,
+        inserted: tf.TensorArray,
     ) -> tuple[tf.Tensor, ...]:
         last = is_last[:, i]
         fresh = tf.equal(run, 0)
@@ -159,9 +163,7 @@ def _walk(
 
     zeros = tf.zeros_like(lengths)
     arrays = [tf.TensorArray(tf.int32, size=shape[1], element_shape=zeros.shape) for _ in range(2)]
-    *_, runs, inserted = tf.while_loop(
-        lambda i, *_: i < shape[1], step, [tf.constant(0), zeros, zeros, zeros, *arrays]
-    )
+    *_, runs, inserted = tf.while_loop(lambda i, *_: i < shape[1], step, [tf.constant(0), zeros, zeros, zeros, *arrays])
     return tf.transpose(runs.stack()), tf.transpose(inserted.stack())
 
 

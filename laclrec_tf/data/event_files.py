@@ -150,9 +150,7 @@ def _check_columns(file: Path, found: Sequence[str], columns: Mapping[str, str])
         close = difflib.get_close_matches(name.lower(), lowered, n=1)
         hint = f" Did you mean --{role}-column {lowered[close[0]]}?" if close else ""
         shown = ", ".join(repr(column) for column in found[:20]) + (", ..." if len(found) > 20 else "")
-        raise InputError(
-            f"{file}: no column {name!r}.{hint} Columns found: {shown}. Choose one with --{role}-column."
-        )
+        raise InputError(f"{file}: no column {name!r}.{hint} Columns found: {shown}. Choose one with --{role}-column.")
 
 
 def _damage(file: Path, ending: str, error: Exception) -> str:

@@ -77,9 +77,7 @@ def read_shard(file: Path) -> tuple[list[str], list[np.ndarray]]:
     except tf.errors.NotFoundError:
         raise InputError(f"{file} is missing. Prepare the data again with `laclrec-tf prepare`.") from None
     except tf.errors.OpError:
-        raise InputError(
-            f"{file} is damaged or cut off. Prepare the data again with `laclrec-tf prepare`."
-        ) from None
+        raise InputError(f"{file} is damaged or cut off. Prepare the data again with `laclrec-tf prepare`.") from None
     ends = np.cumsum(np.concatenate(lengths))
     histories = np.split(np.concatenate(items).astype(np.int32), ends[:-1]) if ends.size else []
     return [user_id.decode("utf-8") for user_id in user_ids], histories

@@ -111,7 +111,11 @@ def training_dataset(
             batch["prefix_lengths"] = lengths
             for name, its_seed in [("random_view", view_seed), ("random_view_2", other_seed)][:n_random_views]:
                 batch[name] = random_view(
-                    prefixes, mask_id=n_items + 2, seed=its_seed, kinds=random_kinds, similar_items=similar_items
+                    prefixes,
+                    mask_id=n_items + 2,
+                    seed=its_seed,
+                    kinds=random_kinds,
+                    similar_items=similar_items,
                 )
         if corruption:
             batch |= _trimmed(

@@ -36,8 +36,7 @@ def similar_items(histories: Sequence[np.ndarray], n_items: int, window: int = 2
         return similar
     if items.min() < 1 or items.max() > n_items:
         raise InputError(
-            f"Argument `histories` must hold ids from 1 to {n_items}. "
-            f"Received: {items.min()} to {items.max()}."
+            f"Argument `histories` must hold ids from 1 to {n_items}. Received: {items.min()} to {items.max()}."
         )
     users = np.repeat(np.arange(len(histories), dtype=np.int32), [len(history) for history in histories])
     pairs, counts = _count_pairs(items, users, n_items, window)
@@ -49,9 +48,7 @@ def similar_items(histories: Sequence[np.ndarray], n_items: int, window: int = 2
     return similar
 
 
-def _count_pairs(
-    items: np.ndarray, users: np.ndarray, n_items: int, window: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _count_pairs(items: np.ndarray, users: np.ndarray, n_items: int, window: int) -> tuple[np.ndarray, np.ndarray]:
     """Return `smaller id * (N + 1) + larger id` of the pairs that occur, and how often."""
     pairs, counts = np.zeros(0, np.int64), np.zeros(0, np.int64)
     for distance in range(1, window + 1):

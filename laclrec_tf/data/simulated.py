@@ -113,9 +113,7 @@ def _check_arguments(n_users: int, n_items: int, noise: float, seed: int, mean_l
     if n_users < 1:
         raise InputError(f"Argument `n_users` must be at least 1. Received: {n_users}.")
     if n_items < len(CATEGORIES):
-        raise InputError(
-            f"Argument `n_items` must be at least {len(CATEGORIES)}, one a category. Received: {n_items}."
-        )
+        raise InputError(f"Argument `n_items` must be at least {len(CATEGORIES)}, one a category. Received: {n_items}.")
     if not 0 <= noise < 1:
         raise InputError(f"Argument `noise` must be from 0 to below 1. Received: {noise}.")
     if seed < 0:

@@ -194,12 +194,13 @@ class SequenceAugmenter(keras.layers.Layer):
             ops.stack([rows, columns], axis=-1),
             runs,
             ops.concatenate(
-                [ops.cast(ops.stack(ops.shape(history)), rows.dtype), ops.array([self.max_insertions], rows.dtype)]
+                [
+                    ops.cast(ops.stack(ops.shape(history)), rows.dtype),
+                    ops.array([self.max_insertions], rows.dtype),
+                ]
             ),
         )
-        edited = apply_edits(
-            history, operations, insertions, eos_id=self.eos_id, max_length=self.max_edited_length
-        )
+        edited = apply_edits(history, operations, insertions, eos_id=self.eos_id, max_length=self.max_edited_length)
         return Edits(operations, ops.softmax(logits), insertions, edited)
 
     def generate(self, encoder: SequenceEncoder, context):

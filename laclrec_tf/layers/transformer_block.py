@@ -49,8 +49,7 @@ class TransformerBlock(keras.layers.Layer):
         super().__init__(**kwargs)
         if width % n_heads:
             raise ValueError(
-                "Argument `width` must be a multiple of `n_heads`. "
-                f"Received: width={width}, n_heads={n_heads}."
+                f"Argument `width` must be a multiple of `n_heads`. Received: width={width}, n_heads={n_heads}."
             )
         if normalisation not in ("pre", "post"):
             raise ValueError(
@@ -62,9 +61,7 @@ class TransformerBlock(keras.layers.Layer):
         self.dropout = dropout
         self.normalisation = normalisation
         self.activation = activation
-        self.attention = keras.layers.MultiHeadAttention(
-            n_heads, width // n_heads, dropout=dropout, name="attention"
-        )
+        self.attention = keras.layers.MultiHeadAttention(n_heads, width // n_heads, dropout=dropout, name="attention")
         self.attention_norm = keras.layers.LayerNormalization(epsilon=1e-6, name="attention_norm")
         self.feed_forward_in = keras.layers.Dense(self.feed_forward_width, activation, name="feed_forward_in")
         self.feed_forward_out = keras.layers.Dense(width, name="feed_forward_out")

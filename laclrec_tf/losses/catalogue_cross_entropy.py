@@ -67,15 +67,11 @@ def catalogue_cross_entropy(
                 return start + slice_size, to_vectors + tf.matmul(share, items), to_slices
 
             n_slices = (count + slice_size - 1) // slice_size
-            slices = tf.TensorArray(
-                vectors.dtype, n_slices, infer_shape=False, element_shape=[None, vectors.shape[1]]
-            )
+            slices = tf.TensorArray(vectors.dtype, n_slices, infer_shape=False, element_shape=[None, vectors.shape[1]])
             first = [tf.constant(0), tf.zeros_like(vectors), slices]
             _, to_vectors, slices = tf.while_loop(lambda start, *_: start < count, backward, first)
             weights = tf.cast(weights, vectors.dtype)
-            to_candidates = tf.tensor_scatter_nd_sub(
-                slices.concat(), targets[:, tf.newaxis], weights * vectors
-            )
+            to_candidates = tf.tensor_scatter_nd_sub(slices.concat(), targets[:, tf.newaxis], weights * vectors)
             return to_vectors - weights * of_targets, to_candidates
 
         return losses, gradient

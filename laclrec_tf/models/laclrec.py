@@ -126,7 +126,7 @@ class LACLRec(keras.Model):
         self._settings = settings
         for name, value in settings.items():
             setattr(self, name, value)
-        block = {"n_heads": n_heads, "dropout": dropout, "normalisation": normalisation}
+        block: dict[str, Any] = {"n_heads": n_heads, "dropout": dropout, "normalisation": normalisation}
         self.encoder = SequenceEncoder(
             n_items, max(max_length, max_edited_length), width, n_encoder_blocks, positions=positions, **block
         )
@@ -208,7 +208,8 @@ class LACLRec(keras.Model):
         Returns:
             `(terms, statistics)`: scalars by name, and `(values, weights)` by name.
         """
-        terms, statistics = {}, {}
+        terms: dict[str, Any] = {}
+        statistics: dict[str, tuple[Any, Any]] = {}
         if self.objective == "full":
             hidden = self.hidden_states(batch["history"], training=training)
             terms["next_item_loss"] = self._next_item_loss(hidden, batch["target"])
@@ -242,9 +243,7 @@ class LACLRec(keras.Model):
 
     def _repair(self, batch, training, terms, statistics):
         corrupted, operations = batch["corrupted"], batch["operations"]
-        repair = self.augmenter.repair(
-            self.encoder, corrupted, operations, batch["insertions"], training=training
-        )
+        repair = self.augmenter.repair(self.encoder, corrupted, operations, batch["insertions"], training=training)
         table = self.encoder.item_table
         operation = operation_loss(repair.operation_logits, operations, is_item(corrupted))
         insertion = next_item_loss(repair.run_states, table, repair.run_targets, eos_allowed=True)
@@ -304,9 +303,7 @@ class LACLRec(keras.Model):
             **kwargs: passed on to `keras.Model.compile`.
         """
         if objective not in OBJECTIVES:
-            raise ValueError(
-                f"Argument `objective` must be 'full' or 'augmenter'. Received: objective={objective!r}."
-            )
+            raise ValueError(f"Argument `objective` must be 'full' or 'augmenter'. Received: objective={objective!r}.")
         super().compile(optimizer=optimizer, **kwargs)
         self.objective = objective
 
@@ -334,7 +331,7 @@ class LACLRec(keras.Model):
         """Rank each held-out item of a batch over the catalogue, the history excluded."""
         history = batch["history"]
         ranks = target_ranks(self.score(self(history, training=False)), batch["held_out_item"], exclude=history)
-        statistics = {}
+        statistics: dict[str, tuple[Any, Any]] = {}
         for name, (metric, k) in RANKING_METRICS.items():
             statistics[name] = (metric(ranks, k), None)
         if "corrupted" in batch:

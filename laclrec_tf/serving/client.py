@@ -91,9 +91,7 @@ class RetrievalClient(HistoryQueries):
         request.model_spec.name = self.model_name
         request.model_spec.signature_name = signature
         for name, array in inputs.items():
-            request.inputs[name].CopyFrom(
-                tf.make_tensor_proto(array, tf.string if array.dtype == object else None)
-            )
+            request.inputs[name].CopyFrom(tf.make_tensor_proto(array, tf.string if array.dtype == object else None))
         response = self._call(self._prediction.Predict, request)
         return {name: tf.make_ndarray(proto) for name, proto in response.outputs.items()}
 

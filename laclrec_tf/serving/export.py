@@ -32,9 +32,7 @@ class ExportCheckError(RuntimeError):
     """The SavedModel, read back in a fresh process, did not answer as the live model does."""
 
 
-def export_model(
-    retriever: Retriever, target: str | Path, *, metadata: Mapping[str, Any] | None = None
-) -> Path:
+def export_model(retriever: Retriever, target: str | Path, *, metadata: Mapping[str, Any] | None = None) -> Path:
     """Write `target/<version>/`, where the version is one above the largest there, or 1.
 
     The SavedModel is written to a hidden folder beside, which servers ignore. It is then read back in a fresh
@@ -107,13 +105,9 @@ def _description(retriever: Retriever, metadata: Mapping[str, Any] | None) -> st
 def _make_folders(target: Path) -> list[Path]:
     """Make `target` and return the folders that were missing, outermost first."""
     if target.exists() and not target.is_dir():
-        raise InputError(
-            f"Cannot export to {target}: it is a file. Give a folder, such as saved_models/NAME."
-        )
+        raise InputError(f"Cannot export to {target}: it is a file. Give a folder, such as saved_models/NAME.")
     if (target / SAVED_MODEL_FILE).exists():
-        raise InputError(
-            f"Cannot export to {target}: it is one version of a model. Give the folder above it."
-        )
+        raise InputError(f"Cannot export to {target}: it is one version of a model. Give the folder above it.")
     missing = [folder for folder in (target, *target.parents) if not folder.exists()][::-1]
     try:
         target.mkdir(parents=True, exist_ok=True)
@@ -143,9 +137,7 @@ def _check_in_fresh_process(retriever: Retriever, folder: Path) -> None:
         environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"}
         process = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if process.returncode:
-            raise ExportCheckError(
-                f"The SavedModel does not run in a fresh process:\n{process.stderr.strip()}"
-            )
+            raise ExportCheckError(f"The SavedModel does not run in a fresh process:\n{process.stderr.strip()}")
         fresh = [
             predict_pb2.PredictResponse.FromString(record)
             for record in tf.data.TFRecordDataset(answers).as_numpy_iterator()

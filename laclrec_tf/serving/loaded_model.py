@@ -47,9 +47,7 @@ class LoadedModel:
             # The signatures need what they were loaded with, so it is held.
             self._loaded = tf.saved_model.load(str(folder))
         except (OSError, ValueError, tf.errors.OpError) as error:
-            raise InputError(
-                f"Cannot load {folder}: {_one_line(str(error))}. Export the model again."
-            ) from error
+            raise InputError(f"Cannot load {folder}: {_one_line(str(error))}. Export the model again.") from error
         self.signature_names: list[str] = sorted(self._loaded.signatures)
 
     def signature_def(self, name: str) -> meta_graph_pb2.SignatureDef:
@@ -99,9 +97,7 @@ def _read_signature_defs(folder: Path) -> dict[str, meta_graph_pb2.SignatureDef]
     raise InputError(f"Cannot load {folder}: {SAVED_MODEL_FILE} is damaged. Export the model again.")
 
 
-def _check_inputs(
-    signature: str, definition: meta_graph_pb2.SignatureDef, inputs: Mapping[str, tf.Tensor]
-) -> None:
+def _check_inputs(signature: str, definition: meta_graph_pb2.SignatureDef, inputs: Mapping[str, tf.Tensor]) -> None:
     expected, received = set(definition.inputs), set(inputs)
     if expected != received:
         raise _invalid(
@@ -113,8 +109,7 @@ def _check_inputs(
         tensor = inputs[name]
         if tensor.dtype != spec.dtype or not spec.shape.is_compatible_with(tensor.shape):
             raise _invalid(
-                f"Input '{name}' of signature '{signature}' must be {_described(spec)}. "
-                f"Received: {_described(tensor)}."
+                f"Input '{name}' of signature '{signature}' must be {_described(spec)}. Received: {_described(tensor)}."
             )
 
 

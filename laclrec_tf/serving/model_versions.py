@@ -46,15 +46,11 @@ def newest_version(model: Path) -> tuple[int, Path]:
         raise InputError(f"{model} is one version of a model. Give the folder above it.")
     numbers = version_numbers(model)
     if not numbers:
-        raise InputError(
-            f"{model} holds no version of a model: no sub-folder is named by an integer. {remedy}"
-        )
+        raise InputError(f"{model} holds no version of a model: no sub-folder is named by an integer. {remedy}")
     # Names may carry leading zeros, so that they sort.
     folder = next(path for path in model.iterdir() if path.name.isdigit() and int(path.name) == numbers[-1])
     if not (folder / SAVED_MODEL_FILE).is_file():
-        raise InputError(
-            f"{folder} is not a SavedModel: {SAVED_MODEL_FILE} is missing. Delete it or export again."
-        )
+        raise InputError(f"{folder} is not a SavedModel: {SAVED_MODEL_FILE} is missing. Delete it or export again.")
     return numbers[-1], folder
 
 

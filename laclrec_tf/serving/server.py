@@ -52,9 +52,7 @@ class ModelServer:
         if not 0 <= port <= 65535:
             raise InputError(f"Argument `port` must be between 0 and 65535. Received: port={port}.")
         if max_workers < 1:
-            raise InputError(
-                f"Argument `max_workers` must be at least 1. Received: max_workers={max_workers}."
-            )
+            raise InputError(f"Argument `max_workers` must be at least 1. Received: max_workers={max_workers}.")
         self.model_name = model_name
         self.base_path = Path(base_path)
         self.host = host
@@ -82,9 +80,7 @@ class ModelServer:
                     ("grpc.max_send_message_length", -1),
                 ],
             )
-            prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-                PredictionService(store), server
-            )
+            prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionService(store), server)
             model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(store), server)
             self.port = self._listen(server)
             server.start()

@@ -127,7 +127,7 @@ def test_the_labels_give_the_history_back(lengths, p_keep, delete_share, max_ins
     ):
         raw = [item for item in raw if item]
         length = sum(item > 0 for item in row)
-        assert 1 <= length and not any(row[length:]), "padding stands behind the items"
+        assert length >= 1 and not any(row[length:]), "padding stands behind the items"
         assert row[length - 1] == raw[-1], "the last item is never dropped"
         assert labels[length - 1] != DELETE
         assert not labels[length:].any() and not runs[length:].any(), "padding is KEEP and has no run"
@@ -329,9 +329,7 @@ def test_label_rates_on_beauty_are_the_methods(shared_dir: Path):
         batch = np.zeros((len(part), len(part[-1])), np.int32)
         for row, sample in enumerate(part):
             batch[row, : len(sample)] = sample
-        corrupted, operations, insertions = (
-            t.numpy() for t in corrupt(batch, n_items=len(vocabulary), seed=start)
-        )
+        corrupted, operations, insertions = (t.numpy() for t in corrupt(batch, n_items=len(vocabulary), seed=start))
         labels += np.bincount(operations[corrupted > 0], minlength=3)
         n_raw += np.count_nonzero(batch)
         n_corrupted += np.count_nonzero(corrupted)

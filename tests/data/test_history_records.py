@@ -55,9 +55,7 @@ def test_the_same_histories_give_the_same_bytes(tmp_path):
     assert contents[0] == contents[1]
 
 
-@given(
-    st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), st.lists(st.integers(1, 2**31 - 1)))
-)
+@given(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), st.lists(st.integers(1, 2**31 - 1))))
 @settings(max_examples=25)
 def test_histories_come_back(tmp_path_factory, histories):
     folder = tmp_path_factory.mktemp("records")

@@ -105,7 +105,10 @@ def test_histories_of_fewer_than_two_items_are_skipped():
 
 
 def test_a_list_and_a_dataset_of_histories_give_the_same_batches():
-    of_list, of_dataset = epoch(made()), epoch(training_dataset(as_dataset(histories), n_items=N_ITEMS, batch_size=8))
+    of_list, of_dataset = (
+        epoch(made()),
+        epoch(training_dataset(as_dataset(histories), n_items=N_ITEMS, batch_size=8)),
+    )
     assert equal(of_list, of_dataset, "history") and equal(of_list, of_dataset, "target")
 
 
@@ -185,9 +188,7 @@ def test_random_views_are_views_of_their_prefixes(two_epochs):
 def test_corruptions_are_of_the_whole_history_and_can_be_undone(two_epochs):
     operations = []
     for batch in two_epochs[0]:
-        repaired = apply_edits(
-            batch["corrupted"], batch["operations"], batch["insertions"], eos_id=EOS, max_length=50
-        )
+        repaired = apply_edits(batch["corrupted"], batch["operations"], batch["insertions"], eos_id=EOS, max_length=50)
         assert [tuple(i for i in row if i) for row in repaired.numpy().tolist()] == raw_rows(batch)
         operations += batch["operations"][batch["corrupted"] > 0].tolist()
     assert {DELETE, INSERT} < set(operations)
@@ -270,8 +271,6 @@ def test_evaluation_corrupts_the_same_way_on_every_pass():
         assert equal(first, second, name)
         assert equal(first, other_seed, name) == (name == "history")
     for batch in first:
-        repaired = apply_edits(
-            batch["corrupted"], batch["operations"], batch["insertions"], eos_id=EOS, max_length=50
-        )
+        repaired = apply_edits(batch["corrupted"], batch["operations"], batch["insertions"], eos_id=EOS, max_length=50)
         width = batch["history"].shape[1]
         assert repaired.numpy()[:, :width].tolist() == batch["history"].tolist()

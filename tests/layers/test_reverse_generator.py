@@ -62,9 +62,7 @@ def test_steps_are_told_apart_by_their_positions():
 
 def test_runs_do_not_see_each_other():
     generator = built()
-    assert states(generator, CONTEXT[1:2], RUN[1:2]) == pytest.approx(
-        states(generator, CONTEXT, RUN)[1:2], abs=1e-5
-    )
+    assert states(generator, CONTEXT[1:2], RUN[1:2]) == pytest.approx(states(generator, CONTEXT, RUN)[1:2], abs=1e-5)
 
 
 def test_no_runs_at_all_are_fine():

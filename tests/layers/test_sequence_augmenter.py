@@ -284,9 +284,7 @@ def test_repair_gives_one_row_for_each_insertion_target():
     hidden = augmenter.encode(encoder, corrupted)
     assert numbers(repair.operation_logits) == pytest.approx(numbers(augmenter(hidden)), abs=1e-6)
     # Row 4 is the run [4, 2, 1] at (0, 2) after two steps: started by item 7, then fed 4 and 2.
-    states = augmenter.generator(
-        augmenter.hidden_norm(hidden)[0:1, 2], encoder.item_embedding(ops.array([[4, 2]]))
-    )
+    states = augmenter.generator(augmenter.hidden_norm(hidden)[0:1, 2], encoder.item_embedding(ops.array([[4, 2]])))
     assert numbers(repair.run_states)[4] == pytest.approx(numbers(states)[0, 2], abs=1e-5)
 
 
@@ -303,8 +301,14 @@ def test_repair_without_a_single_insert_has_no_targets():
 @pytest.mark.parametrize("how", ["from_config", "keras"])
 def test_a_configuration_makes_the_same_augmenter(how: str):
     encoder, augmenter = built(
-        n_heads=4, dropout=0.1, normalisation="post", attention="causal", decision="gumbel", temperature=0.5,
-        can_delete=False, seed=9,
+        n_heads=4,
+        dropout=0.1,
+        normalisation="post",
+        attention="causal",
+        decision="gumbel",
+        temperature=0.5,
+        can_delete=False,
+        seed=9,
     )
     if how == "from_config":
         copy = SequenceAugmenter.from_config(augmenter.get_config())
@@ -323,6 +327,6 @@ def test_a_configuration_makes_the_same_augmenter(how: str):
     "arguments", [{"attention": "both"}, {"decision": "coin"}, {"temperature": 0.0}, {"temperature": -1.0}]
 )
 def test_arguments_out_of_range_are_refused(arguments: dict):
-    (name, value), = arguments.items()
+    ((name, value),) = arguments.items()
     with pytest.raises(ValueError, match=f"Argument `{name}` .* Received: {name}={value!r}"):
         SequenceAugmenter(N_ITEMS, **arguments)

@@ -89,7 +89,10 @@ def test_positions_count_from_the_start_or_from_the_end():
 
 def test_the_order_of_items_matters():
     encoder = built()
-    forwards, backwards = states(encoder, [[5, 6, 7]], causal=False), states(encoder, [[7, 6, 5]], causal=False)
+    forwards, backwards = (
+        states(encoder, [[5, 6, 7]], causal=False),
+        states(encoder, [[7, 6, 5]], causal=False),
+    )
     assert np.abs(forwards - backwards[:, ::-1]).max() > 1e-3
 
 

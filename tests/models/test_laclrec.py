@@ -30,9 +30,7 @@ TINY: dict[str, Any] = {
 }
 SASREC = {"alpha": 0.0, "beta": 0.0, "lambda_aug": 0.0}
 CL4SREC = {"beta": 0.0, "lambda_aug": 0.0, "contrast_views": "random-random"}
-HISTORIES = [
-    np.random.default_rng(n).integers(1, N_ITEMS + 1, 2 + n % 9).astype(np.int32) for n in range(24)
-]
+HISTORIES = [np.random.default_rng(n).integers(1, N_ITEMS + 1, 2 + n % 9).astype(np.int32) for n in range(24)]
 
 
 def made(seed: int = 1, **arguments: Any) -> LACLRec:
@@ -195,9 +193,7 @@ def test_contrast_and_triplet_compare_the_three_views_of_each_prefix(full):
 
 def test_the_augmenter_term_is_operation_loss_plus_insertion_loss(full):
     model, batch, terms = full
-    repair = model.augmenter.repair(
-        model.encoder, batch["corrupted"], batch["operations"], batch["insertions"]
-    )
+    repair = model.augmenter.repair(model.encoder, batch["corrupted"], batch["operations"], batch["insertions"])
     operation = operation_loss(repair.operation_logits, batch["operations"], batch["corrupted"] > 0)
     # Items and EOS share the probability: ids 1..N+1.
     scores = numbers(repair.run_states) @ numbers(model.encoder.item_table)[1 : EOS + 1].T
@@ -389,9 +385,7 @@ def trained() -> tuple[LACLRec, dict[str, list[float]]]:
     """The full model after one epoch of `fit` in a graph."""
     model = made(dropout=0.1)
     model.compile(keras.optimizers.Adam(0.01))
-    history = model.fit(
-        dataset_for(model, prefixes_per_history=2), validation_data=held_out(), epochs=1, verbose=0
-    )
+    history = model.fit(dataset_for(model, prefixes_per_history=2), validation_data=held_out(), epochs=1, verbose=0)
     return model, history.history
 
 

@@ -156,7 +156,8 @@ def test_another_format_version_is_named(way, monkeypatch, capsys, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "command", ["simulate", "prepare", "train", "evaluate", "export", "serve", "recommend", "settings", "demo"]
+    "command",
+    ["simulate", "prepare", "train", "evaluate", "export", "serve", "recommend", "settings", "demo"],
 )
 def test_help_fits_one_page(command, capsys):
     assert main_status([command, "--help"]) == 0

@@ -30,9 +30,7 @@ def csv_file(folder: Path, rows: str, name: str = "events.csv") -> Path:
 
 def as_strings(data: PreparedData) -> dict[str, list[str]]:
     users, histories = data.histories()
-    return {
-        user: data.vocabulary.to_items(items.tolist()) for user, items in zip(users, histories, strict=True)
-    }
+    return {user: data.vocabulary.to_items(items.tolist()) for user, items in zip(users, histories, strict=True)}
 
 
 def names(folder: Path) -> list[str]:
@@ -113,9 +111,7 @@ def test_the_folder_holds_what_the_description_says(tmp_path):
         "max_length": 20,
         "duplicates": "drop",
     }
-    hashed = json.dumps(
-        {"input_sha256": about["input_sha256"], "settings": about["settings"]}, sort_keys=True
-    )
+    hashed = json.dumps({"input_sha256": about["input_sha256"], "settings": about["settings"]}, sort_keys=True)
     assert about["data_hash"] == data.data_hash == hashlib.sha256(hashed.encode()).hexdigest()
     assert about["shards"] == shards
     assert (about["format_version"], data.max_length) == (1, 20)

@@ -35,9 +35,7 @@ def popularity() -> np.ndarray:
 def model() -> LACLRec:
     """Return an untrained model with weights large enough that all three operations occur."""
     keras.utils.set_random_seed(3)
-    model = LACLRec(
-        n_items=N_ITEMS, width=8, dropout=0.0, max_length=MAX_LENGTH, max_edited_length=8, max_insertions=2
-    )
+    model = LACLRec(n_items=N_ITEMS, width=8, dropout=0.0, max_length=MAX_LENGTH, max_edited_length=8, max_insertions=2)
     generator = np.random.default_rng(3)
     for weight in model.weights:
         weight.assign(weight + generator.normal(0.0, 0.5, weight.shape))

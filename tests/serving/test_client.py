@@ -89,9 +89,7 @@ def test_augment_gives_one_entry_for_each_known_item(queries, retriever):
     expected = retriever.signatures["augment"](tf.constant([history]))
     assert answer.history == ("item-9", "item-10", "item-11")
     assert answer.operations == tuple(name.decode() for name in expected["operations"].numpy()[0])
-    np.testing.assert_allclose(
-        answer.probabilities, expected["probabilities"].numpy()[0], rtol=1e-5, atol=1e-6
-    )
+    np.testing.assert_allclose(answer.probabilities, expected["probabilities"].numpy()[0], rtol=1e-5, atol=1e-6)
     assert len(answer.inserted) == 3 and all(isinstance(run, tuple) for run in answer.inserted)
     assert answer.edited_history == tuple(i.decode() for i in expected["edited_history"].numpy()[0])
     assert nothing == AugmentedHistory((), (), (), (), ())
@@ -195,9 +193,7 @@ def scripted_server(answer: Callable[[grpc.ServicerContext], None]) -> Iterator[
 
 
 def test_tensorflow_servings_word_for_an_unknown_signature():
-    with scripted_server(
-        lambda context: context.abort(grpc.StatusCode.FAILED_PRECONDITION, "not\nfound.")
-    ) as target:
+    with scripted_server(lambda context: context.abort(grpc.StatusCode.FAILED_PRECONDITION, "not\nfound.")) as target:
         assert "not found (FAILED_PRECONDITION)." in error_of(RetrievalClient(target, "shop"))
 
 

@@ -45,9 +45,7 @@ print(json.dumps({"answers": readable, "unknown_ops": [op for op in ops if op_de
 @pytest.fixture
 def small() -> Retriever:
     """Return a retriever that is quick to export."""
-    model = LACLRec(
-        n_items=2, width=4, n_encoder_blocks=1, n_recommender_blocks=1, alpha=0.0, beta=0.0, lambda_aug=0.0
-    )
+    model = LACLRec(n_items=2, width=4, n_encoder_blocks=1, n_recommender_blocks=1, alpha=0.0, beta=0.0, lambda_aug=0.0)
     return Retriever(model, ItemVocabulary(["tent", "stove"]), np.array([3, 1]))
 
 

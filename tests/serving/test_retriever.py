@@ -51,9 +51,7 @@ def scripted(scores: list[float] | None = None, edits: SimpleNamespace | None = 
 
 
 def ask(retriever: Retriever, history: list, k: int = 10, exclude: list | None = None):
-    answer = retriever.retrieve(
-        _strings(history), tf.constant(k), _strings([[]] if exclude is None else exclude)
-    )
+    answer = retriever.retrieve(_strings(history), tf.constant(k), _strings([[]] if exclude is None else exclude))
     return _names(answer["item_ids"]), answer["scores"].numpy()
 
 
@@ -98,9 +96,7 @@ def test_exclusions_for_each_row_or_for_all():
 
 @pytest.mark.parametrize("rows", [0, 3])
 def test_exclusions_for_another_number_of_rows_are_an_error(rows):
-    with pytest.raises(
-        tf.errors.InvalidArgumentError, match="exclude must have one row, or as many as history"
-    ):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="exclude must have one row, or as many as history"):
         retriever = scripted()
         retriever.retrieve(_strings([["a"], ["b"]]), tf.constant(1), tf.fill([rows, 1], "c"))
 
@@ -190,9 +186,7 @@ def test_serving_default_is_retrieve_with_ten(retriever):
 
 
 anything = st.one_of(
-    st.sampled_from(
-        ["", "unknown", "007", "zelt-groß", "テント", "PAD", *(f"item-{i}" for i in range(9, 21))]
-    ),
+    st.sampled_from(["", "unknown", "007", "zelt-groß", "テント", "PAD", *(f"item-{i}" for i in range(9, 21))]),
     st.text(max_size=3).map(lambda text: text.encode("utf-8", "replace")),
     st.binary(max_size=3),
 )
@@ -210,9 +204,7 @@ def test_specials_and_excluded_items_never_come_out(loaded, vocabulary, historie
     answer = loaded.signatures["retrieve"](history=batch, k=tf.constant(k), exclude=_strings([exclude]))
     assert answer["item_ids"].shape == (len(histories), min(k, 20))
     catalogue = {item.encode() for item in vocabulary}
-    for row, items, scores in zip(
-        batch.numpy(), answer["item_ids"].numpy(), answer["scores"].numpy(), strict=True
-    ):
+    for row, items, scores in zip(batch.numpy(), answer["item_ids"].numpy(), answer["scores"].numpy(), strict=True):
         forbidden = {item.encode() if isinstance(item, str) else item for item in [*row, *exclude]}
         filled = [item for item in items if item]
         assert len(filled) == min(k, len(catalogue - forbidden)) == len(set(filled))

@@ -80,9 +80,7 @@ def test_predict_gives_the_live_answer_and_says_who_gave_it(prediction, retrieve
     response = prediction.Predict(predict_request(version=version, history=HISTORY))
     expected = retriever.serving_default(HISTORY)
     assert tf.make_ndarray(response.outputs["item_ids"]).tolist() == expected["item_ids"].numpy().tolist()
-    np.testing.assert_allclose(
-        tf.make_ndarray(response.outputs["scores"]), expected["scores"], rtol=1e-5, atol=1e-5
-    )
+    np.testing.assert_allclose(tf.make_ndarray(response.outputs["scores"]), expected["scores"], rtol=1e-5, atol=1e-5)
     spec = response.model_spec
     assert (spec.name, spec.version.value, spec.signature_name) == ("shop", 1, "serving_default")
 
@@ -216,9 +214,7 @@ def test_a_few_bytes_cannot_ask_for_a_huge_tensor(prediction, shape):
 def test_the_largest_request_allowed_is_answered(prediction):
     repeated = proto(tf.string, [MAX_ROWS, 8], string_val=[b"007"])
     exclude = proto(tf.string, [1, 2**20], string_val=[b"item-9"])
-    response = prediction.Predict(
-        predict_request(signature="retrieve", history=repeated, k=2**31 - 1, exclude=exclude)
-    )
+    response = prediction.Predict(predict_request(signature="retrieve", history=repeated, k=2**31 - 1, exclude=exclude))
     items = tf.make_ndarray(response.outputs["item_ids"])
     assert items.shape == (MAX_ROWS, 20)
     assert not {b"007", b"item-9"} & set(items.ravel())
@@ -305,9 +301,7 @@ def test_metadata_of_something_else(prediction):
     assert code is grpc.StatusCode.NOT_FOUND
 
 
-def status_request(
-    name: str = "shop", version: int | None = None
-) -> get_model_status_pb2.GetModelStatusRequest:
+def status_request(name: str = "shop", version: int | None = None) -> get_model_status_pb2.GetModelStatusRequest:
     request = get_model_status_pb2.GetModelStatusRequest()
     request.model_spec.name = name
     if version is not None:
@@ -342,9 +336,7 @@ def test_methods_that_are_not_there(prediction, models):
 
 
 def test_a_port_in_use(server, exported):
-    with pytest.raises(
-        InputError, match=rf"Cannot listen on 127.0.0.1:{server.port}: the port is in use"
-    ) as caught:
+    with pytest.raises(InputError, match=rf"Cannot listen on 127.0.0.1:{server.port}: the port is in use") as caught:
         ModelServer("shop", exported.parent, port=server.port).start()
     assert "\n" not in str(caught.value)
 
