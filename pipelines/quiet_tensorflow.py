@@ -1,4 +1,4 @@
-"""Import TensorFlow without its start-up notes on standard error."""
+"""Import TensorFlow without its start-up notes, and keep gRPC's from standard error."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ def import_tensorflow_quietly() -> None:
         >>> import_tensorflow_quietly()
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what went wrong comes as a status, too
     with _native_standard_error_discarded():
         import tensorflow as tf
 

@@ -484,6 +484,33 @@ def test_evaluate_ranks_the_held_out_item_without_the_history(trained):
         assert result[f"ndcg@{k}"] == pytest.approx(((ranks < k) / np.log2(ranks + 2)).mean(), abs=1e-5)
 
 
+def test_watched_rates_are_exact_over_batches_of_different_widths():
+    # Two batches, one of them five times as wide: each position counts as much as any other.
+    model = decided()
+    generator = np.random.default_rng(5)
+    model.reset_metrics()
+    right, labelled = [], []
+    for rows, width in ((6, 2), (1, 10)):
+        history = generator.integers(1, N_ITEMS + 1, [rows, width]).astype(np.int32)
+        labels = generator.integers(0, 2, [rows, width]).astype(np.int32)  # KEEP and DELETE
+        batch = {
+            "history": history,
+            "held_out_item": history[:, 0],
+            "corrupted": history,
+            "operations": labels,
+            "insertions": np.zeros([rows, width, K], np.int32),
+        }
+        logs = model.test_step({name: tf.constant(values) for name, values in batch.items()})
+        decided_operations = numbers(model.augmenter(model.augmenter.encode(model.encoder, history))).argmax(axis=-1)
+        right += (decided_operations == labels).ravel().tolist()
+        labelled += [(d, label) for d, label in zip(decided_operations.ravel(), labels.ravel(), strict=True)]
+    hits = sum(d == label == DELETE for d, label in labelled)
+    assert hits > 0
+    assert float(logs["operation_accuracy"]) == pytest.approx(np.mean(right), abs=1e-5)
+    assert float(logs["deletion_precision"]) == pytest.approx(hits / sum(d == DELETE for d, _ in labelled), abs=1e-5)
+    assert float(logs["deletion_recall"]) == pytest.approx(hits / sum(r == DELETE for _, r in labelled), abs=1e-5)
+
+
 # ---- saving ----------------------------------------------------------------------------------------------
 
 
