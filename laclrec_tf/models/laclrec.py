@@ -361,7 +361,9 @@ def _means(*names: str) -> dict[str, keras.metrics.Mean]:
 
 def _update(means, statistics):
     for name, (values, weights) in statistics.items():
-        means[name].update_state(values, sample_weight=weights)
+        # Flat, because Keras averages each row first: a short history would count as much as a long one.
+        flat = [None if part is None else ops.reshape(part, (-1,)) for part in (values, weights)]
+        means[name].update_state(flat[0], sample_weight=flat[1])
     return {name: means[name].result() for name in statistics}
 
 

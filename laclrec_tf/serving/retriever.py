@@ -140,18 +140,21 @@ class Retriever(tf.Module):
             return self._best(self.lookup.to_ids(history), tf.identity(k), self.lookup.to_ids(exclude))
 
     def _best(self, history_ids: tf.Tensor, k: tf.Tensor, exclude_ids: tf.Tensor) -> dict[str, tf.Tensor]:
-        batch = tf.shape(history_ids)[0]
         scores = self._scores(self.lookup.recent_known(history_ids, self.max_length))  # [B, N + 3]
         nothing_known = tf.reduce_all(tf.equal(history_ids, PAD_ID), axis=1, keepdims=True)  # [B, 1]
         scores = tf.where(nothing_known, self.popularity[tf.newaxis, :], scores)
 
-        exclude_ids = tf.broadcast_to(exclude_ids, [batch, tf.shape(exclude_ids)[1]])
-        columns = tf.concat([history_ids, exclude_ids], axis=1)  # [B, S + E]; PAD's column is -inf anyway
-        rows = tf.broadcast_to(tf.range(batch)[:, tf.newaxis], tf.shape(columns))
-        never = tf.fill(tf.shape(columns), -np.inf)
-        scores = tf.tensor_scatter_nd_update(scores, tf.stack([rows, columns], axis=-1), never)
-
+        scores = self._without(self._without(scores, history_ids), exclude_ids)
         scores, item_ids = tf.math.top_k(scores, tf.minimum(k, self.n_items))
         eligible = scores > -np.inf  # False for NaN too
         item_ids = tf.where(eligible, item_ids, PAD_ID)
         return {"item_ids": self.lookup.to_items(item_ids), "scores": tf.where(eligible, scores, -np.inf)}
+
+    def _without(self, scores: tf.Tensor, item_ids: tf.Tensor) -> tf.Tensor:
+        """Set the scores `[B, N + 3]` of items to `-inf`; ids are `[B, E]`, or `[1, E]` for all rows."""
+        # One row for all stays one row: copied to the batch it could take gigabytes.
+        rows = tf.broadcast_to(tf.range(tf.shape(item_ids)[0])[:, tf.newaxis], tf.shape(item_ids))
+        nothing = tf.zeros([tf.shape(item_ids)[0], self.n_items + 3], tf.bool)
+        where = tf.stack([rows, item_ids], axis=-1)
+        excluded = tf.tensor_scatter_nd_update(nothing, where, tf.ones(tf.shape(item_ids), tf.bool))
+        return tf.where(excluded, -np.inf, scores)

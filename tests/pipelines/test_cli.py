@@ -135,7 +135,7 @@ def main_status(arguments):
         (["prepare", "events.csv", "--out", "new", "--min-interactions", "10000"], "--min-interactions"),
         (["simulate", "--out", "events.csv"], "exists"),
         (["teach"], "teach"),
-        (["train"], "DATA"),
+        (["train"], "'data'"),
     ],
 )
 def test_mistakes_cost_one_line_and_leave_nothing(way, monkeypatch, capsys, arguments, message):

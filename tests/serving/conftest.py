@@ -36,8 +36,8 @@ def model() -> LACLRec:
     """Return an untrained model with weights large enough that all three operations occur."""
     keras.utils.set_random_seed(3)
     model = LACLRec(n_items=N_ITEMS, width=8, dropout=0.0, max_length=MAX_LENGTH, max_edited_length=8, max_insertions=2)
-    generator = np.random.default_rng(3)
-    for weight in model.weights:
+    generator = np.random.default_rng(4)
+    for weight in model.trainable_weights:
         weight.assign(weight + generator.normal(0.0, 0.5, weight.shape))
     return model
 
