@@ -47,8 +47,7 @@ def next_item_loss(vectors, item_table, targets, *, eos_allowed: bool = False):
 
     Reference: SASRec's task with a full softmax; LACLRec (arXiv 2503.20232), next-item prediction.
     """
-    losses = catalogue_cross_entropy(vectors, _candidates(item_table, eos_allowed), targets - 1)
-    return ops.sum(losses) / ops.maximum(ops.cast(ops.shape(targets)[0], "float32"), 1.0)
+    return catalogue_cross_entropy(vectors, item_table, targets, specials=(1, 1 if eos_allowed else 2))
 
 
 def _candidates(item_table, eos_allowed):
