@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-import tensorflow as tf
 from keras import ops
 
 from laclrec_tf.layers.sequence_augmenter import Edits, SequenceAugmenter
@@ -20,25 +19,13 @@ from laclrec_tf.losses.contrastive import info_nce
 from laclrec_tf.losses.next_item import catalogue_logits, next_item_loss
 from laclrec_tf.losses.triplet import triplet_loss
 from laclrec_tf.masking import gather_last, history_lengths, is_item, take_prefixes, trim_padding
-from laclrec_tf.metrics import mrr_at_k, ndcg_at_k, recall_at_k, target_ranks
-from laclrec_tf.models.training_statistics import (
-    REPAIR_STATISTICS,
-    VIEW_STATISTICS,
-    repair_statistics,
-    view_statistics,
-)
-
-CONTRAST_VIEWS = ("random-learned", "random-random")
-OBJECTIVES = ("full", "augmenter")
-RANKING_METRICS = {
-    f"{name}@{k}": (metric, k)
-    for k in (5, 10, 20)
-    for name, metric in (("recall", recall_at_k), ("mrr", mrr_at_k), ("ndcg", ndcg_at_k))
-}
+from laclrec_tf.models.laclrec_arguments import check_arguments
+from laclrec_tf.models.multi_task_model import MultiTaskModel
+from laclrec_tf.models.training_statistics import repair_statistics, view_statistics
 
 
 @keras.saving.register_keras_serializable(package="laclrec_tf")
-class LACLRec(keras.Model):
+class LACLRec(MultiTaskModel):
     """Sequential recommender trained on three views of each history: raw, learned and random.
 
     `L = L_rec + alpha * L_cl + beta * L_tri + lambda_aug * L_aug`. A term whose weight is 0 is not computed.
@@ -89,9 +76,6 @@ class LACLRec(keras.Model):
     Reference: LACLRec (arXiv 2503.20232).
     """
 
-    # Only real positions are projected to the catalogue, so shapes change from batch to batch.
-    supports_jit = False
-
     def __init__(
         self,
         n_items: int,
@@ -122,7 +106,9 @@ class LACLRec(keras.Model):
     ) -> None:
         settings = {name: value for name, value in locals().items() if name not in ("self", "kwargs", "__class__")}
         super().__init__(**kwargs)
-        _check(**settings)
+        check_arguments(**settings)
+        # Only real positions are projected to the catalogue, so shapes change from batch to batch.
+        self.supports_jit = False
         self._settings = settings
         for name, value in settings.items():
             setattr(self, name, value)
@@ -145,11 +131,6 @@ class LACLRec(keras.Model):
         )
         self.recommender_blocks = [TransformerBlock(width, **block) for _ in range(n_recommender_blocks)]
         self.user_norm = keras.layers.LayerNormalization(epsilon=1e-6)
-        self.objective = "full"
-        losses = ("loss", "next_item_loss", "contrast_loss", "triplet_loss", "augmenter_loss")
-        parts = ("operation_loss", "insertion_loss")
-        self.training_means = _means(*losses, *parts, *REPAIR_STATISTICS, *VIEW_STATISTICS)
-        self.test_means = _means(*RANKING_METRICS, *REPAIR_STATISTICS)
         self.build()
 
     def build(self, input_shape: Any = None) -> None:
@@ -249,8 +230,13 @@ class LACLRec(keras.Model):
         insertion = next_item_loss(repair.run_states, table, repair.run_targets, eos_allowed=True)
         terms["augmenter_loss"] = operation + insertion
         statistics |= {"operation_loss": (operation, None), "insertion_loss": (insertion, None)}
-        most_targets = 64 if training else None
-        statistics |= repair_statistics(repair, table, corrupted, operations, most_targets)
+        statistics |= repair_statistics(repair, table, corrupted, operations, most_targets=64)
+
+    def repair_statistics_of(self, batch):
+        """Say how well the corrupted histories of a batch are repaired."""
+        corrupted, operations = batch["corrupted"], batch["operations"]
+        repair = self.augmenter.repair(self.encoder, corrupted, operations, batch["insertions"], training=False)
+        return repair_statistics(repair, self.encoder.item_table, corrupted, operations)
 
     @property
     def term_weights(self) -> dict[str, float]:
@@ -294,97 +280,6 @@ class LACLRec(keras.Model):
 
     # ---- Keras -------------------------------------------------------------------------------------------
 
-    def compile(self, optimizer: Any = "adam", objective: str = "full", **kwargs: Any) -> None:
-        """Configure training.
-
-        Args:
-            optimizer: a Keras optimizer or its name. Default: "adam".
-            objective: "full", or "augmenter" to train `L_aug` alone first. Default: "full".
-            **kwargs: passed on to `keras.Model.compile`.
-        """
-        if objective not in OBJECTIVES:
-            raise ValueError(f"Argument `objective` must be 'full' or 'augmenter'. Received: objective={objective!r}.")
-        super().compile(optimizer=optimizer, **kwargs)
-        self.objective = objective
-
-    @property
-    def metrics(self) -> list[keras.metrics.Metric]:
-        """All running averages; Keras resets them at the start of an epoch and of an evaluation."""
-        return [*self.training_means.values(), *self.test_means.values()]
-
-    def train_step(self, batch):
-        """Take one optimizer step on a batch and return the running averages."""
-        with tf.GradientTape() as tape:
-            terms, statistics = self.losses_of(batch)
-            loss = sum(self.term_weights[name] * term for name, term in terms.items())
-            scaled = self.optimizer.scale_loss(loss)
-        if not self.optimizer.built:
-            self.optimizer.build(self.trainable_variables)
-        gradients = tape.gradient(scaled, self.trainable_variables)
-        # The augmenter's objective leaves the recommender's blocks alone, and the other way round.
-        reached = [(g, v) for g, v in zip(gradients, self.trainable_variables, strict=True) if g is not None]
-        self.optimizer.apply_gradients(reached)
-        statistics |= {name: (value, None) for name, value in {"loss": loss, **terms}.items()}
-        return _update(self.training_means, statistics)
-
-    def test_step(self, batch):
-        """Rank each held-out item of a batch over the catalogue, the history excluded."""
-        history = batch["history"]
-        ranks = target_ranks(self.score(self(history, training=False)), batch["held_out_item"], exclude=history)
-        statistics: dict[str, tuple[Any, Any]] = {}
-        for name, (metric, k) in RANKING_METRICS.items():
-            statistics[name] = (metric(ranks, k), None)
-        if "corrupted" in batch:
-            corrupted, operations = batch["corrupted"], batch["operations"]
-            repair = self.augmenter.repair(self.encoder, corrupted, operations, batch["insertions"], training=False)
-            statistics |= repair_statistics(repair, self.encoder.item_table, corrupted, operations)
-        return _update(self.test_means, statistics)
-
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
         return {"name": self.name, **self._settings}
-
-    def get_compile_config(self) -> dict[str, Any]:
-        """Return what `compile` was called with."""
-        return super().get_compile_config() | {"objective": self.objective}
-
-    def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compile again as `get_compile_config` says."""
-        optimizer = keras.saving.deserialize_keras_object(config["optimizer"])
-        self.compile(optimizer=optimizer, objective=config["objective"])
-        self.optimizer.build(self.trainable_variables)
-
-
-def _means(*names: str) -> dict[str, keras.metrics.Mean]:
-    return {name: keras.metrics.Mean(name=name) for name in names}
-
-
-def _update(means, statistics):
-    for name, (values, weights) in statistics.items():
-        # Flat, because Keras averages each row first: a short history would count as much as a long one.
-        flat = [None if part is None else ops.reshape(part, (-1,)) for part in (values, weights)]
-        means[name].update_state(flat[0], sample_weight=flat[1])
-    return {name: means[name].result() for name in statistics}
-
-
-def _check(**settings: Any) -> None:
-    if settings["n_items"] < 1:
-        raise ValueError(f"Argument `n_items` must be at least 1. Received: n_items={settings['n_items']}.")
-    if settings["max_edited_length"] < settings["max_length"]:
-        raise ValueError(
-            "Argument `max_edited_length` must be at least `max_length`. Received: "
-            f"max_edited_length={settings['max_edited_length']}, max_length={settings['max_length']}."
-        )
-    if settings["contrast_views"] not in CONTRAST_VIEWS:
-        raise ValueError(
-            f"Argument `contrast_views` must be one of {', '.join(CONTRAST_VIEWS)}. "
-            f"Received: contrast_views={settings['contrast_views']!r}."
-        )
-    for name in ("alpha", "beta", "lambda_aug"):
-        if settings[name] < 0:
-            raise ValueError(f"Argument `{name}` must be 0 or above. Received: {name}={settings[name]}.")
-    if not (settings["can_delete"] or settings["can_insert"]):
-        raise ValueError(
-            "Arguments `can_delete` and `can_insert` must not both be False: the augmenter could change nothing. "
-            "To train without an augmenter use contrast_views='random-random' and lambda_aug=0."
-        )

@@ -1,0 +1,43 @@
+"""Which arguments of `LACLRec` fit together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+CONTRAST_VIEWS = ("random-learned", "random-random")
+
+
+def check_arguments(**settings: Any) -> None:
+    """Refuse what `LACLRec` cannot be built with.
+
+    Args:
+        **settings: the constructor's arguments.
+
+    Raises:
+        ValueError: an argument is out of its range.
+
+    Example:
+        >>> check_arguments(n_items=0)
+        Traceback (most recent call last):
+        ValueError: Argument `n_items` must be at least 1. Received: n_items=0.
+    """
+    if settings["n_items"] < 1:
+        raise ValueError(f"Argument `n_items` must be at least 1. Received: n_items={settings['n_items']}.")
+    if settings["max_edited_length"] < settings["max_length"]:
+        raise ValueError(
+            "Argument `max_edited_length` must be at least `max_length`. Received: "
+            f"max_edited_length={settings['max_edited_length']}, max_length={settings['max_length']}."
+        )
+    if settings["contrast_views"] not in CONTRAST_VIEWS:
+        raise ValueError(
+            f"Argument `contrast_views` must be one of {', '.join(CONTRAST_VIEWS)}. "
+            f"Received: contrast_views={settings['contrast_views']!r}."
+        )
+    for name in ("alpha", "beta", "lambda_aug"):
+        if settings[name] < 0:
+            raise ValueError(f"Argument `{name}` must be 0 or above. Received: {name}={settings[name]}.")
+    if not (settings["can_delete"] or settings["can_insert"]):
+        raise ValueError(
+            "Arguments `can_delete` and `can_insert` must not both be False: the augmenter could change nothing. "
+            "To train without an augmenter use contrast_views='random-random' and lambda_aug=0."
+        )
