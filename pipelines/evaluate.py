@@ -63,7 +63,7 @@ def evaluate(
     if histories is None:
         whole = folder.data.histories()[1]
     else:
-        whole, skipped = _known_histories(Path(histories), folder)
+        whole, skipped = _known_histories(Path(histories), folder, split)
     pairs = [(history, pair) for history in whole if (pair := held_out(history, split)) is not None]
     if not pairs:
         raise InputError("No history has the three events that a held-out item takes.")
@@ -101,8 +101,9 @@ def evaluate(
     return report
 
 
-def _known_histories(file: Path, folder: RunFolder) -> tuple[list[np.ndarray], dict[str, int]]:
-    """Read whole histories from a table, as ids; users whose last item is unknown are left out and counted."""
+def _known_histories(file: Path, folder: RunFolder, split: str) -> tuple[list[np.ndarray], dict[str, int]]:
+    """Read whole histories from a table, as ids; users whose held-out item is unknown are left out and counted."""
+    n_held_out = 1 if split == "test" else 2
     events = read_interactions([file], user_column="user_id", item_column="item_id", time_column="timestamp")
     items = pl.DataFrame({"item_id": folder.vocabulary.items}).with_row_index("id", offset=1)
     events = events.join(
@@ -111,7 +112,7 @@ def _known_histories(file: Path, folder: RunFolder) -> tuple[list[np.ndarray], d
     users = (
         events.sort("user_id", "timestamp", maintain_order=True)
         .group_by("user_id", maintain_order=True)
-        .agg(pl.col("id").drop_nulls(), pl.col("id").last().is_null().alias("lost"))
+        .agg(pl.col("id").drop_nulls(), pl.col("id").tail(n_held_out).is_null().any().alias("lost"))
     )
     known = users.filter(~pl.col("lost"))
     length = folder.record["max_length"]

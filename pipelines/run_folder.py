@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +22,7 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A finished run: `run.json`, `model.keras`, `vocabulary.txt`, `popularity.npy`, `epochs.csv`, `tensorboard/`.
+    """A finished run: `run.json`, `model.keras`, `vocabulary.txt`, `popularity.npy`, `epochs-*.csv`, `tensorboard/`.
 
     `run.json` is written last; a folder without it holds no finished run.
 
@@ -38,14 +39,19 @@ class RunFolder:
         """Open a finished run.
 
         Raises:
-            InputError: there is no finished run, or it was written by another format version.
+            InputError: there is no finished run, it is damaged, or was written by another format version.
         """
         folder = Path(folder)
         file = folder / "run.json"
         if not file.is_file():
             state = "an unfinished run" if folder.is_dir() and any(folder.iterdir()) else "no run"
             raise InputError(f"{folder} holds {state}: {file} is missing. Make one with `laclrec-tf train`.")
-        record = json.loads(file.read_text(encoding="utf-8"))
+        try:
+            record = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            record = None
+        if not isinstance(record, dict):
+            raise InputError(f"{file} is damaged. Train again with `laclrec-tf train`.")
         if record.get("format_version") != FORMAT_VERSION:
             raise InputError(
                 f"{folder} has run format {record.get('format_version')}, this version reads {FORMAT_VERSION}. "
@@ -55,8 +61,16 @@ class RunFolder:
 
     @cached_property
     def model(self) -> LACLRec:
-        """The trained model."""
-        return keras.saving.load_model(self.folder / "model.keras")
+        """The trained model.
+
+        Raises:
+            InputError: the file is missing or damaged.
+        """
+        file = self.folder / "model.keras"
+        try:
+            return keras.saving.load_model(file)
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            raise InputError(f"{file} is missing or damaged. Train again with `laclrec-tf train`.") from error
 
     @cached_property
     def vocabulary(self) -> ItemVocabulary:

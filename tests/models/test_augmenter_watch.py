@@ -1,0 +1,50 @@
+"""A collapsed augmenter warns; gradient ratios follow the weights."""
+
+from __future__ import annotations
+
+import warnings
+
+import keras
+import numpy as np
+import pytest
+
+from laclrec_tf.data.input_pipeline import training_dataset
+from laclrec_tf.models import LACLRec
+from laclrec_tf.models.augmenter_watch import AugmenterCollapseWarning, AugmenterWatch
+
+
+@pytest.mark.parametrize(
+    ("rates", "what"),
+    [
+        ({"keep_rate": 0.99, "delete_rate": 0.0}, "keeps 99 % of the items"),
+        ({"keep_rate": 0.0, "delete_rate": 0.99}, "deletes 99 % of the items"),
+    ],
+)
+def test_a_collapse_warns_with_its_likely_cause(rates, what):
+    with pytest.warns(AugmenterCollapseWarning, match=f"Epoch 3: the augmenter {what}.*pretrain_epochs"):
+        AugmenterWatch().on_epoch_end(2, rates)
+
+
+@pytest.mark.parametrize("rates", [{"keep_rate": 0.7, "delete_rate": 0.1}, {}])
+def test_an_augmenter_at_work_does_not_warn(rates):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        AugmenterWatch().on_epoch_end(0, rates)
+
+
+def ratios(**weights) -> dict[str, float]:
+    keras.utils.set_random_seed(1)
+    model = LACLRec(20, width=8, max_length=6, max_edited_length=8, dropout=0.0, **weights)
+    histories = [np.random.default_rng(n).integers(1, 21, 6).astype(np.int32) for n in range(12)]
+    watch = AugmenterWatch(next(iter(training_dataset(histories, batch_size=12, **model.batch_requirements))))
+    watch.set_model(model)
+    return watch.gradient_ratios()
+
+
+def test_gradient_ratios_are_proportional_to_the_weights():
+    once, twice = ratios(alpha=0.1, beta=0.2, lambda_aug=0.5), ratios(alpha=0.2, beta=0.2, lambda_aug=1.0)
+    assert set(once) == {f"gradient_ratio/{name}_loss" for name in ("contrast", "triplet", "augmenter")}
+    assert all(ratio > 0 for ratio in once.values())
+    for name, factor in (("contrast", 2), ("triplet", 1), ("augmenter", 2)):
+        key = f"gradient_ratio/{name}_loss"
+        assert twice[key] == pytest.approx(factor * once[key], rel=1e-3)

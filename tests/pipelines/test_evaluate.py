@@ -1,0 +1,55 @@
+"""Evaluating a run on other histories: what the run does not know is left out and counted."""
+
+from __future__ import annotations
+
+import pytest
+
+from laclrec_tf.errors import InputError
+from pipelines.config import TrainConfig
+from pipelines.evaluate import evaluate
+from pipelines.train import train
+
+
+@pytest.fixture(scope="module")
+def run(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    config = TrainConfig.of({"preset": "sasrec", "width": 8, "epochs": 1})
+    return train(data, folder, config, show_progress=False)
+
+
+def write(tmp_path, *histories):
+    rows = [f"user{u},{item},{t}" for u, history in enumerate(histories) for t, item in enumerate(history)]
+    file = tmp_path / "histories.csv"
+    file.write_text("user_id,item_id,timestamp\n" + "\n".join(rows) + "\n")
+    return file
+
+
+def test_unknown_items_are_left_out_and_counted(run, tmp_path):
+    a, b, c, d = run.vocabulary.items[:4]
+    file = write(tmp_path, [a, "new", b, c, d], [a, b, "new"], [a, b, c, "new", d])
+    on_test = evaluate(run.folder, histories=file, show_progress=False)
+    assert (on_test["users"], on_test["users_with_unknown_target"], on_test["unknown_item_events"]) == (2, 1, 3)
+    # The validation item of the last user is unknown, the one before must not take its place.
+    on_validation = evaluate(run.folder, histories=file, split="validation", show_progress=False)
+    assert (on_validation["users"], on_validation["users_with_unknown_target"]) == (1, 2)
+
+
+def test_the_same_histories_give_the_same_numbers(run, data):
+    own = evaluate(run.folder, show_progress=False)
+    from_file = evaluate(run.folder, histories=data.parent / "events.csv", show_progress=False)
+    assert {name: own[name] for name in own if "@" in name} == {n: from_file[n] for n in from_file if "@" in n}
+
+
+def test_protocols_rank_against_what_they_say(run):
+    full, with_history, sampled = (
+        evaluate(run.folder, protocol=protocol, show_progress=False)
+        for protocol in ("full", "full-with-history", "sampled-99")
+    )
+    # The more rivals, the lower the rank: the history's items stay in, or only 99 of the items compete.
+    assert with_history["mrr@20"] <= full["mrr@20"] <= sampled["mrr@20"]
+    assert {r["protocol"] for r in (full, with_history, sampled)} == {"full", "full-with-history", "sampled-99"}
+
+
+def test_histories_too_short_to_hold_an_item_out(run, tmp_path):
+    with pytest.raises(InputError, match="three events"):
+        evaluate(run.folder, histories=write(tmp_path, run.vocabulary.items[:2]))

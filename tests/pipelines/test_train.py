@@ -1,0 +1,150 @@
+"""Training runs: the best epoch is kept, a refit is one, the same seed is the same run, nothing is lost."""
+
+from __future__ import annotations
+
+import csv
+import json
+import warnings
+
+import keras
+import numpy as np
+import pytest
+
+from laclrec_tf.data.prepared import PreparedData
+from laclrec_tf.data.splits import training_part
+from laclrec_tf.errors import InputError
+from laclrec_tf.models import LACLRec
+from pipelines import train as training
+from pipelines.config import TrainConfig
+from pipelines.evaluate import evaluate
+from pipelines.run_folder import RunFolder
+from pipelines.train import train
+
+SMALL = {"preset": "sasrec", "width": 16, "epochs": 4, "batch_size": 32, "learning_rate": 0.02, "seed": 3}
+
+
+def trained(data, out, **settings):
+    return train(data, out, TrainConfig.of(SMALL | settings), show_progress=False)
+
+
+@pytest.fixture(scope="module")
+def strict(data, tmp_path_factory):
+    return trained(data, tmp_path_factory.mktemp("runs") / "strict", patience=1, epochs=12)
+
+
+@pytest.fixture(scope="module")
+def refit(data, tmp_path_factory):
+    return trained(data, tmp_path_factory.mktemp("runs") / "refit", refit=True, refit_epochs=2)
+
+
+def logged(run, name="strict"):
+    with (run.folder / f"epochs-{name}.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_best_epoch_is_kept_and_training_stops_after_it(strict):
+    ndcg = [float(row["val_ndcg@10"]) for row in logged(strict)]
+    record = strict.record
+    assert record["best_epoch"] == 1 + int(np.argmax(ndcg))
+    assert record["epochs_run"] == len(ndcg)
+    assert record["epochs_run"] in (12, record["best_epoch"] + 1)  # patience 1
+    assert record["validation"]["ndcg@10"] == pytest.approx(max(ndcg))
+
+
+def test_the_models_weights_are_those_of_the_best_epoch(strict):
+    report = evaluate(strict.folder, split="validation", show_progress=False)
+    for name in ("recall@10", "ndcg@10", "mrr@20"):
+        assert report[name] == pytest.approx(strict.record["validation"][name], abs=1e-6)
+
+
+def test_strict_training_counts_neither_held_out_item(strict, refit, data):
+    _, histories = PreparedData.open(data).histories()
+    for run, protocol in ((strict, "strict"), (refit, "refit")):
+        seen = np.concatenate([training_part(history, protocol) for history in histories])
+        assert run.popularity.sum() == len(seen)
+        assert run.popularity[0] == np.sum(seen == 1)
+    assert refit.popularity.sum() - strict.popularity.sum() == sum(len(history) >= 3 for history in histories)
+
+
+def test_a_refit_trains_the_epochs_it_was_given(refit):
+    assert refit.record["trained_on"] == "refit"
+    assert refit.record["refit_epochs"] == 2
+    assert len(logged(refit, "refit")) == 2
+    assert not (refit.folder / "epochs-strict.csv").exists()
+    with pytest.raises(InputError, match="was trained on the validation items"):
+        evaluate(refit.folder, split="validation")
+
+
+def test_a_refit_without_epochs_finds_them_first(data, tmp_path):
+    run = trained(data, tmp_path / "run", refit=True, epochs=3)
+    assert run.record["refit_epochs"] == run.record["best_epoch"]
+    assert len(logged(run, "strict")) == 3
+    assert len(logged(run, "refit")) == run.record["best_epoch"]
+
+
+def test_the_same_seed_is_the_same_run(data, tmp_path):
+    first, again, other = (
+        trained(data, tmp_path / name, epochs=1, seed=seed) for name, seed in (("a", 5), ("b", 5), ("c", 6))
+    )
+    assert logged(first) == logged(again)
+    assert logged(first) != logged(other)
+
+
+def test_the_augmenter_can_be_trained_first(data, tmp_path, monkeypatch):
+    objectives = []
+    compiled = LACLRec.compile
+
+    def compile_and_note(model, *arguments, objective="full", **more):
+        objectives.append(objective)
+        compiled(model, *arguments, objective=objective, **more)
+
+    monkeypatch.setattr(LACLRec, "compile", compile_and_note)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # after one epoch the augmenter may well keep everything
+        run = trained(data, tmp_path / "run", preset="laclrec", epochs=1, pretrain_epochs=1, width=8)
+    assert objectives[:2] == ["augmenter", "full"]
+    (row,) = logged(run)
+    assert {"gradient_ratio/triplet_loss", "gradient_ratio/contrast_loss", "gradient_ratio/augmenter_loss"} <= set(row)
+
+
+def test_an_interrupted_run_keeps_its_best_weights_and_is_not_taken_for_finished(data, tmp_path, monkeypatch):
+    class Interruption(keras.callbacks.Callback):
+        def __init__(self, title):
+            super().__init__()
+
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 1:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "EpochProgress", Interruption)
+    with pytest.raises(KeyboardInterrupt):
+        train(data, tmp_path / "run", TrainConfig.of(SMALL), show_progress=True)
+    best = keras.saving.load_model(tmp_path / "run/best.keras")
+    assert best.width == 16
+    with pytest.raises(InputError, match="unfinished run"):
+        RunFolder.open(tmp_path / "run")
+    with pytest.raises(InputError, match="exists already and is not overwritten"):
+        trained(data, tmp_path / "run")
+    assert (tmp_path / "run/best.keras").is_file()
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("run.json", "{", "run.json is damaged"),
+        ("run.json", '{"format_version": 9}', "has run format 9, this version reads 1"),
+        ("model.keras", "no zip file", "model.keras is missing or damaged"),
+    ],
+)
+def test_a_damaged_run_is_named(refit, tmp_path, file, content, message):
+    for part in ("run.json", "model.keras"):
+        (tmp_path / part).write_bytes((refit.folder / part).read_bytes())
+    (tmp_path / file).write_text(content)
+    with pytest.raises(InputError, match=message):
+        _ = RunFolder.open(tmp_path).model
+
+
+def test_a_run_whose_data_changed_is_not_evaluated(refit, tmp_path):
+    (tmp_path / "run.json").write_text(json.dumps(refit.record | {"data_hash": "0" * 64}))
+    with pytest.raises(InputError, match="now holds other data"):
+        _ = RunFolder.open(tmp_path).data
