@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import re
 
 import pytest
@@ -14,8 +13,7 @@ from pipelines.demo import demo
 
 def test_the_demo_goes_the_whole_way(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(demonstration, "DEMO_SETTINGS", {"width": 8, "epochs": 1})
-    fewer = functools.partial(demonstration.simulate_events, users=300, items=36)
-    monkeypatch.setattr(demonstration, "simulate_events", fewer)
+    monkeypatch.setattr(demonstration, "DEMO_EVENTS", {"users": 300, "items": 36, "noise": 0.15})
     demo(tmp_path / "demo", seed=1)
     out = capsys.readouterr().out
     assert re.search(r"300 shoppers, 36 items, [\d,]+ events", out)
