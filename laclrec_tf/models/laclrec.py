@@ -28,7 +28,8 @@ from laclrec_tf.models.training_statistics import repair_statistics, view_statis
 class LACLRec(MultiTaskModel):
     """Sequential recommender trained on three views of each history: raw, learned and random.
 
-    `L = L_rec + alpha * L_cl + beta * L_tri + lambda_aug * L_aug`. A term whose weight is 0 is not computed.
+    `L = L_rec + alpha * L_cl + beta * L_tri + lambda_aug * L_aug + gamma * L_view`. A term whose weight is 0 is not
+    computed.
 
     Args:
         n_items: catalogue size `N`.
@@ -45,6 +46,8 @@ class LACLRec(MultiTaskModel):
         alpha: weight of InfoNCE. Default: 0.1.
         beta: weight of the triplet loss (its mean over the batch). Default: 0.256.
         lambda_aug: weight of the augmenter's own losses, trained jointly. Default: 1.
+        gamma: weight of `L_view`, next-item prediction from the two contrasted views: what follows the raw history
+            follows its edited views too. Not in the paper. Default: 0.
         contrast_views: InfoNCE's pair: "random-learned", or "random-random" for two random views as in
             CL4SRec. Default: "random-learned".
         similarity: InfoNCE's, "dot" or "cosine". Default: "dot".
@@ -93,6 +96,7 @@ class LACLRec(MultiTaskModel):
         alpha: float = 0.1,
         beta: float = 0.256,
         lambda_aug: float = 1.0,
+        gamma: float = 0.0,
         contrast_views: str = "random-learned",
         similarity: str = "dot",
         temperature: float = 1.0,
@@ -221,6 +225,11 @@ class LACLRec(MultiTaskModel):
                 terms["triplet_loss"] = triplet_loss(raw, other, random)
         if self.alpha:
             terms["contrast_loss"] = info_nce(random, other, self.temperature, self.similarity)
+        if self.gamma:
+            following = ops.take_along_axis(batch["target"], ops.maximum(batch["prefix_lengths"] - 1, 0), axis=1)
+            following = ops.tile(ops.reshape(following, (-1,)), 2)
+            views = ops.concatenate([random, other], axis=0)
+            terms["view_loss"] = next_item_loss(views, self.encoder.item_table, following)
 
     def _repair(self, batch, training, terms, statistics):
         corrupted, operations = batch["corrupted"], batch["operations"]
@@ -244,6 +253,7 @@ class LACLRec(MultiTaskModel):
         if self.objective == "augmenter":
             return {"augmenter_loss": 1.0}
         weights = {"next_item_loss": 1.0, "contrast_loss": self.alpha, "augmenter_loss": self.lambda_aug}
+        weights["view_loss"] = self.gamma
         if self.contrast_views == "random-learned":
             weights["triplet_loss"] = self.beta
         return {name: weight for name, weight in weights.items() if weight}
@@ -252,8 +262,8 @@ class LACLRec(MultiTaskModel):
     def n_random_views(self) -> int:
         """How many random views of a history the contrast takes: 0, 1 or 2."""
         if self.contrast_views == "random-random":
-            return 2 if self.alpha else 0
-        return 1 if self.alpha or self.beta else 0
+            return 2 if self.alpha or self.gamma else 0
+        return 1 if self.alpha or self.beta or self.gamma else 0
 
     @property
     def batch_requirements(self) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def check_arguments(**settings: Any) -> None:
             f"Argument `contrast_views` must be one of {', '.join(CONTRAST_VIEWS)}. "
             f"Received: contrast_views={settings['contrast_views']!r}."
         )
-    for name in ("alpha", "beta", "lambda_aug"):
+    for name in ("alpha", "beta", "lambda_aug", "gamma"):
         if settings[name] < 0:
             raise ValueError(f"Argument `{name}` must be 0 or above. Received: {name}={settings[name]}.")
     if not (settings["can_delete"] or settings["can_insert"]):

@@ -12,7 +12,7 @@ from laclrec_tf.metrics import mrr_at_k, ndcg_at_k, recall_at_k, target_ranks
 from laclrec_tf.models.training_statistics import REPAIR_STATISTICS, VIEW_STATISTICS
 
 OBJECTIVES = ("full", "augmenter")
-LOSSES = ("loss", "next_item_loss", "contrast_loss", "triplet_loss", "augmenter_loss")
+LOSSES = ("loss", "next_item_loss", "contrast_loss", "triplet_loss", "augmenter_loss", "view_loss")
 AUGMENTER_LOSSES = ("operation_loss", "insertion_loss")
 RANKING_METRICS = {
     f"{name}@{k}": (metric, k)
