@@ -43,11 +43,11 @@ class LACLRec(MultiTaskModel):
         dropout: Default: 0.5.
         positions: counted from the "start" or the "end" of a history. Default: "start".
         normalisation: "pre" or "post". Default: "post".
-        alpha: weight of InfoNCE. Default: 0.1.
-        beta: weight of the triplet loss (its mean over the batch). Default: 0.256.
-        lambda_aug: weight of the augmenter's own losses, trained jointly. Default: 1.
+        alpha: weight of InfoNCE. Default: 0.02 (the paper's is 0.1).
+        beta: weight of the triplet loss, its mean over the batch. Default: 0.05 (the released code's is 0.256).
+        lambda_aug: weight of the augmenter's own losses, trained jointly. Default: 0.1.
         gamma: weight of `L_view`, next-item prediction from the two contrasted views: what follows the raw history
-            follows its edited views too. Not in the paper. Default: 0.
+            follows its edited views too. Not in the paper. Default: 0.3.
         contrast_views: InfoNCE's pair: "random-learned", or "random-random" for two random views as in
             CL4SRec. Default: "random-learned".
         similarity: InfoNCE's, "dot" or "cosine". Default: "dot".
@@ -93,10 +93,10 @@ class LACLRec(MultiTaskModel):
         dropout: float = 0.5,
         positions: str = "start",
         normalisation: str = "post",
-        alpha: float = 0.1,
-        beta: float = 0.256,
-        lambda_aug: float = 1.0,
-        gamma: float = 0.0,
+        alpha: float = 0.02,
+        beta: float = 0.05,
+        lambda_aug: float = 0.1,
+        gamma: float = 0.3,
         contrast_views: str = "random-learned",
         similarity: str = "dot",
         temperature: float = 1.0,

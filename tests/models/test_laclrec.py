@@ -26,6 +26,10 @@ TINY: dict[str, Any] = {
     "n_encoder_blocks": 1,
     "n_recommender_blocks": 1,
     "dropout": 0.0,
+    "alpha": 0.1,
+    "beta": 0.256,
+    "lambda_aug": 1.0,
+    "gamma": 0.0,
     "seed": 2,
 }
 SASREC = {"alpha": 0.0, "beta": 0.0, "lambda_aug": 0.0}
@@ -189,6 +193,24 @@ def test_contrast_and_triplet_compare_the_three_views_of_each_prefix(full):
     assert float(terms["triplet_loss"]) == pytest.approx(float(triplet_loss(raw, learned, random)), abs=1e-4)
     contrast = info_nce(random, learned, temperature=0.5, similarity="cosine")
     assert float(terms["contrast_loss"]) == pytest.approx(float(contrast), abs=1e-4)
+
+
+def test_what_follows_a_history_follows_its_views_too():
+    model = decided(gamma=0.5)
+    batch = batch_for(model)
+    terms, _ = model.losses_of(batch, training=False)
+    assert model.term_weights["view_loss"] == 0.5
+    prefixes = take_prefixes(batch["history"], batch["prefix_lengths"])
+    views = [model(batch["random_view"]), model(model.edit(prefixes).edited)]
+    lengths = batch["prefix_lengths"].numpy()
+    following = [row[n - 1] for row, ends in zip(batch["target"].numpy(), lengths, strict=True) for n in ends]
+    losses = []
+    for view in views:
+        scores = numbers(model.score(view))[:, 1 : N_ITEMS + 1]
+        shares = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+        losses += [-shares[row, item - 1] for row, item in enumerate(following)]
+    assert len(losses) == 2 * lengths.size
+    assert float(terms["view_loss"]) == pytest.approx(np.mean(losses), abs=1e-4)
 
 
 def test_the_augmenter_term_is_operation_loss_plus_insertion_loss(full):
