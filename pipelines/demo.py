@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 from rich.console import Console
@@ -25,7 +26,7 @@ from pipelines.simulate import simulate_events
 from pipelines.train import train
 
 # A small catalogue and a long first phase: two minutes of training are enough for the augmenter to tell noise.
-DEMO_EVENTS = {"items": 120, "noise": 0.05}
+DEMO_EVENTS: dict[str, Any] = {"items": 120, "noise": 0.05}
 DEMO_SETTINGS = {"pretrain_epochs": 25, "epochs": 8, "batch_size": 32, "dropout": 0.1, "lambda_aug": 1.0}
 STYLES = {"keep": "", "delete": "red strike", "insert": ""}
 
