@@ -34,6 +34,8 @@ class TrainConfig:
         patience: epochs without a better validation ndcg@10 before training stops. Default: 8.
         batch_size: histories a step. Default: 128.
         learning_rate: Adam's. Default: 2e-3.
+        averaging_epochs: what is validated and kept is the running average of the weights over about this many
+            epochs; 0 keeps the weights of the last step. Default: 1.
         pretrain_epochs: epochs of the augmenter's losses alone, before all others. Default: 0.
         prefixes_per_history: prefixes of a history that carry the contrastive losses. Default: 1.
         random_kinds: what a random view may do: crop, mask, reorder, substitute. Default: the first three.
@@ -52,6 +54,7 @@ class TrainConfig:
     patience: Positive = 8
     batch_size: Positive = 128
     learning_rate: Annotated[float, pydantic.Field(gt=0)] = 2e-3
+    averaging_epochs: Annotated[float, pydantic.Field(ge=0)] = 1.0
     pretrain_epochs: NotNegative = 0
     prefixes_per_history: Positive = 1
     random_kinds: tuple[ViewKind, ...] = ("crop", "mask", "reorder")

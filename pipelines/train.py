@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -137,9 +138,20 @@ class _Session:
                 verbose=0,
                 callbacks=self._progress(f"{title} augmenter"),
             )
-        model.compile(keras.optimizers.Adam(config.learning_rate))
+        steps = math.ceil(len(training) / config.batch_size)
+        averaged = config.averaging_epochs * steps > 1
+        model.compile(
+            keras.optimizers.Adam(
+                config.learning_rate,
+                use_ema=averaged,
+                ema_momentum=1 - 1 / (config.averaging_epochs * steps) if averaged else 0.0,
+            )
+        )
         name = "refit" if validation is None else "strict"
+        # First in line: what follows sees the averaged weights.
         callbacks: list[keras.callbacks.Callback] = []
+        if averaged:
+            callbacks.append(keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
         if model.has_augmenter and model.n_random_views:
             callbacks.append(AugmenterWatch(next(iter(batches))))
         if validation is not None:

@@ -90,6 +90,33 @@ def test_the_same_seed_is_the_same_run(data, tmp_path):
     assert logged(first) != logged(other)
 
 
+def test_averaged_weights_are_validated_and_kept_and_training_goes_on_from_the_last_step(data, tmp_path):
+    averaged, last = (trained(data, tmp_path / str(n), epochs=3, averaging_epochs=n) for n in (1, 0))
+    assert [row["loss"] for row in logged(averaged)] == [row["loss"] for row in logged(last)]
+    assert [row["val_mrr@20"] for row in logged(averaged)] != [row["val_mrr@20"] for row in logged(last)]
+
+
+def test_a_refit_keeps_the_average_of_its_steps(data, tmp_path, monkeypatch):
+    steps = []
+
+    class Steps(keras.callbacks.Callback):
+        def __init__(self, title):
+            super().__init__()
+
+        def on_train_batch_end(self, batch, logs=None):
+            steps.append(self.model.encoder.item_table.numpy())
+
+    monkeypatch.setattr(training, "EpochProgress", Steps)
+    config = TrainConfig.of(SMALL | {"refit": True, "refit_epochs": 2, "averaging_epochs": 0.8})
+    run = train(data, tmp_path / "run", config)
+    n_users = PreparedData.open(data).counts["users"]
+    momentum = 1 - 1 / (0.8 * -(-n_users // SMALL["batch_size"]))
+    average = steps[0]
+    for table in steps[1:]:
+        average = momentum * average + (1 - momentum) * table
+    np.testing.assert_allclose(run.model.encoder.item_table.numpy(), average, atol=1e-6)
+
+
 def test_the_augmenter_can_be_trained_first(data, tmp_path, monkeypatch):
     objectives = []
     compiled = LACLRec.compile
