@@ -85,7 +85,7 @@ class TrainConfig:
             else:
                 close = difflib.get_close_matches(name, [*run_names, *model_types], n=1)
                 hint = f" Did you mean {close[0]!r}?" if close else ""
-                raise InputError(f"Unknown setting {name!r}.{hint} `laclrec-tf train --help` lists them.")
+                raise InputError(f"Unknown setting {name!r}.{hint} `laclrec-tf settings` lists them.")
         if isinstance(run.get("random_kinds"), str):
             run["random_kinds"] = tuple(kind.strip() for kind in run["random_kinds"].split(","))
         try:

@@ -66,7 +66,8 @@ def evaluate(
         whole, skipped = _known_histories(Path(histories), folder, split)
     pairs = [(history, pair) for history in whole if (pair := held_out(history, split)) is not None]
     if not pairs:
-        raise InputError("No history has the three events that a held-out item takes.")
+        source = "the prepared data" if histories is None else f"{histories} (items the run knows)"
+        raise InputError(f"No history in {source} has the three events that a held-out item takes. Give longer ones.")
     met = [history for history, _ in pairs]
     before = [pair[0] for _, pair in pairs]
     targets = np.array([pair[1] for _, pair in pairs], np.int32)

@@ -137,7 +137,7 @@ def _check_out(out: Path, overwrite: bool) -> None:
         raise InputError(f"{out} is a file. Give a folder to make with --out.")
     names = {path.name for path in out.iterdir()} if out.is_dir() else set()
     if names and not overwrite:
-        raise InputError(f"{out} is not empty. Give another --out, delete it, or pass overwrite=True.")
+        raise InputError(f"{out} is not empty. Give another --out, or delete it first.")
     others = [name for name in names if not fnmatch.fnmatch(name, "histories-*.tfrecord")]
     strange = sorted(set(others) - {DATASET_FILE, VOCABULARY_FILE})
     if strange:

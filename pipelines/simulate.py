@@ -54,7 +54,7 @@ def simulate_events(
         if file.is_dir():
             raise InputError(f"{file} is a folder. Give another --out.")
         if file.exists() and not overwrite:
-            raise InputError(f"{file} exists. Give another --out, delete it, or pass overwrite=True.")
+            raise InputError(f"{file} exists. Give another --out, or delete it first.")
 
     simulation = simulate(users, items, noise, seed)
     partial = [file.with_name(f".{file.name}.partial-{os.getpid()}") for file in files]

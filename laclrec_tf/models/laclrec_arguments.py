@@ -21,8 +21,14 @@ def check_arguments(**settings: Any) -> None:
         Traceback (most recent call last):
         ValueError: Argument `n_items` must be at least 1. Received: n_items=0.
     """
-    if settings["n_items"] < 1:
-        raise ValueError(f"Argument `n_items` must be at least 1. Received: n_items={settings['n_items']}.")
+    for name in ("n_items", "max_length", "max_insertions", "width", "n_heads"):
+        if settings[name] < 1:
+            raise ValueError(f"Argument `{name}` must be at least 1. Received: {name}={settings[name]}.")
+    for name in ("n_encoder_blocks", "n_recommender_blocks", "alpha", "beta", "lambda_aug", "gamma"):
+        if settings[name] < 0:
+            raise ValueError(f"Argument `{name}` must be 0 or above. Received: {name}={settings[name]}.")
+    if not 0 <= settings["dropout"] < 1:
+        raise ValueError(f"Argument `dropout` must be in [0, 1). Received: dropout={settings['dropout']}.")
     if settings["max_edited_length"] < settings["max_length"]:
         raise ValueError(
             "Argument `max_edited_length` must be at least `max_length`. Received: "
@@ -33,9 +39,6 @@ def check_arguments(**settings: Any) -> None:
             f"Argument `contrast_views` must be one of {', '.join(CONTRAST_VIEWS)}. "
             f"Received: contrast_views={settings['contrast_views']!r}."
         )
-    for name in ("alpha", "beta", "lambda_aug", "gamma"):
-        if settings[name] < 0:
-            raise ValueError(f"Argument `{name}` must be 0 or above. Received: {name}={settings[name]}.")
     if not (settings["can_delete"] or settings["can_insert"]):
         raise ValueError(
             "Arguments `can_delete` and `can_insert` must not both be False: the augmenter could change nothing. "

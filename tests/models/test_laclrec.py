@@ -610,6 +610,8 @@ def test_a_configuration_holds_every_argument():
     [
         ({"max_edited_length": 9}, "`max_edited_length` must be at least `max_length`"),
         ({"contrast_views": "raw-raw"}, "Received: contrast_views='raw-raw'"),
+        ({"width": 0}, "Received: width=0"),
+        ({"dropout": 1.0}, "Received: dropout=1.0"),
         ({"alpha": -0.1}, "Received: alpha=-0.1"),
         ({"beta": -1.0}, "Received: beta=-1.0"),
         ({"lambda_aug": -1.0}, "Received: lambda_aug=-1.0"),
