@@ -16,8 +16,9 @@ help:
 demo: $(READY)
 	@$(VENV)/bin/laclrec-tf demo
 
+# One worker a core; the tests of a file share what they set up.
 test: $(READY)
-	@$(VENV)/bin/python -m pytest
+	@$(VENV)/bin/python -m pytest -n auto --dist loadfile
 
 lint: $(READY)
 	@$(VENV)/bin/ruff check .

@@ -33,7 +33,7 @@ setup(
         "typer",
     ],
     extras_require={
-        "test": ["hypothesis", "mypy", "pytest", "ruff", "types-PyYAML"],
+        "test": ["hypothesis", "mypy", "pytest", "pytest-xdist", "ruff", "types-PyYAML"],
         "notebooks": ["jupyterlab", "matplotlib", "nbmake"],
         "pipelines": ["apache-beam", "google-cloud-aiplatform", "kfp"],
     },

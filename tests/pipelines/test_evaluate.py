@@ -37,7 +37,10 @@ def test_unknown_items_are_left_out_and_counted(run, tmp_path):
 def test_the_same_histories_give_the_same_numbers(run, data):
     own = evaluate(run.folder, show_progress=False)
     from_file = evaluate(run.folder, histories=data.parent / "events.csv", show_progress=False)
-    assert {name: own[name] for name in own if "@" in name} == {n: from_file[n] for n in from_file if "@" in n}
+    # The users come in another order, so sums may differ in their last digit.
+    assert {name: from_file[name] for name in own if "@" in name} == pytest.approx(
+        {name: value for name, value in own.items() if "@" in name}
+    )
 
 
 def test_protocols_rank_against_what_they_say(run):

@@ -202,7 +202,7 @@ def test_existing_folders(tmp_path):
     out.mkdir()
     file = csv_file(tmp_path, "a,x,1\n")
     prepare(file, out, min_interactions=0)  # an empty folder is fine
-    with pytest.raises(InputError, match="data is not empty. Give another --out, delete it, or pass"):
+    with pytest.raises(InputError, match="data is not empty. Give another --out, or delete it first"):
         prepare(file, out, min_interactions=0)
     csv_file(tmp_path, "b,y,1\n")
     assert as_strings(prepare(file, out, min_interactions=0, overwrite=True)) == {"b": ["y"]}

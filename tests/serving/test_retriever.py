@@ -279,7 +279,7 @@ def test_operations_and_insertions_explain_the_edited_history(retriever, vocabul
 
 
 def test_a_model_without_augmenter_has_no_augment(vocabulary, popularity):
-    sasrec = LACLRec(n_items=20, width=8, alpha=0.0, beta=0.0, lambda_aug=0.0)
+    sasrec = LACLRec(n_items=20, width=8, alpha=0.0, beta=0.0, lambda_aug=0.0, gamma=0.0)
     retriever = Retriever(sasrec, vocabulary, popularity)
     assert sorted(retriever.signatures) == ["retrieve", "serving_default"]
     assert not any("augmenter" in variable.name for variable in retriever.variables)
