@@ -18,6 +18,21 @@ from laclrec_tf.metrics import target_ranks
 
 PROTOCOLS = ("full", "full-with-history", "sampled-99")
 N_NEGATIVES = 99
+SCORES_AT_ONCE = 2**27
+
+
+def users_at_once(n_items: int, most: int = 512) -> int:
+    """Return how many users to rank at a time, so that their scores stay below half a gigabyte.
+
+    Args:
+        n_items: catalogue size `N`.
+        most: Default: 512.
+
+    Example:
+        >>> users_at_once(12_101), users_at_once(10_000_000)
+        (512, 13)
+    """
+    return max(1, min(most, SCORES_AT_ONCE // n_items))
 
 
 def sample_negatives(
@@ -63,7 +78,7 @@ def rank_targets(
     protocol: str = "full",
     met: Sequence[np.ndarray] | None = None,
     seed: int = 0,
-    batch_size: int = 512,
+    batch_size: int | None = None,
     on_batch: Callable[[int], None] | None = None,
 ) -> np.ndarray:
     """Rank each user's target.
@@ -76,7 +91,7 @@ def rank_targets(
         protocol: "full", "full-with-history" or "sampled-99". Default: "full".
         met: for "sampled-99", per user all items the user met. Default: history and target.
         seed: of the sampled items. Default: 0.
-        batch_size: users at a time. Default: 512.
+        batch_size: users at a time. Default: `users_at_once`, 512 up to some 260,000 items.
         on_batch: called with the number of users done in each batch. Default: None.
 
     Returns:
@@ -93,6 +108,7 @@ def rank_targets(
     """
     if protocol not in PROTOCOLS:
         raise InputError(f"Argument `protocol` must be one of {', '.join(PROTOCOLS)}. Received: {protocol!r}.")
+    batch_size = batch_size or users_at_once(model.n_items)
     negatives = None
     if protocol == "sampled-99":
         met = met or [np.append(history, target) for history, target in zip(histories, targets, strict=True)]

@@ -82,6 +82,37 @@ def take_prefixes(item_ids: tf.Tensor, prefix_lengths: tf.Tensor) -> tf.Tensor:
     return tf.reshape(prefixes, [-1, length])
 
 
+def positions_where(
+    mask: tf.Tensor, static_shapes: bool = False, most: int | tf.Tensor | None = None
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """List the positions at which a mask is True, as indices into the mask laid out flat.
+
+    Args:
+        mask: bool of any shape.
+        static_shapes: the number of positions must not depend on the mask's values, as XLA needs it: positions
+            at which the mask is False fill the list up. Default: False.
+        most: with `static_shapes`, a bound on how many are True; the list has so many positions. Default: all.
+
+    Returns:
+        `(positions [P] int32, weights [P] float32)`; the weight is 0 for a position that only fills up.
+
+    Example:
+        >>> mask = tf.constant([[False, True], [False, True]])
+        >>> [part.numpy().tolist() for part in positions_where(mask)]
+        [[1, 3], [1.0, 1.0]]
+        >>> [part.numpy().tolist() for part in positions_where(mask, static_shapes=True, most=3)]
+        [[1, 3, 0], [1.0, 1.0, 0.0]]
+    """
+    flat = tf.reshape(mask, [-1])
+    if not static_shapes:
+        positions = tf.cast(tf.where(flat)[:, 0], tf.int32)
+        return positions, tf.ones_like(positions, tf.float32)
+    if most is None:
+        return tf.range(tf.size(flat)), tf.cast(flat, tf.float32)
+    positions = tf.argsort(tf.cast(tf.logical_not(flat), tf.int32), stable=True)[:most]
+    return positions, tf.cast(tf.gather(flat, positions), tf.float32)
+
+
 def trim_padding(item_ids: tf.Tensor) -> tf.Tensor:
     """Drop the columns in which every history of the batch is padded; at least one column stays.
 

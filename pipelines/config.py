@@ -35,10 +35,15 @@ class TrainConfig:
         batch_size: histories a step. Default: 128.
         learning_rate: Adam's. Default: 2e-3.
         averaging_epochs: what is validated and kept is the running average of the weights over about this many
-            epochs; 0 keeps the weights of the last step. Default: 1.
+            epochs; 0 keeps the weights of the last step. An average moves the whole item table every step.
+            Default: 1, and 0 with `n_negatives`.
         pretrain_epochs: epochs of the augmenter's losses alone, before all others. Default: 0.
         prefixes_per_history: prefixes of a history that carry the contrastive losses. Default: 1.
         random_kinds: what a random view may do: crop, mask, reorder, substitute. Default: the first three.
+        precision: "float32", or "mixed_bfloat16" for products in bfloat16 with weights in float32. Default: float32.
+        jit_compile: compile the training step with XLA; batches then have one shape for each bucket of lengths.
+            For accelerators. Default: False.
+        steps_per_execution: steps that run before Python is asked again. Default: 1.
         refit: train anew on everything before the test item, for the epoch count found. Default: False.
         refit_epochs: the epoch count for `refit`. Default: None, found by a strict training first.
         seed: of weights, order, views, corruptions and dropout. Default: 0.
@@ -54,10 +59,13 @@ class TrainConfig:
     patience: Positive = 8
     batch_size: Positive = 128
     learning_rate: Annotated[float, pydantic.Field(gt=0)] = 2e-3
-    averaging_epochs: Annotated[float, pydantic.Field(ge=0)] = 1.0
+    averaging_epochs: Annotated[float, pydantic.Field(ge=0)] | None = None
     pretrain_epochs: NotNegative = 0
     prefixes_per_history: Positive = 1
     random_kinds: tuple[ViewKind, ...] = ("crop", "mask", "reorder")
+    precision: Literal["float32", "mixed_bfloat16"] = "float32"
+    jit_compile: bool = False
+    steps_per_execution: Positive = 1
     refit: bool = False
     refit_epochs: Positive | None = None
     seed: NotNegative = 0

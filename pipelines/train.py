@@ -19,6 +19,8 @@ from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.data.similar_items import similar_items
 from laclrec_tf.data.splits import held_out, training_part
 from laclrec_tf.errors import InputError
+from laclrec_tf.evaluation import users_at_once
+from laclrec_tf.lazy_adam import LazyAdam
 from laclrec_tf.models import LACLRec, build_preset
 from laclrec_tf.models.augmenter_watch import AugmenterWatch
 from pipelines.config import TrainConfig
@@ -127,10 +129,17 @@ class _Session:
                     "p_delete": needs["p_delete"],
                 }
             histories, targets = zip(*validation, strict=True)
-            evaluated = evaluation_dataset(histories, np.array(targets), corruption=corruption, seed=config.seed)
+            evaluated = evaluation_dataset(
+                histories,
+                np.array(targets),
+                batch_size=users_at_once(model.n_items),
+                corruption=corruption,
+                seed=config.seed,
+            )
 
+        how: dict[str, Any] = {"jit_compile": config.jit_compile, "steps_per_execution": config.steps_per_execution}
         if config.pretrain_epochs and model.has_augmenter:
-            model.compile(keras.optimizers.Adam(config.learning_rate), objective="augmenter")
+            model.compile(LazyAdam(config.learning_rate), objective="augmenter", **how)
             model.fit(
                 batches,
                 epochs=config.pretrain_epochs,
@@ -139,14 +148,12 @@ class _Session:
                 callbacks=self._progress(f"{title} augmenter"),
             )
         steps = math.ceil(len(training) / config.batch_size)
-        averaged = config.averaging_epochs * steps > 1
-        model.compile(
-            keras.optimizers.Adam(
-                config.learning_rate,
-                use_ema=averaged,
-                ema_momentum=1 - 1 / (config.averaging_epochs * steps) if averaged else 0.0,
-            )
-        )
+        averaging_epochs = config.averaging_epochs
+        if averaging_epochs is None:
+            averaging_epochs = 0 if model.n_negatives else 1
+        averaged = averaging_epochs * steps > 1
+        momentum = 1 - 1 / (averaging_epochs * steps) if averaged else 0.0
+        model.compile(LazyAdam(config.learning_rate, use_ema=averaged, ema_momentum=momentum), **how)
         name = "refit" if validation is None else "strict"
         # First in line: what follows sees the averaged weights.
         callbacks: list[keras.callbacks.Callback] = []
@@ -177,7 +184,7 @@ class _Session:
 
     def _new_model(self) -> LACLRec:
         length = self.prepared.max_length
-        sizes: dict[str, Any] = {"max_length": length, "seed": self.config.seed}
+        sizes: dict[str, Any] = {"max_length": length, "seed": self.config.seed, "dtype": self.config.precision}
         if length > 60:
             sizes["max_edited_length"] = -(-length * 6 // 5)  # the paper's 60 for 50
         return build_preset(self.config.preset, self.prepared.vocabulary.n_items, **(sizes | self.config.model))
@@ -192,6 +199,7 @@ class _Session:
             random_kinds=self.config.random_kinds,
             similar_items=substitutes,
             prefixes_per_history=self.config.prefixes_per_history,
+            static_shapes=self.config.jit_compile,
             seed=self.config.seed,
             **needs,
         )

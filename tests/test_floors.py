@@ -7,9 +7,10 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 # What each part of the package may import of the project, beside itself.
-GROUND = {"errors", "item_vocabulary", "masking", "edits", "metrics"}
+GROUND = {"errors", "item_vocabulary", "masking", "edits", "metrics", "replicas", "table_rows"}
 ALLOWED = {
     **{name: GROUND for name in GROUND},
+    "lazy_adam": GROUND,
     "data": GROUND,
     "layers": GROUND,
     "losses": GROUND,

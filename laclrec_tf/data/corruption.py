@@ -19,7 +19,7 @@ def corrupt(
     item_ids: tf.Tensor,
     *,
     n_items: int,
-    max_length: int = 60,
+    max_length: int | tf.Tensor = 60,
     max_insertions: int = 5,
     p_keep: float = 0.40,
     p_delete: float = 0.45,
@@ -65,7 +65,8 @@ def corrupt(
             "Arguments `p_keep` and `p_delete` must be probabilities with p_keep > 0 and "
             f"p_keep + p_delete <= 1. Received: p_keep={p_keep}, p_delete={p_delete}."
         )
-    if item_ids.shape[1] is not None and item_ids.shape[1] > max_length:
+    static = isinstance(max_length, int)
+    if static and item_ids.shape[1] is not None and item_ids.shape[1] > max_length:
         raise ValueError(
             "Argument `max_length` must be at least the width of `item_ids`. "
             f"Received: max_length={max_length}, item_ids of shape {item_ids.shape}."
@@ -88,7 +89,7 @@ def corrupt(
     source = tf.scatter_nd(
         tf.stack([rows, slot], axis=-1), tf.where(copied, position + 1, 0), tf.stack([batch, max_length + 1])
     )[:, :-1]
-    source = tf.ensure_shape(source, [None, max_length]) - 1  # [B, M], -1 where no item was copied
+    source = tf.ensure_shape(source, [None, max_length if static else None]) - 1  # [B, M], -1 where no item was copied
 
     total = tf.reduce_max(tf.where(copied, slot + 1, 0), axis=1, keepdims=True)
     is_copy = source >= 0
@@ -112,7 +113,7 @@ def corrupt(
 
 def _walk(
     item_ids: tf.Tensor,
-    max_length: int,
+    max_length: int | tf.Tensor,
     max_insertions: int,
     p_keep: float,
     p_delete: float,
@@ -167,7 +168,7 @@ def _walk(
     return tf.transpose(runs.stack()), tf.transpose(inserted.stack())
 
 
-def _items_not_in(item_ids: tf.Tensor, n_items: int, count: int, seed: tf.Tensor) -> tf.Tensor:
+def _items_not_in(item_ids: tf.Tensor, n_items: int, count: int | tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Draw `count` items a row, uniform over the catalogue without the row's own items: `[B, count]`.
 
     A rank among the absent items is drawn, and moved up by the present items below it. When a history

@@ -33,6 +33,7 @@ def training_dataset(
     max_insertions: int = 5,
     max_edited_length: int = 60,
     prefixes_per_history: int = 1,
+    static_shapes: bool = False,
     cache: bool = True,
     seed: int = 0,
 ) -> tf.data.Dataset:
@@ -57,6 +58,9 @@ def training_dataset(
         max_edited_length: width `M` of corruptions. Default: 60.
         prefixes_per_history: how many prefixes of a history carry the contrastive losses: the whole history
             first, the others cut at random. Default: 1.
+        static_shapes: pad every batch to the end of its length bucket, so that a compiler sees one shape a bucket
+            (and one more for each bucket's last, smaller batch); a corruption then has at most twice the items of
+            its bucket. Needs `histories` as a list. Default: False.
         cache: keep the histories in memory after the first pass. Default: True.
         seed: of order, views and corruptions. Default: 0.
 
@@ -66,7 +70,8 @@ def training_dataset(
         `insertions [B, C, K]` with `C` the longest corruption of the batch.
 
     Raises:
-        ValueError: `batch_size` or `prefixes_per_history` is below 1, or `n_random_views` is not 0, 1 or 2.
+        ValueError: `batch_size` or `prefixes_per_history` is below 1, `n_random_views` is not 0, 1 or 2, or
+            `static_shapes` comes with a dataset, whose longest history is not known.
 
     Example:
         >>> batch = next(iter(training_dataset([np.array([5, 6, 7, 8])], n_items=20)))
@@ -82,6 +87,13 @@ def training_dataset(
         raise ValueError(f"Argument `n_random_views` must be 0, 1 or 2. Received: {n_random_views}.")
 
     n_batches = tf.data.UNKNOWN_CARDINALITY
+    boundaries = _BOUNDARIES
+    if static_shapes:
+        if isinstance(histories, tf.data.Dataset):
+            raise ValueError("Argument `static_shapes` needs `histories` as a list of arrays. Received: a dataset.")
+        # The last bucket needs an end too, which the longest history gives.
+        longest = max([2, *(len(history) for history in histories)])
+        boundaries = [*(end for end in _BOUNDARIES if end <= longest), longest + 1]
     if not isinstance(histories, tf.data.Dataset):
         n_batches = _count_batches([len(history) for history in histories], batch_size)
         histories = _dataset_of(histories)
@@ -90,9 +102,7 @@ def training_dataset(
         histories = histories.cache()
     histories = histories.shuffle(100_000, seed=seed, reshuffle_each_iteration=True)
     batches = histories.bucket_by_sequence_length(
-        tf.size,
-        _BOUNDARIES,
-        [batch_size] * (len(BUCKETS) + 1),
+        tf.size, boundaries, [batch_size] * (len(boundaries) + 1), pad_to_bucket_boundary=static_shapes
     )
     # Full batches leave a bucket when they are full, so their order follows length; mix them again.
     batches = batches.shuffle(16, seed=seed + 1, reshuffle_each_iteration=True)
@@ -118,17 +128,17 @@ def training_dataset(
                     similar_items=similar_items,
                 )
         if corruption:
-            batch |= _trimmed(
-                corrupt(
-                    items,
-                    n_items=n_items,
-                    max_length=max_edited_length,
-                    max_insertions=max_insertions,
-                    p_keep=p_keep,
-                    p_delete=p_delete,
-                    seed=corruption_seed,
-                )
+            longest = tf.minimum(max_edited_length, 2 * tf.shape(items)[1]) if static_shapes else max_edited_length
+            corruption_of_batch = corrupt(
+                items,
+                n_items=n_items,
+                max_length=longest,
+                max_insertions=max_insertions,
+                p_keep=p_keep,
+                p_delete=p_delete,
+                seed=corruption_seed,
             )
+            batch |= _named(corruption_of_batch) if static_shapes else _trimmed(_named(corruption_of_batch))
         return batch
 
     batches = tf.data.Dataset.zip(batches, seeds).map(add_views, num_parallel_calls=PARALLEL_CALLS)
@@ -173,7 +183,7 @@ def evaluation_dataset(
 
         def add_corruption(index: tf.Tensor, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             its_seed = tf.stack([tf.cast(seed, tf.int64), index])
-            return batch | _trimmed(corrupt(batch["history"], seed=its_seed, **corruption))
+            return batch | _trimmed(_named(corrupt(batch["history"], seed=its_seed, **corruption)))
 
         batches = batches.enumerate().map(add_corruption, num_parallel_calls=PARALLEL_CALLS)
     return _without_autotuning(batches.cache().prefetch(PREFETCHED_BATCHES))
@@ -187,15 +197,14 @@ def _without_autotuning(dataset: tf.data.Dataset) -> tf.data.Dataset:
     return dataset.with_options(options)
 
 
-def _trimmed(corruption: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
+def _named(corruption: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
+    return dict(zip(("corrupted", "operations", "insertions"), corruption, strict=True))
+
+
+def _trimmed(corruption: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     """Cut the columns that are padding in the whole batch."""
-    corrupted, operations, insertions = corruption
-    longest = tf.reduce_max(history_lengths(corrupted))
-    return {
-        "corrupted": corrupted[:, :longest],
-        "operations": operations[:, :longest],
-        "insertions": insertions[:, :longest],
-    }
+    longest = tf.reduce_max(history_lengths(corruption["corrupted"]))
+    return {name: values[:, :longest] for name, values in corruption.items()}
 
 
 def _dataset_of(histories: Sequence[np.ndarray]) -> tf.data.Dataset:

@@ -56,10 +56,13 @@ class ReverseGenerator(keras.layers.Layer):
             max_insertions,
             width,
             embeddings_initializer=keras.initializers.TruncatedNormal(stddev=0.02),
+            dtype=self.dtype_policy,
             name="position_embedding",
         )
-        self.block = TransformerBlock(width, n_heads, dropout=dropout, normalisation=normalisation, name="block")
-        self.output_norm = keras.layers.LayerNormalization(epsilon=1e-6, name="output_norm")
+        self.block = TransformerBlock(
+            width, n_heads, dropout=dropout, normalisation=normalisation, dtype=self.dtype_policy, name="block"
+        )
+        self.output_norm = keras.layers.LayerNormalization(epsilon=1e-6, dtype=self.dtype_policy, name="output_norm")
 
     def build(self, context_shape: tuple[int | None, ...], run_shape=None) -> None:
         """Create the weights for contexts of shape `[P, D]`."""

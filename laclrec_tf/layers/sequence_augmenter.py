@@ -10,7 +10,8 @@ from keras import ops
 from laclrec_tf.edits import INSERT, apply_edits
 from laclrec_tf.layers.reverse_generator import ReverseGenerator
 from laclrec_tf.layers.sequence_encoder import SequenceEncoder
-from laclrec_tf.masking import PAD_ID
+from laclrec_tf.masking import PAD_ID, positions_where
+from laclrec_tf.table_rows import table_rows
 
 DECISIONS = ("argmax", "gumbel", "noise")
 NEVER = -1e9
@@ -20,12 +21,14 @@ class Repair(NamedTuple):
     """What the augmenter says of corrupted histories, to be compared with their labels.
 
     `operation_logits` is `[B, M, 3]`. `run_states [T, D]` and `run_targets [T]` hold one row for each
-    insertion target (EOS included): only INSERT positions are ever decoded.
+    insertion target (EOS included): only INSERT positions are ever decoded. `run_weights [T]` is 0 for a row that
+    only keeps the shape static, else 1.
     """
 
     operation_logits: keras.KerasTensor
     run_states: keras.KerasTensor
     run_targets: keras.KerasTensor
+    run_weights: keras.KerasTensor
 
 
 class Edits(NamedTuple):
@@ -117,10 +120,11 @@ class SequenceAugmenter(keras.layers.Layer):
         self.can_insert = can_insert
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
-        self.hidden_norm = keras.layers.LayerNormalization(epsilon=1e-6, name="hidden_norm")
-        self.operation_head = keras.layers.Dense(3, name="operation_head")
+        policy = self.dtype_policy
+        self.hidden_norm = keras.layers.LayerNormalization(epsilon=1e-6, dtype=policy, name="hidden_norm")
+        self.operation_head = keras.layers.Dense(3, dtype=policy, name="operation_head")
         self.generator = ReverseGenerator(
-            width, max_insertions, n_heads, dropout, normalisation, name="reverse_generator"
+            width, max_insertions, n_heads, dropout, normalisation, dtype=policy, name="reverse_generator"
         )
 
     @property
@@ -145,7 +149,15 @@ class SequenceAugmenter(keras.layers.Layer):
         """Return the encoder's hidden states `[B, L, D]` under this augmenter's attention."""
         return encoder(item_ids, causal=self.attention == "causal", training=training)
 
-    def repair(self, encoder: SequenceEncoder, corrupted, operations, insertions, training=None) -> Repair:
+    def repair(
+        self,
+        encoder: SequenceEncoder,
+        corrupted,
+        operations,
+        insertions,
+        training=None,
+        most_positions=None,
+    ) -> Repair:
         """Run both heads over corrupted histories, the generator fed with the true run so far.
 
         Args:
@@ -153,30 +165,42 @@ class SequenceAugmenter(keras.layers.Layer):
             corrupted: `[B, M]` integer ids.
             operations: `[B, M]` integer labels.
             insertions: `[B, M, K]` integer labels, PAD where there is nothing to insert.
+            most_positions: for static shapes, a bound on the number of INSERT positions and on that of insertion
+                targets. Each is at most the number of items in the raw histories. Default: None, shapes that
+                depend on the labels.
 
         Returns:
             `Repair`.
         """
         hidden = self.encode(encoder, corrupted, training=training)
         logits = self(hidden, training=training)
-        rows, columns = ops.nonzero(ops.logical_and(corrupted != PAD_ID, operations == INSERT))
-        where = rows * ops.cast(ops.shape(corrupted)[1], rows.dtype) + columns
+        static = most_positions is not None
+        inserting = ops.logical_and(corrupted != PAD_ID, operations == INSERT)
+        where, real = positions_where(inserting, static, most_positions)
         context = ops.take(ops.reshape(self.hidden_norm(hidden), (-1, self.width)), where, axis=0)  # [P, D]
         runs = ops.take(ops.reshape(insertions, (-1, self.max_insertions)), where, axis=0)  # [P, K]
         states = self.generator(context, encoder.item_embedding(runs[:, :-1]), training=training)  # [P, K, D]
-        targets = ops.reshape(runs, (-1,))
-        (wanted,) = ops.nonzero(targets != PAD_ID)
-        return Repair(
-            logits, ops.take(ops.reshape(states, (-1, self.width)), wanted, axis=0), ops.take(targets, wanted)
-        )
+        is_target = ops.logical_and(runs != PAD_ID, real[:, None] > 0)
+        wanted, weights = positions_where(is_target, static, most_positions)
+        states = ops.take(ops.reshape(states, (-1, self.width)), wanted, axis=0)
+        return Repair(logits, states, ops.take(ops.reshape(runs, (-1,)), wanted), weights)
 
-    def edit(self, encoder: SequenceEncoder, history, decision: str | None = None) -> Edits:
+    def edit(
+        self,
+        encoder: SequenceEncoder,
+        history,
+        decision: str | None = None,
+        candidates=None,
+        static_shapes: bool = False,
+    ) -> Edits:
         """Decide on every item, decode the missing runs and apply both. Integers: no gradient flows.
 
         Args:
             encoder: the shared encoder.
             history: `[B, L]` integer ids, right-padded with 0.
             decision: overrides the constructor's `decision` for this call.
+            candidates: `[C]` integer ids that may be inserted; EOS is always one. Default: the whole catalogue.
+            static_shapes: decode at every position, so that shapes do not depend on the decisions. Default: False.
 
         Returns:
             `Edits`.
@@ -186,35 +210,37 @@ class SequenceAugmenter(keras.layers.Layer):
         real = history != PAD_ID
         operations = ops.cast(self._decide(logits, decision or self.decision), history.dtype)
         operations = ops.where(real, operations, ops.zeros_like(operations))
-        rows, columns = ops.nonzero(ops.logical_and(real, operations == INSERT))
-        width = ops.cast(ops.shape(history)[1], rows.dtype)
-        context = ops.take(ops.reshape(self.hidden_norm(hidden), (-1, self.width)), rows * width + columns, axis=0)
-        runs = ops.cast(self.generate(encoder, context), history.dtype)  # [P, K]
-        insertions = ops.scatter(
-            ops.stack([rows, columns], axis=-1),
-            runs,
-            ops.concatenate(
-                [
-                    ops.cast(ops.stack(ops.shape(history)), rows.dtype),
-                    ops.array([self.max_insertions], rows.dtype),
-                ]
-            ),
-        )
+        where, _ = positions_where(ops.logical_and(real, operations == INSERT), static_shapes)
+        context = ops.take(ops.reshape(self.hidden_norm(hidden), (-1, self.width)), where, axis=0)  # [P, D]
+        runs = ops.cast(self.generate(encoder, context, candidates), history.dtype)  # [P, K]
+        insertions = ops.zeros((ops.size(history), self.max_insertions), history.dtype)
+        insertions = ops.scatter_update(insertions, where[:, None], runs)
+        insertions = ops.reshape(insertions, (*ops.shape(history), self.max_insertions))
         edited = apply_edits(history, operations, insertions, eos_id=self.eos_id, max_length=self.max_edited_length)
         return Edits(operations, ops.softmax(logits), insertions, edited)
 
-    def generate(self, encoder: SequenceEncoder, context):
-        """Decode runs greedily: `[P, K]` integer ids from `[P, D]` hidden states, EOS where a run ends."""
-        table = ops.transpose(ops.convert_to_tensor(encoder.item_table))
-        # PAD and MASK are no items: only ids 1..N and EOS may come.
-        row = ops.arange(self.n_items + 3)
-        allowed = ops.logical_and(row != PAD_ID, row <= self.eos_id)
+    def generate(self, encoder: SequenceEncoder, context, candidates=None):
+        """Decode runs greedily: `[P, K]` integer ids from `[P, D]` hidden states, EOS where a run ends.
+
+        Args:
+            encoder: the shared encoder.
+            context: `[P, D]` hidden states of the items to insert before.
+            candidates: `[C]` integer ids to choose from beside EOS. Default: the whole catalogue.
+        """
+        if candidates is None:
+            # PAD and MASK are no items: only ids 1..N and EOS may come.
+            ids = ops.arange(1, self.eos_id + 1)
+            rows = ops.convert_to_tensor(encoder.item_table)[1 : self.eos_id + 1]
+        else:
+            ids = ops.append(ops.cast(candidates, "int32"), self.eos_id)
+            rows = table_rows(encoder.item_table, ids)
+        columns = ops.transpose(ops.cast(rows, context.dtype))
         run = ops.zeros((ops.shape(context)[0], self.max_insertions), "int32")
         for step in range(self.max_insertions):
             # The generator is causal: what stands behind `step` in `run` does not reach this state.
             states = self.generator(context, encoder.item_embedding(run[:, :-1]), training=False)
-            logits = ops.where(allowed, ops.cast(ops.matmul(states[:, step], table), "float32"), NEVER)
-            token = ops.cast(ops.argmax(logits, axis=-1), "int32")
+            best = ops.argmax(ops.matmul(states[:, step], columns), axis=-1)
+            token = ops.take(ids, best)
             here = ops.arange(self.max_insertions) == step
             run = ops.where(here[None, :], token[:, None], run)
         return run

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
+from laclrec_tf.layers.item_embedding import ItemEmbedding
 from laclrec_tf.layers.transformer_block import TransformerBlock
 from laclrec_tf.masking import PAD_ID
 
@@ -90,17 +91,14 @@ class SequenceEncoder(keras.layers.Layer):
         self.positions = positions
         self.normalisation = normalisation
         initializer = keras.initializers.TruncatedNormal(stddev=0.02)
-        self.item_embedding = keras.layers.Embedding(
-            n_items + 3, width, embeddings_initializer=initializer, name="item_embedding"
-        )
+        policy = self.dtype_policy
+        self.item_embedding = ItemEmbedding(n_items + 3, width, dtype=policy, name="item_embedding")
         self.position_embedding = keras.layers.Embedding(
-            max_length, width, embeddings_initializer=initializer.clone(), name="position_embedding"
+            max_length, width, embeddings_initializer=initializer, dtype=policy, name="position_embedding"
         )
-        self.embedding_dropout = keras.layers.Dropout(dropout, name="embedding_dropout")
-        self.blocks = [
-            TransformerBlock(width, n_heads, dropout=dropout, normalisation=normalisation, name=f"block_{i}")
-            for i in range(n_blocks)
-        ]
+        self.embedding_dropout = keras.layers.Dropout(dropout, dtype=policy, name="embedding_dropout")
+        block = {"n_heads": n_heads, "dropout": dropout, "normalisation": normalisation, "dtype": policy}
+        self.blocks = [TransformerBlock(width, **block, name=f"block_{i}") for i in range(n_blocks)]
 
     def build(self, item_ids_shape: tuple[int | None, ...]) -> None:
         """Create the weights for ids of shape `[B, L]`."""
@@ -112,7 +110,7 @@ class SequenceEncoder(keras.layers.Layer):
 
     @property
     def item_table(self):
-        """The item embedding table, `[N + 3, D]`."""
+        """The item embedding table, a `[N + 3, D]` float32 variable."""
         return self.item_embedding.embeddings
 
     def call(self, item_ids, causal=True, training=None):

@@ -61,12 +61,17 @@ class TransformerBlock(keras.layers.Layer):
         self.dropout = dropout
         self.normalisation = normalisation
         self.activation = activation
-        self.attention = keras.layers.MultiHeadAttention(n_heads, width // n_heads, dropout=dropout, name="attention")
-        self.attention_norm = keras.layers.LayerNormalization(epsilon=1e-6, name="attention_norm")
-        self.feed_forward_in = keras.layers.Dense(self.feed_forward_width, activation, name="feed_forward_in")
-        self.feed_forward_out = keras.layers.Dense(width, name="feed_forward_out")
-        self.feed_forward_norm = keras.layers.LayerNormalization(epsilon=1e-6, name="feed_forward_norm")
-        self.residual_dropout = keras.layers.Dropout(dropout, name="residual_dropout")
+        policy = self.dtype_policy
+        self.attention = keras.layers.MultiHeadAttention(
+            n_heads, width // n_heads, dropout=dropout, dtype=policy, name="attention"
+        )
+        self.attention_norm = keras.layers.LayerNormalization(epsilon=1e-6, dtype=policy, name="attention_norm")
+        self.feed_forward_in = keras.layers.Dense(
+            self.feed_forward_width, activation, dtype=policy, name="feed_forward_in"
+        )
+        self.feed_forward_out = keras.layers.Dense(width, dtype=policy, name="feed_forward_out")
+        self.feed_forward_norm = keras.layers.LayerNormalization(epsilon=1e-6, dtype=policy, name="feed_forward_norm")
+        self.residual_dropout = keras.layers.Dropout(dropout, dtype=policy, name="residual_dropout")
 
     def build(self, hidden_shape: tuple[int | None, ...]) -> None:
         """Create the weights for hidden states of shape `[B, L, D]`."""

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from laclrec_tf.masking import PAD_ID
+from laclrec_tf.replicas import share_of_mean
 
 
 def operation_loss(logits, operations, mask):
@@ -17,7 +18,7 @@ def operation_loss(logits, operations, mask):
         mask: `[B, M]` bool, True = a real position.
 
     Returns:
-        Scalar float, 0 when no position is real.
+        Scalar float, 0 when no position is real; inside a replica its share of the mean over all replicas.
 
     Example:
         >>> logits = ops.zeros([1, 2, 3])
@@ -38,7 +39,7 @@ def insertion_loss(logits, insertions):
         insertions: `[..., K]` integer ids, PAD where nothing is to be inserted.
 
     Returns:
-        Scalar float, 0 when there is nothing to insert.
+        Scalar float, 0 when there is nothing to insert; inside a replica its share of the mean.
 
     Example:
         >>> round(float(insertion_loss(ops.zeros([1, 2, 4]), ops.array([[3, 0]]))), 4)  # log 4
@@ -53,4 +54,4 @@ def insertion_loss(logits, insertions):
 
 def _masked_mean(losses, mask):
     weights = ops.cast(mask, losses.dtype)
-    return ops.sum(losses * weights) / ops.maximum(ops.sum(weights), 1.0)
+    return share_of_mean(ops.sum(losses * weights), ops.sum(weights))

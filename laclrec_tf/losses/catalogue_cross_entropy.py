@@ -4,8 +4,8 @@ The plain loss writes a `[P, C]` tensor of logits several times a step; on a CPU
 are what it costs. Here one slice of it exists at a time, small enough for the processor's cache. A small
 catalogue is sliced by positions: a slice sees every item, so its softmax is whole and its gradient is made at once.
 A large one is sliced by items: forward with a running maximum and sum, backward once more from the saved
-normaliser; memory does not grow with the catalogue. Written in TensorFlow, not `keras.ops`, for
-`tf.custom_gradient` and `tf.while_loop`.
+normaliser; memory does not grow with the catalogue. All slices are of one size, so XLA can compile the loops.
+Written in TensorFlow, not `keras.ops`, for `tf.custom_gradient` and `tf.while_loop`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import tensorflow as tf
+
+from laclrec_tf.replicas import share_of_mean
 
 SLICE_ELEMENTS = 2**21
 # Each slice of positions adds to the gradient of every item; below so many positions that costs more than it saves.
@@ -24,19 +26,22 @@ def catalogue_cross_entropy(
     table: tf.Tensor,
     targets: tf.Tensor,
     specials: tuple[int, int] = (0, 0),
+    weights: tf.Tensor | None = None,
     slice_elements: int = SLICE_ELEMENTS,
 ) -> tf.Tensor:
-    """Return the mean over positions of `logsumexp(v C') - v c_target`, `C` the table without its specials.
+    """Return the weighted mean over positions of `logsumexp(v C') - v c_target`, `C` the table without its specials.
 
     Args:
         vectors: `[P, D]` float.
-        table: `[R, D]` float of the same dtype.
-        targets: `[P]` integer rows of `table`, none of them special.
+        table: `[R, D]` float; the products are made in the dtype of `vectors`.
+        targets: `[P]` integer rows of `table`, none of them special where the weight is not 0.
         specials: how many rows at the start and at the end of the table are no candidates. Default: (0, 0).
+        weights: `[P]` float, 0 for a position that does not count. Default: 1 each.
         slice_elements: most logits held at a time. Default: 2**21, 8 MB.
 
     Returns:
-        Scalar float32, 0 when there are no positions.
+        Scalar float32, 0 when there are no positions; inside a replica of `tf.distribute` its share of the mean
+        over all replicas.
 
     Example:
         >>> loss = catalogue_cross_entropy(tf.ones([1, 2]), tf.zeros([4, 2]), tf.constant([3]))
@@ -46,97 +51,126 @@ def catalogue_cross_entropy(
     Reference: the gradient made in the forward pass is Liger Kernel's (arXiv 2410.10989), the running
     logsumexp is Milakov and Gimelshein's (arXiv 1805.02867).
     """
-    vectors, table = tf.convert_to_tensor(vectors), tf.convert_to_tensor(table)
+    vectors = tf.convert_to_tensor(vectors)
+    table = tf.cast(tf.convert_to_tensor(table), vectors.dtype)
     targets = tf.cast(targets, tf.int32)
+    weights = tf.ones_like(targets, tf.float32) if weights is None else tf.cast(weights, tf.float32)
     first, last = specials
     n_candidates = None if table.shape[0] is None else table.shape[0] - first - last
     by_positions = n_candidates is not None and n_candidates * FEWEST_POSITIONS <= slice_elements
 
-    # The table is cut in here, because the gradient of a slice costs as much as a matrix product.
+    # Specials are cut off and targets looked up in here: as TensorFlow differentiates them, each of the two would
+    # write one more gradient of the whole table.
     @tf.custom_gradient
-    def summed_normalisers(vectors: tf.Tensor, table: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+    def summed(vectors: tf.Tensor, table: tf.Tensor) -> tuple[tf.Tensor, Callable]:
         candidates = table[first : tf.shape(table)[0] - last]
         candidates = tf.ensure_shape(candidates, [n_candidates, table.shape[1]])
+        of_targets = tf.gather(table, targets)  # [P, D]
+        scores = tf.reduce_sum(tf.cast(vectors * of_targets, tf.float32), axis=1)
         if by_positions:
-            total, to_vectors, to_candidates = _slices_of_positions(vectors, candidates, slice_elements)
+            total, *gradients = _slices_of_positions(vectors, candidates, weights, slice_elements)
         else:
-            n_items = tf.maximum(slice_elements // tf.maximum(tf.shape(vectors)[0], 1), 1)
-            normalisers = _normalisers(vectors, candidates, n_items)
-            total = tf.reduce_sum(normalisers)
+            items = _slices_of_items(candidates, slice_elements // tf.maximum(tf.shape(vectors)[0], 1))
+            normalisers = _normalisers(vectors, *items)
+            total = tf.reduce_sum(weights * normalisers)
 
         def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            if by_positions:
-                gradients = to_vectors, to_candidates
-            else:
-                gradients = _slices_of_items(vectors, candidates, normalisers, n_items)
-            upstream = tf.cast(upstream, vectors.dtype)
-            return gradients[0] * upstream, tf.pad(gradients[1] * upstream, [[first, last], [0, 0]])
+            to_vectors, to_candidates = gradients if by_positions else _gradients(vectors, *items, normalisers, weights)
+            scale = tf.cast(upstream, vectors.dtype)
+            weight = tf.cast(weights, vectors.dtype)[:, tf.newaxis]
+            to_table = tf.pad(to_candidates[: tf.shape(candidates)[0]] * scale, [[first, last], [0, 0]])
+            to_table = tf.tensor_scatter_nd_sub(to_table, targets[:, tf.newaxis], vectors * weight * scale)
+            return (to_vectors - of_targets * weight) * scale, to_table
 
-        return total, gradient
+        return total - tf.reduce_sum(weights * scores), gradient
 
-    of_targets = tf.gather(table, targets)  # [P, D]
-    summed = summed_normalisers(vectors, table) - tf.reduce_sum(tf.cast(vectors * of_targets, tf.float32))
-    return summed / tf.maximum(tf.cast(tf.shape(vectors)[0], tf.float32), 1.0)
+    return share_of_mean(summed(vectors, table), tf.reduce_sum(weights))
 
 
 def _slices_of_positions(
-    vectors: tf.Tensor, candidates: tf.Tensor, slice_elements: int
+    vectors: tf.Tensor, candidates: tf.Tensor, weights: tf.Tensor, slice_elements: int
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Return the sum of logsumexps and its gradients."""
-    size = tf.maximum(slice_elements // tf.shape(candidates)[0], 1)
-    n_slices = tf.maximum((tf.shape(vectors)[0] + size - 1) // size, 1)
+    """Return the weighted sum of logsumexps and its gradients."""
+    count, width = tf.shape(vectors)[0], vectors.shape[1]
+    some_vectors, n_slices, size = _sliced(vectors, tf.maximum(slice_elements // tf.shape(candidates)[0], 1))
+    some_weights, *_ = _sliced(weights[:, tf.newaxis], size)
     columns = tf.transpose(candidates)
 
-    def add(index: tf.Tensor, total: tf.Tensor, to_vectors: tf.TensorArray, to_candidates: tf.Tensor) -> tuple:
-        some = vectors[index * size : (index + 1) * size]
+    def add(index: tf.Tensor, total: tf.Tensor, to_vectors: tf.Tensor, to_candidates: tf.Tensor) -> tuple:
+        some, weight = tf.gather(some_vectors, index), tf.gather(some_weights, index)
         logits = tf.cast(tf.matmul(some, columns), tf.float32)
         shares = tf.nn.softmax(logits)
         # The likeliest item's share is at least 1 / C, so its logarithm is safe.
-        total += tf.reduce_sum(tf.reduce_max(logits, axis=1) - tf.math.log(tf.reduce_max(shares, axis=1)))
-        shares = tf.cast(shares, vectors.dtype)
-        to_vectors = to_vectors.write(index, tf.matmul(shares, candidates))
-        return index + 1, total, to_vectors, to_candidates + tf.matmul(shares, some, transpose_a=True)
+        normalisers = tf.reduce_max(logits, axis=1) - tf.math.log(tf.reduce_max(shares, axis=1))
+        shares, scale = tf.cast(shares, vectors.dtype), tf.cast(weight, vectors.dtype)
+        to_some = tf.matmul(shares, candidates) * scale
+        return (
+            index + 1,
+            total + tf.reduce_sum(normalisers * weight[:, 0]),
+            tf.tensor_scatter_nd_update(to_vectors, [[index]], to_some[tf.newaxis]),
+            to_candidates + tf.matmul(shares, some * scale, transpose_a=True),
+        )
 
-    slices = tf.TensorArray(vectors.dtype, n_slices, infer_shape=False, element_shape=[None, vectors.shape[1]])
-    first = [tf.constant(0), tf.constant(0.0), slices, tf.zeros_like(candidates)]
-    _, total, slices, to_candidates = tf.while_loop(lambda index, *_: index < n_slices, add, first)
-    return total, slices.concat(), to_candidates
+    first = [tf.constant(0), tf.constant(0.0), tf.zeros_like(some_vectors), tf.zeros_like(candidates)]
+    _, total, to_vectors, to_candidates = tf.while_loop(lambda index, *_: index < n_slices, add, first)
+    return total, tf.reshape(to_vectors, [n_slices * size, width])[:count], to_candidates
 
 
-def _normalisers(vectors: tf.Tensor, candidates: tf.Tensor, n_items: tf.Tensor) -> tf.Tensor:
+def _slices_of_items(candidates: tf.Tensor, size: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Return the candidates by slices `[S, C / S, D]`, their number, and 0 or -inf `[S, C / S]` for the padding."""
+    slices, n_slices, size = _sliced(candidates, tf.maximum(size, 1))
+    place = tf.reshape(tf.range(n_slices * size), [n_slices, size])
+    return slices, n_slices, tf.where(place < tf.shape(candidates)[0], 0.0, float("-inf"))
+
+
+def _normalisers(vectors: tf.Tensor, slices: tf.Tensor, n_slices: tf.Tensor, padding: tf.Tensor) -> tf.Tensor:
     """Return each position's logsumexp over all candidates, `[P]` float32."""
 
-    def add(start: tf.Tensor, highest: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        logits = _logits(vectors, candidates[start : start + n_items])
+    def add(index: tf.Tensor, highest: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        logits = _logits(vectors, tf.gather(slices, index)) + tf.gather(padding, index)
         new_highest = tf.maximum(highest, tf.reduce_max(logits, axis=1))
         total *= tf.exp(highest - new_highest)
         total += tf.reduce_sum(tf.exp(logits - new_highest[:, tf.newaxis]), axis=1)
-        return start + n_items, new_highest, total
+        return index + 1, new_highest, total
 
     size = tf.shape(vectors)[0]
     first = [tf.constant(0), tf.fill([size], tf.float32.min), tf.zeros([size])]
-    _, highest, total = tf.while_loop(lambda start, *_: start < tf.shape(candidates)[0], add, first)
+    _, highest, total = tf.while_loop(lambda index, *_: index < n_slices, add, first)
     return highest + tf.math.log(total)
 
 
-def _slices_of_items(
-    vectors: tf.Tensor, candidates: tf.Tensor, normalisers: tf.Tensor, n_items: tf.Tensor
+def _gradients(
+    vectors: tf.Tensor,
+    slices: tf.Tensor,
+    n_slices: tf.Tensor,
+    padding: tf.Tensor,
+    normalisers: tf.Tensor,
+    weights: tf.Tensor,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the gradients of the sum of logsumexps, scoring each slice of items once more."""
-    count = tf.shape(candidates)[0]
+    """Return the gradients of the weighted sum of logsumexps, scoring each slice of items once more."""
+    scale = tf.cast(weights, vectors.dtype)[:, tf.newaxis]
+    weighted = vectors * scale
 
-    def add(start: tf.Tensor, to_vectors: tf.Tensor, to_slices: tf.TensorArray) -> tuple:
-        items = candidates[start : start + n_items]
-        shares = tf.exp(_logits(vectors, items) - normalisers[:, tf.newaxis])
+    def add(index: tf.Tensor, to_vectors: tf.Tensor, to_slices: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        items = tf.gather(slices, index)
+        shares = tf.exp(_logits(vectors, items) + tf.gather(padding, index) - normalisers[:, tf.newaxis])
         shares = tf.cast(shares, vectors.dtype)
-        to_slices = to_slices.write(start // n_items, tf.matmul(shares, vectors, transpose_a=True))
-        return start + n_items, to_vectors + tf.matmul(shares, items), to_slices
+        to_items = tf.matmul(shares, weighted, transpose_a=True)
+        to_slices = tf.tensor_scatter_nd_update(to_slices, [[index]], to_items[tf.newaxis])
+        return index + 1, to_vectors + tf.matmul(shares, items), to_slices
 
-    n_slices = (count + n_items - 1) // n_items
-    slices = tf.TensorArray(vectors.dtype, n_slices, infer_shape=False, element_shape=[None, vectors.shape[1]])
-    first = [tf.constant(0), tf.zeros_like(vectors), slices]
-    _, to_vectors, slices = tf.while_loop(lambda start, *_: start < count, add, first)
-    return to_vectors, slices.concat()
+    first = [tf.constant(0), tf.zeros_like(vectors), tf.zeros_like(slices)]
+    _, to_vectors, to_slices = tf.while_loop(lambda index, *_: index < n_slices, add, first)
+    return to_vectors * scale, tf.reshape(to_slices, [-1, vectors.shape[1]])
+
+
+def _sliced(rows: tf.Tensor, most: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Cut `[P, D]` into the fewest equal slices of at most `most` rows, zeros at the end: `[S, ceil(P / S), D]`."""
+    count = tf.shape(rows)[0]
+    n_slices = tf.maximum((count + most - 1) // most, 1)
+    size = tf.maximum((count + n_slices - 1) // n_slices, 1)
+    padded = tf.pad(rows, [[0, n_slices * size - count], [0, 0]])
+    return tf.reshape(padded, [n_slices, size, rows.shape[1]]), n_slices, size
 
 
 def _logits(vectors: tf.Tensor, items: tf.Tensor) -> tf.Tensor:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from keras import ops
 
+from laclrec_tf.replicas import n_replicas, whole_batch
+
 SIMILARITIES = ("dot", "cosine")
 NEVER = -1e9
 
@@ -18,7 +20,7 @@ def info_nce(view_1, view_2, temperature: float = 1.0, similarity: str = "dot"):
         similarity: "dot" or "cosine". Default: "dot".
 
     Returns:
-        Scalar float, the mean over all `2 B` vectors.
+        Scalar float32, the mean over all `2 B` vectors, those of all replicas included; inside a replica its share.
 
     Raises:
         ValueError: `similarity` is unknown or `temperature` is not above 0.
@@ -34,8 +36,9 @@ def info_nce(view_1, view_2, temperature: float = 1.0, similarity: str = "dot"):
         raise ValueError(f"Argument `similarity` must be 'dot' or 'cosine'. Received: similarity={similarity!r}.")
     if temperature <= 0:
         raise ValueError(f"Argument `temperature` must be above 0. Received: temperature={temperature}.")
-    vectors = ops.concatenate([ops.convert_to_tensor(view_1), ops.convert_to_tensor(view_2)], axis=0)  # [2B, D]
-    vectors = ops.cast(vectors, "float32")
+    # Each replica sees the whole batch: its other histories are negatives wherever they are computed.
+    view_1, view_2 = (whole_batch(ops.cast(view, "float32")) for view in (view_1, view_2))
+    vectors = ops.concatenate([view_1, view_2], axis=0)  # [2B, D]
     if similarity == "cosine":
         vectors = ops.normalize(vectors, axis=-1, epsilon=1e-12)
     logits = ops.matmul(vectors, ops.transpose(vectors)) / temperature  # [2B, 2B]
@@ -43,7 +46,7 @@ def info_nce(view_1, view_2, temperature: float = 1.0, similarity: str = "dot"):
     itself = rows[:, None] == rows[None, :]
     logits = ops.where(itself, NEVER, logits)
     other_view = ops.roll(rows, ops.shape(view_1)[0])
-    return ops.mean(_cross_entropy(logits, other_view))
+    return ops.mean(_cross_entropy(logits, other_view)) / n_replicas()
 
 
 def _cross_entropy(logits, targets):

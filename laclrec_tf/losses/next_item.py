@@ -22,23 +22,24 @@ def catalogue_logits(vectors, item_table, *, eos_allowed: bool = False):
         >>> catalogue_logits(ops.ones([1, 2]), ops.ones([5, 2])).numpy().tolist()
         [[2.0, 2.0]]
     """
-    candidates = _candidates(item_table, eos_allowed)
+    candidates = ops.cast(_candidates(item_table, eos_allowed), vectors.dtype)
     return ops.cast(ops.matmul(vectors, ops.transpose(candidates)), "float32")
 
 
-def next_item_loss(vectors, item_table, targets, *, eos_allowed: bool = False):
+def next_item_loss(vectors, item_table, targets, *, weights=None, eos_allowed: bool = False):
     """Average the cross-entropy of each target over the whole catalogue.
 
-    Give only real positions: padding costs a catalogue of logits a position.
+    Give only real positions where shapes may change: padding costs a catalogue of logits a position.
 
     Args:
         vectors: `[P, D]` float, one for each position that has a target.
         item_table: `[N + 3, D]` float.
-        targets: `[P]` integer ids, none of them PAD.
+        targets: `[P]` integer ids, PAD only where the weight is 0.
+        weights: `[P]` float, 0 for a position that does not count. Default: 1 each.
         eos_allowed: EOS is a possible answer. Default: False.
 
     Returns:
-        Scalar float32, 0 when there are no positions.
+        Scalar float32, 0 when there are no positions; inside a replica its share of the mean over all replicas.
 
     Example:
         >>> table = ops.zeros([7, 2])  # four items
@@ -47,7 +48,7 @@ def next_item_loss(vectors, item_table, targets, *, eos_allowed: bool = False):
 
     Reference: SASRec's task with a full softmax; LACLRec (arXiv 2503.20232), next-item prediction.
     """
-    return catalogue_cross_entropy(vectors, item_table, targets, specials=(1, 1 if eos_allowed else 2))
+    return catalogue_cross_entropy(vectors, item_table, targets, specials=(1, 1 if eos_allowed else 2), weights=weights)
 
 
 def _candidates(item_table, eos_allowed):

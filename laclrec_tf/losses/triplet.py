@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from keras import ops
 
+from laclrec_tf.replicas import share_of_mean
+
 
 def triplet_loss(raw, learned, random):
     """Average `-log sigmoid(s(raw, learned) - s(raw, random))` over the batch, `s` the dot product.
@@ -17,7 +19,7 @@ def triplet_loss(raw, learned, random):
         random: `[B, D]` float user vectors of the random views.
 
     Returns:
-        Scalar float.
+        Scalar float32; inside a replica its share of the mean over all replicas.
 
     Example:
         >>> raw = ops.array([[1.0, 0.0]])
@@ -26,6 +28,6 @@ def triplet_loss(raw, learned, random):
 
     Reference: LACLRec (arXiv 2503.20232), the fine-grained contrastive loss.
     """
-    raw, learned, random = (ops.convert_to_tensor(v) for v in (raw, learned, random))
+    raw, learned, random = (ops.cast(v, "float32") for v in (raw, learned, random))
     margin = ops.sum(raw * (learned - random), axis=-1)
-    return ops.mean(ops.softplus(-margin))
+    return share_of_mean(ops.sum(ops.softplus(-margin)), ops.cast(ops.shape(margin)[0], "float32"))

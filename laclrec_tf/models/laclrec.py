@@ -17,8 +17,9 @@ from laclrec_tf.layers.transformer_block import TransformerBlock
 from laclrec_tf.losses.augmentation import operation_loss
 from laclrec_tf.losses.contrastive import info_nce
 from laclrec_tf.losses.next_item import catalogue_logits, next_item_loss
+from laclrec_tf.losses.sampled_softmax import draw_negatives, sampled_softmax_loss
 from laclrec_tf.losses.triplet import triplet_loss
-from laclrec_tf.masking import gather_last, history_lengths, is_item, take_prefixes, trim_padding
+from laclrec_tf.masking import gather_last, history_lengths, is_item, positions_where, take_prefixes, trim_padding
 from laclrec_tf.models.laclrec_arguments import check_arguments
 from laclrec_tf.models.multi_task_model import MultiTaskModel
 from laclrec_tf.models.training_statistics import repair_statistics, view_statistics
@@ -50,6 +51,9 @@ class LACLRec(MultiTaskModel):
             follows its edited views too. Not in the paper. Default: 0.3.
         contrast_views: InfoNCE's pair: "random-learned", or "random-random" for two random views as in
             CL4SRec. Default: "random-learned".
+        n_negatives: score targets against so many sampled items instead of the whole catalogue, in training only,
+            and insert only sampled items and those of the batch; 0 scores all. For catalogues above some 100,000
+            items. Default: 0.
         similarity: InfoNCE's, "dot" or "cosine". Default: "dot".
         temperature: InfoNCE's. Default: 1.
         augmenter_attention: "causal" or "bidirectional". Default: "bidirectional".
@@ -98,6 +102,7 @@ class LACLRec(MultiTaskModel):
         lambda_aug: float = 0.1,
         gamma: float = 0.3,
         contrast_views: str = "random-learned",
+        n_negatives: int = 0,
         similarity: str = "dot",
         temperature: float = 1.0,
         augmenter_attention: str = "bidirectional",
@@ -111,12 +116,14 @@ class LACLRec(MultiTaskModel):
         settings = {name: value for name, value in locals().items() if name not in ("self", "kwargs", "__class__")}
         super().__init__(**kwargs)
         check_arguments(**settings)
-        # Only real positions are projected to the catalogue, so shapes change from batch to batch.
+        # Only real positions are projected to the catalogue, so shapes change from batch to batch, unless
+        # `compile(jit_compile=True)` asks for static ones.
         self.supports_jit = False
         self._settings = settings
         for name, value in settings.items():
             setattr(self, name, value)
         block: dict[str, Any] = {"n_heads": n_heads, "dropout": dropout, "normalisation": normalisation}
+        block["dtype"] = self.dtype_policy
         self.encoder = SequenceEncoder(
             n_items, max(max_length, max_edited_length), width, n_encoder_blocks, positions=positions, **block
         )
@@ -134,7 +141,8 @@ class LACLRec(MultiTaskModel):
             **block,
         )
         self.recommender_blocks = [TransformerBlock(width, **block) for _ in range(n_recommender_blocks)]
-        self.user_norm = keras.layers.LayerNormalization(epsilon=1e-6)
+        self.user_norm = keras.layers.LayerNormalization(epsilon=1e-6, dtype=self.dtype_policy)
+        self.negatives_seed = keras.random.SeedGenerator(seed)
         self.build()
 
     def build(self, input_shape: Any = None) -> None:
@@ -167,7 +175,7 @@ class LACLRec(MultiTaskModel):
 
     def score(self, user_vectors):
         """Return catalogue scores `[B, N + 3]` of user vectors `[B, D]`; PAD, EOS and MASK have `-inf`."""
-        scores = catalogue_logits(user_vectors, self.encoder.item_table)
+        scores = catalogue_logits(ops.cast(user_vectors, "float32"), self.encoder.item_table)
         return ops.pad(scores, [[0, 0], [1, 2]], constant_values=-float("inf"))
 
     def recommend(self, history, k: int = 10, exclude_history: bool = True):
@@ -205,21 +213,34 @@ class LACLRec(MultiTaskModel):
             self._repair(batch, training, terms, statistics)
         return terms, statistics
 
+    def catalogue_loss(self, vectors, targets, weights=None, eos_allowed=False):
+        """Return the cross-entropy of targets `[P]` over the catalogue, or over a sample of it with `n_negatives`."""
+        table = self.encoder.item_table
+        if not self.n_negatives:
+            return next_item_loss(vectors, table, targets, weights=weights, eos_allowed=eos_allowed)
+        negatives = self._draw_negatives()
+        return sampled_softmax_loss(vectors, table, targets, negatives, weights=weights, eos_allowed=eos_allowed)
+
+    def _draw_negatives(self):
+        uniform = keras.random.uniform((self.n_negatives,), dtype="float32", seed=self.negatives_seed)
+        return draw_negatives(uniform, self.n_items)
+
     def _next_item_loss(self, hidden, target):
-        rows, columns = ops.nonzero(is_item(target))
-        wanted = rows * ops.cast(ops.shape(target)[1], rows.dtype) + columns
+        wanted, weights = positions_where(is_item(target), self.static_shapes)
         vectors = ops.take(ops.reshape(hidden, (-1, self.width)), wanted, axis=0)
         targets = ops.take(ops.reshape(target, (-1,)), wanted)
-        return next_item_loss(vectors, self.encoder.item_table, targets)
+        return self.catalogue_loss(vectors, targets, weights)
 
     def _contrast(self, raw, batch, training, terms, statistics):
-        random = self(trim_padding(batch["random_view"]), training=training)
+        random = self._view(batch["random_view"], training)
         if self.contrast_views == "random-random":
-            other = self(trim_padding(batch["random_view_2"]), training=training)
+            other = self._view(batch["random_view_2"], training)
         else:
             history = take_prefixes(batch["history"], batch["prefix_lengths"])
-            edits = self.edit(history)  # integers: the gradient ends here
-            other = self(trim_padding(edits.edited), training=training)
+            edits = self._learned_edits(history)  # integers: the gradient ends here
+            # No row grows beyond so many items, so this cuts padding only.
+            longest = ops.minimum(self.max_edited_length, ops.shape(history)[1] * (self.max_insertions + 1))
+            other = self._view(edits.edited[:, :longest], training)
             statistics |= view_statistics(raw, other, random, history, edits)
             if self.beta:
                 terms["triplet_loss"] = triplet_loss(raw, other, random)
@@ -229,23 +250,42 @@ class LACLRec(MultiTaskModel):
             following = ops.take_along_axis(batch["target"], ops.maximum(batch["prefix_lengths"] - 1, 0), axis=1)
             following = ops.tile(ops.reshape(following, (-1,)), 2)
             views = ops.concatenate([random, other], axis=0)
-            terms["view_loss"] = next_item_loss(views, self.encoder.item_table, following)
+            terms["view_loss"] = self.catalogue_loss(views, following)
+
+    def _view(self, item_ids, training):
+        return self(item_ids if self.static_shapes else trim_padding(item_ids), training=training)
+
+    def _learned_edits(self, history):
+        candidates = None
+        if self.n_negatives:
+            of_batch = ops.reshape(history, (-1,))
+            # Padding is no item; in its place stands one that is a candidate anyway.
+            of_batch = ops.where(is_item(of_batch), of_batch, of_batch[0])
+            candidates = ops.concatenate([self._draw_negatives(), of_batch])
+        return self.augmenter.edit(self.encoder, history, None, candidates, self.static_shapes)
 
     def _repair(self, batch, training, terms, statistics):
         corrupted, operations = batch["corrupted"], batch["operations"]
-        repair = self.augmenter.repair(self.encoder, corrupted, operations, batch["insertions"], training=training)
-        table = self.encoder.item_table
+        # A position with something to insert is an item of the history, and so is each target but a run's EOS,
+        # which takes the place of the item behind it.
+        most = ops.size(batch["target"]) + ops.shape(batch["target"])[0] if self.static_shapes else None
+        repair = self.augmenter.repair(
+            self.encoder, corrupted, operations, batch["insertions"], training=training, most_positions=most
+        )
         operation = operation_loss(repair.operation_logits, operations, is_item(corrupted))
-        insertion = next_item_loss(repair.run_states, table, repair.run_targets, eos_allowed=True)
+        insertion = self.catalogue_loss(repair.run_states, repair.run_targets, repair.run_weights, eos_allowed=True)
         terms["augmenter_loss"] = operation + insertion
         statistics |= {"operation_loss": (operation, None), "insertion_loss": (insertion, None)}
+        # With a sample of negatives nothing scores the whole catalogue, so neither does this.
+        table = None if self.n_negatives else self.encoder.item_table
         statistics |= repair_statistics(repair, table, corrupted, operations, most_targets=64)
 
     def repair_statistics_of(self, batch):
         """Say how well the corrupted histories of a batch are repaired."""
         corrupted, operations = batch["corrupted"], batch["operations"]
         repair = self.augmenter.repair(self.encoder, corrupted, operations, batch["insertions"], training=False)
-        return repair_statistics(repair, self.encoder.item_table, corrupted, operations)
+        most = ops.shape(corrupted)[0] if self.n_negatives else None
+        return repair_statistics(repair, self.encoder.item_table, corrupted, operations, most_targets=most)
 
     @property
     def term_weights(self) -> dict[str, float]:
@@ -292,4 +332,4 @@ class LACLRec(MultiTaskModel):
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
-        return {"name": self.name, **self._settings}
+        return {"name": self.name, "dtype": self.dtype_policy.name, **self._settings}

@@ -24,7 +24,7 @@ def check_arguments(**settings: Any) -> None:
     for name in ("n_items", "max_length", "max_insertions", "width", "n_heads"):
         if settings[name] < 1:
             raise ValueError(f"Argument `{name}` must be at least 1. Received: {name}={settings[name]}.")
-    for name in ("n_encoder_blocks", "n_recommender_blocks", "alpha", "beta", "lambda_aug", "gamma"):
+    for name in ("n_encoder_blocks", "n_recommender_blocks", "alpha", "beta", "lambda_aug", "gamma", "n_negatives"):
         if settings[name] < 0:
             raise ValueError(f"Argument `{name}` must be 0 or above. Received: {name}={settings[name]}.")
     if not 0 <= settings["dropout"] < 1:

@@ -6,10 +6,10 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from keras import ops
 
 from laclrec_tf.metrics import mrr_at_k, ndcg_at_k, recall_at_k, target_ranks
 from laclrec_tf.models.training_statistics import REPAIR_STATISTICS, VIEW_STATISTICS
+from laclrec_tf.replicas import n_replicas, sum_over_replicas
 
 OBJECTIVES = ("full", "augmenter")
 LOSSES = ("loss", "next_item_loss", "contrast_loss", "triplet_loss", "augmenter_loss", "view_loss")
@@ -31,21 +31,29 @@ class MultiTaskModel(keras.Model):
         """Make the running averages."""
         super().__init__(**kwargs)
         self.objective = "full"
+        self.static_shapes = False
         self.training_means = _means(*LOSSES, *AUGMENTER_LOSSES, *REPAIR_STATISTICS, *VIEW_STATISTICS)
         self.test_means = _means(*RANKING_METRICS, *REPAIR_STATISTICS)
 
-    def compile(self, optimizer: Any = "adam", objective: str = "full", **kwargs: Any) -> None:
+    def compile(
+        self, optimizer: Any = "adam", objective: str = "full", jit_compile: bool = False, **kwargs: Any
+    ) -> None:
         """Configure training.
 
         Args:
             optimizer: a Keras optimizer or its name. Default: "adam".
             objective: "full", or "augmenter" to train `L_aug` alone first. Default: "full".
-            **kwargs: passed on to `keras.Model.compile`.
+            jit_compile: compile the training step with XLA; give it batches of static shapes
+                (`training_dataset(..., static_shapes=True)`), each new shape is compiled anew. Default: False.
+            **kwargs: passed on to `keras.Model.compile`, `steps_per_execution` for one.
         """
         if objective not in OBJECTIVES:
             raise ValueError(f"Argument `objective` must be 'full' or 'augmenter'. Received: objective={objective!r}.")
-        super().compile(optimizer=optimizer, **kwargs)
+        super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
         self.objective = objective
+        self.static_shapes = bool(jit_compile)
+        # Inside a strategy's scope variables can be made here, inside of its training step they cannot.
+        self.optimizer.build(self.trainable_variables)
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -58,13 +66,14 @@ class MultiTaskModel(keras.Model):
             terms, statistics = self.losses_of(batch, training=True)
             loss = sum(self.term_weights[name] * term for name, term in terms.items())
             scaled = self.optimizer.scale_loss(loss)
-        if not self.optimizer.built:
-            self.optimizer.build(self.trainable_variables)
         gradients = tape.gradient(scaled, self.trainable_variables)
         # The augmenter's objective leaves the recommender's blocks alone, and the other way round.
         reached = [(g, v) for g, v in zip(gradients, self.trainable_variables, strict=True) if g is not None]
         self.optimizer.apply_gradients(reached)
         statistics |= {name: (value, None) for name, value in {"loss": loss, **terms}.items()}
+        for name in statistics.keys() & {*LOSSES, *AUGMENTER_LOSSES}:
+            # A replica's loss is its share of the sum; what is logged is averaged over replicas.
+            statistics[name] = statistics[name][0] * n_replicas(), None
         return _update(self.training_means, statistics)
 
     def test_step(self, batch):
@@ -84,7 +93,18 @@ class MultiTaskModel(keras.Model):
         """Compile again as `get_compile_config` says."""
         optimizer = keras.saving.deserialize_keras_object(config["optimizer"])
         self.compile(optimizer=optimizer, objective=config["objective"])
-        self.optimizer.build(self.trainable_variables)
+
+    def make_test_function(self, force: bool = False) -> None:
+        """Make the function of an evaluation step, never compiled: its batches have many shapes."""
+        jit_compile: bool = self.jit_compile
+        self.jit_compile = False
+        super().make_test_function(force)
+        self.jit_compile = jit_compile
+
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        # The model and its optimizer are built already. Keras would build them in a `tf.distribute` strategy by
+        # averaging the replicas' batches, which are integers.
+        pass
 
 
 def _means(*names: str) -> dict[str, keras.metrics.Mean]:
@@ -92,8 +112,15 @@ def _means(*names: str) -> dict[str, keras.metrics.Mean]:
 
 
 def _update(means, statistics):
-    for name, (values, weights) in statistics.items():
-        # Flat, because Keras averages each row first: a short history would count as much as a long one.
-        flat = [None if part is None else ops.reshape(part, (-1,)) for part in (values, weights)]
-        means[name].update_state(flat[0], sample_weight=flat[1])
+    totals, counts = [], []
+    for values, weights in statistics.values():
+        values = tf.cast(values, tf.float32)
+        weights = tf.ones_like(values) if weights is None else tf.cast(weights, tf.float32)
+        totals.append(tf.reduce_sum(values * weights))
+        counts.append(tf.reduce_sum(weights))
+    # Added to the totals by hand: Keras would average each row first, and each replica on its own.
+    totals, counts = tf.unstack(sum_over_replicas(tf.stack([totals, counts])))
+    for index, name in enumerate(statistics):
+        means[name].total.assign_add(totals[index])
+        means[name].count.assign_add(counts[index])
     return {name: means[name].result() for name in statistics}

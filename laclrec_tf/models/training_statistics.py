@@ -45,6 +45,7 @@ def view_statistics(raw, learned, random, history, edits: Edits) -> dict[str, tu
         Gaussian potential of the normalised raw vectors), as in arXiv 2005.10242; rates of the three
         operations; mean edited length in items.
     """
+    raw, learned, random = (ops.cast(vectors, "float32") for vectors in (raw, learned, random))
     with_learned = ops.sum(raw * learned, axis=-1)
     with_random = ops.sum(raw * random, axis=-1)
     unit_raw, unit_learned, unit_random = (ops.normalize(v, axis=-1) for v in (raw, learned, random))
@@ -73,7 +74,7 @@ def repair_statistics(
 
     Args:
         repair: the augmenter's output on `corrupted`.
-        item_table: `[N + 3, D]` float.
+        item_table: `[N + 3, D]` float; None leaves the insertion accuracy out.
         corrupted: `[B, M]` integer ids.
         operations: `[B, M]` integer labels.
         most_targets: look at so many insertion targets only, each costs a row of the catalogue's scores.
@@ -87,14 +88,14 @@ def repair_statistics(
     decided = ops.cast(ops.argmax(repair.operation_logits, axis=-1), operations.dtype)
     deletes = real * ops.cast(decided == DELETE, "float32")
     should_delete = real * ops.cast(operations == DELETE, "float32")
-    logits = catalogue_logits(repair.run_states[:most_targets], item_table, eos_allowed=True)
-    targets = repair.run_targets[:most_targets]
-    return {
+    statistics = {
         "operation_accuracy": (ops.cast(decided == operations, "float32"), real),
         "deletion_precision": (should_delete, deletes),
         "deletion_recall": (deletes, should_delete),
-        "insertion_accuracy": (
-            ops.cast(1 + ops.cast(ops.argmax(logits, axis=-1), targets.dtype) == targets, "float32"),
-            None,
-        ),
     }
+    if item_table is not None:
+        logits = catalogue_logits(repair.run_states[:most_targets], item_table, eos_allowed=True)
+        targets = repair.run_targets[:most_targets]
+        first = 1 + ops.cast(ops.argmax(logits, axis=-1), targets.dtype)
+        statistics["insertion_accuracy"] = ops.cast(first == targets, "float32"), repair.run_weights[:most_targets]
+    return statistics

@@ -18,17 +18,18 @@ TARGETS[:4] = 0, 10, 4, 4  # the first, the last, one twice
 BY_POSITIONS = 11 * FEWEST_POSITIONS
 
 
-def plain(vectors, table, targets, specials=(0, 0), slice_elements=None):
+def plain(vectors, table, targets, specials=(0, 0), weights=None, slice_elements=None):
     first, last = specials
     logits = tf.matmul(vectors, table[first : len(CANDIDATES) - last], transpose_b=True)
-    return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(targets - first, logits))
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(targets - first, logits)
+    return tf.reduce_mean(losses) if weights is None else tf.reduce_sum(losses * weights) / tf.reduce_sum(weights)
 
 
-def value_and_gradients(function, slice_elements: int, scale: float = 1.0, specials=(0, 0)):
+def value_and_gradients(function, slice_elements: int, scale: float = 1.0, specials=(0, 0), weights=None):
     vectors, candidates = tf.Variable(VECTORS * scale), tf.Variable(CANDIDATES * scale)
     with tf.GradientTape() as tape:
         targets = np.clip(TARGETS, specials[0], 10 - specials[1])
-        loss = function(vectors, candidates, targets, specials, slice_elements)
+        loss = function(vectors, candidates, targets, specials, weights, slice_elements)
         tripled = 3.0 * loss
     return loss.numpy(), *(tf.convert_to_tensor(g).numpy() for g in tape.gradient(tripled, [vectors, candidates]))
 
@@ -42,6 +43,40 @@ def test_value_and_gradient_are_those_of_the_plain_loss(slice_elements: int, spe
     result = value_and_gradients(function, slice_elements, specials=specials)
     for ours, theirs in zip(result, expected, strict=True):
         assert ours == pytest.approx(theirs, abs=1e-5)
+
+
+@pytest.mark.parametrize("slice_elements", [60, 200, BY_POSITIONS + 40])
+def test_positions_count_by_their_weight(slice_elements: int):
+    weights = tf.constant([0.0, 2.0, 1.0] * 20)
+    expected = value_and_gradients(plain, slice_elements, weights=weights)
+    result = value_and_gradients(catalogue_cross_entropy, slice_elements, weights=weights)
+    for ours, theirs in zip(result, expected, strict=True):
+        assert ours == pytest.approx(theirs, abs=1e-5)
+
+
+@pytest.mark.parametrize("slice_elements", [60, 200, BY_POSITIONS + 40])
+def test_xla_compiles_it(slice_elements: int):
+    @tf.function(jit_compile=True)
+    def loss_and_gradients(vectors, candidates):
+        loss = catalogue_cross_entropy(vectors, candidates, TARGETS, slice_elements=slice_elements)
+        return 3.0 * loss, *tf.gradients(3.0 * loss, [vectors, candidates])
+
+    loss, *gradients = loss_and_gradients(tf.constant(VECTORS), tf.constant(CANDIDATES))
+    expected = value_and_gradients(plain, slice_elements)
+    assert float(loss) == pytest.approx(3 * expected[0], abs=1e-4)
+    for ours, theirs in zip(gradients, expected[1:], strict=True):
+        assert ours.numpy() == pytest.approx(theirs, abs=1e-5)
+
+
+@pytest.mark.parametrize("slice_elements", [200, 2**21])
+def test_products_are_made_in_the_dtype_of_the_vectors(slice_elements: int):
+    table = tf.Variable(CANDIDATES)
+    with tf.GradientTape() as tape:
+        vectors = tf.cast(VECTORS, tf.bfloat16)
+        loss = catalogue_cross_entropy(vectors, table, TARGETS, slice_elements=slice_elements)
+    assert loss.dtype == tf.float32
+    assert float(loss) == pytest.approx(float(plain(VECTORS, CANDIDATES, TARGETS)), rel=0.02)
+    assert tape.gradient(loss, table).dtype == tf.float32
 
 
 @pytest.mark.parametrize("slice_elements", [200, 2**21])
@@ -59,7 +94,9 @@ def test_huge_logits_do_not_overflow(slice_elements: int):
 def test_no_vectors_cost_nothing_and_give_a_gradient_of_nothing(slice_elements: int):
     candidates = tf.Variable(CANDIDATES)
     with tf.GradientTape() as tape:
-        loss = catalogue_cross_entropy(tf.zeros([0, 3]), candidates, tf.zeros([0], tf.int32), (0, 0), slice_elements)
+        loss = catalogue_cross_entropy(
+            tf.zeros([0, 3]), candidates, tf.zeros([0], tf.int32), slice_elements=slice_elements
+        )
     assert float(loss) == 0.0
     assert not tf.convert_to_tensor(tape.gradient(loss, candidates)).numpy().any()
 
@@ -71,7 +108,7 @@ def test_no_tensor_is_larger_than_a_slice(slice_elements: int):
 
     @tf.function
     def step(vectors, candidates):
-        loss = catalogue_cross_entropy(vectors, candidates, TARGETS, (0, 0), slice_elements)
+        loss = catalogue_cross_entropy(vectors, candidates, TARGETS, slice_elements=slice_elements)
         return tf.gradients(loss, [vectors, candidates])
 
     vectors, candidates = tf.constant(VECTORS), tf.constant(CANDIDATES)

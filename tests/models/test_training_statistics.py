@@ -93,7 +93,7 @@ CORRUPTED = np.array([[3, 4, 1], [2, 1, 0]], np.int32)
 LABELS = np.array([[DELETE, DELETE, KEEP], [INSERT, KEEP, KEEP]], np.int32)
 DECIDED = np.array([[DELETE, INSERT, DELETE], [INSERT, DELETE, DELETE]], np.int32)
 STATES, TARGETS = f32([[1, 0], [0, 1], [0, 1], [1, 0]]), np.array([2, 3, 5, 1], np.int32)
-REPAIR = Repair(np.eye(3, dtype=np.float32)[DECIDED], STATES, TARGETS)
+REPAIR = Repair(np.eye(3, dtype=np.float32)[DECIDED], STATES, TARGETS, f32([1, 1, 1, 1]))
 
 
 def test_repair_statistics_worked_by_hand():
@@ -105,10 +105,19 @@ def test_repair_statistics_worked_by_hand():
     assert result["insertion_accuracy"] == pytest.approx(2 / 4)  # 2 and EOS
 
 
+def test_a_row_without_weight_is_no_insertion_target():
+    weighed = REPAIR._replace(run_weights=f32([1, 0, 0, 1]))
+    assert averages(repair_statistics(weighed, TABLE, CORRUPTED, LABELS))["insertion_accuracy"] == pytest.approx(1 / 2)
+
+
+def test_without_a_table_the_insertion_accuracy_is_left_out():
+    assert "insertion_accuracy" not in repair_statistics(REPAIR, None, CORRUPTED, LABELS)
+
+
 def test_precision_and_recall_are_exact_over_batches():
     # The second batch deletes nothing and should delete nothing: it weighs nothing in either.
     kept = np.full([1, 2], KEEP, np.int32)
-    calm = Repair(np.eye(3, dtype=np.float32)[kept], STATES[:0], TARGETS[:0])
+    calm = Repair(np.eye(3, dtype=np.float32)[kept], STATES[:0], TARGETS[:0], f32([]))
     result = averages(
         repair_statistics(REPAIR, TABLE, CORRUPTED, LABELS),
         repair_statistics(calm, TABLE, np.array([[3, 4]], np.int32), kept),

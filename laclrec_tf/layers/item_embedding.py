@@ -1,0 +1,56 @@
+"""The item embedding table, read row by row."""
+
+from __future__ import annotations
+
+import keras
+from keras import ops
+
+from laclrec_tf.table_rows import table_rows
+
+
+@keras.saving.register_keras_serializable(package="laclrec_tf")
+class ItemEmbedding(keras.layers.Layer):
+    """One vector for each id; a lookup costs the rows it reads, whatever the catalogue's size.
+
+    Args:
+        n_rows: ids, `N + 3` for a catalogue of `N` items (PAD, items, EOS, MASK).
+        width: size `D`.
+
+    Call arguments:
+        item_ids: integer ids of any shape.
+
+    Returns:
+        `[*item_ids.shape, D]` in the layer's compute dtype; the table itself is kept in float32.
+
+    Example:
+        >>> ItemEmbedding(n_rows=23, width=8)(ops.array([[5, 6, 0]])).shape
+        TensorShape([1, 3, 8])
+    """
+
+    def __init__(self, n_rows: int, width: int, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.n_rows = n_rows
+        self.width = width
+
+    def build(self, item_ids_shape: tuple[int | None, ...] = (None,)) -> None:
+        """Create the table."""
+        self.embeddings = self.add_weight(
+            shape=(self.n_rows, self.width),
+            initializer=keras.initializers.TruncatedNormal(stddev=0.02),
+            # In mixed precision Keras would cast the whole table at each lookup.
+            autocast=False,
+            name="embeddings",
+        )
+        self.built = True
+
+    def call(self, item_ids):
+        """Return the rows of `item_ids`."""
+        return ops.cast(table_rows(self.embeddings, item_ids), self.compute_dtype)
+
+    def compute_output_shape(self, item_ids_shape):
+        """Return `[*item_ids.shape, D]`."""
+        return (*item_ids_shape, self.width)
+
+    def get_config(self) -> dict:
+        """Return the constructor's arguments."""
+        return super().get_config() | {"n_rows": self.n_rows, "width": self.width}

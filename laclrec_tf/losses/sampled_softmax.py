@@ -1,0 +1,108 @@
+"""Next-item cross-entropy over a sample of the catalogue, for catalogues too large to score whole."""
+
+from __future__ import annotations
+
+import math
+
+import tensorflow as tf
+
+from laclrec_tf.replicas import share_of_mean
+from laclrec_tf.table_rows import table_rows
+
+NEVER = -1e9
+
+
+def draw_negatives(uniform: tf.Tensor, n_items: int) -> tf.Tensor:
+    """Turn uniform numbers into item ids, frequent items first: `P(id) = log(1 + 1 / id) / log(N + 1)`.
+
+    Prepared data number the items by falling frequency, so this log-uniform law is close to how often they occur.
+
+    Args:
+        uniform: `[S]` float in `[0, 1)`.
+        n_items: catalogue size `N`.
+
+    Returns:
+        `[S]` int32 ids from 1 to `N`; an id may come twice.
+
+    Example:
+        >>> draw_negatives(tf.constant([0.0, 0.5, 0.999]), n_items=99).numpy().tolist()
+        [1, 10, 99]
+    """
+    ids = tf.exp(tf.cast(uniform, tf.float64) * math.log(n_items + 1.0))  # in [1, N + 1)
+    return tf.clip_by_value(tf.cast(ids, tf.int32), 1, n_items)
+
+
+def log_expected_count(item_ids: tf.Tensor, n_items: int, n_negatives: int) -> tf.Tensor:
+    """Return the logarithm of how often `draw_negatives` is expected to draw each item.
+
+    Args:
+        item_ids: integer ids from 1 to `N`, any shape.
+        n_items: catalogue size `N`.
+        n_negatives: draws `S`.
+
+    Returns:
+        float32 of the same shape: `log(S P(id))`.
+
+    Example:
+        >>> round(float(log_expected_count(tf.constant(1), n_items=3, n_negatives=8)), 4)  # log(8 * 1/2)
+        1.3863
+    """
+    probability = tf.math.log1p(1.0 / tf.cast(item_ids, tf.float32)) / math.log(n_items + 1.0)
+    return tf.math.log(n_negatives * probability)
+
+
+def sampled_softmax_loss(
+    vectors: tf.Tensor,
+    item_table: tf.Tensor,
+    targets: tf.Tensor,
+    negatives: tf.Tensor,
+    *,
+    weights: tf.Tensor | None = None,
+    eos_allowed: bool = False,
+) -> tf.Tensor:
+    """Average the cross-entropy of each target against a sample of negatives that all positions share.
+
+    Each score is lowered by the logarithm of how often its item is expected in the sample (logQ), so that the loss
+    estimates the one over the whole catalogue. A negative that is the target itself does not count against it.
+    Only the rows of targets and negatives are read, and only they get a gradient.
+
+    Args:
+        vectors: `[P, D]` float.
+        item_table: `[N + 3, D]` float variable or tensor: PAD, items, EOS, MASK.
+        targets: `[P]` integer ids; 1 to `N`, with `eos_allowed` also EOS; anything where the weight is 0.
+        negatives: `[S]` integer ids that `draw_negatives` drew.
+        weights: `[P]` float, 0 for a position that does not count. Default: 1 each.
+        eos_allowed: EOS is a possible answer and always a candidate, as for the reverse generator. Default: False.
+
+    Returns:
+        Scalar float32, 0 when there are no positions; inside a replica its share of the mean over all replicas.
+
+    Example:
+        >>> table = tf.zeros([7, 2])  # four items
+        >>> loss = sampled_softmax_loss(tf.ones([1, 2]), table, tf.constant([3]), tf.constant([3, 3]))
+        >>> float(loss)  # both negatives are the target itself
+        0.0
+
+    Reference: Bengio and Senecal, 2008 (the sampled softmax); Yi et al., 2019 (the logQ correction).
+    """
+    vectors = tf.convert_to_tensor(vectors)
+    targets, negatives = tf.cast(targets, tf.int32), tf.cast(negatives, tf.int32)
+    weights = tf.ones_like(targets, tf.float32) if weights is None else tf.cast(weights, tf.float32)
+    n_items, n_negatives = item_table.shape[0] - 3, tf.shape(negatives)[0]
+    eos = n_items + 1
+    expected = log_expected_count(negatives, n_items, tf.cast(n_negatives, tf.float32))
+    if eos_allowed:
+        negatives = tf.concat([negatives, [eos]], axis=0)
+        expected = tf.concat([expected, [0.0]], axis=0)  # EOS is there once, for certain
+
+    rows = tf.cast(table_rows(item_table, tf.concat([targets, negatives], axis=0)), vectors.dtype)
+    of_targets, of_negatives = rows[: tf.shape(targets)[0]], rows[tf.shape(targets)[0] :]
+    scores = tf.reduce_sum(tf.cast(vectors * of_targets, tf.float32), axis=1)
+    of_items = log_expected_count(tf.clip_by_value(targets, 1, n_items), n_items, tf.cast(n_negatives, tf.float32))
+    scores -= tf.where(tf.equal(targets, eos), 0.0, of_items)
+    against = tf.cast(tf.matmul(vectors, of_negatives, transpose_b=True), tf.float32) - expected
+    hits = tf.equal(targets[:, tf.newaxis], negatives[tf.newaxis, :])
+    against = tf.where(hits, NEVER, against)  # [P, S]
+    logits = tf.concat([scores[:, tf.newaxis], against], axis=1)
+    losses = tf.reduce_logsumexp(logits, axis=1) - scores
+    return share_of_mean(tf.reduce_sum(weights * losses), tf.reduce_sum(weights))

@@ -1,0 +1,72 @@
+"""Sums, means and batches over the replicas of `tf.distribute`, where each replica sees its part of a batch.
+
+With one replica, or outside of a replica, every function here returns what it is given.
+Gradients are summed over replicas by the optimizer, so each replica's loss is its share of the whole batch's.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+
+def sum_over_replicas(value: tf.Tensor) -> tf.Tensor:
+    """Add up what each replica computed.
+
+    Args:
+        value: any shape, the same on each replica.
+
+    Returns:
+        The sum, the same on each replica.
+
+    Example:
+        >>> float(sum_over_replicas(tf.constant(2.0)))
+        2.0
+    """
+    context = _context()
+    return value if context is None else context.all_reduce(tf.distribute.ReduceOp.SUM, value)
+
+
+def share_of_mean(total: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+    """Divide a replica's sum by the count of all replicas: the shares add up to the mean over the whole batch.
+
+    Args:
+        total: scalar float, the sum over this replica's positions.
+        count: scalar float, how many positions this replica has.
+
+    Returns:
+        Scalar float, 0 when no replica has a position.
+
+    Example:
+        >>> float(share_of_mean(tf.constant(6.0), tf.constant(4.0)))
+        1.5
+    """
+    count = sum_over_replicas(tf.cast(count, total.dtype))
+    return total / tf.where(count > 0, count, tf.ones_like(count))
+
+
+def whole_batch(rows: tf.Tensor) -> tf.Tensor:
+    """Stack the rows of all replicas, so that each sees the whole batch's; gradients flow back to their replica.
+
+    Args:
+        rows: `[b, ...]`, this replica's part of the batch.
+
+    Returns:
+        `[B, ...]`.
+
+    Example:
+        >>> whole_batch(tf.constant([1.0, 2.0])).numpy().tolist()
+        [1.0, 2.0]
+    """
+    context = _context()
+    return rows if context is None else context.all_gather(rows, axis=0)
+
+
+def n_replicas() -> int:
+    """Return how many replicas share the batch of the code that calls this, 1 outside of a replica."""
+    context = _context()
+    return 1 if context is None else int(context.num_replicas_in_sync)
+
+
+def _context() -> tf.distribute.ReplicaContext | None:
+    context = tf.distribute.get_replica_context()
+    return context if context is not None and context.num_replicas_in_sync > 1 else None
