@@ -24,6 +24,7 @@ setup(
         "tensorflow-recommenders",
         "tensorflow-serving-api",
         "grpcio",
+        "matplotlib",
         "numpy",
         "polars",
         "pydantic>=2",
@@ -34,7 +35,7 @@ setup(
     ],
     extras_require={
         "test": ["hypothesis", "mypy", "pytest", "pytest-xdist", "ruff", "types-PyYAML"],
-        "notebooks": ["jupyterlab", "matplotlib", "nbmake"],
+        "notebooks": ["jupyterlab", "nbmake"],
         "pipelines": ["apache-beam", "google-cloud-aiplatform", "kfp"],
     },
     entry_points={"console_scripts": ["laclrec-tf = pipelines.cli:main"]},

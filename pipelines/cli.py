@@ -180,6 +180,71 @@ def metrics_table(report: dict[str, Any]) -> Table:
 
 
 @app.command()
+def benchmark(
+    data: Annotated[
+        Path | None, typer.Option(help="A folder made by `prepare`. Default: 5,000 simulated users.")
+    ] = None,
+    preset: Annotated[str | None, typer.Option(help="As for `train`. Default: laclrec.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting, as for `train`.")
+    ] = None,
+    epochs: Annotated[int, typer.Option(help="Epochs to time, after a first one.", min=1)] = 3,
+    json_out: Annotated[Path | None, typer.Option("--json", help="Also write the report to this file.")] = None,
+    growth: Annotated[
+        Path | None,
+        typer.Option(help="Instead: measure growing users, items and lengths; write growth.json and growth.png here."),
+    ] = None,
+) -> None:
+    """Measure training: time, memory, where the time goes, and the share of the machine's peak."""
+    import_tensorflow_quietly()
+    from pipelines.config import TrainConfig, parse_assignments
+
+    settings = parse_assignments(set_ or []) | ({"preset": preset} if preset else {})
+    config = TrainConfig.of(settings)
+    if growth is not None:
+        given = [name for name, value in (("--data", data), ("--json", json_out)) if value is not None]
+        if given:
+            raise InputError(f"`--growth` measures random histories of its own: leave {given[0]} out.")
+        from pipelines.cost_growth import cost_growth
+
+        cost_growth(growth, config)
+        console.print(f"wrote {growth / 'growth.json'} and {growth / 'growth.png'}", highlight=False)
+        return
+    from pipelines.benchmark import benchmark as run_benchmark
+
+    console.print(cost_table(run_benchmark(data, config, epochs=epochs, json_out=json_out)))
+
+
+def cost_table(report: dict[str, Any]) -> Table:
+    """Lay out a benchmark report as a table."""
+    table = Table(
+        title=f"{report['preset']}: {report['users']:,} users, {report['items']:,} items",
+        caption=report["machine"],
+        show_header=False,
+    )
+    table.add_column()
+    table.add_column(justify="right")
+    rows = {
+        "an epoch": f"{report['seconds_per_epoch']:.1f} s",
+        "histories": f"{report['histories_per_second']:,.0f} a second",
+        "a step": f"{report['milliseconds_per_step']:.1f} ms",
+        "the first step": f"{report['first_step_seconds']:.1f} s",
+        "reading an epoch alone": f"{report['reading_seconds']:.2f} s",
+        "peak memory": f"{report['peak_memory_gb']:.2f} GB",
+        **{
+            f"time in the {name}": f"{share:.0%}"
+            for name, share in report["shares"].items()
+            if share or name != "augmenter"
+        },
+        "matrix peak": f"{report['matrix_peak'] / 1e9:,.0f} GFLOP/s",
+        "of it in training": f"{report['fraction_of_peak']:.0%}",
+    }
+    for name, value in rows.items():
+        table.add_row(name, value)
+    return table
+
+
+@app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="A folder made by `train`.")],
     to: Annotated[Path, typer.Option(help="saved_models/NAME; a new integer version is made in it.")],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -12,20 +11,18 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
-from laclrec_tf.data.input_pipeline import evaluation_dataset, training_dataset
+from laclrec_tf.data.input_pipeline import evaluation_dataset
 from laclrec_tf.data.prepared import PreparedData
-from laclrec_tf.data.similar_items import similar_items
 from laclrec_tf.data.splits import held_out, training_part
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation import users_at_once
-from laclrec_tf.lazy_adam import LazyAdam
-from laclrec_tf.models import LACLRec, build_preset
+from laclrec_tf.models import LACLRec
 from laclrec_tf.models.augmenter_watch import AugmenterWatch
 from pipelines.config import TrainConfig
 from pipelines.progress import EpochProgress
 from pipelines.run_folder import FORMAT_VERSION, RunFolder
+from pipelines.training_setup import compile_model, new_model, training_batches
 
 MONITOR = "val_ndcg@10"
 
@@ -114,13 +111,13 @@ class _Session:
     ) -> tuple[LACLRec, dict[str, Any]]:
         """Train a new model; with validation histories stop early and go back to the best epoch."""
         config = self.config
-        model = self._new_model()
-        needs = model.batch_requirements
-        batches = self._batches(training, needs)
+        model = new_model(config, self.prepared.vocabulary.n_items, self.prepared.max_length)
+        batches = training_batches(config, model, training)
         evaluated = None
         if validation is not None:
             corruption = None
             if model.has_augmenter:
+                needs = model.batch_requirements
                 corruption = {
                     "n_items": model.n_items,
                     "max_length": model.max_edited_length,
@@ -137,9 +134,8 @@ class _Session:
                 seed=config.seed,
             )
 
-        how: dict[str, Any] = {"jit_compile": config.jit_compile, "steps_per_execution": config.steps_per_execution}
         if config.pretrain_epochs and model.has_augmenter:
-            model.compile(LazyAdam(config.learning_rate), objective="augmenter", **how)
+            compile_model(config, model, len(training), objective="augmenter")
             model.fit(
                 batches,
                 epochs=config.pretrain_epochs,
@@ -147,13 +143,7 @@ class _Session:
                 verbose=0,
                 callbacks=self._progress(f"{title} augmenter"),
             )
-        steps = math.ceil(len(training) / config.batch_size)
-        averaging_epochs = config.averaging_epochs
-        if averaging_epochs is None:
-            averaging_epochs = 0 if model.n_negatives else 1
-        averaged = averaging_epochs * steps > 1
-        momentum = 1 - 1 / (averaging_epochs * steps) if averaged else 0.0
-        model.compile(LazyAdam(config.learning_rate, use_ema=averaged, ema_momentum=momentum), **how)
+        averaged = compile_model(config, model, len(training))
         name = "refit" if validation is None else "strict"
         # First in line: what follows sees the averaged weights.
         callbacks: list[keras.callbacks.Callback] = []
@@ -181,28 +171,6 @@ class _Session:
         (self.out / "best.keras").unlink(missing_ok=True)
         metrics = {key[4:]: values[best] for key, values in log.history.items() if key.startswith("val_")}
         return model, {"best_epoch": best + 1, "epochs_run": len(log.epoch), "validation": metrics}
-
-    def _new_model(self) -> LACLRec:
-        length = self.prepared.max_length
-        sizes: dict[str, Any] = {"max_length": length, "seed": self.config.seed, "dtype": self.config.precision}
-        if length > 60:
-            sizes["max_edited_length"] = -(-length * 6 // 5)  # the paper's 60 for 50
-        return build_preset(self.config.preset, self.prepared.vocabulary.n_items, **(sizes | self.config.model))
-
-    def _batches(self, training: list[np.ndarray], needs: dict[str, Any]) -> tf.data.Dataset:
-        substitutes = None
-        if "substitute" in self.config.random_kinds and needs["n_random_views"]:
-            substitutes = similar_items(training, needs["n_items"])
-        return training_dataset(
-            training,
-            batch_size=self.config.batch_size,
-            random_kinds=self.config.random_kinds,
-            similar_items=substitutes,
-            prefixes_per_history=self.config.prefixes_per_history,
-            static_shapes=self.config.jit_compile,
-            seed=self.config.seed,
-            **needs,
-        )
 
     def _progress(self, title: str) -> list[keras.callbacks.Callback]:
         return [EpochProgress(title)] if self.show_progress else []

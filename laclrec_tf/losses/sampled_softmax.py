@@ -32,7 +32,7 @@ def draw_negatives(uniform: tf.Tensor, n_items: int) -> tf.Tensor:
     return tf.clip_by_value(tf.cast(ids, tf.int32), 1, n_items)
 
 
-def log_expected_count(item_ids: tf.Tensor, n_items: int, n_negatives: int) -> tf.Tensor:
+def log_expected_count(item_ids: tf.Tensor, n_items: int, n_negatives: int | tf.Tensor) -> tf.Tensor:
     """Return the logarithm of how often `draw_negatives` is expected to draw each item.
 
     Args:
@@ -48,7 +48,7 @@ def log_expected_count(item_ids: tf.Tensor, n_items: int, n_negatives: int) -> t
         1.3863
     """
     probability = tf.math.log1p(1.0 / tf.cast(item_ids, tf.float32)) / math.log(n_items + 1.0)
-    return tf.math.log(n_negatives * probability)
+    return tf.math.log(tf.cast(n_negatives, tf.float32) * probability)
 
 
 def sampled_softmax_loss(
@@ -62,8 +62,9 @@ def sampled_softmax_loss(
 ) -> tf.Tensor:
     """Average the cross-entropy of each target against a sample of negatives that all positions share.
 
-    Each score is lowered by the logarithm of how often its item is expected in the sample (logQ), so that the loss
-    estimates the one over the whole catalogue. A negative that is the target itself does not count against it.
+    Each negative's score is lowered by the logarithm of how often it is expected in the sample (logQ), so that
+    what is summed estimates the sum over the whole catalogue without bias. The target stands there once for certain,
+    so its score is left as it is, and a negative that is the target itself (an accidental hit) does not count.
     Only the rows of targets and negatives are read, and only they get a gradient.
 
     Args:
@@ -83,23 +84,21 @@ def sampled_softmax_loss(
         >>> float(loss)  # both negatives are the target itself
         0.0
 
-    Reference: Bengio and Senecal, 2008 (the sampled softmax); Yi et al., 2019 (the logQ correction).
+    Reference: Bengio and Senecal, "Adaptive Importance Sampling to Accelerate Training of a Neural Probabilistic
+    Language Model", 2008; Yi et al., "Sampling-Bias-Corrected Neural Modeling", RecSys 2019 (the logQ correction).
     """
     vectors = tf.convert_to_tensor(vectors)
     targets, negatives = tf.cast(targets, tf.int32), tf.cast(negatives, tf.int32)
     weights = tf.ones_like(targets, tf.float32) if weights is None else tf.cast(weights, tf.float32)
-    n_items, n_negatives = item_table.shape[0] - 3, tf.shape(negatives)[0]
-    eos = n_items + 1
-    expected = log_expected_count(negatives, n_items, tf.cast(n_negatives, tf.float32))
+    n_items = item_table.shape[0] - 3
+    expected = log_expected_count(negatives, n_items, tf.shape(negatives)[0])
     if eos_allowed:
-        negatives = tf.concat([negatives, [eos]], axis=0)
+        negatives = tf.concat([negatives, [n_items + 1]], axis=0)
         expected = tf.concat([expected, [0.0]], axis=0)  # EOS is there once, for certain
 
     rows = tf.cast(table_rows(item_table, tf.concat([targets, negatives], axis=0)), vectors.dtype)
     of_targets, of_negatives = rows[: tf.shape(targets)[0]], rows[tf.shape(targets)[0] :]
     scores = tf.reduce_sum(tf.cast(vectors * of_targets, tf.float32), axis=1)
-    of_items = log_expected_count(tf.clip_by_value(targets, 1, n_items), n_items, tf.cast(n_negatives, tf.float32))
-    scores -= tf.where(tf.equal(targets, eos), 0.0, of_items)
     against = tf.cast(tf.matmul(vectors, of_negatives, transpose_b=True), tf.float32) - expected
     hits = tf.equal(targets[:, tf.newaxis], negatives[tf.newaxis, :])
     against = tf.where(hits, NEVER, against)  # [P, S]

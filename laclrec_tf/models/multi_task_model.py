@@ -90,16 +90,17 @@ class MultiTaskModel(keras.Model):
         return super().get_compile_config() | {"objective": self.objective}
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compile again as `get_compile_config` says."""
+        """Compile again as `get_compile_config` says; not at all if the model was saved before it was compiled."""
+        if "optimizer" not in config:
+            return
         optimizer = keras.saving.deserialize_keras_object(config["optimizer"])
         self.compile(optimizer=optimizer, objective=config["objective"])
 
     def make_test_function(self, force: bool = False) -> None:
         """Make the function of an evaluation step, never compiled: its batches have many shapes."""
-        jit_compile: bool = self.jit_compile
         self.jit_compile = False
         super().make_test_function(force)
-        self.jit_compile = jit_compile
+        self.jit_compile = self.static_shapes
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         # The model and its optimizer are built already. Keras would build them in a `tf.distribute` strategy by

@@ -1,0 +1,193 @@
+"""Measure training: seconds an epoch, memory, where the time goes, and how close it comes to the machine's peak."""
+
+from __future__ import annotations
+
+import json
+import platform
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from laclrec_tf.data.prepared import PreparedData
+from laclrec_tf.data.splits import training_part
+from laclrec_tf.errors import InputError
+from pipelines.config import TrainConfig
+from pipelines.input_wait import batches_of, input_wait_share
+from pipelines.matrix_products import matrix_peak, operations_of
+from pipelines.prepare import prepare
+from pipelines.progress import progress_bar
+from pipelines.simulate import simulate_events
+from pipelines.step_parts import step_parts
+from pipelines.training_setup import compile_model, new_model, training_batches
+
+SAMPLED_BATCHES = 24
+
+
+def benchmark(
+    data: str | Path | None = None,
+    config: TrainConfig | None = None,
+    *,
+    epochs: int = 3,
+    json_out: str | Path | None = None,
+    show_progress: bool = True,
+) -> dict[str, Any]:
+    """Train for a few epochs and report what they cost. Nothing is validated, kept or written but the report.
+
+    Args:
+        data: a folder made by `laclrec-tf prepare`. Default: 5,000 simulated users, made anew.
+        config: settings. Default: `TrainConfig()`, the preset "laclrec".
+        epochs: epochs that are timed, after a first one that is not. Default: 3.
+        json_out: also write the report to this file. Default: no.
+        show_progress: Default: True.
+
+    Returns:
+        See `measure`; besides, what was measured: `preset`, `settings`, `data_hash`, `users`, `versions`, `machine`.
+
+    Raises:
+        InputError: the data cannot be read, or the report's folder does not exist.
+    """
+    config = config or TrainConfig()
+    if epochs < 1:
+        raise InputError(f"Argument `epochs` must be at least 1. Received: {epochs}.")
+    if json_out is not None and not Path(json_out).absolute().parent.is_dir():
+        raise InputError(f"Cannot write {json_out}: its folder does not exist.")
+    with tempfile.TemporaryDirectory() as folder:
+        prepared = _simulated(Path(folder)) if data is None else PreparedData.open(data)
+        _, histories = prepared.histories()
+    training = [training_part(history, "strict") for history in histories]
+    report = {
+        "preset": config.preset,
+        "settings": config.as_dict(),
+        "data_hash": prepared.data_hash,
+        "users": len(histories),
+        **measure(
+            training,
+            prepared.vocabulary.n_items,
+            prepared.max_length,
+            config,
+            epochs=epochs,
+            show_progress=show_progress,
+        ),
+        "machine": f"{_processor()}, {platform.machine()}",
+        "versions": {name: version(name) for name in ("laclrec-tf", "tensorflow", "keras")},
+    }
+    if json_out is not None:
+        Path(json_out).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    return report
+
+
+def measure(
+    training: list[np.ndarray],
+    n_items: int,
+    max_length: int,
+    config: TrainConfig,
+    *,
+    epochs: int = 3,
+    parts: bool = True,
+    show_progress: bool = True,
+) -> dict[str, Any]:
+    """Train on histories in memory and say what it cost.
+
+    Args:
+        training: per user `[n]` int32 ids, oldest first, the last one a target.
+        n_items: catalogue size `N`.
+        max_length: longest history.
+        config: settings.
+        epochs: epochs that are timed. Default: 3.
+        parts: also find where the time goes and how close to the machine's peak it comes. Default: True.
+        show_progress: Default: True.
+
+    Returns:
+        `items`; `histories` an epoch; `steps` an epoch; `seconds_per_epoch`, the median; `milliseconds_per_step`;
+        `histories_per_second`; `first_step_seconds`, tracing included; `peak_memory_gb`, the most this process ever
+        held, in 10^9 bytes; `reading_seconds`, an epoch's input alone. With `parts` also `shares` of an epoch's
+        time (`input`, `encoder`, `softmax`, `augmenter`, `optimizer`), `operations_per_epoch` in matrix products,
+        `matrix_peak` in operations a second and `fraction_of_peak`.
+
+    Raises:
+        InputError: no history has two items.
+    """
+    usable = sum(len(history) >= 2 for history in training)
+    if not usable:
+        raise InputError("No history has three or more events, so none to train on. Prepare more events.")
+    keras.utils.set_random_seed(config.seed)
+    model = new_model(config, n_items, max_length)
+    batches = training_batches(config, model, training)
+    compile_model(config, model, len(training))
+    n_steps = int(batches.cardinality())
+    with progress_bar(disable=not show_progress) as progress:
+        task = progress.add_task("First step", total=epochs + (4 if parts else 2))
+
+        def note(what: str) -> None:
+            progress.update(task, advance=1, description=what)
+
+        started = time.perf_counter()
+        model.fit(batches.take(1), epochs=1, shuffle=False, verbose=0)
+        first_step = time.perf_counter() - started
+        seconds: list[float] = []
+        for epoch in range(epochs + 1):
+            note(f"Epoch {epoch + 1}/{epochs + 1}")
+            started = time.perf_counter()
+            model.fit(batches, epochs=1, shuffle=False, verbose=0)
+            seconds.append(time.perf_counter() - started)
+        # The first epoch fills the cache, and traces or compiles what its shapes ask for.
+        per_epoch = statistics.median(seconds[1:])
+        memory = _peak_memory()
+        started = time.perf_counter()
+        for _ in batches:
+            pass
+        report: dict[str, Any] = {
+            "items": n_items,
+            "histories": usable,
+            "steps": n_steps,
+            "epochs_seconds": [round(each, 3) for each in seconds],
+            "seconds_per_epoch": per_epoch,
+            "milliseconds_per_step": 1e3 * per_epoch / n_steps,
+            "histories_per_second": usable / per_epoch,
+            "first_step_seconds": first_step,
+            "peak_memory_gb": memory,
+            "reading_seconds": time.perf_counter() - started,
+        }
+        if parts:
+            note("Waiting for input")
+            waiting = input_wait_share(model, batches)
+            note("Parts of a step")
+            some = batches_of(batches, SAMPLED_BATCHES)
+            operations = n_steps * statistics.mean(operations_of(model, batch) for batch in some)
+            shares = step_parts(model, some)
+            peak = matrix_peak("bfloat16" if config.precision == "mixed_bfloat16" else "float32")
+            report |= {
+                "shares": {"input": waiting} | {name: (1 - waiting) * share for name, share in shares.items()},
+                "operations_per_epoch": operations,
+                "matrix_peak": peak,
+                "fraction_of_peak": operations / per_epoch / peak,
+            }
+    return report
+
+
+def _simulated(folder: Path) -> PreparedData:
+    simulate_events(folder / "events.csv", users=5000, items=2000)
+    return prepare([folder / "events.csv"], folder / "data", show_progress=False)
+
+
+def _peak_memory() -> float:
+    # Kilobytes on Linux, bytes on macOS.
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or "an unknown processor"
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return f"{len(names)} x {names[0]}" if names else platform.processor()

@@ -1,0 +1,110 @@
+"""How time and memory grow with users, items and history length: measured point by point, and plotted."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import numpy as np
+from matplotlib import pyplot as plt
+
+from laclrec_tf.errors import InputError
+from pipelines.benchmark import measure
+from pipelines.config import TrainConfig
+from pipelines.progress import progress_bar
+
+# The point that each line passes through, and what each line changes.
+MIDDLE: dict[str, int] = {"users": 4000, "items": 10_000, "length": 20}
+LINES: dict[str, tuple[int, ...]] = {
+    "users": (1000, 4000, 16_000),
+    "items": (1000, 10_000, 100_000),
+    "length": (5, 20, 80),
+}
+# What sampled negatives are for.
+LARGE_CATALOGUES = (10_000, 1_000_000, 10_000_000)
+LABELS = {"users": "users", "items": "items in the catalogue", "length": "items in each history"}
+
+
+def cost_growth(
+    folder: str | Path,
+    config: TrainConfig | None = None,
+    *,
+    lines: dict[str, tuple[int, ...]] | None = None,
+    middle: dict[str, int] | None = None,
+    show_progress: bool = True,
+) -> list[dict[str, Any]]:
+    """Measure training on random histories of growing size, and write `growth.json` and `growth.png`.
+
+    Each point is a process of its own, so that its peak memory is its own.
+
+    Args:
+        folder: where to write; made if missing.
+        config: settings. Default: `TrainConfig()`.
+        lines: per "users", "items" and "length" the values to measure. Default: `LINES`, with up to ten million
+            items when the settings have `n_negatives`.
+        middle: the other two sizes of each point. Default: `MIDDLE`.
+        show_progress: Default: True.
+
+    Returns:
+        One record a point: `changed`, `users`, `items`, `length`, `seconds_per_epoch`, `peak_memory_gb` and what
+        else `measure` reports.
+
+    Raises:
+        InputError: the folder cannot be made.
+    """
+    config = config or TrainConfig()
+    folder = Path(folder)
+    others = middle or MIDDLE
+    changes = lines or (LINES | {"items": LARGE_CATALOGUES} if config.model.get("n_negatives") else LINES)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"Cannot make the folder {folder}: {error.strerror}.") from None
+    points = [(changed, others | {changed: value}) for changed, values in changes.items() for value in values]
+    records: list[dict[str, Any]] = []
+    measured: dict[tuple[int, ...], dict[str, Any]] = {}
+    with progress_bar(disable=not show_progress) as progress:
+        task = progress.add_task("Growth", total=len(points))
+        for changed, sizes in points:
+            key = tuple(sizes.values())
+            if key not in measured:  # the lines cross in the middle
+                with multiprocessing.get_context("spawn").Pool(1) as pool:
+                    measured[key] = pool.apply(_measure, (sizes, config))
+            records.append({"changed": changed, **sizes, **measured[key]})
+            progress.update(task, advance=1)
+    (folder / "growth.json").write_text(json.dumps(records, indent=2) + "\n", encoding="utf-8")
+    _plot(records, config.preset, folder / "growth.png")
+    return records
+
+
+def _measure(sizes: dict[str, int], config: TrainConfig) -> dict[str, Any]:
+    generator = np.random.default_rng(0)
+    drawn = generator.integers(1, sizes["items"] + 1, (sizes["users"], sizes["length"] + 1), np.int32)
+    report = measure(
+        list(drawn), sizes["items"], sizes["length"] + 2, config, epochs=1, parts=False, show_progress=False
+    )
+    return {name: value for name, value in report.items() if name not in sizes}
+
+
+def _plot(records: list[dict[str, Any]], preset: str, file: Path) -> None:
+    names = list(dict.fromkeys(record["changed"] for record in records))
+    figure, axes = plt.subplots(1, len(names), figsize=(3.6 * len(names), 3.2), squeeze=False, layout="constrained")
+    for axis, name in zip(axes[0], names, strict=True):
+        line = [record for record in records if record["changed"] == name]
+        sizes = [record[name] for record in line]
+        memory = axis.twinx()
+        (seconds_line,) = axis.plot(sizes, [record["seconds_per_epoch"] for record in line], "o-", color="tab:blue")
+        (memory_line,) = memory.plot(sizes, [record["peak_memory_gb"] for record in line], "s--", color="tab:orange")
+        axis.set(xscale="log", yscale="log", xlabel=LABELS[name], title=f"{LABELS[name]}")
+        axis.set_ylabel("seconds an epoch", color="tab:blue")
+        memory.set_ylabel("peak memory, GB", color="tab:orange")
+        memory.set_ylim(bottom=0)
+        axis.legend([seconds_line, memory_line], ["time", "memory"], loc="upper left", frameon=False)
+    figure.suptitle(f"Training {preset}: cost against size")
+    figure.savefig(file, dpi=80)
+    plt.close(figure)

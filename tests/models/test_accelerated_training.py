@@ -1,0 +1,177 @@
+"""The fast ways to train give what the plain one gives: static shapes, XLA, bfloat16, several steps at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from laclrec_tf.data.input_pipeline import training_dataset
+from laclrec_tf.edits import DELETE, INSERT
+from laclrec_tf.lazy_adam import LazyAdam
+from laclrec_tf.models import LACLRec, build_preset
+
+N_ITEMS = 30
+HISTORIES = [np.random.default_rng(n).integers(1, N_ITEMS + 1, 2 + n % 11).astype(np.int32) for n in range(40)]
+
+
+def made(preset: str = "laclrec", **arguments: Any) -> LACLRec:
+    keras.utils.set_random_seed(1)
+    sizes = {"max_length": 12, "max_edited_length": 24, "max_insertions": 2, "width": 8, "dropout": 0.0, "seed": 2}
+    model = build_preset(preset, N_ITEMS, **(sizes | {"lambda_aug": 1.0 if preset == "laclrec" else 0.0} | arguments))
+    # Larger embeddings, so that the untrained augmenter takes every operation.
+    for embedding in (model.encoder.item_embedding, model.encoder.position_embedding):
+        embedding.set_weights([50 * weights for weights in embedding.get_weights()])
+    return model
+
+
+def batches_for(model: LACLRec, static_shapes: bool) -> tf.data.Dataset:
+    return training_dataset(HISTORIES, batch_size=8, seed=3, static_shapes=static_shapes, **model.batch_requirements)
+
+
+def losses_of(model: LACLRec, batch: dict[str, tf.Tensor]) -> dict[str, float]:
+    terms, statistics = model.losses_of(batch, training=False)
+    values = {name: float(term) for name, term in terms.items()}
+    for name, (value, weights) in statistics.items():
+        value = tf.cast(value, tf.float32)
+        weights = tf.ones_like(value) if weights is None else weights
+        values[name] = float(tf.reduce_sum(value * weights) / tf.maximum(tf.reduce_sum(weights), 1e-9))
+    return values
+
+
+@pytest.mark.parametrize("preset", ["laclrec", "cl4srec", "sasrec"])
+def test_static_shapes_change_no_loss_and_no_statistic(preset: str):
+    model = made(preset)
+    for batch in batches_for(model, static_shapes=True).take(4):
+        model.static_shapes = False
+        expected = losses_of(model, batch)
+        model.static_shapes = True
+        assert losses_of(model, batch) == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_batches_above_hold_every_operation():
+    model = made()
+    edits = [model.edit(batch["history"]).operations for batch in batches_for(model, static_shapes=True)]
+    operations = set(np.concatenate([each.numpy().ravel() for each in edits]))
+    assert {DELETE, INSERT} <= operations
+
+
+def test_static_shapes_change_no_gradient():
+    model = made()
+    gradients = []
+    batch = next(iter(batches_for(model, static_shapes=True)))
+    for static in (False, True):
+        model.static_shapes = static
+        with tf.GradientTape() as tape:
+            loss = sum(model.losses_of(batch, training=False)[0].values())
+        found = tape.gradient(loss, model.trainable_variables)
+        gradients.append([tf.convert_to_tensor(part).numpy() for part in found if part is not None])
+    for plain, static in zip(*gradients, strict=True):
+        assert static == pytest.approx(plain, abs=1e-5)
+
+
+def trained(model: LACLRec, static_shapes: bool, **how: Any) -> tuple[dict[str, list[float]], list[np.ndarray]]:
+    model.compile(LazyAdam(1e-2), **how)
+    log = model.fit(batches_for(model, static_shapes), epochs=2, shuffle=False, verbose=0)
+    return log.history, model.get_weights()
+
+
+@pytest.mark.parametrize("preset", ["laclrec", "sasrec"])
+def test_xla_trains_as_the_interpreter_does(preset: str):
+    plain, weights = trained(made(preset), static_shapes=True)
+    compiled, compiled_weights = trained(made(preset), static_shapes=True, jit_compile=True)
+    assert compiled["loss"] == pytest.approx(plain["loss"], rel=1e-4)
+    assert set(compiled) == set(plain)
+    if preset == "sasrec":  # the augmenter's discrete edits turn rounding into different histories
+        for ours, theirs in zip(compiled_weights, weights, strict=True):
+            assert ours == pytest.approx(theirs, abs=2e-3)
+
+
+def test_xla_trains_with_sampled_negatives_too():
+    log, _ = trained(made("sasrec", n_negatives=10), static_shapes=True, jit_compile=True)
+    assert log["loss"][1] < log["loss"][0]
+
+
+def test_an_xla_model_is_evaluated():
+    model = made("sasrec")
+    trained(model, static_shapes=True, jit_compile=True)
+    held_out = {"history": np.array([[1, 2, 3], [4, 0, 0]], np.int32), "held_out_item": np.array([5, 6], np.int32)}
+    results = model.evaluate(tf.data.Dataset.from_tensors(held_out), return_dict=True, verbose=0)
+    assert 0 <= results["recall@20"] <= 1
+
+
+def test_mixed_bfloat16_keeps_float32_weights_and_losses_near_those_of_float32():
+    model, half = made(), made(dtype="mixed_bfloat16")
+    batch = next(iter(batches_for(model, static_shapes=False)))
+    assert half(batch["history"]).dtype == tf.bfloat16
+    assert {variable.dtype for variable in half.trainable_variables} == {"float32"}
+    half.set_weights(model.get_weights())
+    expected, result = (losses_of(each, batch) for each in (model, half))
+    assert result["next_item_loss"] == pytest.approx(expected["next_item_loss"], rel=0.02)
+    assert result["augmenter_loss"] == pytest.approx(expected["augmenter_loss"], rel=0.05)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_mixed_bfloat16_learns(jit_compile: bool):
+    log, _ = trained(made("laclrec", dtype="mixed_bfloat16"), static_shapes=jit_compile, jit_compile=jit_compile)
+    assert log["loss"][1] < log["loss"][0]
+
+
+def test_a_mixed_bfloat16_model_comes_back_as_one(tmp_path):
+    model = made("sasrec", dtype="mixed_bfloat16")
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    history = np.array([[1, 2, 3]], np.int32)
+    assert loaded.dtype_policy.name == "mixed_bfloat16"
+    assert model.score(model(history)).dtype == tf.float32
+    assert tf.cast(loaded(history), tf.float32).numpy() == pytest.approx(tf.cast(model(history), tf.float32).numpy())
+
+
+def test_steps_per_execution_changes_nothing_but_how_often_python_is_asked():
+    one, weights = trained(made("sasrec"), static_shapes=False)
+    four, other_weights = trained(made("sasrec"), static_shapes=False, steps_per_execution=4)
+    assert four["loss"] == pytest.approx(one["loss"], rel=1e-5)
+    for ours, theirs in zip(other_weights, weights, strict=True):
+        assert ours == pytest.approx(theirs, abs=1e-5)
+
+
+# ---- sampled negatives -------------------------------------------------------------------------------------
+
+
+def test_with_sampled_negatives_the_item_tables_gradient_holds_rows_only():
+    model = made(n_negatives=5)
+    batch = next(iter(batches_for(model, static_shapes=False)))
+    with tf.GradientTape() as tape:
+        loss = sum(model.losses_of(batch, training=True)[0].values())
+    gradient = tape.gradient(loss, model.encoder.item_table.value)
+    assert isinstance(gradient, tf.IndexedSlices)
+
+
+def test_with_sampled_negatives_only_their_items_and_those_of_the_batch_are_inserted():
+    model = made(n_negatives=1)
+    batch = next(iter(batches_for(model, static_shapes=False)))
+    edits = model.augmenter.edit(model.encoder, batch["history"], candidates=tf.constant([7]))
+    # Where nothing is inserted the slots hold PAD, and EOS closes a run.
+    assert (edits.operations.numpy() == INSERT).any()
+    assert set(edits.insertions.numpy().ravel()) <= {0, 7, model.augmenter.eos_id}
+    inserted = set(model._learned_edits(batch["history"]).edited.numpy().ravel())
+    assert len(inserted - set(batch["history"].numpy().ravel())) <= 1
+
+
+def test_training_with_sampled_negatives_learns_to_rank_the_whole_catalogue():
+    cycle = [np.roll(np.arange(1, N_ITEMS + 1), -start)[:9].astype(np.int32) for start in range(N_ITEMS)]
+    keras.utils.set_random_seed(0)
+    model = build_preset("sasrec", N_ITEMS, max_length=10, width=16, dropout=0.0, seed=1, n_negatives=12)
+    model.compile(LazyAdam(1e-2))
+    model.fit(training_dataset(cycle, batch_size=6, n_items=N_ITEMS), epochs=60, verbose=0)
+    histories = np.stack([history[:5] for history in cycle])
+    best, _ = model.recommend(histories, k=1)
+    assert np.mean(best.numpy()[:, 0] == [history[5] for history in cycle]) > 0.9
+
+
+def test_an_unsampled_count_is_refused():
+    with pytest.raises(ValueError, match="`n_negatives` must be 0 or above. Received: n_negatives=-1"):
+        made(n_negatives=-1)

@@ -1,0 +1,43 @@
+"""Two replicas on two virtual processors train as one does on the same batches."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def trained(preset: str, n_replicas: int, n_negatives: int = 0) -> dict[str, Any]:
+    script = Path(__file__).with_name("mirrored_training.py")
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, str(script), preset, str(n_replicas), str(n_negatives)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=root,
+        env={"PYTHONPATH": str(root), "PATH": "", "TF_CPP_MIN_LOG_LEVEL": "3"},
+    )
+    assert "RESULT" in done.stdout, done.stderr[-3000:]
+    return json.loads(done.stdout.split("RESULT")[1])
+
+
+@pytest.mark.parametrize("preset", ["laclrec", "sasrec"])
+def test_two_replicas_give_the_losses_and_weights_of_one(preset: str):
+    one, two = trained(preset, 1), trained(preset, 2)
+    assert set(two["log"]) == set(one["log"])
+    for name, values in one["log"].items():
+        if name.endswith("loss"):
+            assert two["log"][name] == pytest.approx(values, rel=1e-4), name
+    if preset != "laclrec":  # the augmenter's discrete edits turn rounding into different histories
+        assert two["weights"] == pytest.approx(one["weights"], rel=1e-3, abs=1e-3)
+
+
+def test_two_replicas_train_with_sampled_negatives():
+    """Each replica draws its own negatives, so the losses are near those of one, not the same."""
+    one, two = trained("sasrec", 1, n_negatives=8), trained("sasrec", 2, n_negatives=8)
+    assert two["log"]["loss"] == pytest.approx(one["log"]["loss"], rel=0.1)
