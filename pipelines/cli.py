@@ -17,6 +17,7 @@ from rich.table import Table
 
 from laclrec_tf.errors import InputError
 from pipelines.quiet_tensorflow import import_tensorflow_quietly
+from pipelines.report_tables import cost_table, metrics_table
 
 app = typer.Typer(
     help="LACLRec: sequential recommendation with a learned augmenter.",
@@ -167,18 +168,6 @@ def evaluate(
     console.print(metrics_table(report))
 
 
-def metrics_table(report: dict[str, Any]) -> Table:
-    """Lay out an evaluation report as a table."""
-    title = f"{report['preset']}, {report['trained_on']}, {report['split']} split, {report['protocol']} protocol"
-    table = Table(title=title, caption=f"{report['users']:,} users; {report['tie_rule']}")
-    table.add_column("k", justify="right")
-    for name in ("recall", "ndcg", "mrr"):
-        table.add_column(name, justify="right")
-    for k in (5, 10, 20):
-        table.add_row(str(k), *(f"{report[f'{name}@{k}']:.4f}" for name in ("recall", "ndcg", "mrr")))
-    return table
-
-
 @app.command()
 def benchmark(
     data: Annotated[
@@ -213,35 +202,6 @@ def benchmark(
     from pipelines.benchmark import benchmark as run_benchmark
 
     console.print(cost_table(run_benchmark(data, config, epochs=epochs, json_out=json_out)))
-
-
-def cost_table(report: dict[str, Any]) -> Table:
-    """Lay out a benchmark report as a table."""
-    table = Table(
-        title=f"{report['preset']}: {report['users']:,} users, {report['items']:,} items",
-        caption=report["machine"],
-        show_header=False,
-    )
-    table.add_column()
-    table.add_column(justify="right")
-    rows = {
-        "an epoch": f"{report['seconds_per_epoch']:.1f} s",
-        "histories": f"{report['histories_per_second']:,.0f} a second",
-        "a step": f"{report['milliseconds_per_step']:.1f} ms",
-        "the first step": f"{report['first_step_seconds']:.1f} s",
-        "reading an epoch alone": f"{report['reading_seconds']:.2f} s",
-        "peak memory": f"{report['peak_memory_gb']:.2f} GB",
-        **{
-            f"time in the {name}": f"{share:.0%}"
-            for name, share in report["shares"].items()
-            if share or name != "augmenter"
-        },
-        "matrix peak": f"{report['matrix_peak'] / 1e9:,.0f} GFLOP/s",
-        "of it in training": f"{report['fraction_of_peak']:.0%}",
-    }
-    for name, value in rows.items():
-        table.add_row(name, value)
-    return table
 
 
 @app.command()

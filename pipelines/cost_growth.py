@@ -17,6 +17,7 @@ from laclrec_tf.errors import InputError
 from pipelines.benchmark import measure
 from pipelines.config import TrainConfig
 from pipelines.progress import progress_bar
+from pipelines.quiet_tensorflow import import_tensorflow_quietly
 
 # The point that each line passes through, and what each line changes.
 MIDDLE: dict[str, int] = {"users": 4000, "items": 10_000, "length": 20}
@@ -73,7 +74,7 @@ def cost_growth(
         for changed, sizes in points:
             key = tuple(sizes.values())
             if key not in measured:  # the lines cross in the middle
-                with multiprocessing.get_context("spawn").Pool(1) as pool:
+                with multiprocessing.get_context("spawn").Pool(1, import_tensorflow_quietly) as pool:
                     measured[key] = pool.apply(_measure, (sizes, config))
             records.append({"changed": changed, **sizes, **measured[key]})
             progress.update(task, advance=1)

@@ -69,9 +69,9 @@ def step_parts(
                 terms, _ = variant.losses_of(batch, training=True)
                 loss = sum(variant.term_weights[name] * term for name, term in terms.items())
             found = tape.gradient(loss, variant.trainable_variables)
-            # Sums, so that every gradient is computed and none is copied out.
+            # A row of each, so that every gradient is computed and none is copied out.
             values = [part.values if isinstance(part, tf.IndexedSlices) else part for part in found]
-            return [tf.reduce_sum(value) for value in values if value is not None]
+            return [value[:1] for value in values if value is not None]
 
         return timed(gradients)
 

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.evaluation import rank_targets, sample_negatives
+from laclrec_tf.evaluation import rank_targets, sample_negatives, users_at_once
 
 
 class FixedScores:
@@ -72,3 +72,8 @@ def test_small_catalogue_and_unknown_protocol_say_so():
         rank_targets(FixedScores(10), HISTORIES, TARGETS, protocol="sampled-99")
     with pytest.raises(InputError, match="must be one of full, full-with-history, sampled-99"):
         rank_targets(FixedScores(10), HISTORIES, TARGETS, protocol="all")
+
+
+@pytest.mark.parametrize(("n_items", "users"), [(5, 512), (2**18, 512), (2**20, 128), (10**7, 13), (2**40, 1)])
+def test_a_large_catalogue_is_ranked_for_few_users_at_a_time(n_items, users):
+    assert users_at_once(n_items) == users

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
 
 from laclrec_tf.masking import (
     gather_last,
     history_lengths,
     is_item,
     pack_kept,
+    positions_where,
     take_prefixes,
     trim_padding,
 )
@@ -65,3 +69,22 @@ def test_pack_kept_drops_the_oldest_when_too_many_are_kept():
 
 def test_pack_kept_may_be_wider_than_the_values():
     assert pack_kept(tf.constant([[5, 6]]), tf.constant([[False, True]]), 4).numpy().tolist() == [[6, 0, 0, 0]]
+
+
+@given(st.lists(st.lists(st.booleans(), min_size=3, max_size=3), min_size=1, max_size=5), st.integers(0, 15))
+def test_positions_are_those_of_the_mask_and_fill_up_to_a_static_number(rows, spare):
+    mask = tf.constant(rows)
+    true_at = np.flatnonzero(np.array(rows)).tolist()
+    positions, weights = positions_where(mask)
+    assert positions.numpy().tolist() == true_at
+    assert weights.numpy().tolist() == [1.0] * len(true_at)
+
+    positions, weights = positions_where(mask, static_shapes=True)
+    assert positions.numpy().tolist() == list(range(3 * len(rows)))
+    assert np.flatnonzero(weights.numpy()).tolist() == true_at
+
+    most = min(len(true_at) + spare, 3 * len(rows))
+    positions, weights = positions_where(mask, static_shapes=True, most=most)
+    assert len(positions) == len(weights) == most
+    assert positions.numpy()[weights.numpy() > 0].tolist() == true_at
+    assert len(set(positions.numpy().tolist())) == most

@@ -16,17 +16,16 @@ from laclrec_tf.layers.sequence_encoder import SequenceEncoder, attention_mask
 from laclrec_tf.layers.transformer_block import TransformerBlock
 from laclrec_tf.losses.augmentation import operation_loss
 from laclrec_tf.losses.contrastive import info_nce
-from laclrec_tf.losses.next_item import catalogue_logits, next_item_loss
-from laclrec_tf.losses.sampled_softmax import draw_negatives, sampled_softmax_loss
 from laclrec_tf.losses.triplet import triplet_loss
 from laclrec_tf.masking import gather_last, history_lengths, is_item, positions_where, take_prefixes, trim_padding
+from laclrec_tf.models.batch_requirements import batch_requirements
+from laclrec_tf.models.catalogue_model import CatalogueModel
 from laclrec_tf.models.laclrec_arguments import check_arguments
-from laclrec_tf.models.multi_task_model import MultiTaskModel
 from laclrec_tf.models.training_statistics import repair_statistics, view_statistics
 
 
 @keras.saving.register_keras_serializable(package="laclrec_tf")
-class LACLRec(MultiTaskModel):
+class LACLRec(CatalogueModel):
     """Sequential recommender trained on three views of each history: raw, learned and random.
 
     `L = L_rec + alpha * L_cl + beta * L_tri + lambda_aug * L_aug + gamma * L_view`. A term whose weight is 0 is not
@@ -114,7 +113,7 @@ class LACLRec(MultiTaskModel):
         **kwargs: Any,
     ) -> None:
         settings = {name: value for name, value in locals().items() if name not in ("self", "kwargs", "__class__")}
-        super().__init__(**kwargs)
+        super().__init__(seed, **kwargs)
         check_arguments(**settings)
         # Only real positions are projected to the catalogue, so shapes change from batch to batch, unless
         # `compile(jit_compile=True)` asks for static ones.
@@ -142,7 +141,6 @@ class LACLRec(MultiTaskModel):
         )
         self.recommender_blocks = [TransformerBlock(width, **block) for _ in range(n_recommender_blocks)]
         self.user_norm = keras.layers.LayerNormalization(epsilon=1e-6, dtype=self.dtype_policy)
-        self.negatives_seed = keras.random.SeedGenerator(seed)
         self.build()
 
     def build(self, input_shape: Any = None) -> None:
@@ -173,20 +171,6 @@ class LACLRec(MultiTaskModel):
         """Return what the augmenter does to histories `[B, L]`; `decision` overrides the model's."""
         return self.augmenter.edit(self.encoder, history, decision)
 
-    def score(self, user_vectors):
-        """Return catalogue scores `[B, N + 3]` of user vectors `[B, D]`; PAD, EOS and MASK have `-inf`."""
-        scores = catalogue_logits(ops.cast(user_vectors, "float32"), self.encoder.item_table)
-        return ops.pad(scores, [[0, 0], [1, 2]], constant_values=-float("inf"))
-
-    def recommend(self, history, k: int = 10, exclude_history: bool = True):
-        """Return the `k` best items of histories `[B, L]`: `(item_ids [B, k], scores [B, k])`, best first."""
-        scores = self.score(self(history, training=False))
-        if exclude_history:
-            seen = ops.sum(ops.one_hot(history, self.n_items + 3), axis=1) > 0
-            scores = ops.where(seen, -float("inf"), scores)
-        scores, item_ids = ops.top_k(scores, min(k, self.n_items))
-        return item_ids, scores
-
     # ---- the objective -----------------------------------------------------------------------------------
 
     def losses_of(self, batch, training=True):
@@ -212,18 +196,6 @@ class LACLRec(MultiTaskModel):
         if self.term_weights.get("augmenter_loss"):
             self._repair(batch, training, terms, statistics)
         return terms, statistics
-
-    def catalogue_loss(self, vectors, targets, weights=None, eos_allowed=False):
-        """Return the cross-entropy of targets `[P]` over the catalogue, or over a sample of it with `n_negatives`."""
-        table = self.encoder.item_table
-        if not self.n_negatives:
-            return next_item_loss(vectors, table, targets, weights=weights, eos_allowed=eos_allowed)
-        negatives = self._draw_negatives()
-        return sampled_softmax_loss(vectors, table, targets, negatives, weights=weights, eos_allowed=eos_allowed)
-
-    def _draw_negatives(self):
-        uniform = keras.random.uniform((self.n_negatives,), dtype="float32", seed=self.negatives_seed)
-        return draw_negatives(uniform, self.n_items)
 
     def _next_item_loss(self, hidden, target):
         wanted, weights = positions_where(is_item(target), self.static_shapes)
@@ -261,7 +233,7 @@ class LACLRec(MultiTaskModel):
             of_batch = ops.reshape(history, (-1,))
             # Padding is no item; in its place stands one that is a candidate anyway.
             of_batch = ops.where(is_item(of_batch), of_batch, of_batch[0])
-            candidates = ops.concatenate([self._draw_negatives(), of_batch])
+            candidates = ops.concatenate([self.draw_negatives(), of_batch])
         return self.augmenter.edit(self.encoder, history, None, candidates, self.static_shapes)
 
     def _repair(self, batch, training, terms, statistics):
@@ -308,20 +280,7 @@ class LACLRec(MultiTaskModel):
     @property
     def batch_requirements(self) -> dict[str, Any]:
         """What a training batch must hold, as arguments of `laclrec_tf.data.training_dataset`."""
-        p_keep, p_delete = 0.40, 0.45
-        if not self.can_delete:
-            p_keep, p_delete = 0.55, 0.45  # no random items: nothing to delete
-        if not self.can_insert:
-            p_keep, p_delete = 0.85, 0.0  # nothing dropped: nothing to insert
-        return {
-            "n_items": self.n_items,
-            "n_random_views": self.n_random_views,
-            "corruption": self.has_augmenter,
-            "p_keep": p_keep,
-            "p_delete": p_delete,
-            "max_insertions": self.max_insertions,
-            "max_edited_length": self.max_edited_length,
-        }
+        return batch_requirements(self)
 
     @property
     def has_augmenter(self) -> bool:

@@ -238,6 +238,54 @@ def test_arguments_out_of_range_are_refused(arguments: dict[str, int]):
         training_dataset(histories(), n_items=N_ITEMS, **arguments)
 
 
+# ---- static shapes ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def static_epoch() -> list[dict[str, np.ndarray]]:
+    return epoch(made(**EVERYTHING, seed=5, static_shapes=True))
+
+
+def test_static_batches_are_as_wide_as_their_bucket(static_epoch):
+    longest = max(len(history) for history in histories()) - 1  # the last item is a target only
+    ends = {*(end for end in BUCKETS if end < longest), longest}
+    widths = {batch["history"].shape[1] for batch in static_epoch}
+    assert widths == ends
+    for batch in static_epoch:
+        assert np.count_nonzero(batch["history"], axis=1).max() > max(
+            [0, *(end for end in ends if end < batch["history"].shape[1])]
+        )
+
+
+def test_a_bucket_has_one_shape_but_for_its_last_batch(static_epoch):
+    shapes: dict[int, set] = {}
+    for batch in static_epoch:
+        shapes.setdefault(batch["history"].shape[1], set()).add(
+            tuple((name, values.shape) for name, values in sorted(batch.items()) if len(batch["history"]) == 8)
+        )
+    assert all(len(found - {()}) <= 1 for found in shapes.values())
+
+
+def test_static_batches_hold_the_same_histories(static_epoch, two_epochs):
+    rows = [sorted(row for batch in each for row in raw_rows(batch)) for each in (static_epoch, two_epochs[0])]
+    assert rows[0] == rows[1]
+
+
+def test_static_corruptions_can_be_undone(static_epoch):
+    for batch in static_epoch:
+        width = batch["history"].shape[1] + 1
+        assert batch["corrupted"].shape[1] == min(50, 2 * width)
+        raw = apply_edits(
+            tf.constant(batch["corrupted"]), batch["operations"], batch["insertions"], eos_id=EOS, max_length=50
+        )
+        assert [tuple(i for i in row if i) for row in raw.numpy().tolist()] == raw_rows(batch)
+
+
+def test_static_shapes_need_a_list():
+    with pytest.raises(ValueError, match="`static_shapes` needs `histories` as a list"):
+        training_dataset(as_dataset(lambda: iter(histories())), n_items=N_ITEMS, static_shapes=True)
+
+
 # ---- evaluation ------------------------------------------------------------------------------------------
 
 

@@ -134,6 +134,11 @@ def main_status(arguments):
         (["prepare", "events.csv", "--out", "new", "--item-column", "item"], "item_id"),
         (["prepare", "events.csv", "--out", "new", "--min-interactions", "10000"], "--min-interactions"),
         (["simulate", "--out", "events.csv"], "exists"),
+        (["benchmark", "--data", "nothing"], "nothing is no prepared data"),
+        (["benchmark", "--data", "data", "--growth", "new"], "leave --data out"),
+        (["benchmark", "--epochs", "0"], "--epochs"),
+        (["benchmark", "--data", "data", "--json", "nowhere/report.json"], "folder does not exist"),
+        (["train", "data", "--out", "new", "--set", "precision=float8"], "precision"),
         (["teach"], "teach"),
         (["train"], "'data'"),
     ],
@@ -157,7 +162,7 @@ def test_another_format_version_is_named(way, monkeypatch, capsys, tmp_path):
 
 @pytest.mark.parametrize(
     "command",
-    ["simulate", "prepare", "train", "evaluate", "export", "serve", "recommend", "settings", "demo"],
+    ["simulate", "prepare", "train", "evaluate", "export", "serve", "recommend", "settings", "benchmark", "demo"],
 )
 def test_help_fits_one_page(command, capsys):
     assert main_status([command, "--help"]) == 0

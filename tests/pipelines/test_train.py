@@ -175,3 +175,32 @@ def test_a_run_whose_data_changed_is_not_evaluated(refit, tmp_path):
     (tmp_path / "run.json").write_text(json.dumps(refit.record | {"data_hash": "0" * 64}))
     with pytest.raises(InputError, match="now holds other data"):
         _ = RunFolder.open(tmp_path).data
+
+
+def test_accelerator_settings_go_the_whole_way(data, tmp_path):
+    """bfloat16, XLA and several steps at once: trained, kept, loaded, evaluated."""
+    run = trained(
+        data,
+        tmp_path / "run",
+        epochs=2,
+        precision="mixed_bfloat16",
+        jit_compile=True,
+        steps_per_execution=2,
+        batch_size=64,
+    )
+    plain = trained(data, tmp_path / "plain", epochs=2, batch_size=64)
+    assert run.model.dtype_policy.name == "mixed_bfloat16"
+    losses, expected = ([float(row["loss"]) for row in logged(each)] for each in (run, plain))
+    assert losses == pytest.approx(expected, rel=0.05)
+    report = evaluate(run.folder, split="validation", show_progress=False)
+    assert report["ndcg@10"] == pytest.approx(run.record["validation"]["ndcg@10"], abs=1e-6)
+
+
+def test_sampled_negatives_go_the_whole_way(data, tmp_path):
+    run = trained(data, tmp_path / "run", preset="laclrec", width=8, epochs=2, n_negatives=20, pretrain_epochs=1)
+    losses = [float(row["loss"]) for row in logged(run)]
+    assert losses[1] < losses[0]
+    assert run.model.n_negatives == 20
+    # No running average by default: it would move the whole item table every step.
+    assert not any("average" in variable.path for variable in run.model.optimizer.variables)
+    assert 0 <= evaluate(run.folder, show_progress=False)["recall@10"] <= 1

@@ -1,0 +1,56 @@
+"""A model that scores user vectors against a catalogue: in training, for ranking and for recommending."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from laclrec_tf.losses.next_item import catalogue_logits, next_item_loss
+from laclrec_tf.losses.sampled_softmax import draw_negatives, sampled_softmax_loss
+from laclrec_tf.models.multi_task_model import MultiTaskModel
+
+
+class CatalogueModel(MultiTaskModel):
+    """Scores, recommendations and the cross-entropy over the catalogue.
+
+    A subclass has `encoder.item_table` `[N + 3, D]` (PAD, items, EOS, MASK), `n_items` and `n_negatives`, and gives
+    user vectors `[B, D]` when called with histories `[B, L]`.
+
+    Args:
+        seed: of the sampled negatives. Default: None, a random seed.
+        **kwargs: passed on to `keras.Model`.
+    """
+
+    def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.negatives_seed = keras.random.SeedGenerator(seed)
+
+    def score(self, user_vectors):
+        """Return catalogue scores `[B, N + 3]` of user vectors `[B, D]`; PAD, EOS and MASK have `-inf`."""
+        scores = catalogue_logits(ops.cast(user_vectors, "float32"), self.encoder.item_table)
+        return ops.pad(scores, [[0, 0], [1, 2]], constant_values=-float("inf"))
+
+    def recommend(self, history, k: int = 10, exclude_history: bool = True):
+        """Return the `k` best items of histories `[B, L]`: `(item_ids [B, k], scores [B, k])`, best first."""
+        scores = self.score(self(history, training=False))
+        if exclude_history:
+            rows = ops.broadcast_to(ops.arange(ops.shape(history)[0])[:, None], ops.shape(history))
+            seen = ops.stack([ops.reshape(rows, (-1,)), ops.reshape(history, (-1,))], axis=-1)
+            scores = ops.scatter_update(scores, seen, ops.full((ops.size(history),), -float("inf")))
+        scores, item_ids = ops.top_k(scores, min(k, self.n_items))
+        return item_ids, scores
+
+    def catalogue_loss(self, vectors, targets, weights=None, eos_allowed=False):
+        """Return the cross-entropy of targets `[P]` over the catalogue, or over a sample of it with `n_negatives`."""
+        table = self.encoder.item_table
+        if not self.n_negatives:
+            return next_item_loss(vectors, table, targets, weights=weights, eos_allowed=eos_allowed)
+        negatives = self.draw_negatives()
+        return sampled_softmax_loss(vectors, table, targets, negatives, weights=weights, eos_allowed=eos_allowed)
+
+    def draw_negatives(self):
+        """Draw `[n_negatives]` item ids, frequent ones more often."""
+        uniform = keras.random.uniform((self.n_negatives,), dtype="float32", seed=self.negatives_seed)
+        return draw_negatives(uniform, self.n_items)

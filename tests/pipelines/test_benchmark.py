@@ -1,0 +1,177 @@
+"""The benchmark: what it reports fits together; shares, operations and waiting worked by hand."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from laclrec_tf.data.prepared import PreparedData
+from laclrec_tf.errors import InputError
+from laclrec_tf.models import build_preset
+from pipelines.benchmark import benchmark, measure
+from pipelines.config import TrainConfig
+from pipelines.cost_growth import cost_growth
+from pipelines.input_wait import _waiting, batches_of, input_wait_share
+from pipelines.matrix_products import matrix_peak, operations_of
+from pipelines.report_tables import cost_table
+from pipelines.step_parts import step_parts
+from pipelines.training_setup import compile_model, new_model, training_batches
+
+SMALL = {"width": 16, "batch_size": 32}
+
+
+@pytest.fixture(scope="module")
+def report(data, tmp_path_factory) -> dict:
+    out = tmp_path_factory.mktemp("benchmark") / "report.json"
+    report = benchmark(data, TrainConfig.of(SMALL), epochs=1, json_out=out, show_progress=False)
+    assert json.loads(out.read_text()) == json.loads(json.dumps(report))
+    return report
+
+
+def test_a_report_fits_together(report, data):
+    prepared = PreparedData.open(data)
+    assert report["data_hash"] == prepared.data_hash
+    assert report["users"] == prepared.counts["users"] and report["items"] == prepared.counts["items"]
+    assert report["histories"] == sum(len(history) >= 4 for history in prepared.histories()[1])
+    assert len(report["epochs_seconds"]) == 2
+    assert report["seconds_per_epoch"] == pytest.approx(report["epochs_seconds"][1], abs=1e-3)
+    assert report["milliseconds_per_step"] == pytest.approx(1e3 * report["seconds_per_epoch"] / report["steps"])
+    assert report["histories_per_second"] == pytest.approx(report["histories"] / report["seconds_per_epoch"])
+    assert 0.1 < report["peak_memory_gb"] < 24
+    assert report["reading_seconds"] > 0 and report["first_step_seconds"] > 0
+
+
+def test_the_shares_of_an_epoch_add_up(report):
+    assert set(report["shares"]) == {"input", "encoder", "softmax", "augmenter", "optimizer"}
+    assert sum(report["shares"].values()) == pytest.approx(1.0)
+    assert all(0 <= share <= 1 for share in report["shares"].values())
+    assert 0 < report["fraction_of_peak"] < 1
+
+
+def test_a_report_is_laid_out(report):
+    cells = [str(cell) for column in cost_table(report).columns for cell in column.cells]
+    assert f"{report['seconds_per_epoch']:.1f} s" in cells
+    assert "time in the augmenter" in cells
+
+
+def test_what_cannot_be_measured_is_named(data, tmp_path):
+    with pytest.raises(InputError, match="folder does not exist"):
+        benchmark(data, json_out=tmp_path / "nowhere" / "report.json")
+    with pytest.raises(InputError, match="`epochs` must be at least 1. Received: 0"):
+        benchmark(data, epochs=0)
+    with pytest.raises(InputError, match="none to train on"):
+        measure([np.array([1], np.int32)], 5, 10, TrainConfig())
+
+
+# ---- operations ------------------------------------------------------------------------------------------
+
+
+def test_the_operations_of_a_plain_step_worked_by_hand():
+    model = build_preset("sasrec", 100, width=8, max_length=10)
+    history = np.array([[1, 2, 3], [4, 5, 0]], np.int32)
+    batch = {"history": history, "target": history}
+    # A block on 2 x 3 positions: 12 D^2 multiplications each, and 2 L D for attention; two blocks.
+    blocks = 2 * 6 * (12 * 64 + 2 * 3 * 8)
+    softmax = 5 * 100 * 8  # five targets
+    assert operations_of(model, batch) == 2 * 3 * (blocks + softmax)
+
+
+def test_sampled_negatives_and_static_shapes_are_counted_as_they_are_computed():
+    batch = {"history": np.array([[1, 2, 0]], np.int32), "target": np.array([[2, 3, 0]], np.int32)}
+    whole, sampled = (build_preset("sasrec", 100, width=8, max_length=10, n_negatives=n) for n in (0, 10))
+    assert operations_of(whole, batch) - operations_of(sampled, batch) == 2 * 3 * 2 * 90 * 8
+    compact = operations_of(whole, batch)
+    whole.static_shapes = True  # the padded position is multiplied too
+    assert operations_of(whole, batch) - compact == 2 * 3 * 100 * 8
+
+
+def test_every_term_adds_operations(data):
+    prepared = PreparedData.open(data)
+    _, histories = prepared.histories()
+    counts = []
+    for preset in ("sasrec", "cl4srec", "laclrec"):
+        config = TrainConfig.of(SMALL | {"preset": preset})
+        model = new_model(config, prepared.vocabulary.n_items, prepared.max_length)
+        counts.append(operations_of(model, next(iter(training_batches(config, model, histories)))))
+    assert counts == sorted(counts) and len(set(counts)) == 3
+
+
+def test_the_peak_is_a_rate():
+    assert matrix_peak(size=64, repeats=2) > 1e6
+
+
+# ---- input and parts -------------------------------------------------------------------------------------
+
+
+def test_waiting_is_counted_after_the_first_batch():
+    # The first batch ends at 5.0; until 9.0 the step waits for 0.5 and for 1.5.
+    assert _waiting([(0.0, 5.0), (6.0, 0.5), (7.5, 1.5)]) == pytest.approx(2.0 / 4.0)
+    assert _waiting([(0.0, 5.0)]) == 0.0
+
+
+@pytest.fixture(scope="module")
+def ready(data):
+    prepared = PreparedData.open(data)
+    _, histories = prepared.histories()
+    config = TrainConfig.of(SMALL | {"preset": "sasrec"})
+    model = new_model(config, prepared.vocabulary.n_items, prepared.max_length)
+    batches = training_batches(config, model, histories)
+    compile_model(config, model, len(histories))
+    model.fit(batches, epochs=1, verbose=0)
+    return model, batches
+
+
+def test_a_slow_input_is_waited_for(ready):
+    model, batches = ready
+    delay = tf.data.Dataset.counter().map(lambda n: tf.py_function(_sleep, [n], tf.int64))
+    slow = tf.data.Dataset.zip(batches, delay).map(lambda batch, _: batch)
+    assert input_wait_share(model, slow, steps=6) > 0.5 > input_wait_share(model, batches, steps=6)
+
+
+def _sleep(n):
+    import time
+
+    time.sleep(0.2)
+    return n
+
+
+def test_batches_are_taken_from_all_over_an_epoch(ready):
+    _, batches = ready
+    n_batches = int(batches.cardinality())
+    assert len(batches_of(batches, 2)) == 2
+    assert len(batches_of(batches, 1000)) == n_batches
+
+
+def test_a_model_without_augmenter_spends_nothing_on_it(ready):
+    model, batches = ready
+    shares = step_parts(model, batches_of(batches, 2), repeats=1)
+    assert shares["augmenter"] == 0
+    assert sum(shares.values()) == pytest.approx(1.0)
+
+
+# ---- growth ----------------------------------------------------------------------------------------------
+
+
+def test_growth_is_measured_and_plotted(tmp_path):
+    config = TrainConfig.of(SMALL | {"preset": "sasrec"})
+    lines = {"users": (40, 80), "items": (30,)}
+    records = cost_growth(
+        tmp_path / "growth", config, lines=lines, middle={"users": 40, "items": 30, "length": 5}, show_progress=False
+    )
+    assert [(r["changed"], r["users"], r["items"], r["length"]) for r in records] == [
+        ("users", 40, 30, 5),
+        ("users", 80, 30, 5),
+        ("items", 40, 30, 5),
+    ]
+    assert all(record["seconds_per_epoch"] > 0 and record["peak_memory_gb"] > 0 for record in records)
+    assert json.loads((tmp_path / "growth/growth.json").read_text()) == json.loads(json.dumps(records))
+    assert (tmp_path / "growth/growth.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="Cannot make the folder"):
+        cost_growth(tmp_path / "file", show_progress=False)
