@@ -7,6 +7,7 @@ from typing import NamedTuple
 import keras
 from keras import ops
 
+from laclrec_tf.best_rows import best_rows
 from laclrec_tf.edits import INSERT, apply_edits
 from laclrec_tf.layers.reverse_generator import ReverseGenerator
 from laclrec_tf.layers.sequence_encoder import SequenceEncoder
@@ -234,13 +235,12 @@ class SequenceAugmenter(keras.layers.Layer):
         else:
             ids = ops.append(ops.cast(candidates, "int32"), self.eos_id)
             rows = table_rows(encoder.item_table, ids)
-        columns = ops.transpose(ops.cast(rows, context.dtype))
+        rows = ops.cast(rows, context.dtype)
         run = ops.zeros((ops.shape(context)[0], self.max_insertions), "int32")
         for step in range(self.max_insertions):
             # The generator is causal: what stands behind `step` in `run` does not reach this state.
             states = self.generator(context, encoder.item_embedding(run[:, :-1]), training=False)
-            best = ops.argmax(ops.matmul(states[:, step], columns), axis=-1)
-            token = ops.take(ids, best)
+            token = ops.take(ids, best_rows(states[:, step], rows))
             here = ops.arange(self.max_insertions) == step
             run = ops.where(here[None, :], token[:, None], run)
         return run

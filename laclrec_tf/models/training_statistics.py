@@ -10,9 +10,9 @@ from typing import Any
 
 from keras import ops
 
+from laclrec_tf.best_rows import best_rows
 from laclrec_tf.edits import DELETE, INSERT, KEEP
 from laclrec_tf.layers.sequence_augmenter import Edits, Repair
-from laclrec_tf.losses.next_item import catalogue_logits
 from laclrec_tf.masking import history_lengths, is_item
 
 VIEW_STATISTICS = (
@@ -94,8 +94,8 @@ def repair_statistics(
         "deletion_recall": (deletes, should_delete),
     }
     if item_table is not None:
-        logits = catalogue_logits(repair.run_states[:most_targets], item_table, eos_allowed=True)
-        targets = repair.run_targets[:most_targets]
-        first = 1 + ops.cast(ops.argmax(logits, axis=-1), targets.dtype)
+        states, targets = repair.run_states[:most_targets], repair.run_targets[:most_targets]
+        candidates = ops.convert_to_tensor(item_table)[1:-1]  # EOS is an answer, PAD and MASK are none
+        first = 1 + ops.cast(best_rows(states, ops.cast(candidates, states.dtype)), targets.dtype)
         statistics["insertion_accuracy"] = ops.cast(first == targets, "float32"), repair.run_weights[:most_targets]
     return statistics

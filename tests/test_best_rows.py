@@ -1,0 +1,38 @@
+"""Best rows: those of the whole table of scores, however it is cut."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from laclrec_tf.best_rows import best_rows
+
+GENERATOR = np.random.default_rng(0)
+ROWS = GENERATOR.normal(size=[9, 4]).astype("float32")
+
+
+@pytest.mark.parametrize("n_vectors", [0, 1, 7, 30])
+@pytest.mark.parametrize("slice_elements", [1, 20, 63, 2**21])
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_the_rows_are_those_of_the_whole_table_of_scores(n_vectors: int, slice_elements: int, jit_compile: bool):
+    vectors = GENERATOR.normal(size=[n_vectors, 4]).astype("float32")
+    found = tf.function(best_rows, jit_compile=jit_compile)(tf.constant(vectors), tf.constant(ROWS), slice_elements)
+    assert found.dtype == tf.int32
+    assert found.numpy().tolist() == np.argmax(vectors @ ROWS.T, axis=1).tolist()
+
+
+def test_of_equal_scores_the_first_counts():
+    assert best_rows(tf.ones([2, 1]), tf.ones([5, 1])).numpy().tolist() == [0, 0]
+
+
+def test_no_tensor_is_larger_than_a_slice():
+    vectors = tf.ones([30, 4])
+    graph = tf.function(lambda: best_rows(vectors, tf.constant(ROWS), 45)).get_concrete_function().graph
+    largest = 0
+    for function in [graph, *(each.graph for each in graph._functions.values())]:
+        for operation in function.get_operations():
+            for output in operation.outputs:
+                if output.shape.is_fully_defined():
+                    largest = max(largest, output.shape.num_elements())
+    assert largest < 30 * len(ROWS)
