@@ -14,7 +14,7 @@ ALLOWED = {
     "data": GROUND,
     "layers": GROUND,
     "losses": GROUND,
-    "models": GROUND | {"layers", "losses"},
+    "models": GROUND | {"layers", "losses", "lazy_adam"},
     "evaluation": GROUND | {"layers", "losses", "models"},
     "serving": GROUND,
 }

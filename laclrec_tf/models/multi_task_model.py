@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from laclrec_tf.lazy_adam import LazyAdam
 from laclrec_tf.metrics import mrr_at_k, ndcg_at_k, recall_at_k, target_ranks
 from laclrec_tf.models.training_statistics import REPAIR_STATISTICS, VIEW_STATISTICS
 from laclrec_tf.replicas import n_replicas, sum_over_replicas
@@ -35,13 +36,11 @@ class MultiTaskModel(keras.Model):
         self.training_means = _means(*LOSSES, *AUGMENTER_LOSSES, *REPAIR_STATISTICS, *VIEW_STATISTICS)
         self.test_means = _means(*RANKING_METRICS, *REPAIR_STATISTICS)
 
-    def compile(
-        self, optimizer: Any = "adam", objective: str = "full", jit_compile: bool = False, **kwargs: Any
-    ) -> None:
+    def compile(self, optimizer: Any = None, objective: str = "full", jit_compile: bool = False, **kwargs: Any) -> None:
         """Configure training.
 
         Args:
-            optimizer: a Keras optimizer or its name. Default: "adam".
+            optimizer: a Keras optimizer or its name. Default: `LazyAdam()`.
             objective: "full", or "augmenter" to train `L_aug` alone first. Default: "full".
             jit_compile: compile the training step with XLA; give it batches of static shapes
                 (`training_dataset(..., static_shapes=True)`), each new shape is compiled anew. Default: False.
@@ -49,7 +48,7 @@ class MultiTaskModel(keras.Model):
         """
         if objective not in OBJECTIVES:
             raise ValueError(f"Argument `objective` must be 'full' or 'augmenter'. Received: objective={objective!r}.")
-        super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
+        super().compile(optimizer=LazyAdam() if optimizer is None else optimizer, jit_compile=jit_compile, **kwargs)
         self.objective = objective
         self.static_shapes = bool(jit_compile)
         # Inside a strategy's scope variables can be made here, inside of its training step they cannot.
