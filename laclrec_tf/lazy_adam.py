@@ -15,6 +15,10 @@ class LazyAdam(keras.optimizers.Adam):
     A dense gradient is applied in one fused operation, as `keras.optimizers.Adam` would, but in one pass over the
     weights. A gradient of rows (`tf.IndexedSlices`) is summed by row first; then rows without gradient keep weight,
     momentum and velocity, where Keras's Adam decays and moves all of them. The bias correction counts all steps.
+    Clipping sees whole rows too: it bounds the norm or value that the dense gradient would have.
+
+    What Keras does around a step is not lazy: `weight_decay` and the running average of `use_ema` go through all rows,
+    and `gradient_accumulation_steps` adds up dense gradients, so that every row moves, as with `keras.optimizers.Adam`.
 
     Args:
         learning_rate: Default: 1e-3.
@@ -54,7 +58,7 @@ class LazyAdam(keras.optimizers.Adam):
         index = self._get_variable_index(variable)
         momentum, velocity = self._momentums[index].value, self._velocities[index].value
         variable = variable.value if isinstance(variable, keras.Variable) else variable
-        step = tf.cast(self.iterations.value + 1, tf.float32)
+        step = keras.ops.cast(self.iterations + 1, "float32")  # a variable, or with accumulation a tensor
         powers = [tf.pow(tf.constant(beta, tf.float32), step) for beta in (self.beta_1, self.beta_2)]
         if not isinstance(gradient, tf.IndexedSlices):
             tf.raw_ops.ResourceApplyAdam(
@@ -78,6 +82,15 @@ class LazyAdam(keras.optimizers.Adam):
         for resource, updates in ((momentum, new_momentum), (velocity, new_velocity), (variable, moved)):
             tf.raw_ops.ResourceScatterUpdate(resource=resource.handle, indices=rows, updates=updates)
 
+    def _clip_gradients(self, gradients: list[Any]) -> list[Any]:
+        """Clip as Keras does, but repeated rows by their sum, and by the global norm without making rows dense."""
+        if not (self.clipnorm or self.global_clipnorm or self.clipvalue):
+            return gradients
+        gradients = [_each_row_once(g) if isinstance(g, tf.IndexedSlices) else g for g in gradients]
+        if self.global_clipnorm:
+            return tf.clip_by_global_norm(gradients, self.global_clipnorm)[0]
+        return super()._clip_gradients(gradients)
+
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
         config = super().get_config()
@@ -97,3 +110,10 @@ def _summed_by_row(gradient: tf.IndexedSlices) -> tuple[tf.Tensor, tf.Tensor]:
     segment = tf.cumsum(is_first) - 1
     totals = tf.math.unsorted_segment_sum(tf.gather(values, order), segment, tf.size(rows))
     return ordered, tf.gather(totals, segment)
+
+
+def _each_row_once(gradient: tf.IndexedSlices) -> tf.IndexedSlices:
+    """Return the same gradient with the whole of a row at its first place and zeros at its other places."""
+    rows, total = _summed_by_row(gradient)
+    is_first = tf.concat([tf.ones_like(rows[:1], tf.bool), rows[1:] != rows[:-1]], axis=0)
+    return tf.IndexedSlices(tf.where(is_first[:, tf.newaxis], total, 0.0), rows, gradient.dense_shape)

@@ -36,6 +36,30 @@ def test_dense_gradients_move_a_variable_as_keras_adam_does(ema: bool):
         assert mine.numpy() == pytest.approx(other.numpy(), abs=1e-6)
 
 
+@pytest.mark.parametrize("ema", [False, True])
+@pytest.mark.parametrize("sparse", [False, True])
+def test_accumulated_gradients_move_a_variable_as_keras_adam_does(sparse: bool, ema: bool):
+    gradients = [rows([4, 0, 4], dense(seed)[:3]) if sparse else tf.constant(dense(seed)) for seed in range(5)]
+    settings = {"gradient_accumulation_steps": 2, "use_ema": ema, "ema_momentum": 0.9}
+    ours, theirs = LazyAdam(0.01, **settings), keras.optimizers.Adam(0.01, **settings)
+    assert steps(ours, gradients) == pytest.approx(steps(theirs, gradients), abs=1e-6)
+    for mine, other in zip(ours.variables, theirs.variables, strict=True):
+        assert mine.numpy() == pytest.approx(other.numpy(), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("clip", "clipped"), [("clipnorm", [0.6, 0.8]), ("global_clipnorm", [0.6, 0.8]), ("clipvalue", [1, 1])]
+)
+def test_clipping_bounds_what_a_row_gets_in_all(clip: str, clipped: list[float]):
+    table, optimizer = keras.Variable(np.zeros([3, 1], "float32")), LazyAdam(0.01, **{clip: 1})
+    repeated = tf.constant([[1.0], [4.0], [2.0]]), tf.constant([1, 2, 1])  # rows 1 and 2 get 3 and 4: a norm of 5
+    optimizer.apply([tf.IndexedSlices(*repeated, tf.constant([3, 1]))], [table])
+    assert optimizer.variables[2].numpy()[1:, 0] == pytest.approx(0.1 * np.array(clipped))  # the momentum
+    kept = table.numpy()[1:]
+    optimizer.apply([tf.IndexedSlices(tf.constant([[9.0]]), tf.constant([0]), tf.constant([3, 1]))], [table])
+    assert (table.numpy()[1:] == kept).all()  # still rows, not a dense gradient
+
+
 def test_a_gradient_of_every_row_is_a_dense_one():
     values = [dense(seed) for seed in range(3)]
     sparse = steps(LazyAdam(0.01), [rows([0, 1, 2, 3, 4], value) for value in values])
