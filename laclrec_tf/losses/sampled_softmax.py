@@ -18,17 +18,23 @@ def draw_negatives(uniform: tf.Tensor, n_items: int) -> tf.Tensor:
     Prepared data number the items by falling frequency, so this log-uniform law is close to how often they occur.
 
     Args:
-        uniform: `[S]` float in `[0, 1)`.
+        uniform: `[S]` float64 in `[0, 1)`. Numbers drawn as float32 lie 2^-23 apart, and of ten million items four
+            in five are never met.
         n_items: catalogue size `N`.
 
     Returns:
         `[S]` int32 ids from 1 to `N`; an id may come twice.
 
+    Raises:
+        ValueError: `uniform` is not float64.
+
     Example:
-        >>> draw_negatives(tf.constant([0.0, 0.5, 0.999]), n_items=99).numpy().tolist()
+        >>> draw_negatives(tf.constant([0.0, 0.5, 0.999], tf.float64), n_items=99).numpy().tolist()
         [1, 10, 99]
     """
-    ids = tf.exp(tf.cast(uniform, tf.float64) * math.log(n_items + 1.0))  # in [1, N + 1)
+    if uniform.dtype != tf.float64:
+        raise ValueError(f"Argument `uniform` must be float64, drawn as such. Received: {uniform.dtype.name}.")
+    ids = tf.exp(uniform * math.log(n_items + 1.0))  # in [1, N + 1)
     return tf.clip_by_value(tf.cast(ids, tf.int32), 1, n_items)
 
 

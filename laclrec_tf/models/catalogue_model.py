@@ -52,5 +52,5 @@ class CatalogueModel(MultiTaskModel):
 
     def draw_negatives(self):
         """Draw `[n_negatives]` item ids, frequent ones more often."""
-        uniform = keras.random.uniform((self.n_negatives,), dtype="float32", seed=self.negatives_seed)
+        uniform = keras.random.uniform((self.n_negatives,), dtype="float64", seed=self.negatives_seed)
         return draw_negatives(uniform, self.n_items)

@@ -97,7 +97,7 @@ def test_it_estimates_the_loss_over_the_whole_catalogue():
     whole = float(catalogue_cross_entropy(VECTORS, TABLE, TARGETS, specials=(1, 2)))
     estimates = []
     for seed in range(200):
-        uniform = tf.random.stateless_uniform([400], [seed, 0])
+        uniform = tf.random.stateless_uniform([400], [seed, 0], dtype=tf.float64)
         estimates.append(float(sampled_softmax_loss(VECTORS, TABLE, TARGETS, draw_negatives(uniform, N_ITEMS))))
     assert np.mean(estimates) == pytest.approx(whole, rel=0.005)
 
@@ -122,17 +122,22 @@ def test_only_the_rows_of_targets_and_negatives_get_a_gradient():
     assert set(gradient.indices.numpy()) == {1, 9, 4, 6}
 
 
-@given(uniform=st.lists(st.floats(0, 1, exclude_max=True, width=32), min_size=1, max_size=20), n=st.integers(1, 10**7))
+@given(uniform=st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=20), n=st.integers(1, 10**7))
 def test_drawn_ids_are_items(uniform, n):
-    drawn = draw_negatives(tf.constant(uniform, tf.float32), n).numpy()
+    drawn = draw_negatives(tf.constant(uniform, tf.float64), n).numpy()
     assert ((drawn >= 1) & (drawn <= n)).all()
 
 
 def test_items_are_drawn_as_often_as_their_expected_count_says():
     n_draws = 200_000
-    drawn = draw_negatives(tf.random.stateless_uniform([n_draws], [1, 2]), N_ITEMS).numpy()
+    drawn = draw_negatives(tf.random.stateless_uniform([n_draws], [1, 2], dtype=tf.float64), N_ITEMS).numpy()
     ids = np.arange(1, N_ITEMS + 1)
     expected = np.exp(log_expected_count(tf.constant(ids), N_ITEMS, n_draws).numpy())
     assert expected.sum() == pytest.approx(n_draws, rel=1e-5)
     # Four standard deviations of a binomial count.
     assert np.abs(np.bincount(drawn, minlength=N_ITEMS + 1)[1:] - expected).max() < 4 * math.sqrt(n_draws / 4)
+
+
+def test_numbers_of_too_few_digits_are_refused():
+    with pytest.raises(ValueError, match="`uniform` must be float64, drawn as such. Received: float32"):
+        draw_negatives(tf.constant([0.5], tf.float32), N_ITEMS)
