@@ -82,6 +82,17 @@ class LazyAdam(keras.optimizers.Adam):
         for resource, updates in ((momentum, new_momentum), (velocity, new_velocity), (variable, moved)):
             tf.raw_ops.ResourceScatterUpdate(resource=resource.handle, indices=rows, updates=updates)
 
+    def _update_model_variables_moving_average(self, trainable_variables: list[Any]) -> None:
+        """Move the running averages as Keras does, each in one fused operation."""
+        if not self.use_ema:
+            return
+        # The average of the first step is its weights.
+        share = 1.0 - self.ema_momentum * keras.ops.cast(keras.ops.not_equal(self.iterations, 0), "float32")
+        for variable, average in zip(trainable_variables, self._model_variables_moving_average, strict=True):
+            average = average.value
+            step = tf.cast(average - variable.value, average.dtype)
+            tf.raw_ops.ResourceApplyGradientDescent(var=average.handle, alpha=share, delta=step)
+
     def _clip_gradients(self, gradients: list[Any]) -> list[Any]:
         """Clip as Keras does, but repeated rows by their sum, and by the global norm without making rows dense."""
         if not (self.clipnorm or self.global_clipnorm or self.clipvalue):

@@ -19,6 +19,8 @@ from laclrec_tf.replicas import share_of_mean
 SLICE_ELEMENTS = 2**21
 # Each slice of positions adds to the gradient of every item; below so many positions that costs more than it saves.
 FEWEST_POSITIONS = 48
+# Below it a share has lost digits, or is 0.
+SMALLEST_SHARE = 1e-30
 
 
 def catalogue_cross_entropy(
@@ -66,54 +68,73 @@ def catalogue_cross_entropy(
         candidates = table[first : tf.shape(table)[0] - last]
         candidates = tf.ensure_shape(candidates, [n_candidates, table.shape[1]])
         of_targets = tf.gather(table, targets)  # [P, D]
-        scores = tf.reduce_sum(tf.cast(vectors * of_targets, tf.float32), axis=1)
         if by_positions:
-            total, *gradients = _slices_of_positions(vectors, candidates, weights, slice_elements)
+            total, *gradients = _slices_of_positions(vectors, candidates, targets - first, weights, slice_elements)
         else:
             items = _slices_of_items(candidates, slice_elements // tf.maximum(tf.shape(vectors)[0], 1))
             normalisers = _normalisers(vectors, *items)
-            total = tf.reduce_sum(weights * normalisers)
+            scores = tf.reduce_sum(tf.cast(vectors, tf.float32) * tf.cast(of_targets, tf.float32), axis=1)
+            # Rounded as the products of the normalisers are, or the loss of a certain target would not be 0.
+            scores = tf.cast(tf.cast(scores, vectors.dtype), tf.float32)
+            total = tf.reduce_sum(weights * (normalisers - scores))
 
         def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             to_vectors, to_candidates = gradients if by_positions else _gradients(vectors, *items, normalisers, weights)
-            scale = tf.cast(upstream, vectors.dtype)
-            weight = tf.cast(weights, vectors.dtype)[:, tf.newaxis]
-            to_table = tf.pad(to_candidates[: tf.shape(candidates)[0]] * scale, [[first, last], [0, 0]])
-            to_table = tf.tensor_scatter_nd_sub(to_table, targets[:, tf.newaxis], vectors * weight * scale)
-            return (to_vectors - of_targets * weight) * scale, to_table
+            weighted = tf.cast(vectors, tf.float32) * weights[:, tf.newaxis]
+            to_table = tf.pad(to_candidates[: tf.shape(candidates)[0]], [[first, last], [0, 0]])
+            to_table = tf.tensor_scatter_nd_sub(to_table, targets[:, tf.newaxis], weighted)
+            to_vectors -= tf.cast(of_targets, tf.float32) * weights[:, tf.newaxis]
+            return tf.cast(to_vectors * upstream, vectors.dtype), tf.cast(to_table * upstream, table.dtype)
 
-        return total - tf.reduce_sum(weights * scores), gradient
+        return total, gradient
 
     return share_of_mean(summed(vectors, table), tf.reduce_sum(weights))
 
 
 def _slices_of_positions(
-    vectors: tf.Tensor, candidates: tf.Tensor, weights: tf.Tensor, slice_elements: int
+    vectors: tf.Tensor, candidates: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor, slice_elements: int
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Return the weighted sum of logsumexps and its gradients."""
+    """Return the weighted sum of losses, and the gradients of the weighted sum of logsumexps, in float32."""
     count, width = tf.shape(vectors)[0], vectors.shape[1]
     some_vectors, n_slices, size = _sliced(vectors, tf.maximum(slice_elements // tf.shape(candidates)[0], 1))
     some_weights, *_ = _sliced(weights[:, tf.newaxis], size)
+    # A position that does not count may have no target among the candidates.
+    some_targets, *_ = _sliced(tf.clip_by_value(targets, 0, tf.shape(candidates)[0] - 1)[:, tf.newaxis], size)
     columns = tf.transpose(candidates)
 
-    def add(index: tf.Tensor, total: tf.Tensor, to_vectors: tf.Tensor, to_candidates: tf.Tensor) -> tuple:
+    def add(index: tf.Tensor, total: tf.Tensor, to_vectors: tf.Tensor, to_columns: tf.Tensor) -> tuple:
         some, weight = tf.gather(some_vectors, index), tf.gather(some_weights, index)
+        target = tf.gather(some_targets, index)
         logits = tf.cast(tf.matmul(some, columns), tf.float32)
         shares = tf.nn.softmax(logits)
-        # The likeliest item's share is at least 1 / C, so its logarithm is safe.
-        normalisers = tf.reduce_max(logits, axis=1) - tf.math.log(tf.reduce_max(shares, axis=1))
-        shares, scale = tf.cast(shares, vectors.dtype), tf.cast(weight, vectors.dtype)
-        to_some = tf.matmul(shares, candidates) * scale
+        losses = _losses(logits, shares, target)
+        shares = tf.cast(shares, vectors.dtype)
+        to_some = tf.cast(tf.matmul(shares, candidates), tf.float32) * weight
+        # The sums over slices stay in float32 whatever the products are made in.
+        to_columns += tf.cast(tf.matmul(some * tf.cast(weight, some.dtype), shares, transpose_a=True), tf.float32)
         return (
             index + 1,
-            total + tf.reduce_sum(normalisers * weight[:, 0]),
+            total + tf.reduce_sum(losses * weight),
             tf.tensor_scatter_nd_update(to_vectors, [[index]], to_some[tf.newaxis]),
-            to_candidates + tf.matmul(shares, some * scale, transpose_a=True),
+            to_columns,
         )
 
-    first = [tf.constant(0), tf.constant(0.0), tf.zeros_like(some_vectors), tf.zeros_like(candidates)]
-    _, total, to_vectors, to_candidates = tf.while_loop(lambda index, *_: index < n_slices, add, first)
-    return total, tf.reshape(to_vectors, [n_slices * size, width])[:count], to_candidates
+    first = [tf.constant(0), tf.constant(0.0), tf.zeros_like(some_vectors, tf.float32)]
+    first.append(tf.zeros_like(columns, tf.float32))
+    _, total, to_vectors, to_columns = tf.while_loop(lambda index, *_: index < n_slices, add, first)
+    return total, tf.reshape(to_vectors, [n_slices * size, width])[:count], tf.transpose(to_columns)
+
+
+def _losses(logits: tf.Tensor, shares: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+    """Return `-log(share of the target)`, `[P, 1]` float32, without one more pass over the logits."""
+    of_targets = tf.gather(shares, targets, batch_dims=1)
+
+    def exact() -> tf.Tensor:
+        # The likeliest item's share is at least 1 / C, so its logarithm is safe.
+        normalisers = tf.reduce_max(logits, axis=1) - tf.math.log(tf.reduce_max(shares, axis=1))
+        return normalisers[:, tf.newaxis] - tf.gather(logits, targets, batch_dims=1)
+
+    return tf.cond(tf.reduce_all(of_targets > SMALLEST_SHARE), lambda: -tf.math.log(of_targets), exact)
 
 
 def _slices_of_items(candidates: tf.Tensor, size: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -147,21 +168,20 @@ def _gradients(
     normalisers: tf.Tensor,
     weights: tf.Tensor,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the gradients of the weighted sum of logsumexps, scoring each slice of items once more."""
-    scale = tf.cast(weights, vectors.dtype)[:, tf.newaxis]
-    weighted = vectors * scale
+    """Return the gradients of the weighted sum of logsumexps in float32, scoring each slice of items once more."""
+    weighted = vectors * tf.cast(weights, vectors.dtype)[:, tf.newaxis]
 
     def add(index: tf.Tensor, to_vectors: tf.Tensor, to_slices: tf.Tensor) -> tuple[tf.Tensor, ...]:
         items = tf.gather(slices, index)
         shares = tf.exp(_logits(vectors, items) + tf.gather(padding, index) - normalisers[:, tf.newaxis])
         shares = tf.cast(shares, vectors.dtype)
-        to_items = tf.matmul(shares, weighted, transpose_a=True)
+        to_items = tf.cast(tf.matmul(shares, weighted, transpose_a=True), tf.float32)
         to_slices = tf.tensor_scatter_nd_update(to_slices, [[index]], to_items[tf.newaxis])
-        return index + 1, to_vectors + tf.matmul(shares, items), to_slices
+        return index + 1, to_vectors + tf.cast(tf.matmul(shares, items), tf.float32), to_slices
 
-    first = [tf.constant(0), tf.zeros_like(vectors), tf.zeros_like(slices)]
+    first = [tf.constant(0), tf.zeros_like(vectors, tf.float32), tf.zeros_like(slices, tf.float32)]
     _, to_vectors, to_slices = tf.while_loop(lambda index, *_: index < n_slices, add, first)
-    return to_vectors * scale, tf.reshape(to_slices, [-1, vectors.shape[1]])
+    return to_vectors * weights[:, tf.newaxis], tf.reshape(to_slices, [-1, vectors.shape[1]])
 
 
 def _sliced(rows: tf.Tensor, most: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:

@@ -46,10 +46,11 @@ def test_value_and_gradient_are_those_of_the_plain_loss(slice_elements: int, spe
 
 
 @pytest.mark.parametrize("slice_elements", [60, 200, BY_POSITIONS + 40])
-def test_positions_count_by_their_weight(slice_elements: int):
+@pytest.mark.parametrize("specials", [(0, 0), (1, 1)])
+def test_positions_count_by_their_weight(slice_elements: int, specials):
     weights = tf.constant([0.0, 2.0, 1.0] * 20)
-    expected = value_and_gradients(plain, slice_elements, weights=weights)
-    result = value_and_gradients(catalogue_cross_entropy, slice_elements, weights=weights)
+    expected = value_and_gradients(plain, slice_elements, specials=specials, weights=weights)
+    result = value_and_gradients(catalogue_cross_entropy, slice_elements, specials=specials, weights=weights)
     for ours, theirs in zip(result, expected, strict=True):
         assert ours == pytest.approx(theirs, abs=1e-5)
 
@@ -77,6 +78,30 @@ def test_products_are_made_in_the_dtype_of_the_vectors(slice_elements: int):
     assert loss.dtype == tf.float32
     assert float(loss) == pytest.approx(float(plain(VECTORS, CANDIDATES, TARGETS)), rel=0.02)
     assert tape.gradient(loss, table).dtype == tf.float32
+
+
+@pytest.mark.parametrize("slice_elements", [48 * 11, 20_000])
+def test_many_slices_in_bfloat16_add_up_as_one_does(slice_elements: int):
+    """Twenty thousand positions make 417 slices of positions, or eleven of items."""
+    generator = np.random.default_rng(1)
+    many, targets = generator.normal(size=[20_000, 3]), generator.integers(0, 11, 20_000)
+
+    def gradients(dtype, slices: int) -> list[np.ndarray]:
+        vectors, table = tf.cast(many, dtype), tf.Variable(CANDIDATES)
+        with tf.GradientTape() as tape:
+            tape.watch(vectors)
+            loss = catalogue_cross_entropy(vectors, table, targets, slice_elements=slices)
+        return [tf.cast(g, tf.float32).numpy() for g in tape.gradient(loss, [vectors, table])]
+
+    for ours, exact in zip(gradients(tf.bfloat16, slice_elements), gradients(tf.float32, 2**21), strict=True):
+        assert np.linalg.norm(ours - exact) < 0.01 * np.linalg.norm(exact)
+
+
+@pytest.mark.parametrize("slice_elements", [200, 2**21])
+def test_a_certain_target_costs_nothing_in_bfloat16(slice_elements: int):
+    vectors = tf.cast(VECTORS[:, :1] * 0 + [[7.3, 5.1, 3.7]], tf.bfloat16)
+    table = np.outer([12.9, *[-12.9] * 10], [7.3, 5.1, 3.7]).astype("float32")
+    assert float(catalogue_cross_entropy(vectors, table, 0 * TARGETS, slice_elements=slice_elements)) == 0.0
 
 
 @pytest.mark.parametrize("slice_elements", [200, 2**21])
