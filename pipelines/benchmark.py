@@ -116,13 +116,11 @@ def measure(
         InputError: no history has two items.
     """
     usable = sum(len(history) >= 2 for history in training)
-    if not usable:
-        raise InputError("No history has three or more events, so none to train on. Prepare more events.")
     keras.utils.set_random_seed(config.seed)
     model = new_model(config, n_items, max_length)
     batches = training_batches(config, model, training)
-    compile_model(config, model, len(training))
     n_steps = int(batches.cardinality())
+    compile_model(config, model, n_steps)
     with progress_bar(disable=not show_progress) as progress:
         task = progress.add_task("First step", total=epochs + (4 if parts else 2))
 

@@ -20,6 +20,7 @@ from laclrec_tf.models import LACLRec, preset_arguments
 
 Positive = Annotated[int, pydantic.Field(ge=1)]
 NotNegative = Annotated[int, pydantic.Field(ge=0)]
+Seed = Annotated[int, pydantic.Field(ge=0, le=2**32 - 1)]  # NumPy's global generator takes no larger one
 ViewKind = Literal["crop", "mask", "reorder", "substitute"]
 assert typing.get_args(ViewKind) == VIEW_KINDS
 
@@ -32,13 +33,14 @@ class TrainConfig:
         preset: a name of `laclrec_tf.models.PRESETS`. Default: "laclrec".
         epochs: most epochs. Default: 100.
         patience: epochs without a better validation ndcg@10 before training stops. Default: 8.
-        batch_size: histories a step. Default: 128.
+        targets_per_batch: next-item targets a step, about, see `training_dataset`. Default: 512.
         learning_rate: Adam's. Default: 2e-3.
         averaging_epochs: what is validated and kept is the running average of the weights over about this many
             epochs; 0 keeps the weights of the last step. An average moves the whole item table every step.
             Default: 1, and 0 with `n_negatives`.
         pretrain_epochs: epochs of the augmenter's losses alone, before all others. Default: 0.
-        prefixes_per_history: prefixes of a history that carry the contrastive losses. Default: 1.
+        prefix_share: share of a history's prefixes that carry the contrastive losses, the whole history among them.
+            Default: 0, only the whole history.
         random_kinds: what a random view may do: crop, mask, reorder, substitute. Default: the first three.
         precision: "float32", or "mixed_bfloat16" for products in bfloat16 with weights in float32. Default: float32.
         jit_compile: compile the training step with XLA; batches then have one shape for each bucket of lengths.
@@ -57,18 +59,18 @@ class TrainConfig:
     preset: str = "laclrec"
     epochs: Positive = 100
     patience: Positive = 8
-    batch_size: Positive = 128
-    learning_rate: Annotated[float, pydantic.Field(gt=0)] = 2e-3
-    averaging_epochs: Annotated[float, pydantic.Field(ge=0)] | None = None
+    targets_per_batch: Positive = 512
+    learning_rate: Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)] = 2e-3
+    averaging_epochs: Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)] | None = None
     pretrain_epochs: NotNegative = 0
-    prefixes_per_history: Positive = 1
-    random_kinds: tuple[ViewKind, ...] = ("crop", "mask", "reorder")
+    prefix_share: Annotated[float, pydantic.Field(ge=0, le=1)] = 0.0
+    random_kinds: Annotated[tuple[ViewKind, ...], pydantic.Field(min_length=1)] = ("crop", "mask", "reorder")
     precision: Literal["float32", "mixed_bfloat16"] = "float32"
     jit_compile: bool = False
     steps_per_execution: Positive = 1
     refit: bool = False
     refit_epochs: Positive | None = None
-    seed: NotNegative = 0
+    seed: Seed = 0
     model: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -91,7 +93,7 @@ class TrainConfig:
             elif name in model_types:
                 model[name] = _validated(name, value, model_types[name])
             else:
-                close = difflib.get_close_matches(name, [*run_names, *model_types], n=1)
+                close = difflib.get_close_matches(str(name), [*run_names, *model_types], n=1)
                 hint = f" Did you mean {close[0]!r}?" if close else ""
                 raise InputError(f"Unknown setting {name!r}.{hint} `laclrec-tf settings` lists them.")
         if isinstance(run.get("random_kinds"), str):
@@ -104,9 +106,15 @@ class TrainConfig:
             raise InputError(f"Setting {name!r}: {problem['msg']}. Received: {problem['input']!r}.") from None
         arguments = preset_arguments(config.preset) | model
         try:
-            LACLRec(1, **arguments)  # the constructor's own checks
+            # The constructor's own checks; how long histories are, the data will tell.
+            LACLRec(1, max_length=1, **arguments)
         except ValueError as error:
             raise InputError(str(error).replace("\n", " ")) from None
+        if model.get("beta") and arguments.get("contrast_views") == "random-random":
+            raise InputError(
+                "Setting 'beta' weighs the triplet loss, which takes a learned view, and contrast_views=random-random "
+                f"makes none. Received: beta={model['beta']}. Leave it out, or set contrast_views=random-learned."
+            )
         return config
 
     def as_dict(self) -> dict[str, Any]:

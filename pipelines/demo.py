@@ -27,7 +27,7 @@ from pipelines.train import train
 
 # A small catalogue and a long first phase: two minutes of training are enough for the augmenter to tell noise.
 DEMO_EVENTS: dict[str, Any] = {"items": 120, "noise": 0.05}
-DEMO_SETTINGS = {"pretrain_epochs": 25, "epochs": 8, "batch_size": 32, "dropout": 0.1, "lambda_aug": 1.0}
+DEMO_SETTINGS = {"pretrain_epochs": 25, "epochs": 8, "targets_per_batch": 256, "dropout": 0.1, "lambda_aug": 1.0}
 STYLES = {"keep": "", "delete": "red strike", "insert": ""}
 
 

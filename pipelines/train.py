@@ -135,7 +135,7 @@ class _Session:
             )
 
         if config.pretrain_epochs and model.has_augmenter:
-            compile_model(config, model, len(training), objective="augmenter")
+            compile_model(config, model, int(batches.cardinality()), objective="augmenter")
             model.fit(
                 batches,
                 epochs=config.pretrain_epochs,
@@ -143,7 +143,7 @@ class _Session:
                 verbose=0,
                 callbacks=self._progress(f"{title} augmenter"),
             )
-        averaged = compile_model(config, model, len(training))
+        averaged = compile_model(config, model, int(batches.cardinality()))
         name = "refit" if validation is None else "strict"
         # First in line: what follows sees the averaged weights.
         callbacks: list[keras.callbacks.Callback] = []

@@ -17,13 +17,17 @@ BUCKETS = (4, 6, 8, 12, 16, 24, 32)
 PARALLEL_CALLS = 2
 PREFETCHED_BATCHES = 4
 _BOUNDARIES = [end + 2 for end in BUCKETS]  # exclusive, and the last item of a history is a target only
+_TYPICAL_LENGTHS = [
+    *((start + 1 + end) / 2 for start, end in zip((0, *BUCKETS), BUCKETS, strict=False)),
+    BUCKETS[-1] * 1.25,  # a guess: the last bucket has no end
+]
 
 
 def training_dataset(
     histories: Sequence[np.ndarray] | tf.data.Dataset,
     *,
     n_items: int,
-    batch_size: int = 256,
+    targets_per_batch: int = 512,
     n_random_views: int = 0,
     random_kinds: Sequence[str] = DEFAULT_KINDS,
     similar_items: tf.Tensor | None = None,
@@ -32,7 +36,7 @@ def training_dataset(
     p_delete: float = 0.45,
     max_insertions: int = 5,
     max_edited_length: int = 60,
-    prefixes_per_history: int = 1,
+    prefix_share: float = 0.0,
     static_shapes: bool = False,
     cache: bool = True,
     seed: int = 0,
@@ -47,7 +51,9 @@ def training_dataset(
             dataset for what does not fit in memory. Histories of fewer than two items teach nothing and are
             skipped.
         n_items: catalogue size `N`.
-        batch_size: histories a batch. Default: 256.
+        targets_per_batch: next-item targets a batch, about: a batch of long histories holds fewer of them. Were
+            batches to hold equally many histories, the mean over a batch would let a target of a long history
+            count a tenth of a short one's. Default: 512.
         n_random_views: 0, 1 (`random_view`) or 2 (`random_view_2` too). Default: 0.
         random_kinds: what a random view may do, see `random_view`. Default: crop, mask, reorder.
         similar_items: `[N + 3]` substitutes, for the kind "substitute". Default: None.
@@ -56,8 +62,9 @@ def training_dataset(
         p_delete: see `corrupt`. Default: 0.45.
         max_insertions: see `corrupt`. Default: 5.
         max_edited_length: width `M` of corruptions. Default: 60.
-        prefixes_per_history: how many prefixes of a history carry the contrastive losses: the whole history
-            first, the others cut at random. Default: 1.
+        prefix_share: share of a history's prefixes that carry the contrastive losses: the whole history always
+            does, the others are cut at random. In a batch `P` is this share of the longest history, but at
+            least 1. Default: 0, only whole histories.
         static_shapes: pad every batch to the end of its length bucket, so that a compiler sees one shape a bucket
             (and one more for each bucket's last, smaller batch); a corruption then has at most twice the items of
             its bucket. Needs `histories` as a list. Default: False.
@@ -70,7 +77,8 @@ def training_dataset(
         `insertions [B, C, K]` with `C` the longest corruption of the batch.
 
     Raises:
-        ValueError: `batch_size` or `prefixes_per_history` is below 1, `n_random_views` is not 0, 1 or 2, or
+        ValueError: `targets_per_batch` is below 1, `prefix_share` is outside [0, 1], `n_random_views` is
+            not 0, 1 or 2, or
             `static_shapes` comes with a dataset, whose longest history is not known.
 
     Example:
@@ -78,14 +86,14 @@ def training_dataset(
         >>> batch["history"].numpy().tolist(), batch["target"].numpy().tolist()
         ([[5, 6, 7]], [[6, 7, 8]])
     """
-    if batch_size < 1 or prefixes_per_history < 1:
-        raise ValueError(
-            "Arguments `batch_size` and `prefixes_per_history` must be at least 1. "
-            f"Received: batch_size={batch_size}, prefixes_per_history={prefixes_per_history}."
-        )
+    if targets_per_batch < 1:
+        raise ValueError(f"Argument `targets_per_batch` must be at least 1. Received: {targets_per_batch}.")
+    if not 0 <= prefix_share <= 1:
+        raise ValueError(f"Argument `prefix_share` must be between 0 and 1. Received: {prefix_share}.")
     if n_random_views not in (0, 1, 2):
         raise ValueError(f"Argument `n_random_views` must be 0, 1 or 2. Received: {n_random_views}.")
 
+    batch_sizes = [max(1, round(targets_per_batch / length)) for length in _TYPICAL_LENGTHS]
     n_batches = tf.data.UNKNOWN_CARDINALITY
     boundaries = _BOUNDARIES
     if static_shapes:
@@ -95,15 +103,15 @@ def training_dataset(
         longest = max([2, *(len(history) for history in histories)])
         boundaries = [*(end for end in _BOUNDARIES if end <= longest), longest + 1]
     if not isinstance(histories, tf.data.Dataset):
-        n_batches = _count_batches([len(history) for history in histories], batch_size)
+        n_batches = _count_batches([len(history) for history in histories], batch_sizes)
         histories = _dataset_of(histories)
     histories = histories.filter(lambda item_ids: tf.size(item_ids) >= 2)
     if cache:
         histories = histories.cache()
     histories = histories.shuffle(100_000, seed=seed, reshuffle_each_iteration=True)
-    batches = histories.bucket_by_sequence_length(
-        tf.size, boundaries, [batch_size] * (len(boundaries) + 1), pad_to_bucket_boundary=static_shapes
-    )
+    # With static shapes the last boundary ends the last bucket, and nothing is beyond it.
+    sizes = [*batch_sizes[: len(boundaries)], batch_sizes[min(len(boundaries), len(batch_sizes) - 1)]]
+    batches = histories.bucket_by_sequence_length(tf.size, boundaries, sizes, pad_to_bucket_boundary=static_shapes)
     # Full batches leave a bucket when they are full, so their order follows length; mix them again.
     batches = batches.shuffle(16, seed=seed + 1, reshuffle_each_iteration=True)
     seeds = tf.data.Dataset.random(seed=seed + 2, rerandomize_each_iteration=True).batch(2)
@@ -116,7 +124,7 @@ def training_dataset(
         history = tf.where(target > 0, items[:, :-1], 0)
         batch = {"history": history, "target": target}
         if n_random_views:
-            lengths = _prefix_lengths(history, prefixes_per_history, prefix_seed)
+            lengths = _prefix_lengths(history, prefix_share, prefix_seed)
             prefixes = take_prefixes(history, lengths)
             batch["prefix_lengths"] = lengths
             for name, its_seed in [("random_view", view_seed), ("random_view_2", other_seed)][:n_random_views]:
@@ -215,14 +223,16 @@ def _dataset_of(histories: Sequence[np.ndarray]) -> tf.data.Dataset:
     return tf.data.Dataset.from_tensor_slices(ragged).map(tf.identity)
 
 
-def _count_batches(lengths: Sequence[int], batch_size: int) -> int:
+def _count_batches(lengths: Sequence[int], batch_sizes: Sequence[int]) -> int:
     usable = np.array([length for length in lengths if length >= 2])
-    per_bucket = np.bincount(np.searchsorted(_BOUNDARIES, usable, side="right"))
-    return int(np.sum(-(-per_bucket // batch_size)))
+    per_bucket = np.bincount(np.searchsorted(_BOUNDARIES, usable, side="right"), minlength=len(batch_sizes))
+    return int(np.sum(-(-per_bucket // np.array(batch_sizes))))
 
 
-def _prefix_lengths(history: tf.Tensor, count: int, seed: tf.Tensor) -> tf.Tensor:
+def _prefix_lengths(history: tf.Tensor, share: float, seed: tf.Tensor) -> tf.Tensor:
     lengths = history_lengths(history)[:, tf.newaxis]
-    uniform = tf.random.stateless_uniform([tf.shape(history)[0], count - 1], seed)
+    longest = tf.cast(tf.shape(history)[1], tf.float32)
+    others = tf.maximum(tf.cast(tf.round(share * longest), tf.int32), 1) - 1
+    uniform = tf.random.stateless_uniform([tf.shape(history)[0], others], seed)
     cuts = 1 + tf.cast(uniform * tf.cast(lengths, tf.float32), tf.int32)
     return tf.concat([lengths, tf.minimum(cuts, lengths)], axis=1)

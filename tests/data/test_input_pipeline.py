@@ -22,7 +22,11 @@ def histories() -> list[np.ndarray]:
 
 
 def made(**arguments) -> tf.data.Dataset:
-    return training_dataset(histories(), n_items=N_ITEMS, batch_size=8, **arguments)
+    return training_dataset(histories(), n_items=N_ITEMS, targets_per_batch=60, **arguments)
+
+
+def made_of(rows, **arguments) -> tf.data.Dataset:
+    return training_dataset(rows, n_items=N_ITEMS, **arguments)
 
 
 def as_dataset(rows) -> tf.data.Dataset:
@@ -45,7 +49,7 @@ def equal(first: list[dict[str, np.ndarray]], second: list[dict[str, np.ndarray]
     )
 
 
-EVERYTHING = {"n_random_views": 2, "corruption": True, "prefixes_per_history": 3, "max_edited_length": 50}
+EVERYTHING = {"n_random_views": 2, "corruption": True, "prefix_share": 0.3, "max_edited_length": 50}
 
 
 @pytest.fixture(scope="module")
@@ -72,10 +76,11 @@ def test_a_batch_holds_what_was_asked_for(two_epochs):
 def test_shapes_and_dtypes_fit_together(two_epochs):
     for batch in two_epochs[0]:
         rows, length = batch["history"].shape
-        assert 1 <= rows <= 8
+        assert 1 <= rows <= 24
         assert batch["target"].shape == (rows, length)
-        assert batch["prefix_lengths"].shape == (rows, 3)
-        assert batch["random_view"].shape == batch["random_view_2"].shape == (rows * 3, length)
+        n_prefixes = batch["prefix_lengths"].shape[1]
+        assert batch["prefix_lengths"].shape == (rows, n_prefixes)
+        assert batch["random_view"].shape == batch["random_view_2"].shape == (rows * n_prefixes, length)
         assert batch["corrupted"].shape == batch["operations"].shape
         assert batch["insertions"].shape == (*batch["corrupted"].shape, 5)
         assert batch["corrupted"].shape[1] == np.count_nonzero(batch["corrupted"], axis=1).max()
@@ -107,14 +112,14 @@ def test_histories_of_fewer_than_two_items_are_skipped():
 def test_a_list_and_a_dataset_of_histories_give_the_same_batches():
     of_list, of_dataset = (
         epoch(made()),
-        epoch(training_dataset(as_dataset(histories), n_items=N_ITEMS, batch_size=8)),
+        epoch(training_dataset(as_dataset(histories), n_items=N_ITEMS, targets_per_batch=60)),
     )
     assert equal(of_list, of_dataset, "history") and equal(of_list, of_dataset, "target")
 
 
-@pytest.mark.parametrize("batch_size", [1, 8, 100])
-def test_a_list_of_histories_says_how_many_batches_come(batch_size: int):
-    dataset = training_dataset([np.array([5])] + histories(), n_items=N_ITEMS, batch_size=batch_size)
+@pytest.mark.parametrize("targets", [1, 60, 1000])
+def test_a_list_of_histories_says_how_many_batches_come(targets: int):
+    dataset = training_dataset([np.array([5])] + histories(), n_items=N_ITEMS, targets_per_batch=targets)
     assert int(dataset.cardinality()) == len(epoch(dataset)) > 0
     assert int(training_dataset([np.array([5])], n_items=N_ITEMS).cardinality()) == 0
 
@@ -124,6 +129,19 @@ def test_a_batch_is_as_wide_as_its_longest_history_and_holds_one_bucket(two_epoc
         lengths = np.count_nonzero(batch["history"], axis=1)
         assert lengths.max() == batch["history"].shape[1]
         assert len({int(np.searchsorted(BUCKETS, length)) for length in lengths}) == 1
+
+
+def test_batches_of_long_histories_hold_as_many_targets_as_those_of_short_ones():
+    rows = [np.arange(1, length + 2, dtype=np.int32) for length in (3, 7, 22, 40) for _ in range(200)]
+    sizes = {batch["history"].shape: len(batch["target"]) for batch in epoch(made_of(rows, targets_per_batch=200))}
+    full = {width: max(n for (_, w), n in sizes.items() if w == width) for _, width in sizes}
+    # 200 targets over the middle of each bucket: 1 to 4, 7 to 8, 17 to 24 and, beyond 32, a guess of 40.
+    assert full == {3: 80, 7: 27, 22: 10, 40: 5}
+
+
+def test_a_batch_of_long_histories_holds_more_prefixes_of_each(two_epochs):
+    for batch in two_epochs[0]:
+        assert batch["prefix_lengths"].shape[1] == max(1, round(0.3 * batch["history"].shape[1]))
 
 
 def test_batches_do_not_come_in_order_of_length(two_epochs):
@@ -232,7 +250,7 @@ def test_histories_are_read_once_when_they_are_cached():
     assert len(reads) == 3
 
 
-@pytest.mark.parametrize("arguments", [{"prefixes_per_history": 0}, {"n_random_views": 3}, {"batch_size": 0}])
+@pytest.mark.parametrize("arguments", [{"prefix_share": 1.1}, {"n_random_views": 3}, {"targets_per_batch": 0}])
 def test_arguments_out_of_range_are_refused(arguments: dict[str, int]):
     with pytest.raises(ValueError, match=next(iter(arguments))):
         training_dataset(histories(), n_items=N_ITEMS, **arguments)

@@ -35,7 +35,7 @@ with strategy.scope():
     )
     model.compile(LazyAdam(1e-2, use_ema=not n_negatives, ema_momentum=0.9))
 histories = [np.random.default_rng(n).integers(1, 31, 2 + n % 11).astype(np.int32) for n in range(38)]
-batches = training_dataset(histories, batch_size=8, seed=3, **model.batch_requirements)
+batches = training_dataset(histories, targets_per_batch=40, seed=3, **model.batch_requirements)
 log = model.fit(batches, epochs=2, shuffle=False, verbose=0)
 weights = [float(np.abs(part).sum()) for part in model.get_weights() if part.dtype == np.float32]
 print("RESULT" + json.dumps({"log": log.history, "weights": weights}))

@@ -29,7 +29,9 @@ def made(preset: str = "laclrec", **arguments: Any) -> LACLRec:
 
 
 def batches_for(model: LACLRec, static_shapes: bool) -> tf.data.Dataset:
-    return training_dataset(HISTORIES, batch_size=8, seed=3, static_shapes=static_shapes, **model.batch_requirements)
+    return training_dataset(
+        HISTORIES, targets_per_batch=40, seed=3, static_shapes=static_shapes, **model.batch_requirements
+    )
 
 
 def losses_of(model: LACLRec, batch: dict[str, tf.Tensor]) -> dict[str, float]:
@@ -166,7 +168,7 @@ def test_training_with_sampled_negatives_learns_to_rank_the_whole_catalogue():
     keras.utils.set_random_seed(0)
     model = build_preset("sasrec", N_ITEMS, max_length=10, width=16, dropout=0.0, seed=1, n_negatives=12)
     model.compile(LazyAdam(1e-2))
-    model.fit(training_dataset(cycle, batch_size=6, n_items=N_ITEMS), epochs=60, verbose=0)
+    model.fit(training_dataset(cycle, targets_per_batch=50, n_items=N_ITEMS), epochs=60, verbose=0)
     histories = np.stack([history[:5] for history in cycle])
     best, _ = model.recommend(histories, k=1)
     assert np.mean(best.numpy()[:, 0] == [history[5] for history in cycle]) > 0.9

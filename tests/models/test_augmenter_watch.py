@@ -37,7 +37,7 @@ def ratios(**weights) -> dict[str, float]:
     keras.utils.set_random_seed(1)
     model = LACLRec(20, width=8, max_length=6, max_edited_length=8, dropout=0.0, **weights)
     histories = [np.random.default_rng(n).integers(1, 21, 6).astype(np.int32) for n in range(12)]
-    watch = AugmenterWatch(next(iter(training_dataset(histories, batch_size=12, **model.batch_requirements))))
+    watch = AugmenterWatch(next(iter(training_dataset(histories, targets_per_batch=66, **model.batch_requirements))))
     watch.set_model(model)
     return watch.gradient_ratios()
 

@@ -50,9 +50,9 @@ def decided(seed: int = 1, **arguments: Any) -> LACLRec:
     return model
 
 
-def dataset_for(model: LACLRec, histories=None, batch_size: int = 8, **arguments: Any) -> tf.data.Dataset:
+def dataset_for(model: LACLRec, histories=None, targets_per_batch: int = 40, **arguments: Any) -> tf.data.Dataset:
     histories = HISTORIES if histories is None else histories
-    return training_dataset(histories, batch_size=batch_size, **(model.batch_requirements | arguments))
+    return training_dataset(histories, targets_per_batch=targets_per_batch, **(model.batch_requirements | arguments))
 
 
 BATCHES: dict[str, dict[str, tf.Tensor]] = {}
@@ -62,7 +62,7 @@ def batch_for(model: LACLRec) -> dict[str, tf.Tensor]:
     """The largest batch of the first epoch; models that ask for the same get the same one."""
     asked = str(model.batch_requirements)
     if asked not in BATCHES:
-        batches = dataset_for(model, prefixes_per_history=2, seed=3)
+        batches = dataset_for(model, prefix_share=0.3, seed=3)
         BATCHES[asked] = max(batches, key=lambda batch: int(tf.size(batch["history"])))
     return BATCHES[asked]
 
@@ -407,7 +407,7 @@ def trained() -> tuple[LACLRec, dict[str, list[float]]]:
     """The full model after one epoch of `fit` in a graph."""
     model = made(dropout=0.1)
     model.compile(keras.optimizers.Adam(0.01))
-    history = model.fit(dataset_for(model, prefixes_per_history=2), validation_data=held_out(), epochs=1, verbose=0)
+    history = model.fit(dataset_for(model, prefix_share=0.3), validation_data=held_out(), epochs=1, verbose=0)
     return model, history.history
 
 
@@ -464,7 +464,7 @@ def test_a_cycle_of_items_is_learnt_and_goes_on_being_learnt_after_loading(tmp_p
     ]
     model = made(**(SASREC | {"n_recommender_blocks": 0, "width": 16}))
     model.compile(keras.optimizers.Adam(0.02))
-    dataset = dataset_for(model, cycles, batch_size=16)
+    dataset = dataset_for(model, cycles, targets_per_batch=80)
     losses = model.fit(dataset, epochs=12, verbose=0).history["loss"]
     assert losses[0] > 2.0  # a guess costs log 20 = 3.0
     assert losses[-1] < 0.2

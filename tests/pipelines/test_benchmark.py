@@ -20,7 +20,7 @@ from pipelines.report_tables import cost_table
 from pipelines.step_parts import step_parts
 from pipelines.training_setup import compile_model, new_model, training_batches
 
-SMALL = {"width": 16, "batch_size": 32}
+SMALL = {"width": 16, "targets_per_batch": 200}
 
 
 @pytest.fixture(scope="module")

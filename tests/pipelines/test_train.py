@@ -21,7 +21,7 @@ from pipelines.evaluate import evaluate
 from pipelines.run_folder import RunFolder
 from pipelines.train import train
 
-SMALL = {"preset": "sasrec", "width": 16, "epochs": 4, "batch_size": 32, "learning_rate": 0.02, "seed": 3}
+SMALL = {"preset": "sasrec", "width": 16, "epochs": 4, "targets_per_batch": 200, "learning_rate": 0.02, "seed": 3}
 
 
 def trained(data, out, **settings):
@@ -111,8 +111,7 @@ def test_a_refit_keeps_the_average_of_its_steps(data, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "EpochProgress", Steps)
     config = TrainConfig.of(SMALL | {"refit": True, "refit_epochs": 2, "averaging_epochs": 0.8})
     run = train(data, tmp_path / "run", config)
-    n_users = PreparedData.open(data).counts["users"]
-    momentum = 1 - 1 / (0.8 * -(-n_users // SMALL["batch_size"]))
+    momentum = 1 - 1 / (0.8 * len(steps) / 2)
     average = steps[0]
     for table in steps[1:]:
         average = momentum * average + (1 - momentum) * table
@@ -188,9 +187,9 @@ def test_accelerator_settings_go_the_whole_way(data, tmp_path):
         precision="mixed_bfloat16",
         jit_compile=True,
         steps_per_execution=2,
-        batch_size=64,
+        targets_per_batch=400,
     )
-    plain = trained(data, tmp_path / "plain", epochs=2, batch_size=64)
+    plain = trained(data, tmp_path / "plain", epochs=2, targets_per_batch=400)
     assert run.model.dtype_policy.name == "mixed_bfloat16"
     losses, expected = ([float(row["loss"]) for row in logged(each)] for each in (run, plain))
     assert losses == pytest.approx(expected, rel=0.05)
