@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
+
+from laclrec_tf.losses.contrastive import SIMILARITIES
 
 CONTRAST_VIEWS = ("random-learned", "random-random")
 
@@ -21,6 +24,9 @@ def check_arguments(**settings: Any) -> None:
         Traceback (most recent call last):
         ValueError: Argument `n_items` must be at least 1. Received: n_items=0.
     """
+    for name, value in settings.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"Argument `{name}` must be a finite number. Received: {name}={value}.")
     for name in ("n_items", "max_length", "max_insertions", "width", "n_heads"):
         if settings[name] < 1:
             raise ValueError(f"Argument `{name}` must be at least 1. Received: {name}={settings[name]}.")
@@ -34,11 +40,13 @@ def check_arguments(**settings: Any) -> None:
             "Argument `max_edited_length` must be at least `max_length`. Received: "
             f"max_edited_length={settings['max_edited_length']}, max_length={settings['max_length']}."
         )
-    if settings["contrast_views"] not in CONTRAST_VIEWS:
-        raise ValueError(
-            f"Argument `contrast_views` must be one of {', '.join(CONTRAST_VIEWS)}. "
-            f"Received: contrast_views={settings['contrast_views']!r}."
-        )
+    if settings["temperature"] <= 0:
+        raise ValueError(f"Argument `temperature` must be above 0. Received: temperature={settings['temperature']}.")
+    for name, choices in (("contrast_views", CONTRAST_VIEWS), ("similarity", SIMILARITIES)):
+        if settings[name] not in choices:
+            raise ValueError(
+                f"Argument `{name}` must be one of {', '.join(choices)}. Received: {name}={settings[name]!r}."
+            )
     if not (settings["can_delete"] or settings["can_insert"]):
         raise ValueError(
             "Arguments `can_delete` and `can_insert` must not both be False: the augmenter could change nothing. "

@@ -14,6 +14,10 @@ def test_settings_are_sorted_into_run_and_model():
     assert config.model == {"width": 32}
 
 
+def test_edited_histories_may_be_short_where_histories_are():
+    assert TrainConfig.of({"max_edited_length": 12}).model == {"max_edited_length": 12}
+
+
 def test_assignments_are_read_as_people_write_them():
     assert parse_assignments(["width=32", "learning_rate=1e-3", "can_delete=false", "decision=gumbel"]) == {
         "width": 32,
@@ -37,6 +41,19 @@ def test_assignments_are_read_as_people_write_them():
         ({"alpha": -1}, "`alpha` must be 0 or above"),
         ({"width": 9}, "`width` must be a multiple of `n_heads`"),
         ({"random_kinds": "crop,shuffle"}, "random_kinds"),
+        ({"random_kinds": []}, "Setting 'random_kinds'.*at least 1 item"),
+        ({"similarity": "foo"}, "`similarity` must be one of dot, cosine. Received: similarity='foo'"),
+        ({"temperature": 0}, "`temperature` must be above 0. Received: temperature=0"),
+        ({"temperature": -1.0}, "`temperature` must be above 0"),
+        ({"temperature": float("nan")}, "`temperature` must be a finite number. Received: temperature=nan"),
+        ({"alpha": float("nan")}, "`alpha` must be a finite number"),
+        ({"beta": float("inf")}, "`beta` must be a finite number"),
+        ({"decision_temperature": float("nan")}, "`decision_temperature` must be a finite number"),
+        ({"learning_rate": float("inf")}, "Setting 'learning_rate'.*finite number"),
+        ({"averaging_epochs": float("inf")}, "Setting 'averaging_epochs'.*finite number"),
+        ({"seed": 5_000_000_000}, "Setting 'seed'.*less than or equal to 4294967295"),
+        ({"preset": "cl4srec", "beta": 0.5}, "'beta' weighs the triplet loss.*contrast_views=random-learned"),
+        ({1: 2}, "Unknown setting 1. `laclrec-tf settings` lists them"),
     ],
 )
 def test_bad_settings_are_one_clear_line(settings, message):
