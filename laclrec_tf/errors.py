@@ -1,4 +1,4 @@
-"""The error for what a user can mend."""
+"""The error for what a user can mend, and the reason of the operating system's errors."""
 
 from __future__ import annotations
 
@@ -14,3 +14,19 @@ class InputError(ValueError):
         Traceback (most recent call last):
         laclrec_tf.errors.InputError: events.csv has no column 'user'. Columns: user_id, item_id.
     """
+
+
+def reason_of(error: OSError) -> str:
+    """Say in one line why the operating system refused.
+
+    Args:
+        error: as Python raises it, or a library that has only a text for it.
+
+    Example:
+        >>> reason_of(FileNotFoundError(2, "No such file or directory"))
+        'No such file or directory'
+        >>> reason_of(OSError("disk quota exceeded.\\n  at line 3"))
+        'disk quota exceeded'
+    """
+    text = error.strerror or (str(error).splitlines() or [type(error).__name__])[0]
+    return text.strip().rstrip(".")

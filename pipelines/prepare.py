@@ -18,7 +18,7 @@ from laclrec_tf.data.history_records import write_histories
 from laclrec_tf.data.interactions import read_interactions
 from laclrec_tf.data.k_core import k_core
 from laclrec_tf.data.prepared import DATASET_FILE, FORMAT_VERSION, VOCABULARY_FILE, PreparedData
-from laclrec_tf.errors import InputError
+from laclrec_tf.errors import InputError, reason_of
 from laclrec_tf.item_vocabulary import ItemVocabulary
 from pipelines.progress import progress_bar
 
@@ -208,7 +208,7 @@ def _write(
                 replaced.rename(target)
             raise
     except (OSError, tf.errors.OpError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error.message.splitlines()[0]
+        reason = reason_of(error) if isinstance(error, OSError) else error.message.splitlines()[0]
         raise InputError(f"Cannot write {out}: {reason}. Choose a folder that can be written.") from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)

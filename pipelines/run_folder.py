@@ -18,6 +18,13 @@ from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.models import LACLRec
 
 FORMAT_VERSION = 1
+_RECORD_TYPES = {"trained_on": str, "data_folder": str, "data_hash": str, "max_length": int, "settings": dict}
+_REMEDY = "Train again with `laclrec-tf train`."
+
+
+def has_epochs(folder: Path) -> bool:
+    """Say whether a training, finished or not, has done an epoch in this folder."""
+    return any(file.stat().st_size for file in folder.glob("epochs-*.csv"))
 
 
 @dataclass(frozen=True)
@@ -44,19 +51,22 @@ class RunFolder:
         folder = Path(folder)
         file = folder / "run.json"
         if not file.is_file():
-            state = "an unfinished run" if folder.is_dir() and any(folder.iterdir()) else "no run"
+            state = "an unfinished run" if has_epochs(folder) else "no run"
             raise InputError(f"{folder} holds {state}: {file} is missing. Make one with `laclrec-tf train`.")
         try:
             record = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             record = None
         if not isinstance(record, dict):
-            raise InputError(f"{file} is damaged. Train again with `laclrec-tf train`.")
+            raise InputError(f"{file} is damaged. {_REMEDY}")
         if record.get("format_version") != FORMAT_VERSION:
             raise InputError(
-                f"{folder} has run format {record.get('format_version')}, this version reads {FORMAT_VERSION}. "
-                "Train again with `laclrec-tf train`."
+                f"{folder} has run format {record.get('format_version')}, this version reads {FORMAT_VERSION}. {_REMEDY}"
             )
+        lost = [name for name, kind in _RECORD_TYPES.items() if not isinstance(record.get(name), kind)]
+        lost += [name for name in ("preset", "seed") if not lost and name not in record["settings"]]
+        if lost:
+            raise InputError(f"{file} is damaged: it does not tell {lost[0]!r}. {_REMEDY}")
         return cls(folder, record)
 
     @cached_property
@@ -69,8 +79,8 @@ class RunFolder:
         file = self.folder / "model.keras"
         try:
             return keras.saving.load_model(file)
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
-            raise InputError(f"{file} is missing or damaged. Train again with `laclrec-tf train`.") from error
+        except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
+            raise InputError(f"{file} is missing or damaged. {_REMEDY}") from error
 
     @cached_property
     def vocabulary(self) -> ItemVocabulary:
@@ -79,8 +89,19 @@ class RunFolder:
 
     @cached_property
     def popularity(self) -> np.ndarray:
-        """`[N]` int64: how often each item, by id from 1, stands in the training split."""
-        return np.load(self.folder / "popularity.npy")
+        """`[N]` int64: how often each item, by id from 1, stands in the training split.
+
+        Raises:
+            InputError: the file is missing or damaged.
+        """
+        file = self.folder / "popularity.npy"
+        try:
+            popularity = np.load(file)
+        except (OSError, ValueError, EOFError):
+            popularity = np.zeros(0)
+        if popularity.shape != (self.vocabulary.n_items,):
+            raise InputError(f"{file} is missing or damaged. {_REMEDY}")
+        return popularity
 
     @cached_property
     def data(self) -> PreparedData:

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from laclrec_tf.data.simulated import simulate
-from laclrec_tf.errors import InputError
+from laclrec_tf.errors import InputError, reason_of
 
 _ENDINGS = (".csv", ".parquet")
 
@@ -65,7 +65,7 @@ def simulate_events(
         for file, beside in zip(files, partial, strict=True):
             beside.replace(file)
     except OSError as error:
-        raise InputError(f"Cannot write {out}: {error.strerror}. Choose a folder that can be written.") from None
+        raise InputError(f"Cannot write {out}: {reason_of(error)}. Choose a folder that can be written.") from None
     finally:
         for beside in partial:
             beside.unlink(missing_ok=True)

@@ -20,8 +20,9 @@ from laclrec_tf.evaluation import users_at_once
 from laclrec_tf.models import LACLRec
 from laclrec_tf.models.augmenter_watch import AugmenterWatch
 from pipelines.config import TrainConfig
+from pipelines.new_folder import new_folder
 from pipelines.progress import EpochProgress
-from pipelines.run_folder import FORMAT_VERSION, RunFolder
+from pipelines.run_folder import FORMAT_VERSION, RunFolder, has_epochs
 from pipelines.training_setup import compile_model, new_model, training_batches
 
 MONITOR = "val_ndcg@10"
@@ -35,6 +36,9 @@ def train(
     With `config.refit` the epoch count is found so first (or taken from `config.refit_epochs`), then a new
     model is trained for that many epochs on everything before the test item.
 
+    An error or an interruption before the first epoch is done leaves no folder; later it leaves what was done so far,
+    with the best weights in `best.keras`, and no `run.json`.
+
     Args:
         data: a folder made by `laclrec-tf prepare`.
         out: the run folder to make.
@@ -45,22 +49,37 @@ def train(
         The finished run.
 
     Raises:
-        InputError: the data cannot be read, nothing in it can be trained on, or `out` exists already.
+        InputError: the data cannot be read, nothing in it can be trained on, the settings do not fit it, or `out`
+            exists already or cannot be written.
     """
     config = config or TrainConfig()
     out = Path(out)
     prepared = PreparedData.open(data)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out} exists already and is not overwritten. Give another --out, or delete it first.")
+        unfinished = has_epochs(out) and not (out / "run.json").exists()
+        state = "holds an unfinished run" if unfinished else "exists already and is not overwritten"
+        raise InputError(f"{out} {state}. Give another --out, or delete it first.")
     _, histories = prepared.histories()
     validation = [pair for history in histories if (pair := held_out(history, "validation")) is not None]
     if not validation:
         raise InputError(
             f"{prepared.folder} has no history of three or more events, so none to validate on. Prepare more events."
         )
-    keras.utils.set_random_seed(config.seed)
-    out.mkdir(parents=True, exist_ok=True)
+    with new_folder(out, has_epochs):
+        _write_run(out, config, prepared, histories, validation, show_progress)
+    return RunFolder.open(out)
+
+
+def _write_run(
+    out: Path,
+    config: TrainConfig,
+    prepared: PreparedData,
+    histories: list[np.ndarray],
+    validation: list[tuple[np.ndarray, int]],
+    show_progress: bool,
+) -> None:
     started = time.perf_counter()
+    keras.utils.set_random_seed(config.seed)
     session = _Session(prepared, config, out, show_progress)
     record: dict[str, Any] = {"trained_on": "strict"}
     if config.refit_epochs is None or not config.refit:
@@ -90,7 +109,6 @@ def train(
     partial = out / "run.json.partial"
     partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     partial.rename(out / "run.json")
-    return RunFolder.open(out)
 
 
 @dataclasses.dataclass(frozen=True)

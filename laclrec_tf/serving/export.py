@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
 
-from laclrec_tf.errors import InputError
+from laclrec_tf.errors import InputError, reason_of
 from laclrec_tf.serving import replay
 from laclrec_tf.serving.model_versions import SAVED_MODEL_FILE, version_numbers
 from laclrec_tf.serving.retriever import Retriever
@@ -117,7 +117,7 @@ def _make_folders(target: Path) -> list[Path]:
 
 
 def _not_writable(target: Path, error: OSError) -> InputError:
-    return InputError(f"Cannot write to {target}: {error.strerror or error}. Give another folder.")
+    return InputError(f"Cannot write to {target}: {reason_of(error)}. Give another folder.")
 
 
 def _write(retriever: Retriever, folder: Path, model_name: str, description: str) -> None:

@@ -18,10 +18,14 @@ from laclrec_tf.models import LACLRec
 from pipelines import train as training
 from pipelines.config import TrainConfig
 from pipelines.evaluate import evaluate
+from pipelines.export import export
+from pipelines.prepare import prepare
 from pipelines.run_folder import RunFolder
 from pipelines.train import train
 
 SMALL = {"preset": "sasrec", "width": 16, "epochs": 4, "targets_per_batch": 200, "learning_rate": 0.02, "seed": 3}
+
+PARTS = ("run.json", "model.keras", "vocabulary.txt", "popularity.npy")
 
 
 def trained(data, out, **settings):
@@ -151,25 +155,107 @@ def test_an_interrupted_run_keeps_its_best_weights_and_is_not_taken_for_finished
     assert best.width == 16
     with pytest.raises(InputError, match="unfinished run"):
         RunFolder.open(tmp_path / "run")
-    with pytest.raises(InputError, match="exists already and is not overwritten"):
+    with pytest.raises(InputError, match="run holds an unfinished run. Give another --out, or delete it first"):
         trained(data, tmp_path / "run")
     assert (tmp_path / "run/best.keras").is_file()
+
+
+@pytest.mark.parametrize(
+    ("error", "out"),
+    [
+        (KeyboardInterrupt(), "run"),
+        (RuntimeError("a bug"), "deep/er/run"),
+        (OSError(28, "No space left on device"), "empty"),
+    ],
+)
+def test_what_fails_before_the_first_epoch_is_done_leaves_nothing(data, tmp_path, monkeypatch, error, out):
+    def fail(self, epoch, logs=None):
+        raise error
+
+    monkeypatch.setattr(keras.callbacks.CSVLogger, "on_epoch_end", fail)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError if isinstance(error, OSError) else type(error)):
+        trained(data, tmp_path / out)
+    assert [path.name for path in tmp_path.rglob("*")] == ["empty"]
+
+
+def test_a_full_disk_is_named_and_what_was_done_is_kept(data, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(training.np, "save", full)
+    with pytest.raises(InputError, match="Cannot write .*run: No space left on device. .* done so far is in .*run"):
+        trained(data, tmp_path / "run", epochs=1)
+    assert (tmp_path / "run/epochs-strict.csv").is_file()
+
+
+def test_settings_that_do_not_fit_the_data_leave_nothing(data, tmp_path):
+    max_length = PreparedData.open(data).max_length
+    with pytest.raises(InputError, match=f"`max_edited_length` must be at least `max_length`.*{max_length}"):
+        trained(data, tmp_path / "run", max_edited_length=max_length - 1)
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_data_is_nothing_to_train_on(tmp_path):
+    events = [f"u{user},i{user % 4 + step},{step}\n" for user in range(20) for step in range(3)]
+    (tmp_path / "events.csv").write_text("user_id,item_id,timestamp\n" + "".join(events))
+    prepare(tmp_path / "events.csv", tmp_path / "data", min_interactions=1, show_progress=False)
+    with pytest.raises(InputError, match="none to train on. Prepare users of four or more events"):
+        trained(tmp_path / "data", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    # A refit trains on one event more.
+    run = trained(tmp_path / "data", tmp_path / "run", refit=True, refit_epochs=1)
+    assert run.popularity.sum() == 40
+
+
+@pytest.mark.parametrize("folder", ["file/run", "file/deep/run"])
+def test_a_folder_that_cannot_be_made_is_named(data, tmp_path, folder):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputError, match="Cannot write .*file.*: Not a directory. Choose a folder that can be written"):
+        trained(data, tmp_path / folder)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_the_largest_seed_trains(data, tmp_path):
+    run = trained(data, tmp_path / "run", preset="laclrec", width=8, epochs=1, seed=2**32 - 1)
+    assert run.record["best_epoch"] == 1
 
 
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
         ("run.json", "{", "run.json is damaged"),
+        ("run.json", '{"format_version": 1}', "run.json is damaged: it does not tell 'trained_on'. Train again"),
         ("run.json", '{"format_version": 9}', "has run format 9, this version reads 1"),
         ("model.keras", "no zip file", "model.keras is missing or damaged"),
+        ("popularity.npy", "", "popularity.npy is missing or damaged"),
+        ("vocabulary.txt", "one\n", "popularity.npy is missing or damaged"),
     ],
 )
 def test_a_damaged_run_is_named(refit, tmp_path, file, content, message):
-    for part in ("run.json", "model.keras"):
+    for part in PARTS:
         (tmp_path / part).write_bytes((refit.folder / part).read_bytes())
     (tmp_path / file).write_text(content)
     with pytest.raises(InputError, match=message):
-        _ = RunFolder.open(tmp_path).model
+        export(tmp_path, tmp_path / "shop")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(PARTS)
+
+
+@pytest.mark.parametrize("file", PARTS)
+def test_a_missing_part_of_a_run_is_named(refit, tmp_path, file):
+    for part in PARTS:
+        if part != file:
+            (tmp_path / part).write_bytes((refit.folder / part).read_bytes())
+    with pytest.raises(InputError, match=file):
+        export(tmp_path, tmp_path / "shop")
+
+
+@pytest.mark.parametrize("name", ["trained_on", "data_folder", "data_hash", "max_length", "settings"])
+def test_a_record_that_does_not_tell_all_is_named(refit, tmp_path, name):
+    record = {key: value for key, value in refit.record.items() if key != name}
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match=f"run.json is damaged: it does not tell '{name}'"):
+        RunFolder.open(tmp_path)
 
 
 def test_a_run_whose_data_changed_is_not_evaluated(refit, tmp_path):
