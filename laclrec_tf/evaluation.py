@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from laclrec_tf.errors import InputError
+from laclrec_tf.masking import trim_padding
 from laclrec_tf.metrics import target_ranks
 
 PROTOCOLS = ("full", "full-with-history", "sampled-99")
@@ -78,6 +79,7 @@ def rank_targets(
     protocol: str = "full",
     met: Sequence[np.ndarray] | None = None,
     seed: int = 0,
+    clean: bool = False,
     batch_size: int | None = None,
     on_batch: Callable[[int], None] | None = None,
 ) -> np.ndarray:
@@ -91,6 +93,8 @@ def rank_targets(
         protocol: "full", "full-with-history" or "sampled-99". Default: "full".
         met: for "sampled-99", per user all items the user met. Default: history and target.
         seed: of the sampled items. Default: 0.
+        clean: let the model's augmenter edit each history before it is ranked on; items of the raw history stay
+            excluded. Default: False.
         batch_size: users at a time. Default: `users_at_once`, 512 up to some 260,000 items.
         on_batch: called with the number of users done in each batch. Default: None.
 
@@ -114,7 +118,7 @@ def rank_targets(
         met = met or [np.append(history, target) for history, target in zip(histories, targets, strict=True)]
         negatives = sample_negatives(met, model.n_items, seed=seed)
     ranks = np.empty(len(histories), np.int32)
-    rank_batch = _ranker(model, protocol)
+    rank_batch = _ranker(model, protocol, clean)
     # Neighbours in length share a batch, so little padding is computed.
     order = np.argsort([len(history) for history in histories], kind="stable")
     for start in range(0, len(order), batch_size):
@@ -127,12 +131,13 @@ def rank_targets(
     return ranks
 
 
-def _ranker(model: Any, protocol: str) -> Callable[..., tf.Tensor]:
+def _ranker(model: Any, protocol: str, clean: bool) -> Callable[..., tf.Tensor]:
     ids = tf.TensorSpec([None, None], tf.int32)
 
     @tf.function(input_signature=[ids, tf.TensorSpec([None], tf.int32), ids])
     def rank_batch(history: tf.Tensor, target: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
-        scores = model.score(model(history, training=False))
+        asked = trim_padding(model.edit(history).edited) if clean else history
+        scores = model.score(model(asked, training=False))
         if protocol == "full":
             return target_ranks(scores, target, exclude=history)
         if protocol == "full-with-history":

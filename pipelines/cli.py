@@ -155,6 +155,8 @@ def evaluate(
     histories: Annotated[
         Path | None, typer.Option(help="Events to evaluate on in place of the run's data, e.g. with noise.")
     ] = None,
+    clean: Annotated[bool, typer.Option("--clean", help="Let the augmenter edit each history first.")] = False,
+    ranks: Annotated[Path | None, typer.Option(help="Also write each user's rank to this .npy file.")] = None,
     json_out: Annotated[Path | None, typer.Option("--json", help="Also write the report to this file.")] = None,
     seed: Annotated[int, typer.Option(help="Of the items that sampled-99 draws.")] = 0,
 ) -> None:
@@ -163,9 +165,28 @@ def evaluate(
     from pipelines.evaluate import evaluate as run_evaluation
 
     report = run_evaluation(
-        run, split=split.value, protocol=protocol.value, histories=histories, json_out=json_out, seed=seed
+        run,
+        split=split.value,
+        protocol=protocol.value,
+        histories=histories,
+        clean=clean,
+        ranks_out=ranks,
+        json_out=json_out,
+        seed=seed,
     )
     console.print(metrics_table(report))
+
+
+@app.command()
+def study(
+    study_file: Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="Models, seeds, data sets, evaluations.")],
+    out: Annotated[Path, typer.Option(help="The study's folder; what is done in it already is not done again.")],
+) -> None:
+    """Train models over seeds and data sets, compare them on the same users, and write a report."""
+    import_tensorflow_quietly()
+    from pipelines.study import study as run_study
+
+    run_study(study_file, out)
 
 
 @app.command()

@@ -24,6 +24,8 @@ def evaluate(
     split: Literal["test", "validation"] = "test",
     protocol: str = "full",
     histories: str | Path | None = None,
+    clean: bool = False,
+    ranks_out: str | Path | None = None,
     json_out: str | Path | None = None,
     seed: int = 0,
     show_progress: bool = True,
@@ -37,17 +39,21 @@ def evaluate(
         histories: a table of events to evaluate on in place of the run's data, for example the same users with
             noise; columns `user_id`, `item_id`, `timestamp`. Items the run does not know are left out, as are
             users whose held-out item it does not know. Default: the run's data.
+        clean: let the augmenter edit each history before recommending; items of the raw history stay excluded.
+            Default: False.
+        ranks_out: also write each user's rank from 0, `[U]` int32, to this .npy file, users in the order of the data
+            or of `histories`. Default: no.
         json_out: also write the report to this file. Default: no.
         seed: of the sampled items of "sampled-99". Default: 0.
         show_progress: Default: True.
 
     Returns:
         `recall@5` ... `ndcg@20`, and what they were measured on: `protocol`, `split`, `trained_on`, `tie_rule`,
-        `data_hash`, `users`, `seed`, `preset`, `run`.
+        `data_hash`, `users`, `seed`, `preset`, `clean`, `run`.
 
     Raises:
         InputError: the run or a file cannot be read, the split does not exist, or a refit run is asked for its
-            validation split, which it was trained on.
+            validation split, which it was trained on, or a model without augmenter to clean histories.
     """
     if split not in ("test", "validation"):
         raise InputError(f"Argument `split` must be 'test' or 'validation'. Received: {split!r}.")
@@ -59,6 +65,11 @@ def evaluate(
         )
     if json_out is not None and not Path(json_out).absolute().parent.is_dir():
         raise InputError(f"Cannot write {json_out}: its folder does not exist.")
+    if clean and not folder.model.has_augmenter:
+        raise InputError(
+            f"{folder.folder} has no trained augmenter to clean histories with (preset "
+            f"{folder.record['settings']['preset']}). Evaluate it without --clean, or a laclrec run."
+        )
     skipped: dict[str, int] = {}
     if histories is None:
         whole = folder.data.histories()[1]
@@ -80,6 +91,7 @@ def evaluate(
             protocol=protocol,
             met=met,
             seed=seed,
+            clean=clean,
             on_batch=lambda users: progress.update(task, advance=users),
         )
     report: dict[str, Any] = ranking_metrics(ranks)
@@ -93,10 +105,13 @@ def evaluate(
         "seed": folder.record["settings"]["seed"],
         "negatives_seed": seed,
         "preset": folder.record["settings"]["preset"],
+        "clean": clean,
         "run": str(run),
     }
     if histories is not None:
         report |= {"histories": str(histories), **skipped}
+    if ranks_out is not None:
+        np.save(ranks_out, ranks)
     if json_out is not None:
         Path(json_out).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     return report

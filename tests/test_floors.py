@@ -7,7 +7,17 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 # What each part of the package may import of the project, beside itself.
-GROUND = {"errors", "item_vocabulary", "masking", "edits", "metrics", "replicas", "table_rows", "best_rows"}
+GROUND = {
+    "errors",
+    "item_vocabulary",
+    "masking",
+    "edits",
+    "metrics",
+    "replicas",
+    "table_rows",
+    "best_rows",
+    "significance",
+}
 ALLOWED = {
     **{name: GROUND for name in GROUND},
     "lazy_adam": GROUND,

@@ -1,0 +1,101 @@
+"""What a study compares: models, seeds, data sets and ways to evaluate, read from a YAML file."""
+
+from __future__ import annotations
+
+from dataclasses import field
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+from pydantic.dataclasses import dataclass
+
+from laclrec_tf.errors import InputError
+from pipelines.config import TrainConfig, read_settings
+
+_STRICT = pydantic.ConfigDict(extra="forbid")
+Name = pydantic.constr(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._+-]*$")
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Evaluation:
+    """One way to evaluate every run, see `pipelines.evaluate.evaluate`.
+
+    Args:
+        protocol: "full", "full-with-history" or "sampled-99". Default: "full".
+        histories: per data set a file of histories in place of its own. Default: none.
+        clean: let the augmenter edit each history before recommending; models without an augmenter are left
+            out. Default: False.
+    """
+
+    protocol: Literal["full", "full-with-history", "sampled-99"] = "full"
+    histories: dict[str, str] = field(default_factory=dict)
+    clean: bool = False
+
+
+@dataclass(frozen=True, config=_STRICT)
+class StudyConfig:
+    """What a study runs.
+
+    Args:
+        data: per name a folder made by `laclrec-tf prepare`.
+        models: per name the settings that `train --config` takes, `preset` among them.
+        seeds: Default: 0.
+        split: "test", or "validation" for studies that choose settings. Default: "test".
+        refit: models that are trained anew on everything before the test item too. Default: none.
+        evaluations: per name how runs are evaluated. Default: "full".
+        reference: the model that the others are compared with. Default: the first.
+        title: heading of the report. Default: the file's name.
+        notes: Markdown that the report begins with. Default: none.
+    """
+
+    data: dict[Name, str]  # type: ignore[valid-type]
+    models: dict[Name, dict[str, Any]]  # type: ignore[valid-type]
+    seeds: list[pydantic.NonNegativeInt] = field(default_factory=lambda: [0])
+    split: Literal["test", "validation"] = "test"
+    refit: list[str] = field(default_factory=list)
+    evaluations: dict[Name, Evaluation] = field(default_factory=lambda: {"full": Evaluation()})  # type: ignore[valid-type]
+    reference: str = ""
+    title: str = ""
+    notes: str = ""
+
+    @classmethod
+    def read(cls, file: Path) -> StudyConfig:
+        """Read and validate a study file.
+
+        Args:
+            file: YAML or JSON.
+
+        Raises:
+            InputError: the file cannot be read, a name is unknown, or a model's settings do not fit.
+        """
+        content = read_settings(file)
+        try:
+            study = cls(**({"title": file.stem} | content))
+        except (pydantic.ValidationError, TypeError) as error:
+            text = str(error)
+            if isinstance(error, pydantic.ValidationError):
+                problem = error.errors()[0]
+                text = f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}. Received: {problem['input']!r}"
+            raise InputError(f"The study file {file}: {text}.") from None
+        for what in ("data", "models", "seeds", "evaluations"):
+            if not getattr(study, what):
+                raise InputError(f"The study file {file}: `{what}` must name at least one. Received: none.")
+        for name in [*study.refit, *([study.reference] if study.reference else [])]:
+            if name not in study.models:
+                raise InputError(f"The study file {file}: no model {name!r}. Models: {', '.join(study.models)}.")
+        if study.refit and study.split == "validation":
+            raise InputError(f"The study file {file}: a refit has seen the validation items; use `split: test`.")
+        for name in study.models:
+            study.settings_of(name, 0)  # refused here, not hours later
+        return study
+
+    def settings_of(self, model: str, seed: int) -> TrainConfig:
+        """Return the validated settings of one model with one seed.
+
+        Raises:
+            InputError: a setting is unknown or does not fit.
+        """
+        try:
+            return TrainConfig.of(self.models[model] | {"seed": seed})
+        except InputError as error:
+            raise InputError(f"Model {model!r} of the study: {error}") from None

@@ -1,0 +1,183 @@
+"""Studies: what is done is not done again, what differs is refused, the report says what the records say."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+
+import numpy as np
+import pytest
+import yaml
+
+from laclrec_tf.errors import InputError
+from pipelines import study as studies
+from pipelines.evaluate import evaluate
+from pipelines.study import study
+from pipelines.study_config import StudyConfig
+
+TINY = {"width": 8, "epochs": 1, "targets_per_batch": 200}
+
+
+def written(folder, data, **content):
+    file = folder / "study.yaml"
+    models = {"sasrec": {"preset": "sasrec", **TINY}, "laclrec": {"preset": "laclrec", **TINY, "max_insertions": 1}}
+    file.write_text(yaml.safe_dump({"data": {"small": str(data)}, "models": models} | content, sort_keys=False))
+    return file
+
+
+@pytest.fixture()
+def in_this_process(monkeypatch):
+    """Train without a new process; returns the names of what was trained."""
+    trained = []
+
+    def run(cell, show_progress):
+        trained.append(cell.name)
+        studies.run_cell(cell, show_progress=False)
+
+    monkeypatch.setattr(studies, "_in_a_process", run)
+    return trained
+
+
+@pytest.fixture(scope="module")
+def finished(data, tmp_path_factory):
+    """A study of two models and a refit, two evaluations, trained in processes of their own."""
+    folder = tmp_path_factory.mktemp("study")
+    file = written(
+        folder,
+        data,
+        refit=["sasrec"],
+        reference="laclrec",
+        evaluations={"full": {}, "cleaned": {"clean": True, "protocol": "full-with-history"}},
+    )
+    return file, folder / "out", study(file, folder / "out", show_progress=False)
+
+
+def test_every_training_is_recorded(finished):
+    _, _, records = finished
+    assert [(r["model"], r["trained_on"], r["seed"]) for r in records] == [
+        ("sasrec", "strict", 0),
+        ("sasrec", "refit", 0),
+        ("laclrec", "strict", 0),
+    ]
+    assert records[1]["refit_epochs"] == records[0]["best_epoch"] == 1
+    for record in records:
+        report = record["evaluations"]["full"]
+        assert {"protocol", "tie_rule", "data_hash", "split", "seed", "recall@10"} <= set(report)
+        assert report["split"] == "test"
+
+
+def test_only_models_with_an_augmenter_clean(finished):
+    _, _, records = finished
+    assert [sorted(r["evaluations"]) for r in records] == [["full"], ["full"], ["cleaned", "full"]]
+    assert records[2]["evaluations"]["cleaned"]["clean"] is True
+
+
+def test_the_kept_ranks_give_the_metrics(finished):
+    _, out, records = finished
+    for record in records:
+        name = f"small--{record['model']}--seed-0--{record['trained_on']}"
+        ranks = np.load(out / "results" / f"{name}.npz")["full"]
+        report = record["evaluations"]["full"]
+        assert ranks.dtype == np.uint8 and len(ranks) == report["users"]
+        assert np.mean(ranks < 20) == pytest.approx(report["recall@20"])
+        assert np.mean(np.where(ranks < 10, 1 / np.log2(ranks + 2.0), 0)) == pytest.approx(report["ndcg@10"], abs=1e-6)
+        assert evaluate(out / "runs" / name, show_progress=False)["ndcg@10"] == report["ndcg@10"]
+
+
+def test_the_report_holds_the_numbers(finished):
+    _, out, records = finished
+    report = (out / "report.md").read_text()
+    for record in records:
+        assert f"{record['evaluations']['full']['ndcg@10']:.4f}" in report
+    assert "ties count against the target" in report and "## small, refit, full" in report
+    with (out / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 4
+    assert float(rows[0]["recall@10"]) == records[0]["evaluations"]["full"]["recall@10"]
+    assert (out / "metrics.png").stat().st_size > 1000 and (out / "curves.png").stat().st_size > 1000
+
+
+def test_what_is_done_is_not_done_again(finished, in_this_process):
+    file, out, records = finished
+    assert study(file, out, show_progress=False) == records
+    assert in_this_process == []
+
+
+def test_an_interrupted_study_goes_on(data, tmp_path, in_this_process, monkeypatch):
+    file = written(tmp_path, data, seeds=[0, 1], models={"sasrec": {"preset": "sasrec", **TINY}})
+    run = studies.run_cell
+
+    def interrupted(cell, show_progress=True):
+        if cell.seed == 1:
+            cell.run.mkdir(parents=True)
+            (cell.run / "epochs-strict.csv").write_text("half")
+            raise KeyboardInterrupt
+        run(cell, show_progress)
+
+    monkeypatch.setattr(studies, "run_cell", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        study(file, tmp_path / "out", show_progress=False)
+    monkeypatch.setattr(studies, "run_cell", run)
+    in_this_process.clear()
+    assert [record["seed"] for record in study(file, tmp_path / "out", show_progress=False)] == [0, 1]
+    assert in_this_process == ["small--sasrec--seed-1--strict"]
+
+
+def test_results_of_other_settings_are_refused(finished, data, tmp_path, in_this_process):
+    _, out, _ = finished
+    other = written(tmp_path, data, models={"sasrec": {"preset": "sasrec", **TINY, "width": 16}})
+    with pytest.raises(InputError, match="made with other settings"):
+        study(other, out, show_progress=False)
+    assert in_this_process == []
+
+
+def test_a_killed_training_is_named(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(studies, "run_cell", _killed)
+    with pytest.raises(InputError, match="small--sasrec--seed-0--strict was killed"):
+        study(written(tmp_path, data), tmp_path / "out", show_progress=False)
+
+
+def _killed(cell, show_progress):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_one_process_at_a_time(data, tmp_path, in_this_process):
+    out = tmp_path / "out"
+    out.mkdir()
+    with studies._alone(out), pytest.raises(InputError, match="Another process"):
+        study(written(tmp_path, data), out, show_progress=False)
+    assert in_this_process == []
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"models": {"a": {"preset": "sasrek"}}}, "Model 'a'.*Did you mean 'sasrec'"),
+        ({"models": {"a": {"widht": 8}}}, "Did you mean 'width'"),
+        ({"models": {}}, "`models` must name at least one"),
+        ({"reference": "b"}, "no model 'b'"),
+        ({"refit": ["laclrec"], "split": "validation"}, "refit has seen the validation items"),
+        ({"split": "train"}, "split"),
+        ({"seedz": [1]}, "seedz"),
+        ({"evaluations": {"x": {"protocol": "ful"}}}, "evaluations.x.protocol"),
+    ],
+)
+def test_a_wrong_study_file_is_refused_before_any_training(data, tmp_path, content, message):
+    with pytest.raises(InputError, match=message):
+        StudyConfig.read(written(tmp_path, data, **content))
+
+
+def test_missing_histories_are_refused_before_any_training(data, tmp_path, in_this_process):
+    file = written(tmp_path, data, evaluations={"noisy": {"histories": {"small": "none.csv"}}})
+    with pytest.raises(InputError, match="none.csv"):
+        study(file, tmp_path / "out", show_progress=False)
+    assert in_this_process == [] and not (tmp_path / "out").exists()
+
+
+def test_records_are_plain_json(finished):
+    _, out, records = finished
+    for record in records:
+        name = f"small--{record['model']}--seed-0--{record['trained_on']}"
+        assert json.loads((out / "results" / f"{name}.json").read_text()) == record
