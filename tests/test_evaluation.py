@@ -1,5 +1,7 @@
 """Ranks under each protocol, with a model whose scores are known."""
 
+import types
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -53,6 +55,33 @@ def test_sampled_ranks_against_99_items_the_user_never_met():
     # but 1 and 2; of the ids below 101 all but 3 and 4.
     ranks = rank_targets(model, histories, np.array([50, 101]), protocol="sampled-99", met=met, seed=7)
     assert ranks.tolist() == [47, 98]
+
+
+class NextItem(FixedScores):
+    """Scores the id after the last item highest, then the lower ids; its augmenter deletes the last item."""
+
+    def __call__(self, history, training=False):
+        lengths = tf.reduce_sum(tf.cast(history > 0, tf.int32), axis=1)
+        return tf.cast(tf.gather(history, lengths - 1, batch_dims=1), tf.float32)[:, tf.newaxis]
+
+    def score(self, user_vectors):
+        rank = tf.cast(tf.range(self.n_items + 3), tf.float32)[tf.newaxis, :]
+        return tf.where(rank == user_vectors + 1, 1.0, -rank)
+
+    def edit(self, history):
+        lengths = tf.reduce_sum(tf.cast(history > 0, tf.int32), axis=1, keepdims=True)
+        kept = tf.where(tf.range(tf.shape(history)[1])[tf.newaxis, :] < lengths - 1, history, 0)
+        return types.SimpleNamespace(edited=tf.pad(kept, [[0, 0], [0, 2]]))
+
+
+def test_clean_ranks_on_the_edited_history_and_still_leaves_out_the_raw_one():
+    histories, targets = [np.array([3, 5, 1])], np.array([6])
+    # Raw: 2 follows 1; then 4, as 1, 3 and 5 are history; PAD, id 0, scores as an item here.
+    assert rank_targets(NextItem(10), histories, targets).tolist() == [3]
+    # Cleaned: 6 follows 5.
+    assert rank_targets(NextItem(10), histories, targets, clean=True).tolist() == [0]
+    # 1 was deleted from the history, but the user had it: 2 and 4 stand before 7, and 6 that follows 5.
+    assert rank_targets(NextItem(10), histories, np.array([7]), clean=True).tolist() == [4]
 
 
 def test_negatives_are_distinct_unmet_and_seeded():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from laclrec_tf.errors import InputError
@@ -51,6 +52,18 @@ def test_protocols_rank_against_what_they_say(run):
     # The more rivals, the lower the rank: the history's items stay in, or only 99 of the items compete.
     assert with_history["mrr@20"] <= full["mrr@20"] <= sampled["mrr@20"]
     assert {r["protocol"] for r in (full, with_history, sampled)} == {"full", "full-with-history", "sampled-99"}
+
+
+def test_each_users_rank_is_written(run, tmp_path):
+    report = evaluate(run.folder, ranks_out=tmp_path / "ranks.npy", show_progress=False)
+    ranks = np.load(tmp_path / "ranks.npy")
+    assert len(ranks) == report["users"]
+    assert np.mean(ranks < 10) == pytest.approx(report["recall@10"])
+
+
+def test_only_an_augmenter_cleans(run):
+    with pytest.raises(InputError, match="no trained augmenter.*preset sasrec"):
+        evaluate(run.folder, clean=True)
 
 
 def test_histories_too_short_to_hold_an_item_out(run, tmp_path):
