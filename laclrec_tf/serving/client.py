@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
@@ -19,6 +20,7 @@ from tensorflow_serving.apis import (
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving.history_queries import HistoryQueries
 
+_ADDRESS = re.compile(r"(?:\[[^\[\]\s]+\]|[^\[\]:/\s]+):(?P<port>[0-9]+)")  # a colon in the host asks for brackets
 REMEDIES = {
     grpc.StatusCode.NOT_FOUND: "Give the name of a model that is served there.",
     grpc.StatusCode.INVALID_ARGUMENT: "",
@@ -26,6 +28,7 @@ REMEDIES = {
     grpc.StatusCode.RESOURCE_EXHAUSTED: "Ask for fewer histories or a smaller k.",
     grpc.StatusCode.UNAVAILABLE: "Start a server with `laclrec-tf serve MODEL`, or give its HOST:PORT.",
     grpc.StatusCode.DEADLINE_EXCEEDED: "Give a larger timeout.",
+    grpc.StatusCode.UNIMPLEMENTED: "Give the address of a server of TensorFlow Serving's protocol.",
 }
 
 
@@ -33,12 +36,12 @@ class RetrievalClient(HistoryQueries):
     """Asks a server for recommendations.
 
     Args:
-        target: the server, `HOST:PORT`. An HTTP proxy in the environment is not used.
+        target: the server, `HOST:PORT` or `[IPV6]:PORT`. An HTTP proxy in the environment is not used.
         model_name: the model's name on the server.
         timeout: seconds an answer may take. Default: 5.
 
     Raises:
-        InputError: `timeout` is not above 0.
+        InputError: `target` is no address or `timeout` is not above 0.
 
     Example:
         >>> with RetrievalClient("127.0.0.1:8500", "shop") as client:  # doctest: +SKIP
@@ -49,6 +52,12 @@ class RetrievalClient(HistoryQueries):
 
     def __init__(self, target: str, model_name: str, timeout: float = 5.0) -> None:
         """Prepare the connection; it is made by the first question."""
+        address = _ADDRESS.fullmatch(target)
+        if address is None or not 1 <= int(address["port"]) <= 65535:
+            raise InputError(
+                "The server must be given as HOST:PORT with a port from 1 to 65535, such as 127.0.0.1:8500. "
+                f"Received: {target!r}."
+            )
         if not timeout > 0:
             raise InputError(f"Argument `timeout` must be above 0. Received: timeout={timeout}.")
         self.target = target
@@ -100,7 +109,6 @@ class RetrievalClient(HistoryQueries):
             return method(request, timeout=self.timeout)
         except grpc.RpcError as error:
             code, details = error.code(), " ".join(str(error.details()).split()).rstrip(".")
-            text = f"{self.target}, model {self.model_name}: {details} ({code.name})."
-            if code not in REMEDIES:
-                raise RuntimeError(text) from error
-            raise InputError(f"{text} {REMEDIES[code]}".rstrip()) from error
+            remedy = REMEDIES.get(code, "This is the server's fault: its log says more.")
+            text = f"{self.target}, model {self.model_name}: {details} ({code.name}). {remedy}"
+            raise InputError(text.rstrip()) from error

@@ -145,8 +145,8 @@ def test_padded_batch():
 # ---- errors of the other side ----------------------------------------------------------------------------
 
 
-def error_of(client: RetrievalClient, error: type[Exception] = InputError) -> str:
-    with client, pytest.raises(error) as caught:
+def error_of(client: RetrievalClient) -> str:
+    with client, pytest.raises(InputError) as caught:
         client.recommend(["007"])
     assert isinstance(caught.value.__cause__, grpc.RpcError)
     assert "\n" not in str(caught.value)
@@ -197,9 +197,29 @@ def test_tensorflow_servings_word_for_an_unknown_signature():
         assert "not found (FAILED_PRECONDITION)." in error_of(RetrievalClient(target, "shop"))
 
 
-def test_a_fault_of_the_server_is_not_the_users():
+@pytest.mark.parametrize("code", list(grpc.StatusCode)[1:], ids=lambda code: code.name)
+def test_whatever_the_server_answers_is_one_line(code):
+    with scripted_server(lambda context: context.abort(code, "a bug")) as target:
+        assert f"a bug ({code.name})." in error_of(RetrievalClient(target, "shop"))
+
+
+def test_a_fault_of_the_server_is_said_to_be_one():
     with scripted_server(lambda context: context.abort(grpc.StatusCode.INTERNAL, "a bug")) as target:
-        assert "a bug (INTERNAL)" in error_of(RetrievalClient(target, "shop"), RuntimeError)
+        assert error_of(RetrievalClient(target, "shop")).endswith("This is the server's fault: its log says more.")
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["", "shop", "127.0.0.1", "127.0.0.1:", ":8500", "127.0.0.1:0", "127.0.0.1:99999", "::1:8500", "a b:1", "h:-1"],
+)
+def test_an_address_that_is_none(target):
+    with pytest.raises(InputError, match="HOST:PORT with a port from 1 to 65535.*Received: "):
+        RetrievalClient(target, "shop")
+
+
+@pytest.mark.parametrize("target", ["127.0.0.1:8500", "shop.example:65535", "[::1]:1", "model-server:80"])
+def test_an_address(target):
+    assert RetrievalClient(target, "shop").target == target
 
 
 def test_a_server_that_does_not_answer_in_time():
