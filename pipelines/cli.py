@@ -6,18 +6,20 @@ TensorFlow takes seconds to import, so each command imports what it needs when i
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from laclrec_tf.errors import InputError
+from laclrec_tf.errors import InputError, reason_of
+from pipelines.item_list import parse_items
 from pipelines.quiet_tensorflow import import_tensorflow_quietly
 from pipelines.report_tables import cost_table, metrics_table
+from pipelines.terminal import terminal
 
 app = typer.Typer(
     help="LACLRec: sequential recommendation with a learned augmenter.",
@@ -26,7 +28,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-console = Console()
+console = terminal()
+INTERRUPTED = 130
 
 
 class Split(StrEnum):
@@ -64,7 +67,7 @@ def simulate(
     from pipelines.simulate import simulate_events
 
     for file in simulate_events(out, users=users, items=items, noise=noise, seed=seed):
-        console.print(f"wrote {file}", highlight=False)
+        console.print(f"wrote {file}")
 
 
 @app.command()
@@ -95,10 +98,7 @@ def prepare(
         duplicates=duplicates.value,
     )
     counts = data.counts
-    console.print(
-        f"wrote {out}: {counts['users']:,} users, {counts['items']:,} items, {counts['events']:,} events",
-        highlight=False,
-    )
+    console.print(f"wrote {out}: {counts['users']:,} users, {counts['items']:,} items, {counts['events']:,} events")
 
 
 @app.command()
@@ -134,7 +134,7 @@ def train(
     what = (
         f"epochs {record['refit_epochs']}" if record["trained_on"] == "refit" else f"best epoch {record['best_epoch']}"
     )
-    console.print(f"wrote {out}: {record['trained_on']}, {what}, {record['seconds']:.0f} s", highlight=False)
+    console.print(f"wrote {out}: {record['trained_on']}, {what}, {record['seconds']:.0f} s")
 
 
 @app.command()
@@ -144,7 +144,7 @@ def settings() -> None:
     from pipelines.config import setting_names
 
     for name, default in setting_names().items():
-        console.print(f"{name} = {default}", highlight=False)
+        console.print(f"{name} = {default}")
 
 
 @app.command()
@@ -158,7 +158,7 @@ def evaluate(
     clean: Annotated[bool, typer.Option("--clean", help="Let the augmenter edit each history first.")] = False,
     ranks: Annotated[Path | None, typer.Option(help="Also write each user's rank to this .npy file.")] = None,
     json_out: Annotated[Path | None, typer.Option("--json", help="Also write the report to this file.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the items that sampled-99 draws.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the items that sampled-99 draws.", min=0)] = 0,
 ) -> None:
     """Rank held-out items and print recall, MRR and NDCG at 5, 10 and 20."""
     import_tensorflow_quietly()
@@ -218,7 +218,7 @@ def benchmark(
         from pipelines.cost_growth import cost_growth
 
         cost_growth(growth, config)
-        console.print(f"wrote {growth / 'growth.json'} and {growth / 'growth.png'}", highlight=False)
+        console.print(f"wrote {growth / 'growth.json'} and {growth / 'growth.png'}")
         return
     from pipelines.benchmark import benchmark as run_benchmark
 
@@ -234,7 +234,7 @@ def export(
     import_tensorflow_quietly()
     from pipelines.export import export as run_export
 
-    console.print(f"wrote {run_export(run, to)}", highlight=False)
+    console.print(f"wrote {run_export(run, to)}")
 
 
 @app.command()
@@ -252,12 +252,12 @@ def serve(
 
 @app.command()
 def recommend(
-    history: Annotated[str, typer.Option(help="Item ids, oldest first, separated by commas.")],
+    history: Annotated[str, typer.Option(help='Item ids, oldest first: a,b,"one, with a comma"')],
     server: Annotated[str | None, typer.Option(help="HOST:PORT of a running server.")] = None,
     model_name: Annotated[str | None, typer.Option(help="The model's name on the server.")] = None,
     model: Annotated[Path | None, typer.Option(help="Or a SavedModel folder, without a server.")] = None,
     k: Annotated[int, typer.Option(help="How many items.", min=1)] = 10,
-    exclude: Annotated[str, typer.Option(help="Item ids never to recommend, separated by commas.")] = "",
+    exclude: Annotated[str, typer.Option(help="Item ids never to recommend, written as in --history.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Recommend the next items for one history, from a server or from a SavedModel folder."""
@@ -265,7 +265,7 @@ def recommend(
     from pipelines.recommend import recommend as run_recommend
 
     answer = run_recommend(
-        _split(history), server=server, model_name=model_name, model=model, k=k, exclude=_split(exclude)
+        parse_items(history), server=server, model_name=model_name, model=model, k=k, exclude=parse_items(exclude)
     )
     if as_json:
         typer.echo(json.dumps({"item_ids": list(answer.item_ids), "scores": list(answer.scores)}))
@@ -288,26 +288,34 @@ def demo(
     run_demo(folder, seed=seed)
 
 
-def _split(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; a user's mistake is one line on standard error and exit code 2.
+
+    A command that is interrupted or terminated takes away what it has half written, and exits with code 130.
 
     Args:
         arguments: Default: those of the process.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    status: int | None
+    # Terminated is interrupted: an exception runs what takes half-written files away.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         status = app(arguments or ["--help"], prog_name="laclrec-tf", standalone_mode=False)
     except (InputError, typer.TyperException) as error:
         message = error.format_message() if isinstance(error, typer.TyperException) else str(error)
         print(f"laclrec-tf: {' '.join(message.split())}", file=sys.stderr)
-        sys.exit(2)
+        status = 2
+    except OSError as error:
+        what = f"{error.filename}: {reason_of(error)}" if error.filename else reason_of(error)
+        print(f"laclrec-tf: {what}. Check the path, its permissions and the disk.", file=sys.stderr)
+        status = 2
     except (KeyboardInterrupt, typer.Abort):
+        status = INTERRUPTED
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    if status == INTERRUPTED:  # typer turns the first into this code itself
         print("laclrec-tf: interrupted", file=sys.stderr)
-        sys.exit(130)
     sys.exit(status or 0)
 
 

@@ -6,15 +6,17 @@ from pathlib import Path
 
 from laclrec_tf.serving.export import export_model
 from laclrec_tf.serving.retriever import Retriever
+from pipelines.progress import spinner
 from pipelines.run_folder import RunFolder
 
 
-def export(run: str | Path, to: str | Path) -> Path:
+def export(run: str | Path, to: str | Path, *, show_progress: bool = True) -> Path:
     """Write `to/<next integer version>/`, checked in a fresh process before it is renamed into place.
 
     Args:
         run: a folder made by `laclrec-tf train`.
         to: the model's folder, usually `saved_models/NAME`.
+        show_progress: Default: True.
 
     Returns:
         The version's folder.
@@ -23,5 +25,6 @@ def export(run: str | Path, to: str | Path) -> Path:
         InputError: there is no finished run, or `to` is a file or cannot be written.
     """
     folder = RunFolder.open(run)
-    retriever = Retriever(folder.model, folder.vocabulary, folder.popularity)
-    return export_model(retriever, Path(to), metadata=folder.record)
+    with spinner(f"exporting {run}", disable=not show_progress):
+        retriever = Retriever(folder.model, folder.vocabulary, folder.popularity)
+        return export_model(retriever, Path(to), metadata=folder.record)

@@ -61,7 +61,8 @@ class RunFolder:
             raise InputError(f"{file} is damaged. {_REMEDY}")
         if record.get("format_version") != FORMAT_VERSION:
             raise InputError(
-                f"{folder} has run format {record.get('format_version')}, this version reads {FORMAT_VERSION}. {_REMEDY}"
+                f"{folder} has run format {record.get('format_version')}, "
+                f"this version reads {FORMAT_VERSION}. {_REMEDY}"
             )
         lost = [name for name, kind in _RECORD_TYPES.items() if not isinstance(record.get(name), kind)]
         lost += [name for name in ("preset", "seed") if not lost and name not in record["settings"]]

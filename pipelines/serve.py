@@ -6,9 +6,9 @@ import signal
 from pathlib import Path
 from types import FrameType
 
-from rich.console import Console
-
 from laclrec_tf.serving.server import ModelServer
+from pipelines.progress import spinner
+from pipelines.terminal import terminal
 
 
 def serve(model: str | Path, *, host: str = "127.0.0.1", port: int = 8500) -> None:
@@ -24,15 +24,15 @@ def serve(model: str | Path, *, host: str = "127.0.0.1", port: int = 8500) -> No
     """
     model = Path(model)
     server = ModelServer(model.resolve().name, model, host=host, port=port)
-    bound = server.start()
+    with spinner(f"loading {model}"):
+        bound = server.start()
 
     def stop(number: int, frame: FrameType | None) -> None:
         server.stop(grace=5)
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    Console(stderr=True).print(
-        f"serving {server.model_name} on {host}:{bound} (gRPC, TensorFlow Serving's protocol); Ctrl-C stops",
-        highlight=False,
+    terminal(stderr=True).print(
+        f"serving {server.model_name} on {host}:{bound} (gRPC, TensorFlow Serving's protocol); Ctrl-C stops"
     )
     server.wait()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -121,6 +122,12 @@ def main_status(arguments):
         (["train", "data", "--out", "new", "--set", "width"], "takes key=value"),
         (["train", "data", "--out", "run"], "exists already"),
         (["train", "events.csv", "--out", "new"], "events.csv"),
+        (["train", "data", "--out", "events.csv/x"], "Cannot write"),
+        (["train", "data", "--out", "new", "--set", "temperature=0"], "`temperature` must be above 0"),
+        (["train", "data", "--out", "new", "--set", "random_kinds=[]"], "random_kinds"),
+        (["train", "data", "--out", "new", "--set", "max_edited_length=3"], "max_length"),
+        (["train", "data", "--out", "new", "--seed", "5000000000"], "seed"),
+        (["evaluate", "run", "--protocol", "sampled-99", "--seed", "-1"], "--seed"),
         (["evaluate", "data"], "run.json is missing"),
         (["evaluate", "run", "--json", "nowhere/report.json"], "folder does not exist"),
         (["evaluate", "run", "--protocol", "everything"], "everything"),
@@ -130,6 +137,10 @@ def main_status(arguments):
         (["recommend", "--history", "a"], "--server HOST:PORT"),
         (["recommend", "--history", "a", "--server", "127.0.0.1:1"], "--model-name"),
         (["recommend", "--history", "a", "--server", "127.0.0.1:1", "--model-name", "x"], "UNAVAILABLE"),
+        (["recommend", "--history", "a", "--server", "", "--model-name", "x"], "HOST:PORT"),
+        (["recommend", "--history", "a", "--server", "127.0.0.1:99999", "--model-name", "x"], "HOST:PORT"),
+        (["recommend", "--history", "a", "--model", "saved_models/shop", "--model-name", "x"], "Leave it out"),
+        (["recommend", "--history", '"a', "--model", "saved_models/shop"], "in quotes"),
         (["prepare", "none.csv", "--out", "new"], "none.csv"),
         (["prepare", "events.csv", "--out", "new", "--item-column", "item"], "item_id"),
         (["prepare", "events.csv", "--out", "new", "--min-interactions", "10000"], "--min-interactions"),
@@ -148,6 +159,42 @@ def test_mistakes_cost_one_line_and_leave_nothing(way, monkeypatch, capsys, argu
     before = sorted(way.rglob("*"))
     assert message in fail(capsys, *arguments)
     assert sorted(way.rglob("*")) == before
+
+
+def interrupted(capsys, *arguments):
+    """Run the command in this process, expect the exit code of an interruption, and return what it said."""
+    assert main_status(arguments) == 130
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize("stop", ["SIGINT", "SIGTERM"])
+def test_what_is_stopped_says_so_and_leaves_nothing(way, monkeypatch, capsys, stop):
+    def stopped(*_):
+        os.kill(os.getpid(), getattr(signal, stop))
+
+    monkeypatch.chdir(way)
+    before = sorted(way.rglob("*"))
+    handlers = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr("pipelines.simulate._write", lambda table, file, ending: (file.touch(), stopped()))
+    assert interrupted(capsys, "simulate", "--out", "new.csv") == "laclrec-tf: interrupted\n"
+    monkeypatch.setattr("pipelines.prepare.write_histories", stopped)
+    assert interrupted(capsys, "prepare", "events.csv", "--out", "new") == "laclrec-tf: interrupted\n"
+    monkeypatch.setattr("laclrec_tf.serving.export._check_in_fresh_process", stopped)
+    assert interrupted(capsys, "export", "run", "--to", "saved_models/new").endswith("laclrec-tf: interrupted\n")
+    monkeypatch.setattr("pipelines.train.training_batches", stopped)
+    assert interrupted(capsys, "train", "data", "--out", "new") == "laclrec-tf: interrupted\n"
+    assert sorted(way.rglob("*")) == before
+    assert signal.getsignal(signal.SIGTERM) == handlers
+
+
+def test_what_the_operating_system_refuses_is_one_line(monkeypatch, capsys, tmp_path):
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied", "locked/events.csv")
+
+    monkeypatch.setattr("pipelines.simulate.simulate_events", refuse)
+    assert "locked/events.csv: Permission denied. Check the path" in fail(
+        capsys, "simulate", "--out", tmp_path / "x.csv"
+    )
 
 
 def test_another_format_version_is_named(way, monkeypatch, capsys, tmp_path):

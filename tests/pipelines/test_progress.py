@@ -6,7 +6,9 @@ import io
 
 from rich.console import Console
 
-from pipelines.progress import EpochProgress
+from pipelines.progress import EpochProgress, spinner
+
+RATES = {"delete_rate": 0.1, "insert_rate": 0.2}
 
 
 def test_an_epoch_leaves_one_line():
@@ -19,6 +21,35 @@ def test_an_epoch_leaves_one_line():
     progress.on_epoch_end(1, logs)
     (line,) = console.file.getvalue().splitlines()
     assert line.startswith("laclrec epoch 2/3  loss 1.2500  ndcg@10 0.5000  keep/delete/insert 70%/10%/20%  ")
+
+
+def test_an_epochs_line_is_not_broken_where_there_is_no_terminal(capsys):
+    progress = EpochProgress("a preset with a long name")
+    progress.set_params({"epochs": 3, "steps": 2})
+    progress.on_epoch_begin(0)
+    progress.on_epoch_end(0, {"loss": 1.0, "val_recall@10": 0.5, "val_ndcg@10": 0.5, "keep_rate": 0.7} | RATES)
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_the_validation_has_a_bar_of_its_own():
+    progress = EpochProgress("laclrec", Console(file=io.StringIO(), force_terminal=True))
+    progress.set_params({"epochs": 3, "steps": 2})
+    progress.on_epoch_begin(0)
+    progress.on_test_begin()
+    progress.on_test_batch_end(4)
+    assert [(task.description, task.completed) for task in progress.progress.tasks][1] == ("validation", 5)
+    progress.on_epoch_end(0, {})
+    progress.on_test_begin()  # an evaluation on its own, which has no epoch
+    progress.on_test_batch_end(0)
+    assert progress.progress is None
+
+
+def test_a_spinner_names_what_is_being_done_on_a_terminal_only():
+    for is_terminal in (True, False):
+        console = Console(file=io.StringIO(), force_terminal=is_terminal)
+        with spinner("exporting run[/b]", console):
+            pass
+        assert ("exporting run[/b]" in console.file.getvalue()) == is_terminal
 
 
 def test_the_bar_goes_when_training_is_interrupted():

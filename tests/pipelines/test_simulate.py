@@ -46,6 +46,17 @@ def test_places_that_cannot_be_written(tmp_path):
         simulate_events(tmp_path / "events.csv", users=5, overwrite=True)
 
 
+def test_a_reason_without_a_number_is_given_too(tmp_path, monkeypatch):
+    def refuse(self: pl.DataFrame, file: Path) -> None:
+        raise OSError("No such file or directory (os error 2)")  # as polars raises it
+
+    monkeypatch.setattr(pl.DataFrame, "write_csv", refuse)
+    with pytest.raises(
+        InputError, match=r"Cannot write .*events.csv: No such file or directory \(os error 2\). Choose"
+    ):
+        simulate_events(tmp_path / "events.csv", users=5)
+
+
 def test_wrong_arguments_leave_nothing(tmp_path):
     with pytest.raises(InputError, match="`n_users`"):
         simulate_events(tmp_path / "events.csv", users=0)
