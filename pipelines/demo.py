@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import polars as pl
 from rich.console import Console
@@ -23,12 +24,18 @@ from pipelines.evaluate import evaluate
 from pipelines.export import export
 from pipelines.prepare import prepare
 from pipelines.simulate import simulate_events
+from pipelines.terminal import terminal
 from pipelines.train import train
 
-# A small catalogue and a long first phase: two minutes of training are enough for the augmenter to tell noise.
+# A small catalogue and a long first phase: in two minutes of training the augmenter learns to delete some of the noise
+# and next to nothing else.
 DEMO_EVENTS: dict[str, Any] = {"items": 120, "noise": 0.05}
 DEMO_SETTINGS = {"pretrain_epochs": 25, "epochs": 8, "targets_per_batch": 256, "dropout": 0.1, "lambda_aug": 1.0}
 STYLES = {"keep": "", "delete": "red strike", "insert": ""}
+INSERTED = "green"
+
+# A history as it was planted: `(item, is noise)`.
+PlantedHistory: TypeAlias = list[tuple[str, bool]]
 
 
 def demo(folder: str | Path | None = None, *, seed: int = 0) -> None:
@@ -43,7 +50,8 @@ def demo(folder: str | Path | None = None, *, seed: int = 0) -> None:
     """
     if folder is not None and Path(folder).exists() and (Path(folder).is_file() or any(Path(folder).iterdir())):
         raise InputError(f"{folder} is not empty. Give the demo a new folder.")
-    console = Console()
+    config = TrainConfig.of(DEMO_SETTINGS | {"seed": seed})
+    console = terminal()
     with tempfile.TemporaryDirectory() if folder is None else nullcontext(folder) as place:
         base = Path(place)
         base.mkdir(parents=True, exist_ok=True)
@@ -55,11 +63,10 @@ def demo(folder: str | Path | None = None, *, seed: int = 0) -> None:
         counts = data.counts
         console.print(
             f"{counts['users']:,} shoppers, {counts['items']:,} items, {counts['events']:,} events, "
-            f"{100 * DEMO_EVENTS['noise']:.0f} % of them planted noise",
-            highlight=False,
+            f"{100 * DEMO_EVENTS['noise']:.0f} % of them planted noise"
         )
         console.rule("training LACLRec")
-        train(base / "data", base / "run", TrainConfig.of(DEMO_SETTINGS | {"seed": seed}))
+        train(base / "data", base / "run", config)
         report = evaluate(base / "run")
         _print_metrics(console, report, _popularity_recall(data))
 
@@ -67,20 +74,22 @@ def demo(folder: str | Path | None = None, *, seed: int = 0) -> None:
         version = export(base / "run", base / "saved_models" / "demo")
         with ModelServer("demo", version.parent, port=0) as server:
             port = server.start()
-            console.print(f"TensorFlow Serving's protocol on 127.0.0.1:{port}", highlight=False)
+            console.print(f"TensorFlow Serving's protocol on 127.0.0.1:{port}")
             with RetrievalClient(f"127.0.0.1:{port}", "demo") as client:
-                histories = _noisy_histories(data, base / "events.truth.csv")
-                _print_recommendations(console, client, histories)
-                _print_edits(console, client, histories)
+                histories = _planted_histories(data, base / "events.truth.csv")
+                augmented = client.augment([[item for item, _ in history] for history in histories])
+                shown = [n for n, history in enumerate(histories) if _is_shown(history)][:3]
+                _print_recommendations(console, client, [histories[n] for n in shown])
+                console.print(edits_table([histories[n] for n in shown], [augmented[n] for n in shown]))
+                console.print(noise_deleted(histories, augmented))
         if folder is not None:
-            console.print(f"Everything made here is in {base}", highlight=False)
+            console.print(f"Everything made here is in {base}")
 
 
 def _print_metrics(console: Console, report: dict, popularity_recall: float) -> None:
     console.print(
         f"test: recall@10 {report['recall@10']:.3f}, ndcg@10 {report['ndcg@10']:.3f} over the whole catalogue "
-        f"(the ten most popular items: recall@10 {popularity_recall:.3f})",
-        highlight=False,
+        f"(the ten most popular items: recall@10 {popularity_recall:.3f})"
     )
 
 
@@ -90,20 +99,20 @@ def _popularity_recall(data: PreparedData) -> float:
     return sum(int(target) <= 10 for _, target in pairs) / len(pairs)
 
 
-def _noisy_histories(data: PreparedData, truth_file: Path, count: int = 3) -> list[list[tuple[str, bool]]]:
-    """Take the first shoppers with two to four planted noise events and a short history: `(item, is noise)`."""
+def _planted_histories(data: PreparedData, truth_file: Path) -> list[PlantedHistory]:
+    """Return each shopper's events before the test item, as far as the model reads them."""
     truth = pl.read_csv(truth_file, schema_overrides={"user_id": pl.String, "item_id": pl.String})
-    picked = []
-    for _, events in truth.sort("user_id", "timestamp").group_by("user_id", maintain_order=True):
-        before_target = events[:-1]
-        if 6 <= before_target.height <= 10 and 2 <= before_target.get_column("is_noise").sum() <= 4:
-            picked.append(list(before_target.select("item_id", "is_noise").iter_rows()))
-        if len(picked) == count:
-            break
-    return picked
+    by_user = truth.sort("user_id", "timestamp").group_by("user_id", maintain_order=True)
+    histories = [events[:-1].select("item_id", "is_noise").iter_rows() for _, events in by_user]
+    return [[event for event in history if event[0] in data.vocabulary][-data.max_length :] for history in histories]
 
 
-def _print_recommendations(console: Console, client: RetrievalClient, histories: list[list[tuple[str, bool]]]) -> None:
+def _is_shown(history: PlantedHistory) -> bool:
+    # Whatever the augmenter does to it.
+    return 6 <= len(history) <= 10 and any(is_noise for _, is_noise in history)
+
+
+def _print_recommendations(console: Console, client: RetrievalClient, histories: list[PlantedHistory]) -> None:
     table = Table("last items", "recommended next", title="Recommendations", show_lines=True)
     for history in histories:
         (answer,) = client.recommend([[item for item, _ in history]], k=5)
@@ -112,23 +121,50 @@ def _print_recommendations(console: Console, client: RetrievalClient, histories:
     console.print(table)
 
 
-def _print_edits(console: Console, client: RetrievalClient, histories: list[list[tuple[str, bool]]]) -> None:
+def edits_table(histories: list[PlantedHistory], augmented: list[AugmentedHistory]) -> Table:
+    """Lay out what the augmenter did to histories, one below the other.
+
+    Args:
+        histories: as they were planted.
+        augmented: the augmenter's answer for each.
+    """
     table = Table(
         "history",
         "after the augmenter",
         title="What the augmenter did",
-        caption="red = deleted, [green]green[/green] = inserted, * = planted noise",
+        caption=Text.assemble(
+            "the first shoppers with planted noise and 6 to 10 events; ",
+            ("deleted", STYLES["delete"]),
+            ", ",
+            ("inserted", INSERTED),
+            ", * = planted noise",
+        ),
         show_lines=True,
     )
-    for history in histories:
-        (augmented,) = client.augment([[item for item, _ in history]])
-        raw = Text("\n").join(
-            Text(f"{item}{' *' if is_noise else ''}", style=STYLES[operation])
-            for (item, is_noise), operation in zip(history, augmented.operations, strict=True)
-        )
-        table.add_row(raw, _marked(augmented, {item for item, _ in history}))
-    console.print(table)
+    for history, edits in zip(histories, augmented, strict=True):
+        before, after = [], []
+        for (item, is_noise), operation, inserted in zip(history, edits.operations, edits.inserted, strict=True):
+            before.append(Text(f"{item}{' *' if is_noise else ''}", style=STYLES[operation]))
+            after += [Text(each, style=INSERTED) for each in inserted]
+            if operation != "delete":
+                after.append(Text(item))
+        # An edited history has a longest length too: its last items stay.
+        table.add_row(Text("\n").join(before), Text("\n").join(after[-len(edits.edited_history) :]))
+    return table
 
 
-def _marked(augmented: AugmentedHistory, raw_items: set[str]) -> Text:
-    return Text("\n").join(Text(item, style="" if item in raw_items else "green") for item in augmented.edited_history)
+def noise_deleted(histories: list[PlantedHistory], augmented: list[AugmentedHistory]) -> str:
+    """Say how much of all planted noise the augmenter deleted, and how much else.
+
+    Args:
+        histories: as they were planted.
+        augmented: the augmenter's answer for each.
+    """
+    events: Counter[bool] = Counter()
+    deleted: Counter[bool] = Counter()
+    for history, edits in zip(histories, augmented, strict=True):
+        for (_, is_noise), operation in zip(history, edits.operations, strict=True):
+            events[is_noise] += 1
+            deleted[is_noise] += operation == "delete"
+    noise, others = (f"{deleted[is_noise]:,} of {events[is_noise]:,} " for is_noise in (True, False))
+    return f"In all {len(histories):,} test histories it deleted {noise}planted noise events, and {others}others."
