@@ -20,6 +20,7 @@ from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.data.splits import training_part
 from laclrec_tf.errors import InputError
 from pipelines.config import TrainConfig
+from pipelines.gains import without
 from pipelines.input_wait import batches_of, input_wait_share
 from pipelines.matrix_products import matrix_peak, operations_of
 from pipelines.prepare import prepare
@@ -36,6 +37,7 @@ def benchmark(
     config: TrainConfig | None = None,
     *,
     epochs: int = 3,
+    taken_back: str | None = None,
     json_out: str | Path | None = None,
     show_progress: bool = True,
 ) -> dict[str, Any]:
@@ -45,6 +47,7 @@ def benchmark(
         data: a folder made by `laclrec-tf prepare`. Default: 5,000 simulated users, made anew.
         config: settings. Default: `TrainConfig()`, the preset "laclrec".
         epochs: epochs that are timed, after a first one that is not. Default: 3.
+        taken_back: a gain of `pipelines.gains.GAINS` to do without. Default: none.
         json_out: also write the report to this file. Default: no.
         show_progress: Default: True.
 
@@ -63,19 +66,24 @@ def benchmark(
         prepared = _simulated(Path(folder)) if data is None else PreparedData.open(data)
         _, histories = prepared.histories()
     training = [training_part(history, "strict") for history in histories]
-    report = {
-        "preset": config.preset,
-        "settings": config.as_dict(),
-        "data_hash": prepared.data_hash,
-        "users": len(histories),
-        **measure(
+    with without(taken_back):
+        measured = measure(
             training,
             prepared.vocabulary.n_items,
             prepared.max_length,
             config,
             epochs=epochs,
+            # The shares count the products of the whole path.
+            parts=taken_back is None,
             show_progress=show_progress,
-        ),
+        )
+    report = {
+        "preset": config.preset,
+        "without": taken_back,
+        "settings": config.as_dict(),
+        "data_hash": prepared.data_hash,
+        "users": len(histories),
+        **measured,
         "machine": f"{_processor()}, {platform.machine()}",
         "versions": {name: version(name) for name in ("laclrec-tf", "tensorflow", "keras")},
     }

@@ -47,6 +47,15 @@ class Protocol(StrEnum):
     sampled_99 = "sampled-99"
 
 
+class Gain(StrEnum):
+    """What the training path can do without."""
+
+    softmax_slices = "softmax-slices"
+    fused_adam = "fused-adam"
+    length_buckets = "length-buckets"
+    row_lookups = "row-lookups"
+
+
 class Duplicates(StrEnum):
     """What happens to events that say the same twice."""
 
@@ -199,6 +208,9 @@ def benchmark(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting, as for `train`.")
     ] = None,
     epochs: Annotated[int, typer.Option(help="Epochs to time, after a first one.", min=1)] = 3,
+    without: Annotated[
+        Gain | None, typer.Option(help="Take one gain of the training path back, to see what it is worth.")
+    ] = None,
     json_out: Annotated[Path | None, typer.Option("--json", help="Also write the report to this file.")] = None,
     growth: Annotated[
         Path | None,
@@ -222,7 +234,9 @@ def benchmark(
         return
     from pipelines.benchmark import benchmark as run_benchmark
 
-    console.print(cost_table(run_benchmark(data, config, epochs=epochs, json_out=json_out)))
+    taken_back = None if without is None else without.value
+    report = run_benchmark(data, config, epochs=epochs, taken_back=taken_back, json_out=json_out)
+    console.print(cost_table(report))
 
 
 @app.command()

@@ -21,8 +21,9 @@ def metrics_table(report: dict[str, Any]) -> Table:
 
 def cost_table(report: dict[str, Any]) -> Table:
     """Lay out a benchmark report as a table."""
+    without = f" without {report['without']}" if report["without"] else ""
     table = Table(
-        title=f"{report['preset']}: {report['users']:,} users, {report['items']:,} items",
+        title=f"{report['preset']}{without}: {report['users']:,} users, {report['items']:,} items",
         caption=report["machine"],
         show_header=False,
     )
@@ -35,14 +36,15 @@ def cost_table(report: dict[str, Any]) -> Table:
         "the first step": f"{report['first_step_seconds']:.1f} s",
         "reading an epoch alone": f"{report['reading_seconds']:.2f} s",
         "peak memory": f"{report['peak_memory_gb']:.2f} GB",
-        **{
+    }
+    if "shares" in report:
+        rows |= {
             f"time in the {name}": f"{share:.0%}"
             for name, share in report["shares"].items()
             if share or name != "augmenter"
-        },
-        "matrix peak": f"{report['matrix_peak'] / 1e9:,.0f} GFLOP/s",
-        "of it in training": f"{report['fraction_of_peak']:.0%}",
-    }
+        }
+        rows["matrix peak"] = f"{report['matrix_peak'] / 1e9:,.0f} GFLOP/s"
+        rows["of it in training"] = f"{report['fraction_of_peak']:.0%}"
     for name, value in rows.items():
         table.add_row(name, value)
     return table
