@@ -37,7 +37,8 @@ def read_columns(file: Path, columns: Mapping[str, str]) -> pl.DataFrame:
         of a CSV or TSV file, and rows without a value in any of the columns, are counted but left out.
 
     Raises:
-        InputError: the file is missing, damaged, of an unknown ending or empty, or lacks a column.
+        InputError: the file is missing, damaged, of an unknown ending or empty, lacks a column or has it twice, or
+            an id in JSON is neither text nor an integer.
 
     Example:
         >>> import tempfile
@@ -128,8 +129,9 @@ def _open_text(file: Path) -> IO[str]:
 
 def _read_delimited(file: Path, separator: str, columns: Mapping[str, str]) -> pl.DataFrame:
     source = _source(file)
-    header = pl.read_csv(source, separator=separator, infer_schema=False, n_rows=0).columns
-    _check_columns(file, header, columns)
+    # Read as a row: as a header, polars would rename what comes twice.
+    first = pl.read_csv(source, separator=separator, has_header=False, infer_schema=False, n_rows=1)
+    _check_columns(file, [name or "" for name in first.row(0)], columns)
     return pl.read_csv(source, separator=separator, infer_schema=False, columns=list(columns.values()))
 
 
@@ -139,13 +141,34 @@ def _read_json_lines(file: Path, columns: Mapping[str, str]) -> pl.DataFrame:
     events = pl.read_ndjson(source, schema=dict.fromkeys(columns.values(), pl.String))
     if not events.is_empty() and any(column.null_count() == events.height for column in events):
         _check_columns(file, pl.read_ndjson(source, infer_schema_length=1000).columns, columns)
+    _check_json_ids(file, source, [name for role, name in columns.items() if role != "time"])
     return events
 
 
-def _check_columns(file: Path, found: Sequence[str], columns: Mapping[str, str]) -> None:
+def _check_json_ids(file: Path, source: Path | bytes, names: Sequence[str]) -> None:
+    """Refuse ids that are neither text nor integers: as text, an object would become an id, and 1.0 become 1."""
+    lines = pl.read_lines(source).to_series()
+    lines = lines.filter(lines.str.strip_chars() != "")
+    for name in names:
+        key = f'"{pl.escape_regex(name)}"\\s*:\\s*'
+        doubtful = lines.str.count_matches(key) != lines.str.count_matches(key + r'(?:"|null\b|-?\d+\s*[,}])')
+        for row in doubtful.arg_true():  # the key may stand in another value too, so look at what JSON says
+            value = json.loads(lines[row]).get(name)
+            if isinstance(value, (float, bool, dict, list)):
+                raise InputError(
+                    f"{file}, {row_place(file, row + 1)}: the {name} {json.dumps(value)[:60]} is neither text nor an "
+                    "integer. Write ids as one of them."
+                )
+
+
+def _check_columns(file: Path, found: list[str], columns: Mapping[str, str]) -> None:
     for role, name in columns.items():
-        if name in found:
+        if found.count(name) == 1:
             continue
+        if name in found:
+            raise InputError(
+                f"{file}: the column {name!r} comes {found.count(name)} times. Rename or remove the others."
+            )
         lowered = {column.lower(): column for column in found}
         close = difflib.get_close_matches(name.lower(), lowered, n=1)
         hint = f" Did you mean --{role}-column {lowered[close[0]]}?" if close else ""

@@ -39,9 +39,9 @@ def read_interactions(
         UTC), in the order of the files and of their rows.
 
     Raises:
-        InputError: a file is missing, damaged, empty or of an unknown ending, a column is missing, an id is
-            empty, an item holds a line break, or a timestamp cannot be read. The message names the file, the
-            first bad row and the remedy.
+        InputError: a file is missing, damaged, empty or of an unknown ending, a column is missing or comes twice,
+            an id is empty, nothing but space or no text and no integer, an item holds a line break, or a timestamp
+            cannot be read. The message names the file, the first bad row and the remedy.
 
     Example:
         >>> import tempfile
@@ -78,8 +78,8 @@ def _read_file(file: Path, columns: dict[str, str]) -> pl.DataFrame:
     except InputError as error:
         raise InputError(f"{file}, column {columns['time']!r}: {error}") from None
     bad = {
-        "user": pl.col("user_id").is_null() | (pl.col("user_id") == ""),
-        "item": pl.col("item_id").is_null() | pl.col("item_id").str.contains(f"^$|[{LINE_BREAKS}]"),
+        "user": pl.col("user_id").is_null() | pl.col("user_id").str.contains(r"^\s*$"),
+        "item": pl.col("item_id").is_null() | pl.col("item_id").str.contains(rf"^\s*$|[{LINE_BREAKS}]"),
         "time": pl.col("timestamp").is_null(),
     }
     # The index of each column's first bad row, null where there is none.

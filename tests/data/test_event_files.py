@@ -87,6 +87,44 @@ def test_json_numbers_keep_their_digits(tmp_path):
     assert events["timestamp"][1] == "0.1"
 
 
+@pytest.mark.parametrize("value", ['{"a": 1}', '["u"]', "true", "1.5", "1.0", "1e3"])
+@pytest.mark.parametrize("name", ["user_id", "item_id"])
+@pytest.mark.parametrize("ending", ["jsonl", "jsonl.gz"])
+def test_json_ids_are_text_or_integers(tmp_path, value, name, ending):
+    good = (
+        b'{"user_id":"true","item_id":-5,"timestamp":1.5}\n\n{"more":{"item_id":1.5},"item_id":"[1.5]","user_id":7}\n'
+    )
+    row = f'{{"timestamp":1,"user_id":"u","item_id":"i","{name}" : {value}}}\n'.encode()
+    content = good + (row + good)
+    file = written(tmp_path, f"events.{ending}", gzipped(content) if ending.endswith("gz") else content)
+    message = complaint(file)
+    assert f"row 3 (line 4): the {name} " in message
+    assert "is neither text nor an integer. Write ids as one of them" in message
+
+
+def test_json_ids_are_judged_where_they_stand(tmp_path):
+    rows = (
+        b'{"user_id":"true","item_id":-5,"timestamp":1.5}\n'
+        b'{"more":{"item_id":1.5},"item_id":"[1.5]","user_id":7,"timestamp":2}\n'
+        b'{"item_id":null,"timestamp":3,"user_id":"\\"item_id\\": {}"}\n'
+    )
+    events = read_columns(written(tmp_path, "events.jsonl", rows), COLUMNS)
+    assert events["item_id"].to_list() == ["-5", "[1.5]", None]
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv"])
+def test_a_needed_column_that_comes_twice_is_named(tmp_path, ending):
+    separator = {"csv": ",", "tsv": "\t"}[ending]
+    rows = [["user_id", "item_id", "timestamp", "item_id"], ["a", "x", "1", "y"]]
+    content = "\n".join(separator.join(row) for row in rows).encode()
+    message = complaint(written(tmp_path, f"events.{ending}", content))
+    assert "the column 'item_id' comes 2 times. Rename or remove the others" in message
+    others = content.replace(b"item_id", b"other").replace(b"other", b"item_id", 1)
+    others = others.replace(b"timestamp", separator.join(["timestamp", "other"]).encode())
+    others = others.replace(b"1", separator.join(["1", "z"]).encode())
+    assert read_columns(written(tmp_path, f"fine.{ending}", others), COLUMNS).rows() == [("a", "x", "1", 1)]
+
+
 def test_quoted_fields_hold_separators_quotes_and_line_breaks(tmp_path):
     content = b'user_id,item_id,timestamp\n"a,b","a ""big"" tent","x\ny"\n'
     events = read_columns(written(tmp_path, "events.csv", content), COLUMNS)
