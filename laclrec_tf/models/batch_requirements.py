@@ -1,4 +1,4 @@
-"""What a training batch must hold for a model's objective."""
+"""What a model's objective asks of a training batch, and whether a batch holds it."""
 
 from __future__ import annotations
 
@@ -35,3 +35,33 @@ def batch_requirements(model: Any) -> dict[str, Any]:
         "max_insertions": model.max_insertions,
         "max_edited_length": model.max_edited_length,
     }
+
+
+def check_batch(model: Any, batch: Any) -> None:
+    """Refuse a training batch that the model's objective cannot be computed on.
+
+    Args:
+        model: a `LACLRec`.
+        batch: a dict of tensors, see `LACLRec.losses_of`.
+
+    Raises:
+        ValueError: a key is missing.
+
+    Example:
+        >>> from laclrec_tf.models import build_preset
+        >>> check_batch(build_preset("sasrec", n_items=20, width=8), {"history": None, "target": None})
+    """
+    needed: list[str] = []
+    if model.objective == "full":
+        needed += ["history", "target"]
+        if model.n_random_views:
+            needed += ["prefix_lengths", "random_view", "random_view_2"][: 1 + model.n_random_views]
+    if model.term_weights.get("augmenter_loss"):
+        needed += ["corrupted", "operations", "insertions"]
+    held = sorted(batch) if isinstance(batch, dict) else []
+    if not set(needed) <= set(held):
+        received = ", ".join(held) if held else f"a {type(batch).__name__}"
+        raise ValueError(
+            f"Argument `batch` must be a dict with {', '.join(needed)} for this objective. Received: {received}. "
+            "Make batches with `training_dataset(histories, **model.batch_requirements)`."
+        )

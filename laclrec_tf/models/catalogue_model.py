@@ -34,6 +34,8 @@ class CatalogueModel(MultiTaskModel):
 
     def recommend(self, history, k: int = 10, exclude_history: bool = True):
         """Return the `k` best items of histories `[B, L]`: `(item_ids [B, k], scores [B, k])`, best first."""
+        if k < 1:
+            raise ValueError(f"Argument `k` must be at least 1. Received: k={k}.")
         scores = self.score(self(history, training=False))
         if exclude_history:
             rows = ops.broadcast_to(ops.arange(ops.shape(history)[0])[:, None], ops.shape(history))

@@ -18,9 +18,9 @@ from laclrec_tf.losses.augmentation import operation_loss
 from laclrec_tf.losses.contrastive import info_nce
 from laclrec_tf.losses.triplet import triplet_loss
 from laclrec_tf.masking import gather_last, history_lengths, is_item, positions_where, take_prefixes, trim_padding
-from laclrec_tf.models.batch_requirements import batch_requirements
+from laclrec_tf.models.batch_requirements import batch_requirements, check_batch
 from laclrec_tf.models.catalogue_model import CatalogueModel
-from laclrec_tf.models.laclrec_arguments import check_arguments
+from laclrec_tf.models.laclrec_arguments import check_arguments, check_history
 from laclrec_tf.models.training_statistics import repair_statistics, view_statistics
 
 
@@ -165,6 +165,7 @@ class LACLRec(CatalogueModel):
     def call(self, inputs, training=None):
         """Return user vectors `[B, D]`: the hidden state at the last real item."""
         history = inputs["history"] if isinstance(inputs, dict) else inputs
+        check_history(history, self.encoder.max_length)
         return gather_last(self.hidden_states(history, training=training), history_lengths(history))
 
     def edit(self, history, decision: str | None = None) -> Edits:
@@ -185,6 +186,7 @@ class LACLRec(CatalogueModel):
         Returns:
             `(terms, statistics)`: scalars by name, and `(values, weights)` by name.
         """
+        check_batch(self, batch)
         terms: dict[str, Any] = {}
         statistics: dict[str, tuple[Any, Any]] = {}
         if self.objective == "full":

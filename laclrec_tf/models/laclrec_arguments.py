@@ -1,9 +1,11 @@
-"""Which arguments of `LACLRec` fit together."""
+"""Which arguments `LACLRec` can be built and called with."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
+
+import tensorflow as tf
 
 from laclrec_tf.losses.contrastive import SIMILARITIES
 
@@ -51,4 +53,27 @@ def check_arguments(**settings: Any) -> None:
         raise ValueError(
             "Arguments `can_delete` and `can_insert` must not both be False: the augmenter could change nothing. "
             "To train without an augmenter use contrast_views='random-random' and lambda_aug=0."
+        )
+
+
+def check_history(history: Any, longest: int) -> None:
+    """Refuse histories that the encoder has no positions for, as far as their shape is known.
+
+    Args:
+        history: `[B, L]` integer ids.
+        longest: the most positions.
+
+    Raises:
+        ValueError: `history` has another rank, or is longer.
+
+    Example:
+        >>> check_history(tf.zeros([1, 70], tf.int32), 60)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ValueError: Argument `inputs` must be item ids of shape [B, L] with L at most 60. Received: shape (1, 70). ...
+    """
+    shape = tf.TensorShape(history.shape)
+    if shape.rank is not None and (shape.rank != 2 or (shape[1] or 0) > longest):
+        raise ValueError(
+            f"Argument `inputs` must be item ids of shape [B, L] with L at most {longest}. Received: shape {shape}. "
+            "Give one row for each history and cut it to its last items, or build the model with a larger `max_length`."
         )

@@ -150,6 +150,17 @@ def test_recommend_may_leave_the_history_in_and_gives_at_most_the_catalogue():
     assert np.isfinite(scores).all() and (np.diff(scores[0]) <= 0).all()
 
 
+def test_what_cannot_be_recommended_is_one_line():
+    model = made()
+    with pytest.raises(ValueError, match="`k` must be at least 1. Received: k=0"):
+        model.recommend(np.array([[5, 6]], np.int32), k=0)
+    for history in (np.ones([2, 13], np.int32), np.array([5, 6, 7], np.int32)):
+        with pytest.raises(
+            ValueError, match=r"`inputs` must be item ids of shape \[B, L\] with L at most 12. Received"
+        ):
+            model(history)
+
+
 # ---- the terms -------------------------------------------------------------------------------------------
 
 
@@ -453,6 +464,24 @@ def test_the_baselines_fit_and_their_heads_stay_as_they_were(arguments: dict):
     parts = groups(model)
     assert not moved(model, before) & parts["heads"]
     assert parts["recommender"] & moved(model, before)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "given", "missing"),
+    [
+        ({}, SASREC, "history, target, prefix_lengths, random_view, corrupted, operations, insertions"),
+        (CL4SREC, {}, "history, target, prefix_lengths, random_view, random_view_2"),
+        ({"objective": "augmenter"}, SASREC, "corrupted, operations, insertions"),
+    ],
+)
+def test_batches_made_for_another_objective_are_refused(arguments, given, missing):
+    objective = arguments.get("objective", "full")
+    model = made(**{name: value for name, value in arguments.items() if name != "objective"})
+    model.compile(objective=objective)
+    with pytest.raises(ValueError) as caught:
+        model.fit(dataset_for(made(**given)), epochs=1, verbose=0)
+    assert f"must be a dict with {missing} for this objective. Received: " in str(caught.value)
+    assert "training_dataset(histories, **model.batch_requirements)" in str(caught.value)
 
 
 def test_a_cycle_of_items_is_learnt_and_goes_on_being_learnt_after_loading(tmp_path):
