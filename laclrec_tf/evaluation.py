@@ -51,12 +51,14 @@ def sample_negatives(
         `[U, n_negatives]` int32 ids.
 
     Raises:
-        InputError: the catalogue is too small for some user.
+        InputError: the catalogue is too small for some user, or `seed` is below 0.
 
     Example:
         >>> sorted(sample_negatives([np.array([2, 4])], n_items=5, n_negatives=3)[0].tolist())
         [1, 3, 5]
     """
+    if seed < 0:
+        raise InputError(f"Argument `seed` must be 0 or above. Received: seed={seed}.")
     generator = np.random.default_rng(seed)
     negatives = np.empty((len(met), n_negatives), np.int32)
     for user, items in enumerate(met):
@@ -77,8 +79,7 @@ def rank_targets(
     targets: np.ndarray,
     *,
     protocol: str = "full",
-    met: Sequence[np.ndarray] | None = None,
-    seed: int = 0,
+    negatives: np.ndarray | None = None,
     clean: bool = False,
     batch_size: int | None = None,
     on_batch: Callable[[int], None] | None = None,
@@ -91,8 +92,8 @@ def rank_targets(
         histories: per user `[n]` integer ids, oldest first; the last `max_length` are used.
         targets: `[U]` integer ids.
         protocol: "full", "full-with-history" or "sampled-99". Default: "full".
-        met: for "sampled-99", per user all items the user met. Default: history and target.
-        seed: of the sampled items. Default: 0.
+        negatives: for "sampled-99", `[U, 99]` integer ids of items each user never met. Default: drawn with the seed 0
+            from all items but history and target.
         clean: let the model's augmenter edit each history before it is ranked on; items of the raw history stay
             excluded. Default: False.
         batch_size: users at a time. Default: `users_at_once`, 512 up to some 260,000 items.
@@ -113,10 +114,9 @@ def rank_targets(
     if protocol not in PROTOCOLS:
         raise InputError(f"Argument `protocol` must be one of {', '.join(PROTOCOLS)}. Received: {protocol!r}.")
     batch_size = batch_size or users_at_once(model.n_items)
-    negatives = None
-    if protocol == "sampled-99":
-        met = met or [np.append(history, target) for history, target in zip(histories, targets, strict=True)]
-        negatives = sample_negatives(met, model.n_items, seed=seed)
+    if protocol == "sampled-99" and negatives is None:
+        met = [np.append(history, target) for history, target in zip(histories, targets, strict=True)]
+        negatives = sample_negatives(met, model.n_items)
     ranks = np.empty(len(histories), np.int32)
     rank_batch = _ranker(model, protocol, clean)
     # Neighbours in length share a batch, so little padding is computed.

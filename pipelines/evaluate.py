@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from laclrec_tf.data.interactions import read_interactions
-from laclrec_tf.data.splits import held_out
+from laclrec_tf.data.splits import Split, held_out
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation import rank_targets
 from laclrec_tf.metrics import TIE_RULE, ranking_metrics
 from pipelines.progress import progress_bar
 from pipelines.run_folder import RunFolder
+from pipelines.sampled_negatives import sampled_negatives
 
 
 def evaluate(
     run: str | Path,
     *,
-    split: Literal["test", "validation"] = "test",
+    split: Split = "test",
     protocol: str = "full",
     histories: str | Path | None = None,
     clean: bool = False,
@@ -44,7 +45,8 @@ def evaluate(
         ranks_out: also write each user's rank from 0, `[U]` int32, to this .npy file, users in the order of the data
             or of `histories`. Default: no.
         json_out: also write the report to this file. Default: no.
-        seed: of the sampled items of "sampled-99". Default: 0.
+        seed: of the sampled items of "sampled-99", which are the same for the run's data and for `histories` of its
+            users. Default: 0.
         show_progress: Default: True.
 
     Returns:
@@ -72,16 +74,20 @@ def evaluate(
         )
     skipped: dict[str, int] = {}
     if histories is None:
-        whole = folder.data.histories()[1]
+        users, whole = folder.data.histories()
     else:
-        whole, skipped = _known_histories(Path(histories), folder, split)
-    pairs = [(history, pair) for history in whole if (pair := held_out(history, split)) is not None]
+        users, whole, skipped = _known_histories(Path(histories), folder, split)
+    met = _evaluated(users, whole, split)
+    pairs = [pair for history in met.values() if (pair := held_out(history, split)) is not None]
     if not pairs:
         source = "the prepared data" if histories is None else f"{histories} (items the run knows)"
         raise InputError(f"No history in {source} has the three events that a held-out item takes. Give longer ones.")
-    met = [history for history, _ in pairs]
-    before = [pair[0] for _, pair in pairs]
-    targets = np.array([pair[1] for _, pair in pairs], np.int32)
+    before = [history for history, _ in pairs]
+    targets = np.array([target for _, target in pairs], np.int32)
+    negatives = None
+    if protocol == "sampled-99":
+        own = met if histories is None else _evaluated(*folder.data.histories(), split)
+        negatives = sampled_negatives(list(met), list(met.values()), targets, own, folder.vocabulary.n_items, seed)
     with progress_bar(disable=not show_progress) as progress:
         task = progress.add_task(f"ranking, {protocol}", total=len(pairs))
         ranks = rank_targets(
@@ -89,8 +95,7 @@ def evaluate(
             before,
             targets,
             protocol=protocol,
-            met=met,
-            seed=seed,
+            negatives=negatives,
             clean=clean,
             on_batch=lambda users: progress.update(task, advance=users),
         )
@@ -117,7 +122,14 @@ def evaluate(
     return report
 
 
-def _known_histories(file: Path, folder: RunFolder, split: str) -> tuple[list[np.ndarray], dict[str, int]]:
+def _evaluated(users: list[str], histories: list[np.ndarray], split: Split) -> dict[str, np.ndarray]:
+    """Return by user the histories that an item is held out of."""
+    return {
+        user: history for user, history in zip(users, histories, strict=True) if held_out(history, split) is not None
+    }
+
+
+def _known_histories(file: Path, folder: RunFolder, split: str) -> tuple[list[str], list[np.ndarray], dict[str, int]]:
     """Read whole histories from a table, as ids; users whose held-out item is unknown are left out and counted."""
     n_held_out = 1 if split == "test" else 2
     events = read_interactions([file], user_column="user_id", item_column="item_id", time_column="timestamp")
@@ -133,7 +145,11 @@ def _known_histories(file: Path, folder: RunFolder, split: str) -> tuple[list[np
     known = users.filter(~pl.col("lost"))
     length = folder.record["max_length"]
     histories = [row.to_numpy()[-length:] for row in known.get_column("id")]
-    return histories, {
-        "unknown_item_events": events.get_column("id").null_count(),
-        "users_with_unknown_target": users.height - known.height,
-    }
+    return (
+        known.get_column("user_id").to_list(),
+        histories,
+        {
+            "unknown_item_events": events.get_column("id").null_count(),
+            "users_with_unknown_target": users.height - known.height,
+        },
+    )

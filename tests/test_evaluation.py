@@ -53,7 +53,8 @@ def test_sampled_ranks_against_99_items_the_user_never_met():
     met = [np.array([1, 2, 50, 103]), np.array([3, 4, 101, 103])]
     # 103 - 4 = 99 items are left, so the sample is exactly those, whatever the seed: of the ids below 50 all
     # but 1 and 2; of the ids below 101 all but 3 and 4.
-    ranks = rank_targets(model, histories, np.array([50, 101]), protocol="sampled-99", met=met, seed=7)
+    negatives = sample_negatives(met, n_items=103, seed=7)
+    ranks = rank_targets(model, histories, np.array([50, 101]), protocol="sampled-99", negatives=negatives)
     assert ranks.tolist() == [47, 98]
 
 
@@ -94,6 +95,11 @@ def test_negatives_are_distinct_unmet_and_seeded():
         assert row.min() >= 1 and row.max() <= 500
     np.testing.assert_array_equal(negatives, sample_negatives(met, n_items=500, seed=3))
     assert (negatives != sample_negatives(met, n_items=500, seed=4)).any()
+
+
+def test_a_seed_below_zero_is_refused():
+    with pytest.raises(InputError, match="`seed` must be 0 or above. Received: seed=-1"):
+        sample_negatives([np.array([1])], n_items=200, seed=-1)
 
 
 def test_small_catalogue_and_unknown_protocol_say_so():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.errors import InputError
 from pipelines.config import TrainConfig
 from pipelines.evaluate import evaluate
@@ -42,6 +43,26 @@ def test_the_same_histories_give_the_same_numbers(run, data):
     assert {name: from_file[name] for name in own if "@" in name} == pytest.approx(
         {name: value for name, value in own.items() if "@" in name}
     )
+
+
+def test_sampled_items_are_the_same_for_the_same_users_with_noise(run, data, tmp_path, monkeypatch):
+    drawn = []
+
+    def note(*_, negatives, **__):
+        drawn.append(negatives)
+        return np.zeros(len(negatives), np.int32)
+
+    monkeypatch.setattr("pipelines.evaluate.rank_targets", note)
+    users, histories = PreparedData.open(data).histories()
+    noise = run.vocabulary.items[-1]
+    rows = []
+    for user, history in zip(users, histories, strict=True):
+        items = run.vocabulary.to_items(history.tolist())
+        rows += [f"{user},{item},{t}" for t, item in enumerate([noise, *items])]
+    (tmp_path / "noisy.csv").write_text("user_id,item_id,timestamp\n" + "\n".join(rows) + "\n")
+    evaluate(run.folder, protocol="sampled-99", show_progress=False)
+    evaluate(run.folder, protocol="sampled-99", histories=tmp_path / "noisy.csv", show_progress=False)
+    np.testing.assert_array_equal(drawn[0][np.argsort(users)], drawn[1])  # a table's users are sorted
 
 
 def test_protocols_rank_against_what_they_say(run):
