@@ -48,6 +48,8 @@ class MultiTaskModel(keras.Model):
         """
         if objective not in OBJECTIVES:
             raise ValueError(f"Argument `objective` must be 'full' or 'augmenter'. Received: objective={objective!r}.")
+        # Keras asks this attribute, and without it drops XLA with no more than a warning.
+        self.supports_jit = bool(jit_compile)
         super().compile(optimizer=LazyAdam() if optimizer is None else optimizer, jit_compile=jit_compile, **kwargs)
         self.objective = objective
         self.static_shapes = bool(jit_compile)
@@ -93,7 +95,8 @@ class MultiTaskModel(keras.Model):
         if "optimizer" not in config:
             return
         optimizer = keras.saving.deserialize_keras_object(config["optimizer"])
-        self.compile(optimizer=optimizer, objective=config["objective"])
+        how = ("objective", "jit_compile", "steps_per_execution", "run_eagerly")
+        self.compile(optimizer, **{name: config[name] for name in how})
 
     def make_test_function(self, force: bool = False) -> None:
         """Make the function of an evaluation step, never compiled: its batches have many shapes."""
