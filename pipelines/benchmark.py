@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import resource
 import statistics
@@ -25,6 +24,7 @@ from pipelines.input_wait import batches_of, input_wait_share
 from pipelines.matrix_products import matrix_peak, operations_of
 from pipelines.prepare import prepare
 from pipelines.progress import progress_bar
+from pipelines.report_file import ReportFile
 from pipelines.simulate import simulate_events
 from pipelines.step_parts import step_parts
 from pipelines.training_setup import compile_model, new_model, training_batches
@@ -55,13 +55,12 @@ def benchmark(
         See `measure`; besides, what was measured: `preset`, `settings`, `data_hash`, `users`, `versions`, `machine`.
 
     Raises:
-        InputError: the data cannot be read, or the report's folder does not exist.
+        InputError: the data cannot be read, or the report cannot be written.
     """
     config = config or TrainConfig()
     if epochs < 1:
         raise InputError(f"Argument `epochs` must be at least 1. Received: {epochs}.")
-    if json_out is not None and not Path(json_out).absolute().parent.is_dir():
-        raise InputError(f"Cannot write {json_out}: its folder does not exist.")
+    report_file = None if json_out is None else ReportFile(json_out)
     with tempfile.TemporaryDirectory() as folder:
         prepared = _simulated(Path(folder)) if data is None else PreparedData.open(data)
         _, histories = prepared.histories()
@@ -87,8 +86,8 @@ def benchmark(
         "machine": f"{_processor()}, {platform.machine()}",
         "versions": {name: version(name) for name in ("laclrec-tf", "tensorflow", "keras")},
     }
-    if json_out is not None:
-        Path(json_out).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    if report_file is not None:
+        report_file.write_json(report)
     return report
 
 

@@ -207,7 +207,7 @@ def benchmark(
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting, as for `train`.")
     ] = None,
-    epochs: Annotated[int, typer.Option(help="Epochs to time, after a first one.", min=1)] = 3,
+    epochs: Annotated[int | None, typer.Option(help="Epochs to time, after a first one. Default: 3.", min=1)] = None,
     without: Annotated[
         Gain | None, typer.Option(help="Take one gain of the training path back, to see what it is worth.")
     ] = None,
@@ -224,9 +224,10 @@ def benchmark(
     settings = parse_assignments(set_ or []) | ({"preset": preset} if preset else {})
     config = TrainConfig.of(settings)
     if growth is not None:
-        given = [name for name, value in (("--data", data), ("--json", json_out)) if value is not None]
+        others = {"--data": data, "--epochs": epochs, "--without": without, "--json": json_out}
+        given = [name for name, value in others.items() if value is not None]
         if given:
-            raise InputError(f"`--growth` measures random histories of its own: leave {given[0]} out.")
+            raise InputError(f"`--growth` measures an epoch of random histories of its own: leave {given[0]} out.")
         from pipelines.cost_growth import cost_growth
 
         cost_growth(growth, config)
@@ -235,7 +236,7 @@ def benchmark(
     from pipelines.benchmark import benchmark as run_benchmark
 
     taken_back = None if without is None else without.value
-    report = run_benchmark(data, config, epochs=epochs, taken_back=taken_back, json_out=json_out)
+    report = run_benchmark(data, config, epochs=epochs or 3, taken_back=taken_back, json_out=json_out)
     console.print(cost_table(report))
 
 

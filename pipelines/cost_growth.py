@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import json
+import io
 import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,10 @@ from matplotlib import pyplot as plt
 from laclrec_tf.errors import InputError
 from pipelines.benchmark import measure
 from pipelines.config import TrainConfig
+from pipelines.new_folder import new_folder
 from pipelines.progress import progress_bar
 from pipelines.quiet_tensorflow import import_tensorflow_quietly
+from pipelines.report_file import ReportFile
 
 # The point that each line passes through, and what each line changes.
 MIDDLE: dict[str, int] = {"users": 4000, "items": 10_000, "length": 20}
@@ -41,10 +45,10 @@ def cost_growth(
 ) -> list[dict[str, Any]]:
     """Measure training on random histories of growing size, and write `growth.json` and `growth.png`.
 
-    Each point is a process of its own, so that its peak memory is its own.
+    Each point is a process of its own, so that its peak memory is its own. `growth.json` is written after each.
 
     Args:
-        folder: where to write; made if missing.
+        folder: where to write; missing, or empty.
         config: settings. Default: `TrainConfig()`.
         lines: per "users", "items" and "length" the values to measure. Default: `LINES`, with up to ten million
             items when the settings have `n_negatives`.
@@ -56,31 +60,46 @@ def cost_growth(
         else `measure` reports.
 
     Raises:
-        InputError: the folder cannot be made.
+        InputError: the folder holds something or cannot be made, or a point's process was killed.
     """
     config = config or TrainConfig()
     folder = Path(folder)
     others = middle or MIDDLE
     changes = lines or (LINES | {"items": LARGE_CATALOGUES} if config.model.get("n_negatives") else LINES)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"Cannot make the folder {folder}: {error.strerror}.") from None
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise InputError(f"{folder} exists already and is not overwritten. Give another folder.")
     points = [(changed, others | {changed: value}) for changed, values in changes.items() for value in values]
     records: list[dict[str, Any]] = []
     measured: dict[tuple[int, ...], dict[str, Any]] = {}
-    with progress_bar(disable=not show_progress) as progress:
+    with (
+        new_folder(folder, lambda folder: (folder / "growth.json").exists()),
+        progress_bar(disable=not show_progress) as progress,
+    ):
+        table, plot = ReportFile(folder / "growth.json"), ReportFile(folder / "growth.png")
         task = progress.add_task("Growth", total=len(points))
         for changed, sizes in points:
             key = tuple(sizes.values())
             if key not in measured:  # the lines cross in the middle
-                with multiprocessing.get_context("spawn").Pool(1, import_tensorflow_quietly) as pool:
-                    measured[key] = pool.apply(_measure, (sizes, config))
+                try:
+                    measured[key] = _in_a_process(sizes, config)
+                except BrokenProcessPool:
+                    point = ", ".join(f"{name} {size:,}" for name, size in sizes.items())
+                    raise InputError(
+                        f"The process that measured {point} was killed, most likely for want of memory. "
+                        "Free some, or make the model smaller, for example with --set width=32."
+                        + (f" {table.file} holds the points before it." if records else "")
+                    ) from None
             records.append({"changed": changed, **sizes, **measured[key]})
+            table.write_json(records)
             progress.update(task, advance=1)
-    (folder / "growth.json").write_text(json.dumps(records, indent=2) + "\n", encoding="utf-8")
-    _plot(records, config.preset, folder / "growth.png")
+        plot.write(_plot(records, config.preset))
     return records
+
+
+def _in_a_process(sizes: dict[str, int], config: TrainConfig) -> dict[str, Any]:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context, initializer=import_tensorflow_quietly) as pool:
+        return pool.submit(_measure, sizes, config).result()
 
 
 def _measure(sizes: dict[str, int], config: TrainConfig) -> dict[str, Any]:
@@ -92,7 +111,8 @@ def _measure(sizes: dict[str, int], config: TrainConfig) -> dict[str, Any]:
     return {name: value for name, value in report.items() if name not in sizes}
 
 
-def _plot(records: list[dict[str, Any]], preset: str, file: Path) -> None:
+def _plot(records: list[dict[str, Any]], preset: str) -> bytes:
+    """Draw a line for each size that was changed, as PNG."""
     names = list(dict.fromkeys(record["changed"] for record in records))
     figure, axes = plt.subplots(1, len(names), figsize=(3.6 * len(names), 3.2), squeeze=False, layout="constrained")
     for axis, name in zip(axes[0], names, strict=True):
@@ -109,5 +129,7 @@ def _plot(records: list[dict[str, Any]], preset: str, file: Path) -> None:
         memory.set_ylim(bottom=0)
         axis.legend([seconds_line, memory_line], ["time", "memory"], loc="upper left", frameon=False)
     figure.suptitle(f"Training {preset}: cost against size")
-    figure.savefig(file, dpi=80)
+    image = io.BytesIO()
+    figure.savefig(image, dpi=80)
     plt.close(figure)
+    return image.getvalue()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import io
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation import rank_targets
 from laclrec_tf.metrics import TIE_RULE, ranking_metrics
 from pipelines.progress import progress_bar
+from pipelines.report_file import ReportFile
 from pipelines.run_folder import RunFolder
 from pipelines.sampled_negatives import sampled_negatives
 
@@ -54,8 +55,9 @@ def evaluate(
         `data_hash`, `users`, `seed`, `preset`, `clean`, `run`.
 
     Raises:
-        InputError: the run or a file cannot be read, the split does not exist, or a refit run is asked for its
-            validation split, which it was trained on, or a model without augmenter to clean histories.
+        InputError: the run or a file cannot be read, a file cannot be written, the split does not exist, or a refit
+            run is asked for its validation split, which it was trained on, or a model without augmenter to clean
+            histories.
     """
     if split not in ("test", "validation"):
         raise InputError(f"Argument `split` must be 'test' or 'validation'. Received: {split!r}.")
@@ -65,13 +67,13 @@ def evaluate(
             f"{folder.folder} is a refit: it was trained on the validation items. Evaluate it on --split test, "
             "or a run without --refit on validation."
         )
-    if json_out is not None and not Path(json_out).absolute().parent.is_dir():
-        raise InputError(f"Cannot write {json_out}: its folder does not exist.")
     if clean and not folder.model.has_augmenter:
         raise InputError(
             f"{folder.folder} has no trained augmenter to clean histories with (preset "
             f"{folder.record['settings']['preset']}). Evaluate it without --clean, or a laclrec run."
         )
+    report_file = None if json_out is None else ReportFile(json_out)
+    ranks_file = None if ranks_out is None else ReportFile(ranks_out)
     skipped: dict[str, int] = {}
     if histories is None:
         users, whole = folder.data.histories()
@@ -115,10 +117,12 @@ def evaluate(
     }
     if histories is not None:
         report |= {"histories": str(histories), **skipped}
-    if ranks_out is not None:
-        np.save(ranks_out, ranks)
-    if json_out is not None:
-        Path(json_out).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    if ranks_file is not None:
+        array = io.BytesIO()
+        np.save(array, ranks)
+        ranks_file.write(array.getvalue())
+    if report_file is not None:
+        report_file.write_json(report)
     return report
 
 

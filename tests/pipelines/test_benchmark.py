@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -171,7 +172,28 @@ def test_growth_is_measured_and_plotted(tmp_path):
     assert (tmp_path / "growth/growth.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="Cannot make the folder"):
-        cost_growth(tmp_path / "file", show_progress=False)
+class Deadly(int):
+    """A size that kills the process it is sent to, as the system does when memory runs out."""
+
+    def __reduce__(self):
+        return os._exit, (9,)
+
+
+def test_a_point_whose_process_is_killed_is_named_and_the_points_before_it_are_kept(tmp_path):
+    config = TrainConfig.of(SMALL | {"preset": "sasrec"})
+    lines = {"users": (40, Deadly(4000))}
+    middle = {"users": 40, "items": 30, "length": 5}
+    told = "users 4,000, items 30, length 5 was killed, .* memory.*/growth.json holds the points before it"
+    with pytest.raises(InputError, match=told):
+        cost_growth(tmp_path / "new", config, lines=lines, middle=middle, show_progress=False)
+    (record,) = json.loads((tmp_path / "new/growth.json").read_text())
+    assert record["users"] == 40 and record["seconds_per_epoch"] > 0
+    with pytest.raises(InputError, match="new exists already and is not overwritten"):
+        cost_growth(tmp_path / "new", config, show_progress=False)
+
+
+def test_a_folder_without_a_point_is_taken_away(tmp_path):
+    lines = {"users": (Deadly(4000),)}
+    with pytest.raises(InputError, match="was killed"):
+        cost_growth(tmp_path / "new", lines=lines, middle={"items": 30, "length": 5}, show_progress=False)
+    assert not (tmp_path / "new").exists()
