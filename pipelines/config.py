@@ -39,8 +39,8 @@ class TrainConfig:
             epochs; 0 keeps the weights of the last step. An average moves the whole item table every step.
             Default: 1, and 0 with `n_negatives`.
         pretrain_epochs: epochs of the augmenter's losses alone, before all others. Default: 0.
-        prefix_share: share of a history's prefixes that carry the contrastive losses, the whole history among them.
-            Default: 0, only the whole history.
+        prefix_share: share of a history's prefixes that carry the contrastive losses. Default: 0, one prefix of
+            each history, cut at random.
         random_kinds: what a random view may do: crop, mask, reorder, substitute. Default: the first three.
         precision: "float32", or "mixed_bfloat16" for products in bfloat16 with weights in float32. Default: float32.
         jit_compile: compile the training step with XLA; batches then have one shape for each bucket of lengths.

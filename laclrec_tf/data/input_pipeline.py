@@ -62,9 +62,9 @@ def training_dataset(
         p_delete: see `corrupt`. Default: 0.45.
         max_insertions: see `corrupt`. Default: 5.
         max_edited_length: width `M` of corruptions. Default: 60.
-        prefix_share: share of a history's prefixes that carry the contrastive losses: the whole history always
-            does, the others are cut at random. In a batch `P` is this share of the longest history, but at
-            least 1. Default: 0, only whole histories.
+        prefix_share: share of a history's prefixes that carry the contrastive losses, cut at random each time, so that
+            every prefix is as likely. In a batch `P` is this share of the longest history, but at least 1.
+            Default: 0, one prefix of each history.
         static_shapes: pad every batch to the end of its length bucket, so that a compiler sees one shape a bucket
             (and one more for each bucket's last, smaller batch); a corruption then has at most twice the items of
             its bucket. Needs `histories` as a list. Default: False.
@@ -231,8 +231,6 @@ def _count_batches(lengths: Sequence[int], batch_sizes: Sequence[int]) -> int:
 
 def _prefix_lengths(history: tf.Tensor, share: float, seed: tf.Tensor) -> tf.Tensor:
     lengths = history_lengths(history)[:, tf.newaxis]
-    longest = tf.cast(tf.shape(history)[1], tf.float32)
-    others = tf.maximum(tf.cast(tf.round(share * longest), tf.int32), 1) - 1
-    uniform = tf.random.stateless_uniform([tf.shape(history)[0], others], seed)
-    cuts = 1 + tf.cast(uniform * tf.cast(lengths, tf.float32), tf.int32)
-    return tf.concat([lengths, tf.minimum(cuts, lengths)], axis=1)
+    count = tf.maximum(tf.cast(tf.round(share * tf.cast(tf.shape(history)[1], tf.float32)), tf.int32), 1)
+    uniform = tf.random.stateless_uniform([tf.shape(history)[0], count], seed)
+    return tf.minimum(1 + tf.cast(uniform * tf.cast(lengths, tf.float32), tf.int32), lengths)

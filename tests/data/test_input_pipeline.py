@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from laclrec_tf.data.input_pipeline import BUCKETS, evaluation_dataset, training_dataset
 from laclrec_tf.edits import DELETE, INSERT, apply_edits
+from laclrec_tf.masking import take_prefixes
 
 N_ITEMS = 60
 EOS, MASK = N_ITEMS + 1, N_ITEMS + 2
@@ -174,16 +175,23 @@ def test_a_history_is_broken_anew_each_epoch(two_epochs):
     assert sum(broken[0][raw] != broken[1][raw] for raw in broken[0]) > N_HISTORIES / 2
 
 
-def test_prefixes_are_the_whole_history_then_random_cuts(two_epochs):
+def test_every_prefix_of_a_history_is_as_likely():
+    rows = [np.arange(1, 6, dtype=np.int32)] * 500  # four items before the last target
+    cuts = np.concatenate([b["prefix_lengths"] for b in epoch(made_of(rows, n_random_views=1, prefix_share=0.5))])
+    assert cuts.shape == (500, 2)
+    np.testing.assert_allclose(
+        np.bincount(cuts.ravel(), minlength=6) / cuts.size, [0, 0.25, 0.25, 0.25, 0.25, 0], atol=0.05
+    )
+
+
+def test_prefixes_are_spread_over_long_histories(two_epochs):
     cuts = []
     for batch in two_epochs[0]:
-        lengths = np.count_nonzero(batch["history"], axis=1)
-        assert batch["prefix_lengths"][:, 0].tolist() == lengths.tolist()
-        others = batch["prefix_lengths"][:, 1:]
-        assert (others >= 1).all() and (others <= lengths[:, np.newaxis]).all()
-        cuts += [*(others / lengths[:, np.newaxis])[lengths >= 10].ravel()]
+        lengths = np.count_nonzero(batch["history"], axis=1)[:, np.newaxis]
+        assert (batch["prefix_lengths"] >= 1).all() and (batch["prefix_lengths"] <= lengths).all()
+        cuts += [*(batch["prefix_lengths"] / lengths)[lengths[:, 0] >= 10].ravel()]
     assert len(cuts) > 20
-    assert min(cuts) < 0.25 and max(cuts) > 0.75, "cuts are spread over the history"
+    assert min(cuts) < 0.25 and max(cuts) > 0.75
 
 
 def test_random_views_are_views_of_their_prefixes(two_epochs):
@@ -226,12 +234,15 @@ def test_the_kinds_of_random_views_and_the_corruption_can_be_chosen():
             max_insertions=2,
         )
     )
+    n_changed = 0
     for batch in batches:
-        changed = batch["random_view"] != batch["history"]
-        assert (batch["random_view"][changed] == similar[batch["history"][changed]]).all()
+        prefixes = take_prefixes(batch["history"], batch["prefix_lengths"]).numpy()
+        changed = batch["random_view"] != prefixes
+        assert (batch["random_view"][changed] == similar[prefixes[changed]]).all()
+        n_changed += np.count_nonzero(changed)
         assert not batch["operations"].any()
         assert batch["insertions"].shape[2] == 2
-    assert sum(np.count_nonzero(batch["random_view"] != batch["history"]) for batch in batches) > 50
+    assert n_changed > 50
 
 
 def test_histories_are_read_once_when_they_are_cached():
