@@ -120,13 +120,18 @@ def measure(
         `matrix_peak` in operations a second and `fraction_of_peak`.
 
     Raises:
-        InputError: no history has two items.
+        InputError: no history has two items, or with `parts` all are in one batch.
     """
     usable = sum(len(history) >= 2 for history in training)
     keras.utils.set_random_seed(config.seed)
     model = new_model(config, n_items, max_length)
     batches = training_batches(config, model, training)
     n_steps = int(batches.cardinality())
+    if parts and n_steps < 2:
+        raise InputError(
+            "Where the time goes is measured over an epoch of two batches or more. Received: one batch of "
+            f"{usable} histories. Prepare more events, or give a smaller --set targets_per_batch."
+        )
     compile_model(config, model, n_steps)
     with progress_bar(disable=not show_progress) as progress:
         task = progress.add_task("First step", total=epochs + (4 if parts else 2))

@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
+from laclrec_tf.errors import InputError
 from laclrec_tf.models import LACLRec
 
 ASKING = "IteratorGetNextOp::DoCompute"
@@ -27,6 +28,9 @@ def input_wait_share(model: LACLRec, batches: tf.data.Dataset, steps: int = STEP
 
     Returns:
         A share from 0 to 1.
+
+    Raises:
+        InputError: the profile does not show when a step asks for its batch, or shows one step only.
     """
     with tempfile.TemporaryDirectory() as folder:
         # Ops and the iterator's own events; not Python's calls, which would slow the steps down.
@@ -57,7 +61,10 @@ def _events(profile: bytes, name: str) -> list[tuple[float, float]]:
 
 def _waiting(asking: list[tuple[float, float]]) -> float:
     if len(asking) < 2:
-        return 0.0
+        raise InputError(
+            f"The profile that TensorFlow {tf.__version__} wrote holds {len(asking)} events {ASKING!r}; waiting for "
+            "input is measured between two of them. Install the TensorFlow of constraints.txt."
+        )
     (first, duration), *others = asking
     last = others[-1]
     elapsed = last[0] + last[1] - (first + duration)

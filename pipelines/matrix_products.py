@@ -7,7 +7,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from laclrec_tf.masking import history_lengths
+from laclrec_tf.edits import INSERT
+from laclrec_tf.masking import take_prefixes, trim_padding
 from laclrec_tf.models import LACLRec
 
 FORWARD_AND_BACKWARD = 3  # a product forward, and one each for the gradients of its two factors
@@ -43,6 +44,7 @@ def operations_of(model: LACLRec, batch: dict[str, Any]) -> float:
 
     Attention's, the dense layers', the softmax's and the augmenter's products count, padding included where it is
     multiplied; what is not a matrix product does not count, so a fraction of the peak made with it is a lower bound.
+    Nor do the dot products of views with each other, or statistics. The batch is edited as training edits it.
 
     Args:
         model: the model.
@@ -54,41 +56,55 @@ def operations_of(model: LACLRec, batch: dict[str, Any]) -> float:
     target = batch["target"]
     n_users, length = (int(size) for size in target.shape)
     blocks = model.n_encoder_blocks + model.n_recommender_blocks
+    # What a position is scored against: the catalogue, or the sample of it.
+    n_scored = model.n_negatives or model.n_items
     both = FORWARD_AND_BACKWARD
-    total = both * blocks * _block(model.width, n_users, length)
-    if model.static_shapes:
-        total += both * _softmax(model, n_users * length)
-    else:
-        total += both * _softmax(model, int(tf.reduce_sum(history_lengths(target))))
+    static = model.static_shapes
+
+    n_targets = n_users * length if static else _count(target > 0)
+    total = both * (blocks * _block(model.width, n_users, length) + _scores(model.width, n_targets, n_scored))
     if model.n_random_views:
-        random = batch["random_view"]
-        n_views = int(random.shape[0])
-        widths = [int(tf.reduce_max(history_lengths(random)))]
+        n_views = int(batch["random_view"].shape[0])
+        widths = [length if static else _longest(batch["random_view"])]
         if model.n_random_views == 2:
-            widths.append(int(tf.reduce_max(history_lengths(batch["random_view_2"]))))
+            widths.append(length if static else _longest(batch["random_view_2"]))
         else:
-            edits = model.edit(batch["history"])
-            widths.append(int(tf.reduce_max(history_lengths(edits.edited))))
-            n_inserting = float(tf.math.count_nonzero(edits.operations == 2))
-            total += model.n_encoder_blocks * _block(model.width, n_users, length)
+            prefixes = take_prefixes(batch["history"], batch["prefix_lengths"])
+            edits = model._learned_edits(prefixes)
+            most = min(model.max_edited_length, length * (model.max_insertions + 1))
+            widths.append(most if static else _longest(edits.edited))
+            n_inserting = n_views * length if static else _count(edits.operations == INSERT)
+            n_candidates = model.n_negatives + n_views * length if model.n_negatives else model.n_items
             steps = model.max_insertions
-            total += steps * (_block(model.width, n_inserting, steps) + _softmax(model, n_inserting))
+            total += model.n_encoder_blocks * _block(model.width, n_views, length)
+            total += steps * _block(model.width, n_inserting, steps)
+            total += steps * _scores(model.width, n_inserting, n_candidates + 1)  # EOS may come too
         total += sum(both * blocks * _block(model.width, n_views, width) for width in widths)
         if model.gamma:
-            total += both * _softmax(model, 2 * n_views)
+            total += both * _scores(model.width, 2 * n_views, n_scored)
     if model.term_weights.get("augmenter_loss"):
-        corrupted = batch["corrupted"]
-        total += both * model.n_encoder_blocks * _block(model.width, n_users, int(corrupted.shape[1]))
-        n_inserting = float(tf.math.count_nonzero(batch["operations"] == 2))
+        most = n_users * length + n_users
+        positions, n_targets = batch["corrupted"].shape[1] * n_users, _count(batch["insertions"] > 0)
+        n_inserting = min(most, positions) if static else _count(batch["operations"] == INSERT)
+        n_targets = min(most, n_inserting * model.max_insertions) if static else n_targets
+        total += both * model.n_encoder_blocks * _block(model.width, n_users, batch["corrupted"].shape[1])
         total += both * _block(model.width, n_inserting, model.max_insertions)
-        total += both * _softmax(model, float(tf.math.count_nonzero(batch["insertions"])))
+        total += both * _scores(model.width, n_targets, n_scored + 1)
     return total
 
 
-def _block(width: int, rows: float, length: int) -> float:
+def _block(width: int, rows: int, length: int) -> float:
     """Count a transformer block's forward pass: four projections, two layers of 4 D, scores and their average."""
     return 2.0 * rows * length * (12 * width**2 + 2 * length * width)
 
 
-def _softmax(model: LACLRec, positions: float) -> float:
-    return 2.0 * positions * (model.n_negatives or model.n_items) * model.width
+def _scores(width: int, vectors: int, candidates: int) -> float:
+    return 2.0 * vectors * candidates * width
+
+
+def _count(mask: tf.Tensor) -> int:
+    return int(tf.math.count_nonzero(mask))
+
+
+def _longest(item_ids: tf.Tensor) -> int:
+    return int(trim_padding(item_ids).shape[1])

@@ -10,8 +10,10 @@ import pytest
 import tensorflow as tf
 
 from laclrec_tf.data.prepared import PreparedData
+from laclrec_tf.edits import INSERT
 from laclrec_tf.errors import InputError
-from laclrec_tf.models import build_preset
+from laclrec_tf.layers.sequence_augmenter import Edits
+from laclrec_tf.models import LACLRec, build_preset
 from pipelines.benchmark import benchmark, measure
 from pipelines.config import TrainConfig
 from pipelines.cost_growth import cost_growth
@@ -63,6 +65,8 @@ def test_what_cannot_be_measured_is_named(data, tmp_path):
         benchmark(data, json_out=tmp_path / "nowhere" / "report.json")
     with pytest.raises(InputError, match="`epochs` must be at least 1. Received: 0"):
         benchmark(data, epochs=0)
+    with pytest.raises(InputError, match="Received: one batch of 1 histories"):
+        measure([np.array([1, 2, 3], np.int32)], 5, 10, TrainConfig(), show_progress=False)
     with pytest.raises(InputError, match="none to train on"):
         measure([np.array([1], np.int32)], 5, 10, TrainConfig())
 
@@ -89,6 +93,55 @@ def test_sampled_negatives_and_static_shapes_are_counted_as_they_are_computed():
     assert operations_of(whole, batch) - compact == 2 * 3 * 100 * 8
 
 
+class InsertsTwice(LACLRec):
+    """Inserts before the first items of the first two histories that it is given, and so makes them longer."""
+
+    def _learned_edits(self, history):
+        self.edited_shape = tuple(history.shape)
+        operations = np.zeros(history.shape, np.int32)
+        operations[:2, 0] = INSERT
+        edited = np.pad(history, [(0, 0), (0, 1)], constant_values=9)
+        return Edits(tf.constant(operations), None, None, tf.constant(edited))
+
+
+@pytest.mark.parametrize(("n_negatives", "candidates"), [(0, 100 + 1), (10, 10 + 4 * 3 + 1)])
+def test_the_operations_of_all_terms_worked_by_hand(n_negatives: int, candidates: int):
+    model = InsertsTwice(100, width=8, max_length=10, max_edited_length=12, max_insertions=2, n_negatives=n_negatives)
+    history = np.array([[1, 2, 3], [4, 5, 0]], np.int32)
+    operations = np.array([[INSERT, 0, 0, 0], [0, 0, 0, 0]], np.int32)
+    insertions = np.zeros([2, 4, 2], np.int32)
+    insertions[0, 0] = 7, 101  # an item and EOS
+    batch = {
+        "history": history,
+        "target": history,
+        "prefix_lengths": np.array([[3, 2], [2, 1]]),
+        "random_view": np.array([[1, 2, 0], [1, 0, 0], [4, 5, 0], [4, 0, 0]], np.int32),
+        "corrupted": np.ones([2, 4], np.int32),
+        "operations": operations,
+        "insertions": insertions,
+    }
+
+    def block(rows: int, length: int) -> int:
+        return rows * length * (12 * 64 + 2 * length * 8)
+
+    scored = n_negatives or 100
+    raw = 2 * block(2, 3) + 5 * scored * 8
+    views = 2 * block(4, 2) + 2 * block(4, 4) + 2 * 4 * scored * 8
+    repair = block(2, 4) + block(1, 2) + 2 * (scored + 1) * 8
+    # Forward only: the encoder over four prefixes, then two runs of two items, each of them from the candidates.
+    decided = block(4, 3) + 2 * (block(2, 2) + 2 * candidates * 8)
+    assert operations_of(model, batch) == 2 * (3 * (raw + views + repair) + decided)
+    assert model.edited_shape == (4, 3)
+
+    # Static shapes: every position, 8 of 8 and 8 of 16 targets; the learned view is 3 * (2 + 1) wide.
+    model.static_shapes = True
+    raw = 2 * block(2, 3) + 6 * scored * 8
+    views = 2 * block(4, 3) + 2 * block(4, 9) + 2 * 4 * scored * 8
+    repair = block(2, 4) + block(8, 2) + 8 * (scored + 1) * 8
+    decided = block(4, 3) + 2 * (block(12, 2) + 12 * candidates * 8)
+    assert operations_of(model, batch) == 2 * (3 * (raw + views + repair) + decided)
+
+
 def test_every_term_adds_operations(data):
     prepared = PreparedData.open(data)
     _, histories = prepared.histories()
@@ -110,7 +163,18 @@ def test_the_peak_is_a_rate():
 def test_waiting_is_counted_after_the_first_batch():
     # The first batch ends at 5.0; until 9.0 the step waits for 0.5 and for 1.5.
     assert _waiting([(0.0, 5.0), (6.0, 0.5), (7.5, 1.5)]) == pytest.approx(2.0 / 4.0)
-    assert _waiting([(0.0, 5.0)]) == 0.0
+
+
+@pytest.mark.parametrize("asking", [[], [(0.0, 5.0)]])
+def test_a_profile_that_shows_no_waiting_is_not_taken_for_none(asking):
+    with pytest.raises(InputError, match=f"holds {len(asking)} events 'IteratorGetNextOp::DoCompute'"):
+        _waiting(asking)
+
+
+def test_events_of_another_name_are_not_found(ready, monkeypatch):
+    monkeypatch.setattr("pipelines.input_wait.ASKING", "Renamed")
+    with pytest.raises(InputError, match="holds 0 events 'Renamed'"):
+        input_wait_share(*ready, steps=3)
 
 
 @pytest.fixture(scope="module")
