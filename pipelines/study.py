@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.errors import InputError
@@ -26,6 +25,7 @@ from pipelines.quiet_tensorflow import import_tensorflow_quietly
 from pipelines.run_folder import RunFolder
 from pipelines.study_config import Evaluation, StudyConfig
 from pipelines.study_report import write_report
+from pipelines.terminal import terminal
 from pipelines.train import train
 
 # Metrics look at the first twenty places only.
@@ -94,11 +94,12 @@ def study(study_file: str | Path, out: str | Path, *, show_progress: bool = True
         (out / "results").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"Cannot make the folder {out}: {error.strerror}.") from None
-    console = Console(stderr=True, quiet=not show_progress)
+    console = terminal(stderr=True)
+    console.quiet = not show_progress
     with _alone(out):
         missing = [cell for cell in cells if not cell.result.exists()]
         if len(missing) < len(cells):
-            console.print(f"{len(cells) - len(missing)} of {len(cells)} trainings are done already", highlight=False)
+            console.print(f"{len(cells) - len(missing)} of {len(cells)} trainings are done already")
         started = time.perf_counter()
         for number, cell in enumerate(missing):
             left = "" if not number else _left((time.perf_counter() - started) / number * (len(missing) - number))
@@ -107,7 +108,7 @@ def study(study_file: str | Path, out: str | Path, *, show_progress: bool = True
         records = [json.loads(cell.result.read_text(encoding="utf-8")) for cell in cells]
         ranks = [dict(np.load(cell.ranks)) for cell in cells]
         write_report(config, records, ranks, out, f"laclrec-tf study {study_file.name} --out {out.name}")
-    console.print(f"wrote {out / 'report.md'}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"wrote {out / 'report.md'}")
     return records
 
 
