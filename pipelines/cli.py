@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +15,7 @@ import typer
 from rich.table import Table
 
 from laclrec_tf.errors import InputError, reason_of
+from pipelines.choices import Duplicates, Gain, Protocol, Split
 from pipelines.item_list import parse_items
 from pipelines.quiet_tensorflow import import_tensorflow_quietly
 from pipelines.report_tables import cost_table, metrics_table
@@ -30,37 +30,6 @@ app = typer.Typer(
 )
 console = terminal()
 INTERRUPTED = 130
-
-
-class Split(StrEnum):
-    """Which held-out item is ranked."""
-
-    test = "test"
-    validation = "validation"
-
-
-class Protocol(StrEnum):
-    """What the held-out item is ranked against."""
-
-    full = "full"
-    full_with_history = "full-with-history"
-    sampled_99 = "sampled-99"
-
-
-class Gain(StrEnum):
-    """What the training path can do without."""
-
-    softmax_slices = "softmax-slices"
-    fused_adam = "fused-adam"
-    length_buckets = "length-buckets"
-    row_lookups = "row-lookups"
-
-
-class Duplicates(StrEnum):
-    """What happens to events that say the same twice."""
-
-    drop = "drop"
-    keep = "keep"
 
 
 @app.command()

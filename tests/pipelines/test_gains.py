@@ -8,7 +8,7 @@ import pytest
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.data.splits import training_part
 from pipelines.benchmark import benchmark
-from pipelines.cli import Gain
+from pipelines.choices import Gain
 from pipelines.config import TrainConfig
 from pipelines.gains import GAINS, without
 from pipelines.training_setup import compile_model, new_model, training_batches
