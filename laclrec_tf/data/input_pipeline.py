@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from laclrec_tf.data.corruption import corrupt
+from laclrec_tf.data.flat_histories import FlatHistories
 from laclrec_tf.data.random_views import DEFAULT_KINDS, random_view
 from laclrec_tf.masking import history_lengths, take_prefixes
 
@@ -68,7 +69,8 @@ def training_dataset(
         static_shapes: pad every batch to the end of its length bucket, so that a compiler sees one shape a bucket
             (and one more for each bucket's last, smaller batch); a corruption then has at most twice the items of
             its bucket. Needs `histories` as a list. Default: False.
-        cache: keep the histories in memory after the first pass. Default: True.
+        cache: keep the histories of a dataset in memory after the first pass; those of a list are there already.
+            Default: True.
         seed: of order, views and corruptions. Default: 0.
 
     Returns:
@@ -77,9 +79,8 @@ def training_dataset(
         `insertions [B, C, K]` with `C` the longest corruption of the batch.
 
     Raises:
-        ValueError: `targets_per_batch` is below 1, `prefix_share` is outside [0, 1], `n_random_views` is
-            not 0, 1 or 2, or
-            `static_shapes` comes with a dataset, whose longest history is not known.
+        ValueError: `targets_per_batch` is below 1, `prefix_share` is outside [0, 1], `n_random_views` is not 0, 1
+            or 2, or `static_shapes` comes with a dataset, whose longest history is not known.
 
     Example:
         >>> batch = next(iter(training_dataset([np.array([5, 6, 7, 8])], n_items=20)))
@@ -102,21 +103,27 @@ def training_dataset(
         # The last bucket needs an end too, which the longest history gives.
         longest = max([2, *(len(history) for history in histories)])
         boundaries = [*(end for end in _BOUNDARIES if end <= longest), longest + 1]
-    if not isinstance(histories, tf.data.Dataset):
+    if isinstance(histories, tf.data.Dataset):
+        flat = None
+        rows = histories.filter(lambda item_ids: tf.size(item_ids) >= 2)
+        if cache:
+            rows = rows.cache()
+    else:
         n_batches = _count_batches([len(history) for history in histories], batch_sizes)
-        histories = _dataset_of(histories)
-    histories = histories.filter(lambda item_ids: tf.size(item_ids) >= 2)
-    if cache:
-        histories = histories.cache()
-    histories = histories.shuffle(100_000, seed=seed, reshuffle_each_iteration=True)
+        flat = FlatHistories([history for history in histories if len(history) >= 2])
+        rows = tf.data.Dataset.from_tensor_slices(flat.bounds)
+    rows = rows.shuffle(100_000, seed=seed, reshuffle_each_iteration=True)
     # With static shapes the last boundary ends the last bucket, and nothing is beyond it.
     sizes = [*batch_sizes[: len(boundaries)], batch_sizes[min(len(boundaries), len(batch_sizes) - 1)]]
-    batches = histories.bucket_by_sequence_length(tf.size, boundaries, sizes, pad_to_bucket_boundary=static_shapes)
+    batches = rows.bucket_by_sequence_length(tf.size if flat is None else _length_between, boundaries, sizes)
     # Full batches leave a bucket when they are full, so their order follows length; mix them again.
     batches = batches.shuffle(16, seed=seed + 1, reshuffle_each_iteration=True)
     seeds = tf.data.Dataset.random(seed=seed + 2, rerandomize_each_iteration=True).batch(2)
 
-    def add_views(items: tf.Tensor, seed_pair: tf.Tensor) -> dict[str, tf.Tensor]:
+    def add_views(rows: tf.Tensor, seed_pair: tf.Tensor) -> dict[str, tf.Tensor]:
+        items = rows
+        if flat is not None:
+            items = flat.gather(rows, _bucket_end(rows, boundaries) if static_shapes else None)
         view_seed, other_seed, corruption_seed, prefix_seed = tf.unstack(
             tf.random.experimental.stateless_split(seed_pair, 4), num=4
         )
@@ -183,10 +190,11 @@ def evaluation_dataset(
         ([[5, 6]], [7])
     """
     order = np.argsort([len(history) for history in histories], kind="stable")
-    items = _dataset_of([histories[user] for user in order])
-    held_out = tf.data.Dataset.from_tensor_slices(np.asarray(targets, np.int32)[order])
-    pairs = tf.data.Dataset.zip({"history": items, "held_out_item": held_out})
-    batches = pairs.padded_batch(batch_size, {"history": [None], "held_out_item": []})
+    flat = FlatHistories(histories)
+    pairs = tf.data.Dataset.from_tensor_slices((flat.bounds[order], np.asarray(targets, np.int32)[order]))
+    batches = pairs.batch(batch_size).map(
+        lambda rows, held_out: {"history": flat.gather(rows), "held_out_item": held_out}
+    )
     if corruption is not None:
 
         def add_corruption(index: tf.Tensor, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -215,12 +223,15 @@ def _trimmed(corruption: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     return {name: values[:, :longest] for name, values in corruption.items()}
 
 
-def _dataset_of(histories: Sequence[np.ndarray]) -> tf.data.Dataset:
-    """Return a dataset of `[n]` int32 histories, held in memory as one flat array."""
-    lengths = np.array([len(history) for history in histories], np.int64)
-    flat = np.concatenate([np.zeros(0, np.int32), *histories]).astype(np.int32)
-    ragged = tf.RaggedTensor.from_row_lengths(flat, lengths)
-    return tf.data.Dataset.from_tensor_slices(ragged).map(tf.identity)
+def _length_between(bounds: tf.Tensor) -> tf.Tensor:
+    return tf.cast(bounds[1] - bounds[0], tf.int32)
+
+
+def _bucket_end(rows: tf.Tensor, boundaries: Sequence[int]) -> tf.Tensor:
+    """Return the longest length of the bucket that histories with these bounds `[B, 2]` are in."""
+    ends = tf.constant(boundaries, tf.int64) - 1
+    longest = tf.reduce_max(rows[:, 1] - rows[:, 0])
+    return ends[tf.searchsorted(ends, longest[tf.newaxis])[0]]
 
 
 def _count_batches(lengths: Sequence[int], batch_sizes: Sequence[int]) -> int:

@@ -245,6 +245,15 @@ def test_the_kinds_of_random_views_and_the_corruption_can_be_chosen():
     assert n_changed > 50
 
 
+def test_only_what_is_not_in_memory_already_is_cached():
+    def caches(source) -> bool:
+        dataset = training_dataset(source, n_items=N_ITEMS)
+        return b"CacheDataset" in dataset._as_serialized_graph().numpy()
+
+    assert not caches(histories())
+    assert caches(as_dataset(histories))
+
+
 def test_histories_are_read_once_when_they_are_cached():
     reads = []
 
