@@ -213,20 +213,21 @@ class SequenceAugmenter(keras.layers.Layer):
         operations = ops.where(real, operations, ops.zeros_like(operations))
         where, _ = positions_where(ops.logical_and(real, operations == INSERT), static_shapes)
         context = ops.take(ops.reshape(self.hidden_norm(hidden), (-1, self.width)), where, axis=0)  # [P, D]
-        runs = ops.cast(self.generate(encoder, context, candidates), history.dtype)  # [P, K]
+        runs = ops.cast(self.generate(encoder, context, candidates, static_shapes), history.dtype)  # [P, K]
         insertions = ops.zeros((ops.size(history), self.max_insertions), history.dtype)
         insertions = ops.scatter_update(insertions, where[:, None], runs)
         insertions = ops.reshape(insertions, (*ops.shape(history), self.max_insertions))
         edited = apply_edits(history, operations, insertions, eos_id=self.eos_id, max_length=self.max_edited_length)
         return Edits(operations, ops.softmax(logits), insertions, edited)
 
-    def generate(self, encoder: SequenceEncoder, context, candidates=None):
-        """Decode runs greedily: `[P, K]` integer ids from `[P, D]` hidden states, EOS where a run ends.
+    def generate(self, encoder: SequenceEncoder, context, candidates=None, static_shapes: bool = False):
+        """Decode runs greedily: `[P, K]` integer ids from `[P, D]` hidden states, PAD behind the EOS that ends a run.
 
         Args:
             encoder: the shared encoder.
             context: `[P, D]` hidden states of the items to insert before.
             candidates: `[C]` integer ids to choose from beside EOS. Default: the whole catalogue.
+            static_shapes: decode ended runs too, so that shapes do not depend on where they end. Default: False.
         """
         if candidates is None:
             # PAD and MASK are no items: only ids 1..N and EOS may come.
@@ -236,14 +237,18 @@ class SequenceAugmenter(keras.layers.Layer):
             ids = ops.append(ops.cast(candidates, "int32"), self.eos_id)
             rows = table_rows(encoder.item_table, ids)
         rows = ops.cast(rows, context.dtype)
-        run = ops.zeros((ops.shape(context)[0], self.max_insertions), "int32")
+        runs = ops.zeros((ops.shape(context)[0], self.max_insertions), "int32")
+        going = ops.ones((ops.shape(context)[0],), "bool")
         for step in range(self.max_insertions):
-            # The generator is causal: what stands behind `step` in `run` does not reach this state.
-            states = self.generator(context, encoder.item_embedding(run[:, :-1]), training=False)
-            token = ops.take(ids, best_rows(states[:, step], rows))
-            here = ops.arange(self.max_insertions) == step
-            run = ops.where(here[None, :], token[:, None], run)
-        return run
+            # Most runs are short: only those that go on are scored against the catalogue.
+            where, _ = positions_where(going, static_shapes)
+            so_far = encoder.item_embedding(ops.take(runs, where, axis=0)[:, :step])  # [P', step, D]
+            states = self.generator(ops.take(context, where, axis=0), so_far, training=False)
+            tokens = ops.take(ids, best_rows(states[:, step], rows))
+            tokens = ops.where(ops.take(going, where), tokens, PAD_ID)
+            runs = ops.scatter_update(runs, ops.stack([where, ops.full_like(where, step)], axis=1), tokens)
+            going = ops.logical_and(runs[:, step] != self.eos_id, going)
+        return runs
 
     def _decide(self, logits, decision: str):
         if decision == "gumbel":

@@ -255,7 +255,27 @@ def test_pad_and_mask_are_never_generated_even_when_they_score_best():
     assert numbers(augmenter.generate(encoder, context)).tolist() == [[3] * K] * 4
     table[EOS] = 3 * state
     encoder.item_embedding.set_weights([table])
-    assert numbers(augmenter.generate(encoder, context)).tolist() == [[EOS] * K] * 4
+    assert numbers(augmenter.generate(encoder, context)).tolist() == [[EOS, *[0] * (K - 1)]] * 4
+
+
+@pytest.mark.parametrize("static_shapes", [False, True])
+def test_nothing_is_decoded_behind_the_end_of_a_run(static_shapes: bool):
+    """The item before decides alone: 3 starts a run, 4 follows 3, EOS follows 4 and everything else."""
+    encoder, augmenter = built()
+    rows = np.zeros([N_ITEMS + 3, WIDTH], np.float32)
+    rows[3, 0], rows[4, 1], rows[EOS, 2] = 1.0, 1.0, 1.0
+    encoder.item_embedding.set_weights([rows])
+
+    def states(context, so_far, training=None):
+        last = context if so_far.shape[1] == 0 else tf.roll(so_far[:, -1], 1, axis=-1)
+        return tf.repeat(last[:, tf.newaxis], so_far.shape[1] + 1, axis=1)
+
+    augmenter.generator = states
+    starts_at_3, ends_at_once = np.eye(WIDTH, dtype=np.float32)[[0, 2]]
+    context = tf.constant([starts_at_3, ends_at_once, starts_at_3])
+    runs = numbers(augmenter.generate(encoder, context, static_shapes=static_shapes))
+    padding = [0] * (K - 3)
+    assert runs.tolist() == [[3, 4, EOS, *padding], [EOS, 0, 0, *padding], [3, 4, EOS, *padding]]
 
 
 def test_an_item_is_generated_even_when_all_items_score_badly():
@@ -263,7 +283,7 @@ def test_an_item_is_generated_even_when_all_items_score_badly():
     augmenter.generator.output_norm.set_weights([np.zeros(WIDTH), np.full(WIDTH, 1e4)])
     encoder.item_embedding.set_weights([np.full([N_ITEMS + 3, WIDTH], -1e3)])
     runs = numbers(augmenter.generate(encoder, ops.ones([2, WIDTH])))
-    assert runs.min() >= 1 and runs.max() <= EOS
+    assert runs[:, 0].min() >= 1 and runs.max() <= EOS
 
 
 # ---- training --------------------------------------------------------------------------------------------
