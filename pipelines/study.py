@@ -8,10 +8,9 @@ import multiprocessing
 import shutil
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -159,15 +158,35 @@ def _alone(out: Path) -> Iterator[None]:
 
 
 def _in_a_process(cell: Cell, show_progress: bool) -> None:
-    # Memory and graphs of a training go with its process.
+    # Memory and graphs of a training go with its process, and the process with this one.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context, initializer=import_tensorflow_quietly) as pool:
-        try:
-            pool.submit(run_cell, cell, show_progress).result()
-        except BrokenProcessPool:
-            raise InputError(
-                f"The training {cell.name} was killed, perhaps for want of memory. Run the same command again to go on."
-            ) from None
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_run_and_tell, args=(cell, show_progress, sender), daemon=True)
+    process.start()
+    sender.close()
+    try:
+        error = receiver.recv()
+    except EOFError:
+        raise InputError(
+            f"The training {cell.name} was killed, perhaps for want of memory. Run the same command again to go on."
+        ) from None
+    finally:
+        process.terminate()
+        process.join()
+    if error is not None:
+        raise error
+
+
+def _run_and_tell(cell: Cell, show_progress: bool, sender: Connection) -> None:
+    import_tensorflow_quietly()
+    try:
+        run_cell(cell, show_progress)
+    except KeyboardInterrupt:
+        return  # the study itself says so
+    except Exception as error:
+        sender.send(error)
+    else:
+        sender.send(None)
 
 
 def run_cell(cell: Cell, show_progress: bool = True) -> None:

@@ -6,6 +6,11 @@ import csv
 import json
 import os
 import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -134,13 +139,48 @@ def test_results_of_other_settings_are_refused(finished, data, tmp_path, in_this
 
 
 def test_a_killed_training_is_named(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(studies, "run_cell", _killed)
+    monkeypatch.setattr(studies, "_run_and_tell", _killed)
     with pytest.raises(InputError, match="small--sasrec--seed-0--strict was killed"):
         study(written(tmp_path, data), tmp_path / "out", show_progress=False)
 
 
-def _killed(cell, show_progress):
+def _killed(cell, show_progress, sender):
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_an_error_of_a_training_is_the_studys(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(studies, "_run_and_tell", _refused)
+    with pytest.raises(InputError, match="a reason"):
+        study(written(tmp_path, data), tmp_path / "out", show_progress=False)
+
+
+def _refused(cell, show_progress, sender):
+    sender.send(InputError("a reason"))
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="looks for processes in /proc")
+def test_a_training_ends_with_its_study(data, tmp_path):
+    arguments = ["study", str(written(tmp_path, data)), "--out", str(tmp_path / "out")]
+    run = subprocess.Popen([sys.executable, "-m", "pipelines.cli", *arguments], stderr=subprocess.PIPE, text=True)
+    next(line for line in run.stderr if "small--" in line)
+    (child,) = training_processes(run.pid)
+    run.terminate()
+    _, told = run.communicate(timeout=120)
+    assert run.returncode == 130 and "interrupted" in told and "Traceback" not in told
+    assert not Path(f"/proc/{child}").exists()
+
+
+def training_processes(parent: int, seconds: float = 60.0) -> list[int]:
+    """Wait for the processes that run Python code for a process, its resource tracker aside."""
+    end = time.monotonic() + seconds
+    found: list[int] = []
+    while not found and time.monotonic() < end:
+        for entry in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                status, command = (entry / "status").read_text(), (entry / "cmdline").read_text()
+                if f"PPid:\t{parent}\n" in status and "spawn_main" in command:
+                    found.append(int(entry.name))
+    return found
 
 
 def test_one_process_at_a_time(data, tmp_path, in_this_process):
