@@ -43,9 +43,9 @@ class LACLRec(CatalogueModel):
         dropout: Default: 0.5.
         positions: counted from the "start" or the "end" of a history. Default: "start".
         normalisation: "pre" or "post". Default: "post".
-        alpha: weight of InfoNCE. Default: 0.02 (the paper's is 0.1).
-        beta: weight of the triplet loss, its mean over the batch. Default: 0.05 (the released code's is 0.256).
-        lambda_aug: weight of the augmenter's own losses, trained jointly. Default: 0.1.
+        alpha: weight of InfoNCE. Default: 0.005 (the paper's is 0.1).
+        beta: weight of the triplet loss, its mean over the batch. Default: 0.01 (the released code's is 0.256).
+        lambda_aug: weight of the augmenter's own losses, trained jointly. Default: 0.03.
         gamma: weight of `L_view`, next-item prediction from the two contrasted views: what follows the raw history
             follows its edited views too. Not in the paper. Default: 0.3.
         contrast_views: InfoNCE's pair: "random-learned", or "random-random" for two random views as in
@@ -96,9 +96,9 @@ class LACLRec(CatalogueModel):
         dropout: float = 0.5,
         positions: str = "start",
         normalisation: str = "post",
-        alpha: float = 0.02,
-        beta: float = 0.05,
-        lambda_aug: float = 0.1,
+        alpha: float = 0.005,
+        beta: float = 0.01,
+        lambda_aug: float = 0.03,
         gamma: float = 0.3,
         contrast_views: str = "random-learned",
         n_negatives: int = 0,
