@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import pickle
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
 def import_tensorflow_quietly() -> None:
@@ -25,6 +27,22 @@ def import_tensorflow_quietly() -> None:
 
         tf.config.list_physical_devices()
         tf.transpose(tf.zeros([2, 3], tf.int32))  # the first operations look for devices and fast paths
+
+
+def call_quietly(task: bytes, *more: Any) -> None:
+    """Call a function in a new process, TensorFlow imported without its notes first.
+
+    Args:
+        task: `(function, arguments)`, pickled: reading it may import TensorFlow.
+        *more: further arguments, which only a starting process can be given, a connection for one.
+
+    Example:
+        >>> call_quietly(pickle.dumps((print, ("asked of", ))), "the process")
+        asked of the process
+    """
+    import_tensorflow_quietly()
+    function, arguments = pickle.loads(task)
+    function(*arguments, *more)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import multiprocessing
+import pickle
 import shutil
 import time
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.errors import InputError
 from pipelines.config import TrainConfig
 from pipelines.evaluate import evaluate
-from pipelines.quiet_tensorflow import import_tensorflow_quietly
+from pipelines.quiet_tensorflow import call_quietly
 from pipelines.run_folder import RunFolder
 from pipelines.study_config import Evaluation, StudyConfig
 from pipelines.study_report import write_report
@@ -161,7 +162,8 @@ def _in_a_process(cell: Cell, show_progress: bool) -> None:
     # Memory and graphs of a training go with its process, and the process with this one.
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_run_and_tell, args=(cell, show_progress, sender), daemon=True)
+    task = pickle.dumps((_run_and_tell, (cell, show_progress)))
+    process = context.Process(target=call_quietly, args=(task, sender), daemon=True)
     process.start()
     sender.close()
     try:
@@ -178,7 +180,6 @@ def _in_a_process(cell: Cell, show_progress: bool) -> None:
 
 
 def _run_and_tell(cell: Cell, show_progress: bool, sender: Connection) -> None:
-    import_tensorflow_quietly()
     try:
         run_cell(cell, show_progress)
     except KeyboardInterrupt:

@@ -242,7 +242,9 @@ class SequenceAugmenter(keras.layers.Layer):
         for step in range(self.max_insertions):
             # Most runs are short: only those that go on are scored against the catalogue.
             where, _ = positions_where(going, static_shapes)
-            so_far = encoder.item_embedding(ops.take(runs, where, axis=0)[:, :step])  # [P', step, D]
+            # The generator is causal. One item at least: Keras warns of attention to a single position.
+            n_so_far = min(max(step, 1), self.max_insertions - 1)
+            so_far = encoder.item_embedding(ops.take(runs, where, axis=0)[:, :n_so_far])  # [P', J, D]
             states = self.generator(ops.take(context, where, axis=0), so_far, training=False)
             tokens = ops.take(ids, best_rows(states[:, step], rows))
             tokens = ops.where(ops.take(going, where), tokens, PAD_ID)
