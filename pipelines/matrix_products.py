@@ -73,12 +73,13 @@ def operations_of(model: LACLRec, batch: dict[str, Any]) -> float:
             edits = model._learned_edits(prefixes)
             most = min(model.max_edited_length, length * (model.max_insertions + 1))
             widths.append(most if static else _longest(edits.edited))
-            n_inserting = n_views * length if static else _count(edits.operations == INSERT)
             n_candidates = model.n_negatives + n_views * length if model.n_negatives else model.n_items
-            steps = model.max_insertions
             total += model.n_encoder_blocks * _block(model.width, n_views, length)
-            total += steps * _block(model.width, n_inserting, steps)
-            total += steps * _scores(model.width, n_inserting, n_candidates + 1)  # EOS may come too
+            for step in range(model.max_insertions):
+                # With static shapes every position is decoded, else the runs that have not ended.
+                n_runs = n_views * length if static else _count(edits.insertions[..., step] > 0)
+                total += _block(model.width, n_runs, step + 1)
+                total += _scores(model.width, n_runs, n_candidates + 1)  # EOS may come too
         total += sum(both * blocks * _block(model.width, n_views, width) for width in widths)
         if model.gamma:
             total += both * _scores(model.width, 2 * n_views, n_scored)

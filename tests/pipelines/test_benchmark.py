@@ -94,14 +94,16 @@ def test_sampled_negatives_and_static_shapes_are_counted_as_they_are_computed():
 
 
 class InsertsTwice(LACLRec):
-    """Inserts before the first items of the first two histories that it is given, and so makes them longer."""
+    """Inserts nothing before the first item of the first history, and an item before that of the second."""
 
     def _learned_edits(self, history):
         self.edited_shape = tuple(history.shape)
         operations = np.zeros(history.shape, np.int32)
         operations[:2, 0] = INSERT
+        runs = np.zeros([*history.shape, 2], np.int32)
+        runs[:2, 0] = [[101, 0], [9, 101]]  # EOS at once, an item and EOS
         edited = np.pad(history, [(0, 0), (0, 1)], constant_values=9)
-        return Edits(tf.constant(operations), None, None, tf.constant(edited))
+        return Edits(tf.constant(operations), None, tf.constant(runs), tf.constant(edited))
 
 
 @pytest.mark.parametrize(("n_negatives", "candidates"), [(0, 100 + 1), (10, 10 + 4 * 3 + 1)])
@@ -128,8 +130,8 @@ def test_the_operations_of_all_terms_worked_by_hand(n_negatives: int, candidates
     raw = 2 * block(2, 3) + 5 * scored * 8
     views = 2 * block(4, 2) + 2 * block(4, 4) + 2 * 4 * scored * 8
     repair = block(2, 4) + block(1, 2) + 2 * (scored + 1) * 8
-    # Forward only: the encoder over four prefixes, then two runs of two items, each of them from the candidates.
-    decided = block(4, 3) + 2 * (block(2, 2) + 2 * candidates * 8)
+    # Forward only: the encoder over four prefixes, then two runs, of which one goes on after its first step.
+    decided = block(4, 3) + block(2, 1) + block(1, 2) + (2 + 1) * candidates * 8
     assert operations_of(model, batch) == 2 * (3 * (raw + views + repair) + decided)
     assert model.edited_shape == (4, 3)
 
@@ -138,7 +140,7 @@ def test_the_operations_of_all_terms_worked_by_hand(n_negatives: int, candidates
     raw = 2 * block(2, 3) + 6 * scored * 8
     views = 2 * block(4, 3) + 2 * block(4, 9) + 2 * 4 * scored * 8
     repair = block(2, 4) + block(8, 2) + 8 * (scored + 1) * 8
-    decided = block(4, 3) + 2 * (block(12, 2) + 12 * candidates * 8)
+    decided = block(4, 3) + block(12, 1) + block(12, 2) + (12 + 12) * candidates * 8
     assert operations_of(model, batch) == 2 * (3 * (raw + views + repair) + decided)
 
 
