@@ -30,6 +30,7 @@ setup(
         "pydantic>=2",
         "pyyaml",
         "rich",
+        "scipy",
         "tensorboard",
         "typer",
     ],

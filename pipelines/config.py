@@ -35,6 +35,12 @@ class TrainConfig:
         patience: epochs without a better validation ndcg@10 before training stops. Default: 8.
         targets_per_batch: next-item targets a step, about, see `training_dataset`. Default: 512.
         learning_rate: Adam's. Default: 2e-3.
+        learning_rate_schedule: "constant", or "cosine", which falls from `learning_rate` to 0 over `epochs`.
+            Default: "constant".
+        warmup_epochs: epochs over which the learning rate first rises from 0. Default: 0.
+        item_initialisation: where the item table begins: "cooccurrence", at vectors that
+            `laclrec_tf.data.cooccurrence_vectors` makes of the training histories, or "random". Default:
+            "cooccurrence", and "random" with `n_negatives`, since factorising takes 1 kB an item and more.
         averaging_epochs: what is validated and kept is the running average of the weights over about this many
             epochs; 0 keeps the weights of the last step. An average moves the whole item table every step.
             Default: 1, and 0 with `n_negatives`.
@@ -61,6 +67,9 @@ class TrainConfig:
     patience: Positive = 8
     targets_per_batch: Positive = 512
     learning_rate: Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)] = 2e-3
+    learning_rate_schedule: Literal["constant", "cosine"] = "constant"
+    warmup_epochs: Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)] = 0.0
+    item_initialisation: Literal["cooccurrence", "random"] | None = None
     averaging_epochs: Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)] | None = None
     pretrain_epochs: NotNegative = 0
     prefix_share: Annotated[float, pydantic.Field(ge=0, le=1)] = 0.0

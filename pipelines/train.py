@@ -23,7 +23,7 @@ from pipelines.config import TrainConfig
 from pipelines.new_folder import new_folder
 from pipelines.progress import EpochProgress
 from pipelines.run_folder import FORMAT_VERSION, RunFolder, has_epochs
-from pipelines.training_setup import compile_model, new_model, training_batches
+from pipelines.training_setup import compile_model, initialise_items, new_model, training_batches
 
 MONITOR = "val_ndcg@10"
 
@@ -130,6 +130,7 @@ class _Session:
         """Train a new model; with validation histories stop early and go back to the best epoch."""
         config = self.config
         model = new_model(config, self.prepared.vocabulary.n_items, self.prepared.max_length)
+        initialise_items(config, model, training)
         batches = training_batches(config, model, training)
         evaluated = None
         if validation is not None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from laclrec_tf.data.input_pipeline import training_dataset
+from laclrec_tf.data.item_vectors import cooccurrence_vectors
 from laclrec_tf.data.similar_items import similar_items
 from laclrec_tf.errors import InputError
 from laclrec_tf.lazy_adam import LazyAdam
@@ -36,6 +38,19 @@ def new_model(config: TrainConfig, n_items: int, max_length: int) -> LACLRec:
         return build_preset(config.preset, n_items, **(sizes | config.model))
     except ValueError as error:
         raise InputError(" ".join(str(error).split())) from None
+
+
+def initialise_items(config: TrainConfig, model: LACLRec, training: list[np.ndarray]) -> None:
+    """Let the model's item table begin where the settings say.
+
+    Args:
+        config: settings.
+        model: a new model.
+        training: per user `[n]` int32 ids, oldest first.
+    """
+    start = config.item_initialisation or ("random" if model.n_negatives else "cooccurrence")
+    if start == "cooccurrence":
+        model.initialise_items(cooccurrence_vectors(training, model.n_items, model.width, seed=config.seed))
 
 
 def training_batches(config: TrainConfig, model: LACLRec, training: list[np.ndarray]) -> tf.data.Dataset:
@@ -90,7 +105,9 @@ def compile_model(config: TrainConfig, model: LACLRec, steps_per_epoch: int, obj
         epochs = 0 if model.n_negatives else 1
     steps = epochs * steps_per_epoch
     averaged = objective == "full" and steps > 1
-    optimizer = LazyAdam(config.learning_rate, use_ema=averaged, ema_momentum=1 - 1 / steps if averaged else 0.0)
+    optimizer = LazyAdam(
+        learning_rate(config, steps_per_epoch), use_ema=averaged, ema_momentum=1 - 1 / steps if averaged else 0.0
+    )
     model.compile(
         optimizer,
         objective=objective,
@@ -98,3 +115,28 @@ def compile_model(config: TrainConfig, model: LACLRec, steps_per_epoch: int, obj
         steps_per_execution=config.steps_per_execution,
     )
     return averaged
+
+
+def learning_rate(config: TrainConfig, steps_per_epoch: int) -> float | keras.optimizers.schedules.LearningRateSchedule:
+    """Return the learning rate, or its schedule over the steps of `config.epochs`.
+
+    Args:
+        config: settings.
+        steps_per_epoch: batches an epoch.
+
+    Example:
+        >>> rate = learning_rate(TrainConfig(learning_rate=0.01, warmup_epochs=2), steps_per_epoch=5)
+        >>> [round(float(rate(step)), 4) for step in (0, 5, 10, 50)]
+        [0.0, 0.005, 0.01, 0.01]
+    """
+    warmup = round(config.warmup_epochs * steps_per_epoch)
+    cosine = config.learning_rate_schedule == "cosine"
+    if not warmup and not cosine:
+        return config.learning_rate
+    return keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0 if warmup else config.learning_rate,
+        decay_steps=max(1, config.epochs * steps_per_epoch - warmup),
+        alpha=0.0 if cosine else 1.0,
+        warmup_target=config.learning_rate if warmup else None,
+        warmup_steps=warmup,
+    )

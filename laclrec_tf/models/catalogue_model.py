@@ -27,6 +27,17 @@ class CatalogueModel(MultiTaskModel):
         super().__init__(**kwargs)
         self.negatives_seed = keras.random.SeedGenerator(seed)
 
+    def initialise_items(self, vectors):
+        """Let the item table begin at vectors `[N, D]`, the one of item 1 first; PAD, EOS and MASK stay as they are.
+
+        Raises:
+            ValueError: `vectors` has another shape.
+        """
+        expected = (self.n_items, self.encoder.item_table.shape[1])
+        if tuple(vectors.shape) != expected:
+            raise ValueError(f"Argument `vectors` must have the shape {expected}. Received: {tuple(vectors.shape)}.")
+        self.encoder.item_table.value[1:-2].assign(ops.cast(vectors, "float32"))
+
     def score(self, user_vectors):
         """Return catalogue scores `[B, N + 3]` of user vectors `[B, D]`; PAD, EOS and MASK have `-inf`."""
         scores = catalogue_logits(ops.cast(user_vectors, "float32"), self.encoder.item_table)

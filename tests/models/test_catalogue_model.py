@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from laclrec_tf.losses.sampled_softmax import log_expected_count
+from laclrec_tf.models import LACLRec
 from laclrec_tf.models.catalogue_model import CatalogueModel
 
 N_ITEMS = 10_000_000
@@ -34,3 +35,18 @@ def test_items_of_the_tail_come_as_often_as_their_expected_count_says(drawn: np.
         expected = np.exp(log_expected_count(tf.range(first, last + 1), N_ITEMS, N_DRAWS).numpy(), dtype=float).sum()
         # Four standard deviations of a count.
         assert np.sum((drawn >= first) & (drawn <= last)) == pytest.approx(expected, abs=4 * expected**0.5)
+
+
+def test_items_begin_at_given_vectors_and_special_ids_stay():
+    model = LACLRec(n_items=3, width=2)
+    before = model.encoder.item_table.numpy()
+    model.initialise_items(np.array([[1, 2], [3, 4], [5, 6]]))
+    after = model.encoder.item_table.numpy()
+    assert after[1:4].tolist() == [[1, 2], [3, 4], [5, 6]]
+    np.testing.assert_array_equal(after[[0, 4, 5]], before[[0, 4, 5]])
+
+
+def test_vectors_of_another_shape_are_refused():
+    message = r"Argument `vectors` must have the shape \(3, 2\). Received: \(4, 2\)."
+    with pytest.raises(ValueError, match=message):
+        LACLRec(n_items=3, width=2).initialise_items(np.zeros((4, 2)))

@@ -1,0 +1,75 @@
+"""A run's beginning: where the item table starts, and how the learning rate goes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from laclrec_tf.data.item_vectors import cooccurrence_vectors
+from pipelines import train as training
+from pipelines.config import TrainConfig
+from pipelines.prepare import prepare
+from pipelines.training_setup import compile_model, initialise_items, learning_rate, new_model
+
+HISTORIES = [np.array([1, 2, 3]), np.array([2, 3, 4]), np.array([5, 1])]
+
+
+@pytest.mark.parametrize(
+    ("settings", "cooccurrence"),
+    [
+        ({}, True),
+        ({"item_initialisation": "random"}, False),
+        ({"n_negatives": 4}, False),
+        ({"n_negatives": 4, "item_initialisation": "cooccurrence"}, True),
+    ],
+)
+def test_the_item_table_begins_where_the_settings_say(settings, cooccurrence):
+    config = TrainConfig.of({"preset": "sasrec", "width": 4, "seed": 3} | settings)
+    model = new_model(config, n_items=5, max_length=4)
+    before = model.encoder.item_table.numpy()
+    initialise_items(config, model, HISTORIES)
+    after = model.encoder.item_table.numpy()
+    expected = cooccurrence_vectors(HISTORIES, 5, 4, seed=3) if cooccurrence else before[1:-2]
+    np.testing.assert_array_equal(after[1:-2], expected)
+    np.testing.assert_array_equal(after[[0, -2, -1]], before[[0, -2, -1]])
+
+
+def test_held_out_items_do_not_show_in_the_item_table(tmp_path, monkeypatch):
+    rows = [f"u{user},i{item},{item}" for user in range(4) for item in range(user, user + 6)]
+    (tmp_path / "events.csv").write_text("\n".join(["user_id,item_id,timestamp", *rows]) + "\n")
+    prepare([tmp_path / "events.csv"], tmp_path / "data", min_interactions=0)
+    seen = []
+    monkeypatch.setattr(training, "initialise_items", lambda config, model, histories: seen.append(histories))
+    config = TrainConfig.of({"preset": "sasrec", "width": 4, "epochs": 1, "refit": True})
+    training.train(tmp_path / "data", tmp_path / "run", config, show_progress=False)
+    strict, refit = seen
+    assert [len(history) for history in strict] == [4] * 4
+    assert [len(history) for history in refit] == [5] * 4
+
+
+def rates(steps: list[int], **settings) -> list[float]:
+    rate = learning_rate(TrainConfig.of({"learning_rate": 0.01, "epochs": 5} | settings), steps_per_epoch=10)
+    return [float(rate(step)) if callable(rate) else rate for step in steps]
+
+
+def test_the_learning_rate_is_constant():
+    assert rates([0, 10, 60]) == [0.01] * 3
+
+
+def test_the_learning_rate_warms_up_and_stays():
+    # Half way through 10 of 50 steps, then constant.
+    assert rates([0, 5, 10, 50], warmup_epochs=1) == pytest.approx([0, 0.005, 0.01, 0.01])
+
+
+def test_the_learning_rate_falls_as_a_cosine():
+    # 0.01 (1 + cos(pi t)) / 2 for t = 0, 1/2 and 1 of 50 steps; then for t = 1/2 of the 40 steps after a warm-up.
+    assert rates([0, 25, 50], learning_rate_schedule="cosine") == pytest.approx([0.01, 0.005, 0])
+    assert rates([10, 30], learning_rate_schedule="cosine", warmup_epochs=1) == pytest.approx([0.01, 0.005])
+
+
+def test_the_optimizer_follows_the_schedule():
+    config = TrainConfig.of({"preset": "sasrec", "width": 4, "learning_rate": 0.01, "warmup_epochs": 1})
+    model = new_model(config, n_items=5, max_length=4)
+    compile_model(config, model, steps_per_epoch=10)
+    model.optimizer.iterations.assign(5)
+    assert float(model.optimizer.learning_rate) == pytest.approx(0.005)
