@@ -18,7 +18,7 @@ from laclrec_tf.errors import InputError, reason_of
 from pipelines.choices import Duplicates, Gain, Protocol, Split
 from pipelines.item_list import parse_items
 from pipelines.quiet_tensorflow import import_tensorflow_quietly
-from pipelines.report_tables import cost_table, metrics_table
+from pipelines.report_tables import augmenter_table, cost_table, metrics_table
 from pipelines.terminal import terminal
 
 app = typer.Typer(
@@ -153,6 +153,23 @@ def evaluate(
         seed=seed,
     )
     console.print(metrics_table(report))
+
+
+@app.command()
+def augmenter(
+    run: Annotated[Path, typer.Argument(help="A laclrec run, a folder made by `train`.")],
+    out: Annotated[Path, typer.Option(help="The folder to make: augmenter.json and plots.")],
+    truth: Annotated[
+        Path | None, typer.Option(help="For a run on simulated events: the .truth.csv beside them.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of broken histories and random views.", min=0)] = 0,
+) -> None:
+    """Measure what a run's augmenter deletes and inserts, and how near its views stay to the histories."""
+    import_tensorflow_quietly()
+    from pipelines.augmenter_report import augmenter_report
+
+    console.print(augmenter_table(augmenter_report(run, out, truth=truth, seed=seed)))
+    console.print(f"wrote {out}")
 
 
 @app.command()

@@ -6,9 +6,8 @@ import tempfile
 from collections import Counter
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
-import polars as pl
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -22,6 +21,7 @@ from laclrec_tf.serving.server import ModelServer
 from pipelines.config import TrainConfig
 from pipelines.evaluate import evaluate
 from pipelines.export import export
+from pipelines.planted_noise import PlantedHistory, planted_histories
 from pipelines.prepare import prepare
 from pipelines.simulate import simulate_events
 from pipelines.terminal import terminal
@@ -33,9 +33,6 @@ DEMO_EVENTS: dict[str, Any] = {"items": 120, "noise": 0.05}
 DEMO_SETTINGS = {"pretrain_epochs": 25, "epochs": 8, "targets_per_batch": 256, "dropout": 0.1, "lambda_aug": 1.0}
 STYLES = {"keep": "", "delete": "red strike", "insert": ""}
 INSERTED = "green"
-
-# A history as it was planted: `(item, is noise)`.
-PlantedHistory: TypeAlias = list[tuple[str, bool]]
 
 
 def demo(folder: str | Path | None = None, *, seed: int = 0) -> None:
@@ -76,7 +73,7 @@ def demo(folder: str | Path | None = None, *, seed: int = 0) -> None:
             port = server.start()
             console.print(f"TensorFlow Serving's protocol on 127.0.0.1:{port}")
             with RetrievalClient(f"127.0.0.1:{port}", "demo") as client:
-                histories = _planted_histories(data, base / "events.truth.csv")
+                histories = planted_histories(data, base / "events.truth.csv")
                 augmented = client.augment([[item for item, _ in history] for history in histories])
                 shown = [n for n, history in enumerate(histories) if _is_shown(history)][:3]
                 _print_recommendations(console, client, [histories[n] for n in shown])
@@ -97,14 +94,6 @@ def _popularity_recall(data: PreparedData) -> float:
     # Ids are ordered by popularity, so the ten most popular items have the ids 1 to 10.
     pairs = [pair for history in data.histories()[1] if (pair := held_out(history, "test")) is not None]
     return sum(int(target) <= 10 for _, target in pairs) / len(pairs)
-
-
-def _planted_histories(data: PreparedData, truth_file: Path) -> list[PlantedHistory]:
-    """Return each shopper's events before the test item, as far as the model reads them."""
-    truth = pl.read_csv(truth_file, schema_overrides={"user_id": pl.String, "item_id": pl.String})
-    by_user = truth.sort("user_id", "timestamp").group_by("user_id", maintain_order=True)
-    histories = [events[:-1].select("item_id", "is_noise").iter_rows() for _, events in by_user]
-    return [[event for event in history if event[0] in data.vocabulary][-data.max_length :] for history in histories]
 
 
 def _is_shown(history: PlantedHistory) -> bool:

@@ -22,6 +22,20 @@ def test_the_rows_are_those_of_the_whole_table_of_scores(n_vectors: int, slice_e
     assert found.numpy().tolist() == np.argmax(vectors @ ROWS.T, axis=1).tolist()
 
 
+@pytest.mark.parametrize("slice_elements", [1, 20, 2**21])
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_excluded_rows_do_not_count(slice_elements: int, jit_compile: bool):
+    vectors = GENERATOR.normal(size=[7, 4]).astype("float32")
+    excluded = GENERATOR.integers(0, 10, size=[7, 5]).astype("int32")  # 9 stands for none
+    scores = np.pad(vectors @ ROWS.T, [(0, 0), (0, 1)])
+    np.put_along_axis(scores, excluded, -np.inf, axis=1)
+    found = tf.function(best_rows, jit_compile=jit_compile)(
+        tf.constant(vectors), tf.constant(ROWS), slice_elements, tf.constant(excluded)
+    )
+    assert found.numpy().tolist() == scores[:, :-1].argmax(axis=1).tolist()
+    assert found.numpy().tolist() != (vectors @ ROWS.T).argmax(axis=1).tolist()
+
+
 def test_of_equal_scores_the_first_counts():
     assert best_rows(tf.ones([2, 1]), tf.ones([5, 1])).numpy().tolist() == [0, 0]
 

@@ -213,29 +213,37 @@ class SequenceAugmenter(keras.layers.Layer):
         operations = ops.where(real, operations, ops.zeros_like(operations))
         where, _ = positions_where(ops.logical_and(real, operations == INSERT), static_shapes)
         context = ops.take(ops.reshape(self.hidden_norm(hidden), (-1, self.width)), where, axis=0)  # [P, D]
-        runs = ops.cast(self.generate(encoder, context, candidates, static_shapes), history.dtype)  # [P, K]
+        # What the history holds is not missing.
+        present = ops.take(history, where // ops.maximum(ops.shape(history)[1], 1), axis=0)  # [P, L]
+        runs = ops.cast(self.generate(encoder, context, candidates, static_shapes, present), history.dtype)  # [P, K]
         insertions = ops.zeros((ops.size(history), self.max_insertions), history.dtype)
         insertions = ops.scatter_update(insertions, where[:, None], runs)
         insertions = ops.reshape(insertions, (*ops.shape(history), self.max_insertions))
         edited = apply_edits(history, operations, insertions, eos_id=self.eos_id, max_length=self.max_edited_length)
         return Edits(operations, ops.softmax(logits), insertions, edited)
 
-    def generate(self, encoder: SequenceEncoder, context, candidates=None, static_shapes: bool = False):
+    def generate(self, encoder: SequenceEncoder, context, candidates=None, static_shapes: bool = False, present=None):
         """Decode runs greedily: `[P, K]` integer ids from `[P, D]` hidden states, PAD behind the EOS that ends a run.
+
+        No item comes twice in a run.
 
         Args:
             encoder: the shared encoder.
             context: `[P, D]` hidden states of the items to insert before.
             candidates: `[C]` integer ids to choose from beside EOS. Default: the whole catalogue.
             static_shapes: decode ended runs too, so that shapes do not depend on where they end. Default: False.
+            present: `[P, L]` integer ids that are not inserted, since they are there already. Default: none.
         """
         if candidates is None:
             # PAD and MASK are no items: only ids 1..N and EOS may come.
-            ids = ops.arange(1, self.eos_id + 1)
+            ids = tokens = ops.arange(1, self.eos_id + 1)
             rows = ops.convert_to_tensor(encoder.item_table)[1 : self.eos_id + 1]
         else:
-            ids = ops.append(ops.cast(candidates, "int32"), self.eos_id)
-            rows = table_rows(encoder.item_table, ids)
+            ids = ops.sort(ops.append(ops.cast(candidates, "int32"), self.eos_id))
+            # A candidate given twice would come in its second place where its first is excluded; EOS may.
+            again = ops.concatenate([ops.zeros((1,), "bool"), ids[1:] == ids[:-1]])
+            tokens = ops.where(again, self.eos_id, ids)
+            rows = table_rows(encoder.item_table, tokens)
         rows = ops.cast(rows, context.dtype)
         runs = ops.zeros((ops.shape(context)[0], self.max_insertions), "int32")
         going = ops.ones((ops.shape(context)[0],), "bool")
@@ -244,11 +252,15 @@ class SequenceAugmenter(keras.layers.Layer):
             where, _ = positions_where(going, static_shapes)
             # The generator is causal. One item at least: Keras warns of attention to a single position.
             n_so_far = min(max(step, 1), self.max_insertions - 1)
-            so_far = encoder.item_embedding(ops.take(runs, where, axis=0)[:, :n_so_far])  # [P', J, D]
-            states = self.generator(ops.take(context, where, axis=0), so_far, training=False)
-            tokens = ops.take(ids, best_rows(states[:, step], rows))
-            tokens = ops.where(ops.take(going, where), tokens, PAD_ID)
-            runs = ops.scatter_update(runs, ops.stack([where, ops.full_like(where, step)], axis=1), tokens)
+            so_far = ops.take(runs, where, axis=0)  # [P', K]
+            embedded = encoder.item_embedding(so_far[:, :n_so_far])  # [P', J, D]
+            states = self.generator(ops.take(context, where, axis=0), embedded, training=False)
+            unwanted = so_far[:, :step]
+            if present is not None:
+                unwanted = ops.concatenate([ops.cast(ops.take(present, where, axis=0), "int32"), unwanted], axis=1)
+            best = ops.take(tokens, best_rows(states[:, step], rows, excluded=_places(unwanted, ids)))
+            best = ops.where(ops.take(going, where), best, PAD_ID)
+            runs = ops.scatter_update(runs, ops.stack([where, ops.full_like(where, step)], axis=1), best)
             going = ops.logical_and(runs[:, step] != self.eos_id, going)
         return runs
 
@@ -283,3 +295,11 @@ class SequenceAugmenter(keras.layers.Layer):
             "can_insert": self.can_insert,
             "seed": self.seed,
         }
+
+
+def _places(item_ids, sorted_ids):
+    """Return where ids `[P, E]` first stand in `[C]` sorted ids, int32; `C` for those that do not."""
+    places = ops.reshape(ops.searchsorted(sorted_ids, ops.reshape(item_ids, (-1,))), ops.shape(item_ids))
+    end = ops.shape(sorted_ids)[0]
+    found = ops.take(sorted_ids, ops.minimum(places, end - 1)) == item_ids
+    return ops.cast(ops.where(found, places, end), "int32")

@@ -224,10 +224,13 @@ def test_generate_takes_the_best_item_step_by_step(max_insertions: int):
     so_far = np.zeros([context.shape[0], 0], np.int32)
     for _ in range(max_insertions):
         states = numbers(augmenter.generator(context, encoder.item_embedding(so_far)))
-        best = 1 + (states[:, -1] @ table[1 : EOS + 1].T).argmax(axis=1)
+        scores = states[:, -1] @ table[1 : EOS + 1].T
+        np.put_along_axis(scores, so_far - 1, -np.inf, axis=1)  # no item comes twice
+        best = 1 + scores.argmax(axis=1)
         so_far = np.concatenate([so_far, best[:, None].astype(np.int32)], axis=1)
+    ended = np.cumsum(so_far == EOS, axis=1) - (so_far == EOS) > 0
     runs = numbers(augmenter.generate(encoder, context))
-    assert runs.tolist() == so_far.tolist()
+    assert runs.tolist() == np.where(ended, 0, so_far).tolist()
     assert len(np.unique(runs)) > 5
 
 
@@ -238,8 +241,12 @@ def test_generate_agrees_with_the_states_that_repair_trains():
     edits = augmenter.edit(encoder, HISTORIES)
     repair = augmenter.repair(encoder, HISTORIES, edits.operations * (HISTORIES > 0), edits.insertions)
     scores = numbers(repair.run_states) @ numbers(encoder.item_table)[1 : EOS + 1].T
+    # What the history holds and what the run held before is no candidate.
+    for row, (of_history, place, step) in enumerate(np.argwhere(numbers(edits.insertions) > 0)):
+        run = numbers(edits.insertions)[of_history, place]
+        scores[row, [item - 1 for item in (*HISTORIES[of_history], *run[:step]) if item]] = -np.inf
     assert (1 + scores.argmax(axis=1)).tolist() == numbers(repair.run_targets).tolist()
-    assert len(scores) == REAL.sum() * K
+    assert REAL.sum() < len(scores) <= REAL.sum() * K
 
 
 def test_pad_and_mask_are_never_generated_even_when_they_score_best():
@@ -252,7 +259,7 @@ def test_pad_and_mask_are_never_generated_even_when_they_score_best():
     table[3], table[4] = 2 * state, state
     encoder.item_embedding.set_weights([table])
     context = ops.convert_to_tensor(np.random.default_rng(0).normal(size=[4, WIDTH]).astype("float32"))
-    assert numbers(augmenter.generate(encoder, context)).tolist() == [[3] * K] * 4
+    assert numbers(augmenter.generate(encoder, context)).tolist() == [[3, 4, 1]] * 4
     table[EOS] = 3 * state
     encoder.item_embedding.set_weights([table])
     assert numbers(augmenter.generate(encoder, context)).tolist() == [[EOS, *[0] * (K - 1)]] * 4
@@ -275,6 +282,26 @@ def test_nothing_is_decoded_behind_the_end_of_a_run(static_shapes: bool):
     runs = numbers(augmenter.generate(encoder, context, static_shapes=static_shapes))
     padding = [0] * (K - 3)
     assert runs.tolist() == [[3, 4, EOS, *padding], [EOS, 0, 0, *padding], [3, 4, EOS, *padding]]
+
+
+@pytest.mark.parametrize("static_shapes", [False, True])
+@pytest.mark.parametrize("with_candidates", [False, True])
+def test_what_the_history_holds_is_not_inserted_and_nothing_twice(static_shapes: bool, with_candidates: bool):
+    encoder, augmenter = built()
+    always(augmenter, [0.0, 0.0, 50.0])
+    candidates = None
+    if with_candidates:  # each given twice, in no order, and one of another history
+        candidates = tf.constant([*HISTORIES.ravel()[::-1], *HISTORIES.ravel()])
+        candidates = tf.where(candidates > 0, candidates, 7)
+    edits = augmenter.edit(encoder, HISTORIES, None, candidates, static_shapes)
+    inserted = 0
+    for history, runs in zip(HISTORIES, numbers(edits.insertions), strict=True):
+        for run in runs[history > 0]:
+            items = [item for item in run if 0 < item <= N_ITEMS]
+            assert not set(items) & set(history.tolist())
+            assert len(set(items)) == len(items)
+            inserted += len(items)
+    assert inserted > REAL.sum()
 
 
 def test_an_item_is_generated_even_when_all_items_score_badly():

@@ -1,0 +1,235 @@
+"""What a run's augmenter does: repairing broken histories, changing real ones, finding planted noise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from laclrec_tf.data.corruption import corrupt
+from laclrec_tf.data.input_pipeline import evaluation_dataset
+from laclrec_tf.data.random_views import random_view
+from laclrec_tf.data.splits import held_out
+from laclrec_tf.edits import DELETE
+from laclrec_tf.errors import InputError
+from laclrec_tf.masking import is_item, trim_padding
+from laclrec_tf.metrics import target_ranks
+from laclrec_tf.models import LACLRec
+from pipelines.augmenter_plots import plot_insertions, plot_operations, plot_planted_noise, plot_views
+from pipelines.new_folder import new_folder
+from pipelines.planted_noise import planted_histories
+from pipelines.report_file import ReportFile
+from pipelines.run_folder import RunFolder
+
+HISTORIES_AT_ONCE = 256
+
+
+@dataclass(frozen=True)
+class Deletions:
+    """How likely the augmenter finds it that each event is noise, and whether it is.
+
+    Args:
+        probabilities: `[E]` float, of DELETE.
+        decided: `[E]` bool, the augmenter deletes the event.
+        is_noise: `[E]` bool, the truth.
+    """
+
+    probabilities: np.ndarray
+    decided: np.ndarray
+    is_noise: np.ndarray
+
+    def summary(self) -> dict[str, float]:
+        """Return precision and recall of the decisions, and of as many deletions drawn at random.
+
+        Example:
+            >>> marks = np.array([True, True, False, False])
+            >>> Deletions(np.zeros(4), np.array([True, False, False, False]), marks).summary()["recall"]
+            0.5
+        """
+        hits = float(np.sum(self.decided & self.is_noise))
+        n_noise, n_deleted, n_events = int(self.is_noise.sum()), int(self.decided.sum()), len(self.is_noise)
+        return {
+            "events": n_events,
+            "noise_events": n_noise,
+            "deleted_events": n_deleted,
+            "precision": hits / n_deleted if n_deleted else float("nan"),
+            "recall": hits / n_noise if n_noise else float("nan"),
+            "good_lost": (n_deleted - hits) / max(1, n_events - n_noise),
+            "precision_at_random": n_noise / max(1, n_events),
+            "recall_at_random": n_deleted / max(1, n_events),
+        }
+
+    def curve(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return precision, recall and the share of good events lost at every threshold: three `[T]` arrays.
+
+        Example:
+            >>> precision, recall, lost = Deletions(np.array([0.9, 0.2]), np.zeros(2), np.array([1, 0])).curve()
+            >>> precision.tolist(), recall.tolist(), lost.tolist()
+            ([1.0, 0.5], [1.0, 1.0], [0.0, 1.0])
+        """
+        order = np.argsort(-self.probabilities, kind="stable")
+        noise = np.asarray(self.is_noise, bool)[order]
+        # Events that are equally likely noise go together.
+        last = np.append(np.diff(self.probabilities[order]) != 0, True)
+        hits, misses = np.cumsum(noise)[last], np.cumsum(~noise)[last]
+        return hits / (hits + misses), hits / max(1, noise.sum()), misses / max(1, np.sum(~noise))
+
+
+def augmenter_report(
+    run: str | Path, out: str | Path, *, truth: str | Path | None = None, seed: int = 0
+) -> dict[str, Any]:
+    """Measure a run's augmenter and plot what came of it.
+
+    On the validation histories (everything before the validation item), broken as in training: precision and recall
+    of deletions, and how high the generator ranks a missing item among those that the broken history does not hold,
+    given the run's items behind it. On the same histories as they are: how near the learned and the random view are
+    to the raw one. With `truth` also how much planted noise is deleted, and how much else.
+
+    Args:
+        run: a folder made by `laclrec-tf train`.
+        out: the folder to make: `augmenter.json`, `operations.png`, `insertions.png`, `views.png`, and with `truth`
+            `planted_noise.png`.
+        truth: for a run on simulated events, the `.truth.csv` beside them. Default: none.
+        seed: of corruptions and random views. Default: 0.
+
+    Returns:
+        What `augmenter.json` holds, under `deletions`, `insertions`, `views` and `planted_noise`.
+
+    Raises:
+        InputError: the run cannot be read or has no trained augmenter, `out` holds something already or cannot be
+            written, or `truth` does not fit.
+    """
+    folder, out = RunFolder.open(run), Path(out)
+    model = folder.model
+    if not model.has_augmenter:
+        raise InputError(
+            f"{folder.folder} has no trained augmenter (preset {folder.record['settings']['preset']}). "
+            "Give a laclrec run."
+        )
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} exists already and is not overwritten. Give another --out, or delete it first.")
+    whole = folder.data.histories()[1]
+    histories = [pair[0] for history in whole if (pair := held_out(history, "validation")) is not None]
+    planted = None if truth is None else planted_histories(folder.data, truth)
+    with new_folder(out, lambda _: False):
+        report: dict[str, Any] = {
+            "run": str(run),
+            "preset": folder.record["settings"]["preset"],
+            "data_hash": folder.record["data_hash"],
+            "seed": seed,
+            "histories": len(histories),
+        }
+        deletions, ranks = _repairs(model, histories, seed)
+        report["deletions"] = deletions.summary()
+        popular = np.cumsum(np.sort(np.bincount(np.concatenate(whole)))[::-1]) / sum(map(len, whole))
+        report["insertions"] = _insertion_summary(ranks, model.n_items, popular)
+        similarity = _similarities(model, histories, seed)
+        report["views"] = _view_summary(similarity)
+        plot_operations(*deletions.curve()[:2], report["deletions"], out / "operations.png")
+        plot_insertions(ranks, model.n_items, popular, out / "insertions.png")
+        plot_views(similarity, out / "views.png")
+        if planted is not None:
+            ids = [np.array(folder.vocabulary.to_ids(item for item, _ in history), np.int32) for history in planted]
+            marks = np.concatenate([[is_noise for _, is_noise in history] for history in planted]).astype(bool)
+            noise = _deletions_of(model, ids, marks)
+            report["planted_noise"] = noise.summary()
+            plot_planted_noise(*noise.curve()[1:], report["planted_noise"], out / "planted_noise.png")
+        ReportFile(out / "augmenter.json").write_json(report)
+    return report
+
+
+def _repairs(model: LACLRec, histories: Sequence[np.ndarray], seed: int) -> tuple[Deletions, np.ndarray]:
+    """Break histories; return what was deleted of them, and the rank of each missing item over the catalogue."""
+    needs = model.batch_requirements
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([2], tf.int64)])
+    def repair(history: tf.Tensor, its_seed: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        corrupted, operations, insertions = corrupt(
+            history,
+            n_items=model.n_items,
+            max_length=model.max_edited_length,
+            max_insertions=model.max_insertions,
+            p_keep=needs["p_keep"],
+            p_delete=needs["p_delete"],
+            seed=its_seed,
+        )
+        repaired = model.augmenter.repair(model.encoder, corrupted, operations, insertions, training=False)
+        item = repaired.run_targets <= model.n_items  # the rest are ends of runs
+        places = tf.where(is_item(insertions))  # [T, 3]: history, position, step of the run
+        runs = tf.gather_nd(insertions, places[:, :2])
+        before = tf.where(tf.range(model.max_insertions, dtype=tf.int64) < places[:, 2:], runs, 0)
+        # What is there already is not inserted.
+        present = tf.concat([tf.gather(corrupted, places[:, 0]), before], axis=1)
+        scores = model.score(repaired.run_states[item])
+        ranks = target_ranks(scores, repaired.run_targets[item], exclude=present[item])
+        logits = repaired.operation_logits
+        real = is_item(corrupted)
+        deleted = tf.argmax(logits, axis=-1) == DELETE
+        return ops.softmax(logits)[..., DELETE][real], deleted[real], (operations == DELETE)[real], ranks
+
+    found = [
+        [part.numpy() for part in repair(history, tf.constant([seed, number], tf.int64))]
+        for number, history in enumerate(_batches(histories))
+    ]
+    probabilities, decided, is_noise, ranks = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return Deletions(probabilities, decided, is_noise), ranks
+
+
+def _deletions_of(model: LACLRec, histories: Sequence[np.ndarray], is_noise: np.ndarray) -> Deletions:
+    order = np.argsort([len(history) for history in histories], kind="stable")
+    starts = np.cumsum([0, *(len(history) for history in histories)])
+    marks = np.concatenate([is_noise[starts[row] : starts[row + 1]] for row in order])
+    probabilities, decided = [], []
+    for history in _batches(histories):
+        edits = model.edit(history)
+        real = history.numpy() > 0
+        probabilities.append(edits.probabilities.numpy()[..., DELETE][real])
+        decided.append(edits.operations.numpy()[real] == DELETE)
+    return Deletions(np.concatenate(probabilities), np.concatenate(decided), marks)
+
+
+def _similarities(model: LACLRec, histories: Sequence[np.ndarray], seed: int) -> dict[str, np.ndarray]:
+    """Return by view the cosine of each user vector with that of the raw history, and which dot product is larger."""
+    found: dict[str, list[np.ndarray]] = {"learned": [], "random": [], "learned_is_nearer": []}
+    for number, history in enumerate(_batches(histories)):
+        raw = model(history, training=False)
+        view = random_view(history, mask_id=model.n_items + 2, seed=tf.constant([seed, number], tf.int64))
+        views = {
+            "learned": model(trim_padding(model.edit(history).edited), training=False),
+            "random": model(trim_padding(view), training=False),
+        }
+        for name, vectors in views.items():
+            found[name].append(ops.sum(ops.normalize(raw) * ops.normalize(vectors), axis=-1).numpy())
+        products = [ops.sum(raw * vectors, axis=-1).numpy() for vectors in views.values()]
+        found["learned_is_nearer"].append(products[0] > products[1])
+    return {name: np.concatenate(parts) for name, parts in found.items()}
+
+
+def _batches(histories: Sequence[np.ndarray]) -> Iterator[tf.Tensor]:
+    """Yield `[B, L]` int32 histories, the shortest first."""
+    unused = np.zeros(len(histories), np.int32)
+    for batch in evaluation_dataset(histories, unused, batch_size=HISTORIES_AT_ONCE):
+        yield batch["history"]
+
+
+def _insertion_summary(ranks: np.ndarray, n_items: int, popular: np.ndarray) -> dict[str, float]:
+    summary: dict[str, float] = {"missing_items": len(ranks)}
+    for k in (1, 10):
+        summary[f"hit@{k}"] = float(np.mean(ranks < k)) if len(ranks) else float("nan")
+        summary[f"hit@{k}_at_random"] = min(1.0, k / n_items)
+        summary[f"hit@{k}_of_most_popular"] = float(popular[min(k, len(popular)) - 1])
+    return summary
+
+
+def _view_summary(similarity: dict[str, np.ndarray]) -> dict[str, float]:
+    return {
+        "cosine_raw_learned": float(np.mean(similarity["learned"])),
+        "cosine_raw_random": float(np.mean(similarity["random"])),
+        "learned_is_nearer": float(np.mean(similarity["learned_is_nearer"])),
+        "learned_is_raw": float(np.mean(similarity["learned"] > 1 - 1e-6)),
+    }
