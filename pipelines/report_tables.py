@@ -48,3 +48,26 @@ def cost_table(report: dict[str, Any]) -> Table:
     for name, value in rows.items():
         table.add_row(name, value)
     return table
+
+
+def augmenter_table(report: dict[str, Any]) -> Table:
+    """Lay out an augmenter report as a table."""
+    table = Table(
+        "", "augmenter", "at random", title=f"{report['preset']}: {report['histories']:,} validation histories"
+    )
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, title in (("deletions", "broken histories, deletions"), ("planted_noise", "planted noise, deletions")):
+        if name in report:
+            found = report[name]
+            table.add_row(f"{title}: precision", f"{found['precision']:.3f}", f"{found['precision_at_random']:.3f}")
+            table.add_row(f"{title}: recall", f"{found['recall']:.3f}", f"{found['recall_at_random']:.3f}")
+            table.add_row(f"{title}: good events lost", f"{found['good_lost']:.4f}", "")
+    for k in (1, 10):
+        hit, random = report["insertions"][f"hit@{k}"], report["insertions"][f"hit@{k}_at_random"]
+        table.add_row(f"broken histories, insertions: hit@{k}", f"{hit:.4f}", f"{random:.4f}")
+    views = report["views"]
+    for name in ("learned", "random"):
+        table.add_row(f"cosine of raw and {name} view", f"{views[f'cosine_raw_{name}']:.3f}", "")
+    table.add_row("learned view nearer than the random one", f"{views['learned_is_nearer']:.3f}", "")
+    return table

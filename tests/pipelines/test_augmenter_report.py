@@ -1,0 +1,144 @@
+"""The augmenter's report: its numbers by hand, and the whole way on a small run."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from laclrec_tf.data.corruption import corrupt
+from laclrec_tf.data.splits import held_out
+from laclrec_tf.edits import DELETE
+from laclrec_tf.errors import InputError
+from pipelines.augmenter_report import Deletions, augmenter_report
+from pipelines.config import TrainConfig
+from pipelines.report_tables import augmenter_table
+from pipelines.train import train
+
+
+@pytest.fixture(scope="module")
+def run(data, tmp_path_factory):
+    config = TrainConfig.of({"width": 8, "epochs": 1, "lambda_aug": 1.0, "learning_rate": 0.02, "dropout": 0.0})
+    return train(data, tmp_path_factory.mktemp("runs") / "run", config, show_progress=False)
+
+
+@pytest.fixture(scope="module")
+def report(run, data, tmp_path_factory):
+    out = tmp_path_factory.mktemp("reports") / "augmenter"
+    found = augmenter_report(run.folder, out, truth=data.parent / "events.truth.csv", seed=4)
+    assert sorted(file.name for file in out.iterdir()) == [
+        "augmenter.json", "insertions.png", "operations.png", "planted_noise.png", "views.png"
+    ]  # fmt: skip
+    assert json.loads((out / "augmenter.json").read_text()) == found
+    return found
+
+
+def test_precision_and_recall_by_hand():
+    # Of ten events four are noise; three are deleted, two of them noise.
+    noise = np.array([1, 1, 1, 1, 0, 0, 0, 0, 0, 0], bool)
+    deleted = np.array([1, 1, 0, 0, 1, 0, 0, 0, 0, 0], bool)
+    assert Deletions(deleted * 0.5, deleted, noise).summary() == {
+        "events": 10,
+        "noise_events": 4,
+        "deleted_events": 3,
+        "precision": pytest.approx(2 / 3),
+        "recall": 0.5,
+        "good_lost": pytest.approx(1 / 6),
+        "precision_at_random": 0.4,
+        "recall_at_random": 0.3,
+    }
+
+
+def test_nothing_deleted_has_no_precision():
+    summary = Deletions(np.zeros(3), np.zeros(3, bool), np.array([True, False, False])).summary()
+    assert np.isnan(summary["precision"]) and summary["recall"] == summary["good_lost"] == 0
+
+
+def test_events_that_are_equally_likely_noise_share_a_threshold():
+    # 0.9 noise; 0.5 noise and good together; 0.1 good.
+    curve = Deletions(np.array([0.5, 0.9, 0.1, 0.5]), np.zeros(4, bool), np.array([1, 1, 0, 0], bool)).curve()
+    assert [part.tolist() for part in curve] == [[1.0, 2 / 3, 0.5], [0.5, 1.0, 1.0], [0.0, 0.5, 1.0]]
+
+
+def test_the_numbers_are_those_of_the_models_decisions(run, report):
+    """The same, history by history."""
+    histories = [before for history in run.data.histories()[1] if (before := held_out(history, "validation"))]
+    histories = sorted((before for before, _ in histories), key=len)
+    assert report["histories"] == len(histories) == 150 and len(histories) < 256, "one batch, so one seed"
+    padded = np.zeros([150, max(map(len, histories))], np.int32)
+    for row, history in enumerate(histories):
+        padded[row, : len(history)] = history
+    model = run.model
+    corrupted, operations, insertions = corrupt(
+        tf.constant(padded), n_items=model.n_items, seed=tf.constant([4, 0], tf.int64)
+    )
+    edits = model.edit(corrupted)
+    real = corrupted.numpy() > 0
+    deleted, noise = (edits.operations.numpy() == DELETE)[real], (operations.numpy() == DELETE)[real]
+    deletions = report["deletions"]
+    assert deletions["events"] == real.sum() and deletions["noise_events"] == noise.sum() > 0
+    assert deletions["deleted_events"] == deleted.sum() > 0
+    assert deletions["recall"] == pytest.approx((deleted & noise).sum() / noise.sum())
+
+    # A missing item that is the first of its run: the generator ranks it with nothing behind it.
+    inserting = np.argwhere(insertions.numpy()[:, :, 0] > 0)
+    assert report["insertions"]["missing_items"] == np.sum((insertions.numpy() > 0) & (insertions.numpy() <= 150))
+    assert len(inserting) > 100
+
+
+def test_planted_noise_is_counted_over_all_test_histories(run, data, report):
+    truth = [line.split(",") for line in (data.parent / "events.truth.csv").read_text().splitlines()]
+    header, rows = truth[0], truth[1:]
+    user, noise, time = (header.index(name) for name in ("user_id", "is_noise", "timestamp"))
+    by_user: dict[str, list[list[str]]] = {}
+    for row in rows:
+        by_user.setdefault(row[user], []).append(row)
+    seen = [row for events in by_user.values() for row in sorted(events, key=lambda row: int(row[time]))[:-1][-50:]]
+    assert report["planted_noise"]["events"] == len(seen)
+    assert report["planted_noise"]["noise_events"] == sum(row[noise] == "true" for row in seen)
+
+
+def test_views_are_described(report):
+    views = report["views"]
+    assert -1 <= views["cosine_raw_random"] <= 1 and 0 <= views["learned_is_nearer"] <= 1
+    assert 0 <= views["learned_is_raw"] <= 1
+
+
+def test_the_table_tells_it(report):
+    cells = [str(cell) for column in augmenter_table(report).columns for cell in column.cells]
+    assert f"{report['deletions']['recall']:.3f}" in cells
+    assert f"{report['insertions']['hit@10']:.4f}" in cells
+    assert f"{report['planted_noise']['good_lost']:.4f}" in cells
+
+
+def test_a_model_without_augmenter_has_none_to_measure(data, tmp_path):
+    config = TrainConfig.of({"preset": "sasrec", "width": 8, "epochs": 1})
+    train(data, tmp_path / "run", config, show_progress=False)
+    with pytest.raises(InputError, match=r"has no trained augmenter \(preset sasrec\)"):
+        augmenter_report(tmp_path / "run", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_there_is_not_overwritten(run, tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(InputError, match="exists already and is not overwritten"):
+        augmenter_report(run.folder, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "Cannot read .*truth.csv as the truth of simulated events.*Give the .truth.csv file"),
+        ("user_id,item_id,timestamp\nu,i,1\n", "columns user_id, item_id, timestamp, is_noise"),
+        ("user_id,item_id,timestamp,is_noise\nu,other,1,true\nu,other,2,true\n", "No item of .*truth.csv is in"),
+    ],
+)
+def test_a_truth_that_does_not_fit_is_named_and_leaves_nothing(run, tmp_path, content, message):
+    file = tmp_path / "truth.csv"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(InputError, match=message):
+        augmenter_report(run.folder, tmp_path / "out", truth=file)
+    assert not (tmp_path / "out").exists()
