@@ -11,6 +11,7 @@ matplotlib.use("Agg")
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 GREY = "tab:gray"
 
@@ -24,12 +25,12 @@ def plot_operations(precision: np.ndarray, recall: np.ndarray, summary: Mapping[
         summary: of `pipelines.augmenter_report.Deletions`.
         file: the PNG to write.
     """
-    axis = _axis("deletions on broken histories", "recall", "precision")
+    figure, axis = _new("deletions on broken histories", "recall", "precision")
     axis.plot(recall, precision, label="augmenter, every threshold")
     axis.plot(summary["recall"], summary["precision"], "o", color="C0", label="its decisions")
     axis.axhline(summary["precision_at_random"], color=GREY, linestyle="--", label="at random")
     axis.set(xlim=(0, 1), ylim=(0, 1.02))
-    _save(axis, file)
+    _save(figure, axis, file)
 
 
 def plot_insertions(ranks: np.ndarray, n_items: int, popular: np.ndarray, file: Path) -> None:
@@ -42,12 +43,12 @@ def plot_insertions(ranks: np.ndarray, n_items: int, popular: np.ndarray, file: 
         file: the PNG to write.
     """
     k = np.arange(1, min(100, n_items) + 1)
-    axis = _axis("insertions into broken histories", "k", "missing items among the first k")
+    figure, axis = _new("insertions into broken histories", "k", "missing items among the first k")
     axis.plot(k, np.searchsorted(np.sort(ranks), k) / max(1, len(ranks)), label="augmenter")
     axis.plot(k, popular[np.minimum(k, len(popular)) - 1], color="C1", label="most popular items")
     axis.plot(k, k / n_items, color=GREY, linestyle="--", label="at random")
     axis.set(xscale="log", ylim=(0, None))
-    _save(axis, file)
+    _save(figure, axis, file)
 
 
 def plot_views(similarity: Mapping[str, np.ndarray], file: Path) -> None:
@@ -57,12 +58,14 @@ def plot_views(similarity: Mapping[str, np.ndarray], file: Path) -> None:
         similarity: `learned` and `random`, `[U]` cosines with the raw history's user vector.
         file: the PNG to write.
     """
-    axis = _axis("views of real histories", "cosine with the raw history's user vector", "share of histories below")
+    figure, axis = _new(
+        "views of real histories", "cosine with the raw history's user vector", "share of histories below"
+    )
     for name in ("learned", "random"):
         values = np.sort(similarity[name])
         axis.plot(values, np.arange(1, len(values) + 1) / len(values), label=f"{name} view")
     axis.set(ylim=(0, 1))
-    _save(axis, file)
+    _save(figure, axis, file)
 
 
 def plot_planted_noise(recall: np.ndarray, lost: np.ndarray, summary: Mapping[str, float], file: Path) -> None:
@@ -74,21 +77,21 @@ def plot_planted_noise(recall: np.ndarray, lost: np.ndarray, summary: Mapping[st
         summary: of `pipelines.augmenter_report.Deletions`.
         file: the PNG to write.
     """
-    axis = _axis("planted noise", "other events deleted", "noise deleted")
+    figure, axis = _new("planted noise", "other events deleted", "noise deleted")
     axis.plot([0, *lost], [0, *recall], label="augmenter, every threshold")
     axis.plot(summary["good_lost"], summary["recall"], "o", color="C0", label="its decisions")
     axis.plot([0, 1], [0, 1], color=GREY, linestyle="--", label="at random")
     axis.set(xlim=(0, 1), ylim=(0, 1.02))
-    _save(axis, file)
+    _save(figure, axis, file)
 
 
-def _axis(title: str, x_label: str, y_label: str) -> Axes:
-    _, axis = plt.subplots(figsize=(5, 3.6), layout="constrained")
+def _new(title: str, x_label: str, y_label: str) -> tuple[Figure, Axes]:
+    figure, axis = plt.subplots(figsize=(5, 3.6), layout="constrained")
     axis.set(title=title, xlabel=x_label, ylabel=y_label)
-    return axis
+    return figure, axis
 
 
-def _save(axis: Axes, file: Path) -> None:
+def _save(figure: Figure, axis: Axes, file: Path) -> None:
     axis.legend(fontsize=8, frameon=False)
-    axis.figure.savefig(file, dpi=80)
-    plt.close(axis.figure)
+    figure.savefig(file, dpi=80)
+    plt.close(figure)

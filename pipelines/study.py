@@ -19,6 +19,7 @@ import numpy as np
 
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.errors import InputError
+from pipelines.augmenter_report import augmenter_report
 from pipelines.config import TrainConfig
 from pipelines.evaluate import evaluate
 from pipelines.quiet_tensorflow import call_quietly
@@ -44,6 +45,8 @@ class Cell:
     split: str
     config: TrainConfig
     evaluations: dict[str, Evaluation]
+    augmenter: bool
+    truth: str | None
     out: Path
 
     @property
@@ -62,6 +65,11 @@ class Cell:
         return self.out / "results" / f"{self.name}.json"
 
     @property
+    def augmenter_report(self) -> Path:
+        """What its augmenter does, if that is measured."""
+        return self.out / "augmenter" / self.name
+
+    @property
     def ranks(self) -> Path:
         """Each user's rank in each evaluation, `[U]` uint8, `LAST_PLACE` for all places from there on."""
         return self.result.with_suffix(".npz")
@@ -75,7 +83,8 @@ def study(study_file: str | Path, out: str | Path, *, show_progress: bool = True
 
     Args:
         study_file: see `StudyConfig`.
-        out: the study's folder: `results/` (numbers and ranks), `runs/` (models), `report.md`, `metrics.csv`, plots.
+        out: the study's folder: `results/` (numbers and ranks), `runs/` (models), `augmenter/` (see
+            `augmenter_report`), `report.md`, `metrics.csv`, plots.
         show_progress: Default: True.
 
     Returns:
@@ -117,16 +126,27 @@ def _cells(config: StudyConfig, out: Path) -> Iterator[Cell]:
         for seed in config.seeds:
             for model in config.models:
                 for trained_on in ("strict", "refit") if model in config.refit else ("strict",):
-                    settings = config.settings_of(model, seed)
-                    yield Cell(data, folder, model, seed, trained_on, config.split, settings, config.evaluations, out)
+                    yield Cell(
+                        data,
+                        folder,
+                        model,
+                        seed,
+                        trained_on,
+                        config.split,
+                        config.settings_of(model, seed),
+                        config.evaluations,
+                        config.augmenter and trained_on == "strict",
+                        config.truth.get(data),
+                        out,
+                    )
 
 
 def _check(cell: Cell) -> None:
     """Refuse results of other settings or data, and what would fail hours later."""
-    for evaluation in cell.evaluations.values():
-        for file in evaluation.histories.values():
-            if not Path(file).is_file():
-                raise InputError(f"The histories {file} of the study are missing.")
+    files = [file for evaluation in cell.evaluations.values() for file in evaluation.histories.values()]
+    for file in [*files, *([cell.truth] if cell.truth else [])]:
+        if not Path(file).is_file():
+            raise InputError(f"The file {file} of the study is missing.")
     if not cell.result.exists():
         PreparedData.open(cell.data_folder)
         return
@@ -140,7 +160,7 @@ def _check(cell: Cell) -> None:
     found = {"settings": record["settings"], "evaluations": sorted(record["evaluations"])}
     if record["skipped"]:
         found["evaluations"] = sorted({*found["evaluations"], *record["skipped"]})
-    if wanted != found:
+    if wanted != found or (cell.augmenter and "augmenter" not in record):
         raise InputError(
             f"{cell.result} was made with other settings than the study file gives. "
             "Delete it to train again, or give another --out."
@@ -215,12 +235,17 @@ def run_cell(cell: Cell, show_progress: bool = True) -> None:
             show_progress=show_progress,
         )
         ranks[name] = np.minimum(np.load(ranks_file), LAST_PLACE).astype(np.uint8)
+    measured = None
+    if cell.augmenter and run.model.has_augmenter:
+        shutil.rmtree(cell.augmenter_report, ignore_errors=True)
+        measured = augmenter_report(cell.run, cell.augmenter_report, truth=cell.truth)
     np.savez_compressed(cell.ranks, **ranks)  # type: ignore[arg-type]
     record = {
         "data": cell.data,
         "model": cell.model,
         "evaluations": reports,
         "skipped": skipped,
+        **({"augmenter": measured} if cell.augmenter else {}),  # None: it has none
         **{name: run.record[name] for name in ("seconds", "trained_on", "data_hash", "versions")},
         **{name: run.record.get(name) for name in ("best_epoch", "epochs_run", "refit_epochs", "validation")},
         "seed": cell.seed,

@@ -43,6 +43,9 @@ class StudyConfig:
         split: "test", or "validation" for studies that choose settings. Default: "test".
         refit: models that are trained anew on everything before the test item too. Default: none.
         evaluations: per name how runs are evaluated. Default: "full".
+        augmenter: also measure what the augmenter of each strict run does, see `pipelines.augmenter_report`.
+            Default: False.
+        truth: per data set of simulated events the `.truth.csv` beside them, for `augmenter`. Default: none.
         reference: the model that the others are compared with. Default: the first.
         title: heading of the report. Default: the file's name.
         notes: Markdown that the report begins with. Default: none.
@@ -54,6 +57,8 @@ class StudyConfig:
     split: Literal["test", "validation"] = "test"
     refit: list[str] = field(default_factory=list)
     evaluations: dict[Name, Evaluation] = field(default_factory=lambda: {"full": Evaluation()})  # type: ignore[valid-type]
+    augmenter: bool = False
+    truth: dict[str, str] = field(default_factory=dict)
     reference: str = ""
     title: str = ""
     notes: str = ""
@@ -85,6 +90,10 @@ class StudyConfig:
                 raise InputError(f"The study file {file}: no model {name!r}. Models: {', '.join(study.models)}.")
         if study.refit and study.split == "validation":
             raise InputError(f"The study file {file}: a refit has seen the validation items; use `split: test`.")
+        for name in study.truth:
+            if name not in study.data or not study.augmenter:
+                why = "which takes `augmenter: true`" if name in study.data else f"data sets: {', '.join(study.data)}"
+                raise InputError(f"The study file {file}: `truth` names {name!r}, {why}.")
         for name in study.models:
             study.settings_of(name, 0)  # refused here, not hours later
         return study

@@ -47,6 +47,7 @@ def write_report(
     ]
     for table in tables:
         lines += _section(table, config)
+    lines += _augmenter_section(config, records)
     lines += ["## Validation while training", "", "![ndcg@10 on validation by epoch](curves.png)", ""]
     lines += ["## At a glance", "", "![recall@10 and ndcg@10](metrics.png)", ""]
     (out / "report.md").write_text("\n".join(lines), encoding="utf-8")
@@ -103,7 +104,7 @@ def _section(table: dict[str, Any], config: StudyConfig) -> list[str]:
         numbers = []
         for name in COLUMNS:
             values = _values(cells, table, name)
-            text = f"{np.mean(values):.4f}" + (f" ± {np.std(values, ddof=1):.4f}" if len(values) > 1 else "")
+            text = _mean_and_spread(values)
             numbers.append(f"**{text}**" if np.mean(values) == best[name] and len(models) > 1 else text)
         lines.append(f"| {model} | {len(cells)} | {epochs} | " + " | ".join(numbers) + " |")
     return [*lines, "", *_comparisons(table, config.reference or next(iter(config.models)))]
@@ -135,6 +136,63 @@ def _comparisons(table: dict[str, Any], reference: str) -> list[str]:
             texts.append(f"{relative:+.1%}, p {p_value if p_value[0] == '<' else '= ' + p_value}")
         lines.append(f"| {model} | " + " | ".join(texts) + " |")
     return [*lines, ""]
+
+
+# What an augmenter report says, in the order of the columns.
+AUGMENTER_COLUMNS = {
+    "deletion precision": ("deletions", "precision"),
+    "at random": ("deletions", "precision_at_random"),
+    "recall": ("deletions", "recall"),
+    "at random ": ("deletions", "recall_at_random"),
+    "insertion hit@1": ("insertions", "hit@1"),
+    "hit@10": ("insertions", "hit@10"),
+    "at random  ": ("insertions", "hit@10_at_random"),
+    "cosine raw-learned": ("views", "cosine_raw_learned"),
+    "raw-random": ("views", "cosine_raw_random"),
+    "learned nearer": ("views", "learned_is_nearer"),
+}
+PLANTED_COLUMNS = {
+    "planted noise deleted": ("planted_noise", "recall"),
+    "other events deleted": ("planted_noise", "good_lost"),
+    "precision": ("planted_noise", "precision"),
+    "at random": ("planted_noise", "precision_at_random"),
+}
+
+
+def _augmenter_section(config: StudyConfig, records: Sequence[dict[str, Any]]) -> list[str]:
+    lines: list[str] = []
+    for data in config.data:
+        measured = [record for record in records if record["data"] == data and record.get("augmenter")]
+        if not measured:
+            continue
+        n_histories = measured[0]["augmenter"]["histories"]
+        lines += [
+            f"## {data}, the augmenter",
+            "",
+            f"{n_histories:,} validation histories, broken as in training (deletions, insertions) and as they are "
+            "(views); trained strict. See `laclrec-tf augmenter --help`.",
+            "",
+        ]
+        for columns in (AUGMENTER_COLUMNS, PLANTED_COLUMNS):
+            groups = {group for group, _ in columns.values()}
+            if not groups <= set(measured[0]["augmenter"]):
+                continue
+            lines += [f"| model | seeds | {' | '.join(columns)} |", "| --- " * (2 + len(columns)) + "|"]
+            for model in dict.fromkeys(record["model"] for record in measured):
+                reports = [record["augmenter"] for record in measured if record["model"] == model]
+                cells = [_mean_and_spread([report[a][b] for report in reports]) for a, b in columns.values()]
+                lines.append(f"| {model} | {len(reports)} | {' | '.join(cells)} |")
+            lines.append("")
+        shown = next((r for r in measured if r["model"] == config.reference), measured[0])
+        folder = f"augmenter/{shown['data']}--{shown['model']}--seed-{shown['seed']}--strict".replace(" ", "_")
+        plots = ["operations", "insertions", "views", *(["planted_noise"] if config.truth.get(data) else [])]
+        lines += [f"`{shown['model']}`, seed {shown['seed']}:", "", *(f"![{p}]({folder}/{p}.png)" for p in plots), ""]
+    return lines
+
+
+def _mean_and_spread(values: Sequence[float]) -> str:
+    text = f"{np.mean(values):.4f}"
+    return text + (f" ± {np.std(values, ddof=1):.4f}" if len(values) > 1 else "")
 
 
 def _values(cells: Sequence[tuple[dict[str, Any], np.ndarray]], table: dict[str, Any], name: str) -> list[float]:

@@ -54,6 +54,8 @@ def finished(data, tmp_path_factory):
         data,
         refit=["sasrec"],
         reference="laclrec",
+        augmenter=True,
+        truth={"small": str(data.parent / "events.truth.csv")},
         evaluations={"full": {}, "cleaned": {"clean": True, "protocol": "full-with-history"}},
     )
     return file, folder / "out", study(file, folder / "out", show_progress=False)
@@ -102,6 +104,28 @@ def test_the_report_holds_the_numbers(finished):
     assert len(rows) == 4
     assert float(rows[0]["recall@10"]) == records[0]["evaluations"]["full"]["recall@10"]
     assert (out / "metrics.png").stat().st_size > 1000 and (out / "curves.png").stat().st_size > 1000
+
+
+def test_the_augmenter_of_a_strict_run_is_measured_where_there_is_one(finished):
+    _, out, records = finished
+    assert [record.get("augmenter", "not asked") for record in records[:2]] == [None, "not asked"]
+    found = records[2]["augmenter"]
+    folder = out / "augmenter/small--laclrec--seed-0--strict"
+    assert json.loads((folder / "augmenter.json").read_text()) == found
+    report = (out / "report.md").read_text()
+    row = next(line for line in report.splitlines() if line.startswith("| laclrec | 1 | ") and line.count("|") == 13)
+    for group, name in (("deletions", "precision"), ("insertions", "hit@10"), ("views", "cosine_raw_learned")):
+        assert f" {found[group][name]:.4f} " in row
+    assert f"| {found['planted_noise']['recall']:.4f} | {found['planted_noise']['good_lost']:.4f} |" in report
+    plots = [line.split("](")[1][:-1] for line in report.splitlines() if line.startswith("![") and "augmenter/" in line]
+    assert [(out / plot).stat().st_size > 1000 for plot in plots] == [True] * 4
+
+
+def test_a_result_without_the_augmenter_that_is_asked_for_is_refused(data, tmp_path, in_this_process):
+    models = {"sasrec": {"preset": "sasrec", **TINY}}
+    study(written(tmp_path, data, models=models), tmp_path / "out", show_progress=False)
+    with pytest.raises(InputError, match="other settings"):
+        study(written(tmp_path, data, models=models, augmenter=True), tmp_path / "out", show_progress=False)
 
 
 def test_what_is_done_is_not_done_again(finished, in_this_process):
@@ -201,6 +225,8 @@ def test_one_process_at_a_time(data, tmp_path, in_this_process):
         ({"refit": ["laclrec"], "split": "validation"}, "refit has seen the validation items"),
         ({"split": "train"}, "split"),
         ({"seedz": [1]}, "seedz"),
+        ({"truth": {"small": "t.csv"}}, "`truth` names 'small', which takes `augmenter: true`"),
+        ({"truth": {"big": "t.csv"}, "augmenter": True}, "`truth` names 'big', data sets: small"),
         ({"evaluations": {"x": {"protocol": "ful"}}}, "evaluations.x.protocol"),
     ],
 )
@@ -211,7 +237,7 @@ def test_a_wrong_study_file_is_refused_before_any_training(data, tmp_path, conte
 
 def test_missing_histories_are_refused_before_any_training(data, tmp_path, in_this_process):
     file = written(tmp_path, data, evaluations={"noisy": {"histories": {"small": "none.csv"}}})
-    with pytest.raises(InputError, match="none.csv"):
+    with pytest.raises(InputError, match="The file none.csv of the study is missing."):
         study(file, tmp_path / "out", show_progress=False)
     assert in_this_process == [] and not (tmp_path / "out").exists()
 
