@@ -185,6 +185,19 @@ def study(
 
 
 @app.command()
+def page(
+    studies: Annotated[list[Path], typer.Argument(help="Folders made by `study`, in the order of the page.")],
+    out: Annotated[Path, typer.Option(help="The Markdown file to write.")],
+    notes: Annotated[Path | None, typer.Option(help="A Markdown file that the page begins with.")] = None,
+) -> None:
+    """Join the reports of studies into one Markdown page."""
+    from pipelines.results_page import results_page
+
+    results_page(studies, out, notes)
+    console.print(f"wrote {out}")
+
+
+@app.command()
 def benchmark(
     data: Annotated[
         Path | None, typer.Option(help="A folder made by `prepare`. Default: 5,000 simulated users.")

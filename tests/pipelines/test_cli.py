@@ -220,7 +220,21 @@ def test_another_format_version_is_named(way, monkeypatch, capsys, tmp_path):
 
 @pytest.mark.parametrize(
     "command",
-    ["simulate", "prepare", "train", "evaluate", "export", "serve", "recommend", "settings", "benchmark", "demo"],
+    [
+        "simulate",
+        "prepare",
+        "train",
+        "evaluate",
+        "export",
+        "serve",
+        "recommend",
+        "settings",
+        "benchmark",
+        "demo",
+        "study",
+        "page",
+        "augmenter",
+    ],
 )
 def test_help_fits_one_page(command, capsys):
     assert main_status([command, "--help"]) == 0

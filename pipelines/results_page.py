@@ -1,0 +1,46 @@
+"""One page of the reports of several studies."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from laclrec_tf.errors import InputError, reason_of
+from pipelines.report_file import ReportFile
+
+_LINK = re.compile(r"(!\[[^\]]*\]\()([^)]+)(\))")
+
+
+def results_page(studies: Sequence[str | Path], page: str | Path, notes: str | Path | None = None) -> None:
+    """Join what studies reported, one below the other, plots included by links.
+
+    Args:
+        studies: folders made by `laclrec-tf study`, in the order of the page.
+        page: the Markdown file to write; one that is there is replaced.
+        notes: a Markdown file that the page begins with. Default: none, the heading "Results".
+
+    Raises:
+        InputError: a study has no report, or a file cannot be read or written.
+
+    Example:
+        >>> results_page(["beauty-study"], "docs/results.md")  # doctest: +SKIP
+    """
+    page = Path(page)
+    parts = ["# Results\n" if notes is None else _read(Path(notes), "Name a Markdown file.")]
+    for folder in map(Path, studies):
+        report = _read(folder / "report.md", "Make it with `laclrec-tf study`.")
+        beside = Path(os.path.relpath(folder, page.parent)).as_posix()
+        report = _LINK.sub(rf"\g<1>{beside}/\g<2>\g<3>", report)
+        # A study's headings go one level down: the page has its own first one.
+        parts.append(re.sub(r"^#", "##", report, flags=re.MULTILINE))
+    ReportFile(page).write("\n".join(part.rstrip() + "\n" for part in parts).encode())
+
+
+def _read(file: Path, remedy: str) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = reason_of(error) if isinstance(error, OSError) else "it is not UTF-8"
+        raise InputError(f"Cannot read {file}: {reason}. {remedy}") from None
