@@ -221,7 +221,8 @@ def run_cell(cell: Cell, show_progress: bool = True) -> None:
     ranks: dict[str, np.ndarray] = {}
     skipped = []
     for name, evaluation in cell.evaluations.items():
-        if evaluation.clean and not run.model.has_augmenter:
+        other_data = evaluation.histories and cell.data not in evaluation.histories
+        if other_data or (evaluation.clean and not run.model.has_augmenter):
             skipped.append(name)
             continue
         ranks_file = cell.run / "ranks.npy"

@@ -22,7 +22,8 @@ class Evaluation:
 
     Args:
         protocol: "full", "full-with-history" or "sampled-99". Default: "full".
-        histories: per data set a file of histories in place of its own. Default: none.
+        histories: per data set a file of histories in place of its own; data sets without one are left out. Default:
+            none, every data set's own.
         clean: let the augmenter edit each history before recommending; models without an augmenter are left
             out. Default: False.
     """

@@ -25,10 +25,10 @@ from pipelines.study_config import StudyConfig
 TINY = {"width": 8, "epochs": 1, "targets_per_batch": 200}
 
 
-def written(folder, data, **content):
+def written(folder, small, **content):
     file = folder / "study.yaml"
     models = {"sasrec": {"preset": "sasrec", **TINY}, "laclrec": {"preset": "laclrec", **TINY, "max_insertions": 1}}
-    file.write_text(yaml.safe_dump({"data": {"small": str(data)}, "models": models} | content, sort_keys=False))
+    file.write_text(yaml.safe_dump({"data": {"small": str(small)}, "models": models} | content, sort_keys=False))
     return file
 
 
@@ -233,6 +233,21 @@ def test_one_process_at_a_time(data, tmp_path, in_this_process):
 def test_a_wrong_study_file_is_refused_before_any_training(data, tmp_path, content, message):
     with pytest.raises(InputError, match=message):
         StudyConfig.read(written(tmp_path, data, **content))
+
+
+def test_histories_of_one_data_set_are_not_asked_of_another(data, tmp_path, in_this_process):
+    file = written(
+        tmp_path,
+        data,
+        data={"small": str(data), "other": str(data)},
+        models={"sasrec": {"preset": "sasrec", **TINY}},
+        evaluations={"full": {}, "from file": {"histories": {"small": str(data.parent / "events.csv")}}},
+    )
+    records = study(file, tmp_path / "out", show_progress=False)
+    assert [sorted(record["evaluations"]) for record in records] == [["from file", "full"], ["full"]]
+    assert [record["skipped"] for record in records] == [[], ["from file"]]
+    assert study(file, tmp_path / "out", show_progress=False) == records
+    assert len(in_this_process) == 2
 
 
 def test_missing_histories_are_refused_before_any_training(data, tmp_path, in_this_process):
