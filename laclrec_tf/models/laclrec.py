@@ -40,8 +40,9 @@ class LACLRec(CatalogueModel):
         n_encoder_blocks: blocks of the encoder shared with the augmenter. Default: 1.
         n_recommender_blocks: further blocks of the recommender alone. Default: 1.
         n_heads: attention heads. Default: 2.
-        dropout: Default: 0.5.
-        positions: counted from the "start" or the "end" of a history. Default: "start".
+        dropout: Default: 0.3 (the paper's is 0.5).
+        positions: counted from the "start" or the "end" of a history; from the end, next-item training sees an item at
+            its distance from the end of the whole history, and only the last one as a user is served. Default: "end".
         normalisation: "pre" or "post". Default: "post".
         alpha: weight of InfoNCE. Default: 0.005 (the paper's is 0.1).
         beta: weight of the triplet loss, its mean over the batch. Default: 0.01 (the released code's is 0.256).
@@ -93,8 +94,8 @@ class LACLRec(CatalogueModel):
         n_encoder_blocks: int = 1,
         n_recommender_blocks: int = 1,
         n_heads: int = 2,
-        dropout: float = 0.5,
-        positions: str = "start",
+        dropout: float = 0.3,
+        positions: str = "end",
         normalisation: str = "post",
         alpha: float = 0.005,
         beta: float = 0.01,
@@ -193,8 +194,7 @@ class LACLRec(CatalogueModel):
             hidden = self.hidden_states(batch["history"], training=training)
             terms["next_item_loss"] = self._next_item_loss(hidden, batch["target"])
             if self.n_random_views:
-                raw = gather_last(hidden, batch["prefix_lengths"])  # [B, P, D]
-                self._contrast(ops.reshape(raw, (-1, self.width)), batch, training, terms, statistics)
+                self._contrast(hidden, batch, training, terms, statistics)
         if self.term_weights.get("augmenter_loss"):
             self._repair(batch, training, terms, statistics)
         return terms, statistics
@@ -205,12 +205,16 @@ class LACLRec(CatalogueModel):
         targets = ops.take(ops.reshape(target, (-1,)), wanted)
         return self.catalogue_loss(vectors, targets, weights)
 
-    def _contrast(self, raw, batch, training, terms, statistics):
+    def _contrast(self, hidden, batch, training, terms, statistics):
         random = self._view(batch["random_view"], training)
         if self.contrast_views == "random-random":
             other = self._view(batch["random_view_2"], training)
         else:
             history = take_prefixes(batch["history"], batch["prefix_lengths"])
+            if self.positions == "end":  # a prefix has other positions than it has within its history
+                raw = self._view(history, training)
+            else:
+                raw = ops.reshape(gather_last(hidden, batch["prefix_lengths"]), (-1, self.width))
             edits = self._learned_edits(history)  # integers: the gradient ends here
             # No row grows beyond so many items, so this cuts padding only.
             longest = ops.minimum(self.max_edited_length, ops.shape(history)[1] * (self.max_insertions + 1))

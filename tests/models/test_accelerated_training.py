@@ -123,6 +123,12 @@ def test_xla_trains_as_the_interpreter_does(preset: str):
         assert ours == pytest.approx(theirs, abs=2e-3)
 
 
+def _before(runs: tf.Tensor) -> tf.Tensor:
+    """Return for each step of runs `[P, K]` the items of the steps before it, `[P, K, K]` padded with 0."""
+    steps = tf.range(runs.shape[1])
+    return tf.where(steps[tf.newaxis, :] < steps[:, tf.newaxis], runs[:, tf.newaxis, :], 0)
+
+
 def test_xlas_edits_are_the_interpreters_but_for_rounding():
     model = made()
     model.compile(jit_compile=True)
@@ -143,6 +149,10 @@ def test_xlas_edits_are_the_interpreters_but_for_rounding():
     runs = insertions[inserting]
     states = model.augmenter.generator(hidden[inserting], model.encoder.item_embedding(runs[:, :-1]), training=False)
     scores = tf.matmul(states, model.encoder.item_table.value[1:-1], transpose_b=True)  # items and EOS
+    # What the history holds and what the run held before is no candidate.
+    present = tf.repeat(history, tf.reduce_sum(tf.cast(inserting, tf.int32), axis=1), axis=0)
+    present = tf.concat([tf.repeat(present[:, tf.newaxis], runs.shape[1], axis=1), _before(runs)], axis=2)
+    scores = tf.where(tf.reduce_any(tf.one_hot(present - 1, N_ITEMS + 1, True, False), axis=2), -np.inf, scores)
     decoded = runs > 0  # PAD stands behind the end of a run
     taken = tf.gather(scores, tf.maximum(runs - 1, 0), batch_dims=2)
     assert taken[decoded].numpy() == pytest.approx(tf.reduce_max(scores, axis=-1)[decoded].numpy(), rel=1e-4)
