@@ -130,6 +130,16 @@ class TrainConfig:
         """Return the settings as plain values, model arguments under `model`."""
         return asdict(self)
 
+    def resolved(self) -> dict[str, Any]:
+        """Return every setting as a plain value, those that the preset and `LACLRec`'s constructor give included.
+
+        Example:
+            >>> TrainConfig.of({"preset": "sasrec", "width": 32}).resolved()["model"]["alpha"]
+            0.0
+        """
+        defaults = {name: default for name, default in setting_names().items() if name in _model_argument_types()}
+        return self.as_dict() | {"model": defaults | preset_arguments(self.preset) | self.model}
+
 
 def setting_names() -> dict[str, Any]:
     """Return every name that `--set` takes, with its default.

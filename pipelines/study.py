@@ -156,13 +156,13 @@ def _check(cell: Cell) -> None:
             f"{cell.data_folder} now holds other data than {cell.result} was made with. "
             "Prepare the old events again, or give another --out."
         )
-    wanted = json.loads(json.dumps({"settings": cell.config.as_dict(), "evaluations": sorted(cell.evaluations)}))
+    wanted = json.loads(json.dumps({"settings": cell.config.resolved(), "evaluations": sorted(cell.evaluations)}))
     found = {"settings": record["settings"], "evaluations": sorted(record["evaluations"])}
     if record["skipped"]:
         found["evaluations"] = sorted({*found["evaluations"], *record["skipped"]})
     if wanted != found or (cell.augmenter and "augmenter" not in record):
         raise InputError(
-            f"{cell.result} was made with other settings than the study file gives. "
+            f"{cell.result} was made with other settings than the study file and the defaults give. "
             "Delete it to train again, or give another --out."
         )
 
@@ -250,7 +250,7 @@ def run_cell(cell: Cell, show_progress: bool = True) -> None:
         **{name: run.record[name] for name in ("seconds", "trained_on", "data_hash", "versions")},
         **{name: run.record.get(name) for name in ("best_epoch", "epochs_run", "refit_epochs", "validation")},
         "seed": cell.seed,
-        "settings": cell.config.as_dict(),
+        "settings": cell.config.resolved(),
         "curve": _curve(cell.run / "epochs-strict.csv"),
     }
     partial = cell.result.with_suffix(".partial")

@@ -87,3 +87,12 @@ def test_every_setting_is_listed_with_its_default():
     assert names["epochs"] == TrainConfig().epochs
     assert names["alpha"] == LACLRec(1, width=2).alpha
     assert "n_items" not in names
+
+
+def test_resolved_settings_say_all_that_training_depends_on():
+    resolved = TrainConfig.of({"preset": "cl4srec", "alpha": 0.02, "seed": 3}).resolved()
+    model = resolved["model"]
+    assert resolved["seed"] == 3 and resolved["targets_per_batch"] == 512
+    # What was given, what the preset gives, what the constructor gives.
+    assert (model["alpha"], model["contrast_views"], model["width"]) == (0.02, "random-random", 64)
+    assert set(model) | set(resolved) - {"model"} == set(setting_names())

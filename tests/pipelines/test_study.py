@@ -18,6 +18,7 @@ import yaml
 
 from laclrec_tf.errors import InputError
 from pipelines import study as studies
+from pipelines.config import setting_names
 from pipelines.evaluate import evaluate
 from pipelines.study import study
 from pipelines.study_config import StudyConfig
@@ -159,6 +160,15 @@ def test_results_of_other_settings_are_refused(finished, data, tmp_path, in_this
     other = written(tmp_path, data, models={"sasrec": {"preset": "sasrec", **TINY, "width": 16}})
     with pytest.raises(InputError, match="made with other settings"):
         study(other, out, show_progress=False)
+    assert in_this_process == []
+
+
+def test_results_of_other_defaults_are_refused(finished, in_this_process, monkeypatch):
+    file, out, _ = finished
+    settings = setting_names()
+    monkeypatch.setattr("pipelines.config.setting_names", lambda: settings | {"n_heads": 1})
+    with pytest.raises(InputError, match="other settings than the study file and the defaults give"):
+        study(file, out, show_progress=False)
     assert in_this_process == []
 
 
