@@ -48,7 +48,7 @@ class LACLRec(CatalogueModel):
         beta: weight of the triplet loss, its mean over the batch. Default: 0.01 (the released code's is 0.256).
         lambda_aug: weight of the augmenter's own losses, trained jointly. Default: 0.03.
         gamma: weight of `L_view`, next-item prediction from the two contrasted views: what follows the raw history
-            follows its edited views too. Not in the paper. Default: 0.3.
+            follows its edited views too. Not in the paper. Default: 0.
         contrast_views: InfoNCE's pair: "random-learned", or "random-random" for two random views as in
             CL4SRec. Default: "random-learned".
         n_negatives: score targets against so many sampled items instead of the whole catalogue, in training only,
@@ -100,7 +100,7 @@ class LACLRec(CatalogueModel):
         alpha: float = 0.005,
         beta: float = 0.01,
         lambda_aug: float = 0.03,
-        gamma: float = 0.3,
+        gamma: float = 0.0,
         contrast_views: str = "random-learned",
         n_negatives: int = 0,
         similarity: str = "dot",
