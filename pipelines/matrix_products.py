@@ -70,6 +70,8 @@ def operations_of(model: LACLRec, batch: dict[str, Any]) -> float:
             widths.append(length if static else _longest(batch["random_view_2"]))
         else:
             prefixes = take_prefixes(batch["history"], batch["prefix_lengths"])
+            if model.positions == "end":  # the raw prefixes are encoded too
+                widths.append(length if static else _longest(prefixes))
             edits = model._learned_edits(prefixes)
             most = min(model.max_edited_length, length * (model.max_insertions + 1))
             widths.append(most if static else _longest(edits.edited))

@@ -35,7 +35,7 @@ def test_an_augmenter_at_work_does_not_warn(rates):
 
 def ratios(**weights) -> dict[str, float]:
     keras.utils.set_random_seed(1)
-    model = LACLRec(20, width=8, max_length=6, max_edited_length=8, dropout=0.0, **weights)
+    model = LACLRec(20, width=8, max_length=6, max_edited_length=8, dropout=0.0, gamma=0.3, **weights)
     histories = [np.random.default_rng(n).integers(1, 21, 6).astype(np.int32) for n in range(12)]
     watch = AugmenterWatch(next(iter(training_dataset(histories, targets_per_batch=66, **model.batch_requirements))))
     watch.set_model(model)

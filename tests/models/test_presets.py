@@ -8,12 +8,12 @@ from laclrec_tf.errors import InputError
 from laclrec_tf.models import PRESETS, build_preset
 
 TERMS = {
-    "laclrec": {"next_item_loss", "contrast_loss", "triplet_loss", "augmenter_loss", "view_loss"},
+    "laclrec": {"next_item_loss", "contrast_loss", "triplet_loss", "augmenter_loss"},
     "cl4srec": {"next_item_loss", "contrast_loss"},
     "sasrec": {"next_item_loss"},
-    "laclrec-no-delete": {"next_item_loss", "contrast_loss", "triplet_loss", "augmenter_loss", "view_loss"},
-    "laclrec-no-insert": {"next_item_loss", "contrast_loss", "triplet_loss", "augmenter_loss", "view_loss"},
-    "laclrec-no-triplet": {"next_item_loss", "contrast_loss", "augmenter_loss", "view_loss"},
+    "laclrec-no-delete": {"next_item_loss", "contrast_loss", "triplet_loss", "augmenter_loss"},
+    "laclrec-no-insert": {"next_item_loss", "contrast_loss", "triplet_loss", "augmenter_loss"},
+    "laclrec-no-triplet": {"next_item_loss", "contrast_loss", "augmenter_loss"},
 }
 
 

@@ -106,9 +106,11 @@ class InsertsTwice(LACLRec):
         return Edits(tf.constant(operations), None, tf.constant(runs), tf.constant(edited))
 
 
+@pytest.mark.parametrize("positions", ["start", "end"])
 @pytest.mark.parametrize(("n_negatives", "candidates"), [(0, 100 + 1), (10, 10 + 4 * 3 + 1)])
-def test_the_operations_of_all_terms_worked_by_hand(n_negatives: int, candidates: int):
-    model = InsertsTwice(100, width=8, max_length=10, max_edited_length=12, max_insertions=2, n_negatives=n_negatives)
+def test_the_operations_of_all_terms_worked_by_hand(n_negatives: int, candidates: int, positions: str):
+    settings = {"max_edited_length": 12, "max_insertions": 2, "n_negatives": n_negatives, "positions": positions}
+    model = InsertsTwice(100, width=8, max_length=10, gamma=0.3, **settings)
     history = np.array([[1, 2, 3], [4, 5, 0]], np.int32)
     operations = np.array([[INSERT, 0, 0, 0], [0, 0, 0, 0]], np.int32)
     insertions = np.zeros([2, 4, 2], np.int32)
@@ -126,13 +128,15 @@ def test_the_operations_of_all_terms_worked_by_hand(n_negatives: int, candidates
     def block(rows: int, length: int) -> int:
         return rows * length * (12 * 64 + 2 * length * 8)
 
+    # Counted from the end, the four raw prefixes are encoded for themselves.
+    prefixes = 2 * block(4, 3) if positions == "end" else 0
     scored = n_negatives or 100
     raw = 2 * block(2, 3) + 5 * scored * 8
     views = 2 * block(4, 2) + 2 * block(4, 4) + 2 * 4 * scored * 8
     repair = block(2, 4) + block(1, 2) + 2 * (scored + 1) * 8
     # Forward only: the encoder over four prefixes, then two runs, of which one goes on after its first step.
     decided = block(4, 3) + block(2, 1) + block(1, 2) + (2 + 1) * candidates * 8
-    assert operations_of(model, batch) == 2 * (3 * (raw + views + repair) + decided)
+    assert operations_of(model, batch) == 2 * (3 * (raw + prefixes + views + repair) + decided)
     assert model.edited_shape == (4, 3)
 
     # Static shapes: every position, 8 of 8 and 8 of 16 targets; the learned view is 3 * (2 + 1) wide.
@@ -141,7 +145,7 @@ def test_the_operations_of_all_terms_worked_by_hand(n_negatives: int, candidates
     views = 2 * block(4, 3) + 2 * block(4, 9) + 2 * 4 * scored * 8
     repair = block(2, 4) + block(8, 2) + 8 * (scored + 1) * 8
     decided = block(4, 3) + block(12, 1) + block(12, 2) + (12 + 12) * candidates * 8
-    assert operations_of(model, batch) == 2 * (3 * (raw + views + repair) + decided)
+    assert operations_of(model, batch) == 2 * (3 * (raw + prefixes + views + repair) + decided)
 
 
 def test_every_term_adds_operations(data):
