@@ -126,7 +126,7 @@ def augmenter_report(
         }
         deletions, ranks = _repairs(model, histories, seed)
         report["deletions"] = deletions.summary()
-        popular = np.cumsum(np.sort(np.bincount(np.concatenate(whole)))[::-1]) / sum(map(len, whole))
+        popular = np.cumsum(np.sort(folder.popularity)[::-1]) / folder.popularity.sum()
         report["insertions"] = _insertion_summary(ranks, model.n_items, popular)
         similarity = _similarities(model, histories, seed)
         report["views"] = _view_summary(similarity)
@@ -160,13 +160,8 @@ def _repairs(model: LACLRec, histories: Sequence[np.ndarray], seed: int) -> tupl
         )
         repaired = model.augmenter.repair(model.encoder, corrupted, operations, insertions, training=False)
         item = repaired.run_targets <= model.n_items  # the rest are ends of runs
-        places = tf.where(is_item(insertions))  # [T, 3]: history, position, step of the run
-        runs = tf.gather_nd(insertions, places[:, :2])
-        before = tf.where(tf.range(model.max_insertions, dtype=tf.int64) < places[:, 2:], runs, 0)
-        # What is there already is not inserted.
-        present = tf.concat([tf.gather(corrupted, places[:, 0]), before], axis=1)
         scores = model.score(repaired.run_states[item])
-        ranks = target_ranks(scores, repaired.run_targets[item], exclude=present[item])
+        ranks = target_ranks(scores, repaired.run_targets[item], exclude=repaired.run_present[item])
         logits = repaired.operation_logits
         real = is_item(corrupted)
         deleted = tf.argmax(logits, axis=-1) == DELETE

@@ -24,7 +24,7 @@ from pipelines.config import TrainConfig
 from pipelines.evaluate import evaluate
 from pipelines.quiet_tensorflow import call_quietly
 from pipelines.run_folder import RunFolder
-from pipelines.study_config import Evaluation, StudyConfig
+from pipelines.study_config import Evaluation, StudyConfig, training_name
 from pipelines.study_report import write_report
 from pipelines.terminal import terminal
 from pipelines.train import train
@@ -52,7 +52,7 @@ class Cell:
     @property
     def name(self) -> str:
         """The name of its files."""
-        return f"{self.data}--{self.model}--seed-{self.seed}--{self.trained_on}".replace(" ", "_")
+        return training_name(self.data, self.model, self.seed, self.trained_on)
 
     @property
     def run(self) -> Path:

@@ -109,3 +109,13 @@ class StudyConfig:
             return TrainConfig.of(self.models[model] | {"seed": seed})
         except InputError as error:
             raise InputError(f"Model {model!r} of the study: {error}") from None
+
+
+def training_name(data: str, model: str, seed: int, trained_on: str) -> str:
+    """Return the name of one training's files.
+
+    Example:
+        >>> training_name("beauty", "no triplet", 0, "strict")
+        'beauty--no_triplet--seed-0--strict'
+    """
+    return f"{data}--{model}--seed-{seed}--{trained_on}".replace(" ", "_")

@@ -15,7 +15,7 @@ from matplotlib import pyplot as plt
 
 from laclrec_tf.models.multi_task_model import RANKING_METRICS
 from laclrec_tf.significance import paired_bootstrap
-from pipelines.study_config import StudyConfig
+from pipelines.study_config import StudyConfig, training_name
 
 COLUMNS = ("recall@5", "recall@10", "recall@20", "ndcg@5", "ndcg@10", "ndcg@20", "mrr@10")
 COMPARED = ("recall@10", "ndcg@10", "mrr@10")
@@ -139,24 +139,24 @@ def _comparisons(table: dict[str, Any], reference: str) -> list[str]:
 
 
 # What an augmenter report says, in the order of the columns.
-AUGMENTER_COLUMNS = {
-    "deletion precision": ("deletions", "precision"),
-    "at random": ("deletions", "precision_at_random"),
-    "recall": ("deletions", "recall"),
-    "at random ": ("deletions", "recall_at_random"),
-    "insertion hit@1": ("insertions", "hit@1"),
-    "hit@10": ("insertions", "hit@10"),
-    "at random  ": ("insertions", "hit@10_at_random"),
-    "cosine raw-learned": ("views", "cosine_raw_learned"),
-    "raw-random": ("views", "cosine_raw_random"),
-    "learned nearer": ("views", "learned_is_nearer"),
-}
-PLANTED_COLUMNS = {
-    "planted noise deleted": ("planted_noise", "recall"),
-    "other events deleted": ("planted_noise", "good_lost"),
-    "precision": ("planted_noise", "precision"),
-    "at random": ("planted_noise", "precision_at_random"),
-}
+AUGMENTER_COLUMNS = (
+    ("deletion precision", "deletions", "precision"),
+    ("at random", "deletions", "precision_at_random"),
+    ("recall", "deletions", "recall"),
+    ("at random", "deletions", "recall_at_random"),
+    ("insertion hit@1", "insertions", "hit@1"),
+    ("hit@10", "insertions", "hit@10"),
+    ("at random", "insertions", "hit@10_at_random"),
+    ("cosine raw-learned", "views", "cosine_raw_learned"),
+    ("raw-random", "views", "cosine_raw_random"),
+    ("learned nearer", "views", "learned_is_nearer"),
+)
+PLANTED_COLUMNS = (
+    ("planted noise deleted", "planted_noise", "recall"),
+    ("other events deleted", "planted_noise", "good_lost"),
+    ("precision", "planted_noise", "precision"),
+    ("at random", "planted_noise", "precision_at_random"),
+)
 
 
 def _augmenter_section(config: StudyConfig, records: Sequence[dict[str, Any]]) -> list[str]:
@@ -174,17 +174,20 @@ def _augmenter_section(config: StudyConfig, records: Sequence[dict[str, Any]]) -
             "",
         ]
         for columns in (AUGMENTER_COLUMNS, PLANTED_COLUMNS):
-            groups = {group for group, _ in columns.values()}
+            groups = {group for _, group, _ in columns}
             if not groups <= set(measured[0]["augmenter"]):
                 continue
-            lines += [f"| model | seeds | {' | '.join(columns)} |", "| --- " * (2 + len(columns)) + "|"]
+            lines += [
+                f"| model | seeds | {' | '.join(title for title, _, _ in columns)} |",
+                "| --- " * (2 + len(columns)) + "|",
+            ]
             for model in dict.fromkeys(record["model"] for record in measured):
                 reports = [record["augmenter"] for record in measured if record["model"] == model]
-                cells = [_mean_and_spread([report[a][b] for report in reports]) for a, b in columns.values()]
+                cells = [_mean_and_spread([report[a][b] for report in reports]) for _, a, b in columns]
                 lines.append(f"| {model} | {len(reports)} | {' | '.join(cells)} |")
             lines.append("")
         shown = next((r for r in measured if r["model"] == config.reference), measured[0])
-        folder = f"augmenter/{shown['data']}--{shown['model']}--seed-{shown['seed']}--strict".replace(" ", "_")
+        folder = f"augmenter/{training_name(data, shown['model'], shown['seed'], 'strict')}"
         plots = ["operations", "insertions", "views", *(["planted_noise"] if config.truth.get(data) else [])]
         lines += [f"`{shown['model']}`, seed {shown['seed']}:", "", *(f"![{p}]({folder}/{p}.png)" for p in plots), ""]
     return lines

@@ -23,13 +23,15 @@ class Repair(NamedTuple):
 
     `operation_logits` is `[B, M, 3]`. `run_states [T, D]` and `run_targets [T]` hold one row for each
     insertion target (EOS included): only INSERT positions are ever decoded. `run_weights [T]` is 0 for a row that
-    only keeps the shape static, else 1.
+    only keeps the shape static, else 1. `run_present [T, M + K]` holds the ids that are there already, in the corrupted
+    history or earlier in the run, and so would not be inserted, padded with 0.
     """
 
     operation_logits: keras.KerasTensor
     run_states: keras.KerasTensor
     run_targets: keras.KerasTensor
     run_weights: keras.KerasTensor
+    run_present: keras.KerasTensor
 
 
 class Edits(NamedTuple):
@@ -184,7 +186,13 @@ class SequenceAugmenter(keras.layers.Layer):
         is_target = ops.logical_and(runs != PAD_ID, real[:, None] > 0)
         wanted, weights = positions_where(is_target, static, most_positions)
         states = ops.take(ops.reshape(states, (-1, self.width)), wanted, axis=0)
-        return Repair(logits, states, ops.take(ops.reshape(runs, (-1,)), wanted), weights)
+        run = ops.take(where, wanted // self.max_insertions)  # the position each target's run stands before
+        step = wanted % self.max_insertions
+        in_history = ops.take(corrupted, run // ops.maximum(ops.shape(corrupted)[1], 1), axis=0)  # [T, M]
+        in_run = ops.take(runs, wanted // self.max_insertions, axis=0)  # [T, K]
+        in_run = ops.where(ops.arange(self.max_insertions)[None, :] < step[:, None], in_run, PAD_ID)
+        present = ops.concatenate([in_history, ops.cast(in_run, corrupted.dtype)], axis=1)
+        return Repair(logits, states, ops.take(ops.reshape(runs, (-1,)), wanted), weights, present)
 
     def edit(
         self,

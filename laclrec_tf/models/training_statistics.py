@@ -82,7 +82,7 @@ def repair_statistics(
 
     Returns:
         By name: operation accuracy; precision and recall of DELETE; the share of missing items (EOS included)
-        that the generator puts first.
+        that the generator inserts, given the run behind them.
     """
     real = ops.cast(is_item(corrupted), "float32")
     decided = ops.cast(ops.argmax(repair.operation_logits, axis=-1), operations.dtype)
@@ -96,6 +96,9 @@ def repair_statistics(
     if item_table is not None:
         states, targets = repair.run_states[:most_targets], repair.run_targets[:most_targets]
         candidates = ops.convert_to_tensor(item_table)[1:-1]  # EOS is an answer, PAD and MASK are none
-        first = 1 + ops.cast(best_rows(states, ops.cast(candidates, states.dtype)), targets.dtype)
+        present = ops.cast(repair.run_present[:most_targets], "int32")
+        places = ops.where(is_item(present), present - 1, ops.shape(candidates)[0])
+        best = best_rows(states, ops.cast(candidates, states.dtype), excluded=places)
+        first = 1 + ops.cast(best, targets.dtype)
         statistics["insertion_accuracy"] = ops.cast(first == targets, "float32"), repair.run_weights[:most_targets]
     return statistics

@@ -327,6 +327,11 @@ def test_repair_gives_one_row_for_each_insertion_target():
     # The run at (0, 3) stands on padding and is no target.
     assert numbers(repair.run_targets).tolist() == [3, EOS, 4, 2, 1, 6, 5, EOS]
     assert repair.run_states.shape == (8, WIDTH)
+    first, second = [5, 6, 7, 0], [8, 0, 0, 0]  # the histories, then the run so far
+    assert numbers(repair.run_present).tolist() == [
+        [*first, 0, 0, 0], [*first, 3, 0, 0], [*first, 0, 0, 0], [*first, 4, 0, 0], [*first, 4, 2, 0],
+        [*second, 0, 0, 0], [*second, 6, 0, 0], [*second, 6, 5, 0],
+    ]  # fmt: skip
     hidden = augmenter.encode(encoder, corrupted)
     assert numbers(repair.operation_logits) == pytest.approx(numbers(augmenter(hidden)), abs=1e-6)
     # Row 4 is the run [4, 2, 1] at (0, 2) after two steps: started by item 7, then fed 4 and 2.
@@ -338,6 +343,7 @@ def test_repair_without_a_single_insert_has_no_targets():
     encoder, augmenter = built()
     repair = augmenter.repair(encoder, HISTORIES, np.zeros_like(HISTORIES), np.zeros([12, 9, K], np.int32))
     assert repair.run_states.shape == (0, WIDTH) and repair.run_targets.shape == (0,)
+    assert repair.run_present.shape == (0, 9 + K)
     assert repair.operation_logits.shape == (12, 9, 3)
 
 

@@ -93,7 +93,7 @@ CORRUPTED = np.array([[3, 4, 1], [2, 1, 0]], np.int32)
 LABELS = np.array([[DELETE, DELETE, KEEP], [INSERT, KEEP, KEEP]], np.int32)
 DECIDED = np.array([[DELETE, INSERT, DELETE], [INSERT, DELETE, DELETE]], np.int32)
 STATES, TARGETS = f32([[1, 0], [0, 1], [0, 1], [1, 0]]), np.array([2, 3, 5, 1], np.int32)
-REPAIR = Repair(np.eye(3, dtype=np.float32)[DECIDED], STATES, TARGETS, f32([1, 1, 1, 1]))
+REPAIR = Repair(np.eye(3, dtype=np.float32)[DECIDED], STATES, TARGETS, f32([1, 1, 1, 1]), np.zeros([4, 2], np.int32))
 
 
 def test_repair_statistics_worked_by_hand():
@@ -110,6 +110,13 @@ def test_a_row_without_weight_is_no_insertion_target():
     assert averages(repair_statistics(weighed, TABLE, CORRUPTED, LABELS))["insertion_accuracy"] == pytest.approx(1 / 2)
 
 
+def test_what_is_there_already_is_no_answer():
+    # By (1, 0) item 1 follows 2, by (0, 1) item 4 follows EOS and item 3 follows both: with 2 there the last target is
+    # found, with 4 there the second still is not, and EOS is first all the same.
+    present = REPAIR._replace(run_present=np.array([[0, 0], [4, 0], [4, 0], [0, 2]], np.int32))
+    assert averages(repair_statistics(present, TABLE, CORRUPTED, LABELS))["insertion_accuracy"] == pytest.approx(3 / 4)
+
+
 def test_without_a_table_the_insertion_accuracy_is_left_out():
     assert "insertion_accuracy" not in repair_statistics(REPAIR, None, CORRUPTED, LABELS)
 
@@ -117,7 +124,7 @@ def test_without_a_table_the_insertion_accuracy_is_left_out():
 def test_precision_and_recall_are_exact_over_batches():
     # The second batch deletes nothing and should delete nothing: it weighs nothing in either.
     kept = np.full([1, 2], KEEP, np.int32)
-    calm = Repair(np.eye(3, dtype=np.float32)[kept], STATES[:0], TARGETS[:0], f32([]))
+    calm = Repair(np.eye(3, dtype=np.float32)[kept], STATES[:0], TARGETS[:0], f32([]), np.zeros([0, 2], np.int32))
     result = averages(
         repair_statistics(REPAIR, TABLE, CORRUPTED, LABELS),
         repair_statistics(calm, TABLE, np.array([[3, 4]], np.int32), kept),
