@@ -178,8 +178,16 @@ def interrupted(capsys, *arguments):
     return capsys.readouterr().err
 
 
+@pytest.fixture()
+def interrupts_heard():
+    """A shell starts what runs in the background with interrupts ignored, and so these tests."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("stop", ["SIGINT", "SIGTERM"])
-def test_what_is_stopped_says_so_and_leaves_nothing(way, monkeypatch, capsys, stop):
+def test_what_is_stopped_says_so_and_leaves_nothing(way, monkeypatch, capsys, stop, interrupts_heard):
     def stopped(*_):
         os.kill(os.getpid(), getattr(signal, stop))
 
