@@ -5,20 +5,18 @@ TensorFlow takes seconds to import, so each command imports what it needs when i
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from laclrec_tf.errors import InputError, reason_of
 from pipelines.choices import Duplicates, Gain, Protocol, Split
-from pipelines.item_list import parse_items
 from pipelines.quiet_tensorflow import import_tensorflow_quietly
 from pipelines.report_tables import augmenter_table, cost_table, metrics_table
+from pipelines.serving_commands import serving_app
 from pipelines.terminal import terminal
 
 app = typer.Typer(
@@ -28,6 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(serving_app)
 console = terminal()
 INTERRUPTED = 130
 
@@ -237,57 +236,6 @@ def benchmark(
     taken_back = None if without is None else without.value
     report = run_benchmark(data, config, epochs=epochs or 3, taken_back=taken_back, json_out=json_out)
     console.print(cost_table(report))
-
-
-@app.command()
-def export(
-    run: Annotated[Path, typer.Argument(help="A folder made by `train`.")],
-    to: Annotated[Path, typer.Option(help="saved_models/NAME; a new integer version is made in it.")],
-) -> None:
-    """Write a run as a versioned SavedModel that TensorFlow Serving loads."""
-    import_tensorflow_quietly()
-    from pipelines.export import export as run_export
-
-    console.print(f"wrote {run_export(run, to)}")
-
-
-@app.command()
-def serve(
-    model: Annotated[Path, typer.Argument(help="saved_models/NAME; the newest version is served.")],
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port of the gRPC service.", min=0, max=65535)] = 8500,
-) -> None:
-    """Serve a SavedModel over gRPC with TensorFlow Serving's protocol, until interrupted."""
-    import_tensorflow_quietly()
-    from pipelines.serve import serve as run_server
-
-    run_server(model, host=host, port=port)
-
-
-@app.command()
-def recommend(
-    history: Annotated[str, typer.Option(help='Item ids, oldest first: a,b,"one, with a comma"')],
-    server: Annotated[str | None, typer.Option(help="HOST:PORT of a running server.")] = None,
-    model_name: Annotated[str | None, typer.Option(help="The model's name on the server.")] = None,
-    model: Annotated[Path | None, typer.Option(help="Or a SavedModel folder, without a server.")] = None,
-    k: Annotated[int, typer.Option(help="How many items.", min=1)] = 10,
-    exclude: Annotated[str, typer.Option(help="Item ids never to recommend, written as in --history.")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Recommend the next items for one history, from a server or from a SavedModel folder."""
-    import_tensorflow_quietly()
-    from pipelines.recommend import recommend as run_recommend
-
-    answer = run_recommend(
-        parse_items(history), server=server, model_name=model_name, model=model, k=k, exclude=parse_items(exclude)
-    )
-    if as_json:
-        typer.echo(json.dumps({"item_ids": list(answer.item_ids), "scores": list(answer.scores)}))
-        return
-    table = Table("rank", "item", "score")
-    for rank, (item, score) in enumerate(zip(answer.item_ids, answer.scores, strict=True), start=1):
-        table.add_row(str(rank), item, f"{score:.3f}")
-    console.print(table)
 
 
 @app.command()
