@@ -34,3 +34,10 @@ class Duplicates(StrEnum):
 
     drop = "drop"
     keep = "keep"
+
+
+class IndexKind(StrEnum):
+    """How an exported model finds the best items of its catalogue."""
+
+    exact = "exact"
+    partitioned = "partitioned"

@@ -56,6 +56,8 @@ class HistoryQueries(ABC):
                     "history": padded_batch(histories[part]),
                     "k": np.array(min(k, MAX_K), np.int32),
                     "exclude": padded_batch(exclusions if len(exclusions) == 1 else exclusions[part]),
+                    "allow": np.empty((1, 0), object),
+                    "exclude_history": np.array(True),
                 },
             )
             for items, scores in zip(outputs["item_ids"], outputs["scores"], strict=True):
