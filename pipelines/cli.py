@@ -137,6 +137,7 @@ def grow(
 ) -> None:
     """Fit a run to a new catalogue without training: items are added, and retired ones no longer recommended."""
     import_tensorflow_quietly()
+    from pipelines.grow import describe_growth
     from pipelines.grow import grow as run_growth
 
     grown = run_growth(
@@ -150,13 +151,7 @@ def grow(
         time_column=time_column,
         keep_missing=keep_missing,
     )
-    growth = grown.record["growths"][-1]
-    rows = ", ".join(f"{count:,} from the {source}" for source, count in growth["rows_from"].items())
-    console.print(
-        f"wrote {out}: {growth['added']:,} items added (rows: {rows}), {growth['retired']:,} retired, "
-        f"{growth['returned']:,} back",
-        soft_wrap=True,
-    )
+    console.print(f"wrote {out}: {describe_growth(grown.record)}", soft_wrap=True)
 
 
 @app.command()

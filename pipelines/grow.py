@@ -86,6 +86,24 @@ def grow(
     return RunFolder.open(out)
 
 
+def describe_growth(record: dict[str, Any]) -> str:
+    """Say in a line what the last growth of a run changed, and what the new rows are made of.
+
+    Args:
+        record: `RunFolder.record` of a grown run.
+
+    Example:
+        >>> sources = {"neighbours": 2, "events": 0, "catalogue": 1}
+        >>> growth = {"added": 3, "retired": 5, "returned": 1, "rows_from": sources}
+        >>> describe_growth({"growths": [growth]})
+        '3 added (rows from neighbours: 2, catalogue: 1), 5 retired, 1 brought back'
+    """
+    growth = record["growths"][-1]
+    made = ", ".join(f"{source}: {count:,}" for source, count in growth["rows_from"].items() if count)
+    rows = f" (rows from {made})" if made else ""
+    return f"{growth['added']:,} added{rows}, {growth['retired']:,} retired, {growth['returned']:,} brought back"
+
+
 def _path(file: str | Path | None) -> Path | None:
     return None if file is None else Path(file)
 
