@@ -129,7 +129,7 @@ def test_events_give_rows_and_popularity(run, listed, tmp_path):
 def test_an_exported_run_recommends_a_new_item_where_its_neighbour_would_come(run, listed, tmp_path):
     _, histories = run.data.histories()
     asked = run.vocabulary.to_items(histories[0].tolist())
-    best = LocalModel(export(run.folder, tmp_path / "old", show_progress=False)).recommend(asked, k=1)[0].item_ids[0]
+    (best,) = run.vocabulary.to_items(run.model.recommend(histories[0][np.newaxis], k=1)[0][0].numpy())
     neighbours = written(tmp_path / "neighbours.csv", "item,neighbour", f"twin,{best}")
     new = grown(run, listed(*run.vocabulary, "twin", "stranger"), tmp_path / "run", neighbours=neighbours)
     shop = LocalModel(export(new.folder, tmp_path / "shop", show_progress=False))
