@@ -65,7 +65,7 @@ def neighbour_vectors(
     Example:
         >>> weights = scipy.sparse.csr_array([[3.0, 1.0], [0.0, 0.0]])
         >>> rows, found = neighbour_vectors(weights, np.array([[4.0, 0.0], [0.0, 4.0]]), share_of_norm=1)
-        >>> rows.round(2).tolist(), found.tolist()
+        >>> rows.astype(float).round(2).tolist(), found.tolist()
         ([[3.79, 1.26], [2.0, 2.0]], [True, False])
     """
     if weights.shape[1] != len(vectors):

@@ -30,7 +30,7 @@ def grown_model(model: LACLRec, vectors: np.ndarray) -> LACLRec:
         >>> model = LACLRec(n_items=3, width=8)
         >>> grown = grown_model(model, np.ones([2, 8]))
         >>> grown.n_items, grown.encoder.item_table.shape
-        (5, (8, 8))
+        (5, TensorShape([8, 8]))
     """
     vectors = np.asarray(vectors, np.float32)
     if vectors.ndim != 2 or vectors.shape[1] != model.width:
