@@ -56,7 +56,7 @@ def evaluate(
 
     Returns:
         `recall@5` ... `ndcg@20`, and what they were measured on: `protocol`, `split`, `trained_on`, `tie_rule`,
-        `data_hash`, `users`, `seed`, `preset`, `clean`, `run`.
+        `data_hash`, `users`, `seed`, `preset`, `clean`, `run`; with retired items `users_with_retired_target`.
 
     Raises:
         InputError: the run or a file cannot be read, a file cannot be written, the split does not exist, or a refit
