@@ -31,9 +31,11 @@ def export(run: str | Path, to: str | Path, *, index: IndexSettings | None = Non
     settings = index or IndexSettings()
     folder = RunFolder.open(run)
     with spinner(f"exporting {run}", disable=not show_progress):
-        retriever = Retriever(folder.model, folder.vocabulary, folder.popularity)
+        retriever = Retriever(folder.model, folder.vocabulary, folder.popularity, retired=folder.retired)
         described: dict[str, Any] = {"kind": settings.kind}
         if settings.kind == "partitioned":
             made, described = partitioned_index(folder, retriever, settings)
-            retriever = Retriever(folder.model, folder.vocabulary, folder.popularity, index=made)
+            retriever = Retriever(
+                folder.model, folder.vocabulary, folder.popularity, retired=folder.retired, index=made
+            )
         return export_model(retriever, Path(to), metadata=folder.record | {"index": described})

@@ -126,16 +126,28 @@ def test_events_give_rows_and_popularity(run, listed, tmp_path):
     assert both.record["growths"][0]["rows_from"] == {"neighbours": 1, "events": 1, "catalogue": 1}
 
 
-def test_an_exported_run_recommends_a_new_item_where_its_neighbour_would_come(run, listed, tmp_path):
+def test_an_exported_run_recommends_new_items_near_their_neighbours_and_no_retired_ones(run, listed, tmp_path):
     _, histories = run.data.histories()
     asked = run.vocabulary.to_items(histories[0].tolist())
-    (best,) = run.vocabulary.to_items(run.model.recommend(histories[0][np.newaxis], k=1)[0][0].numpy())
+    ids, scores = run.model.recommend(histories[0][np.newaxis], k=30)
+    ranked = dict(zip(run.vocabulary.to_items(ids[0].numpy()), scores[0].numpy(), strict=True))
+    best, *_, last = ranked
+    retired = {asked[-1], best, last}
     neighbours = written(tmp_path / "neighbours.csv", "item,neighbour", f"twin,{best}")
-    new = grown(run, listed(*run.vocabulary, "twin", "stranger"), tmp_path / "run", neighbours=neighbours)
+    active = [item for item in run.vocabulary if item not in retired]
+    new = grown(run, listed(*active, "twin", "stranger"), tmp_path / "run", neighbours=neighbours)
     shop = LocalModel(export(new.folder, tmp_path / "shop", show_progress=False))
-    everything = shop.recommend(asked, k=152)[0].item_ids
-    assert everything.index("twin") < 10
-    assert everything.index("stranger") > 30
+
+    (answer,) = shop.recommend(asked, k=152)
+    assert set(answer.item_ids) == {*active, "twin", "stranger"} - set(asked)
+    assert answer.item_ids.index("twin") < 10
+    assert answer.item_ids.index("stranger") > 30
+    # The retired item that ends the history is read as before: what is left keeps its order and its scores.
+    left = [item for item in ranked if item not in retired]
+    now = dict(zip(answer.item_ids, answer.scores, strict=True))
+    assert [item for item in now if item in ranked] == left
+    assert [now[item] for item in left] == pytest.approx([ranked[item] for item in left], rel=1e-5)
+    assert not retired & set(shop.recommend([], k=152)[0].item_ids)
     (after_twin,) = shop.recommend(["twin"], k=3)
     assert len(after_twin.item_ids) == 3 and "twin" not in after_twin.item_ids
 
