@@ -151,7 +151,7 @@ def _leaf(name: str, value: Any, dtype: tf.DType) -> Any:
         if is_base64(value):
             return _decoded(name, value[BASE64_KEY])
     elif kind in ((int, float) if dtype.is_floating else (bool,) if dtype.is_bool else (int,)):
-        if dtype.is_floating and math.isfinite(value) and abs(value) > dtype.max:
+        if dtype.is_floating and math.isfinite(value) and abs(value) > float(dtype.max):
             raise OverflowError
         return value
     raise invalid(f"Input '{name}' must be {dtype.name}. Received: {reprlib.repr(value)}.")

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from functools import lru_cache, partial, wraps
+from functools import lru_cache, partial
 from typing import Any, Protocol
 from urllib.parse import unquote
 
 import anyio.to_thread
 import grpc
 from starlette.applications import Starlette
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_pb2, predict_pb2
 
 from laclrec_tf.serving.rest_body import read_body
+from laclrec_tf.serving.rest_call import HEALTH, RestCall, answering
 from laclrec_tf.serving.rest_json import input_protos, predict_answer, read_predict_body
-from laclrec_tf.serving.rest_status import RestError, error_json, http_status, metadata_json, status_json
-from laclrec_tf.serving.server_log import log_request
+from laclrec_tf.serving.rest_status import RestError, metadata_json, status_json
 from laclrec_tf.serving.server_metrics import ServerMetrics
 from laclrec_tf.serving.serving_error import ServingError
-
-logger = logging.getLogger(__name__)
 
 DEFAULT_SIGNATURE = "serving_default"
 METRICS_ROUTE = "/monitoring/prometheus/metrics"
@@ -107,48 +102,6 @@ def rest_app(
     return Starlette(routes=routes)
 
 
-@dataclass
-class _Call:
-    """One request, as far as it is understood; the log and the metrics read it."""
-
-    method: str = "REST"
-    model: str = ""
-    version: int | None = None
-    signature: str | None = None
-    rows: int | None = None
-    code: str = "OK"
-    error: str | None = None
-
-
-Endpoint = Callable[["_RestFace", Request, _Call], Awaitable[bytes]]
-
-
-def _answering(endpoint: Endpoint) -> Callable[["_RestFace", Request], Awaitable[Response]]:
-    """Turn an endpoint's errors into answers; whatever happens, none gets away."""
-
-    @wraps(endpoint)
-    async def answer(face: _RestFace, request: Request) -> Response:
-        started, call, status = time.perf_counter(), _Call(), 200
-        try:
-            body = await endpoint(face, request, call)
-        except ServingError as error:
-            status, call.code, call.error = http_status(error), error.code.name, error.message
-        except ClientDisconnect:
-            status, call.code, call.error = 499, "CANCELLED", "The caller hung up."
-        except Exception:
-            logger.exception("%s failed", call.method)
-            status, call.code, call.error = 500, "INTERNAL", f"{call.method} failed; the server's log says why."
-        if call.error is not None:
-            body = error_json(call.error)
-        seconds = time.perf_counter() - started
-        if face.metrics is not None:
-            face.metrics.observe_request(call.method, call.model, call.code, seconds)
-        log_request(**vars(call), milliseconds=1000 * seconds)
-        return Response(body, status, media_type="application/json")
-
-    return answer
-
-
 class _RestFace:
     """The endpoints."""
 
@@ -165,8 +118,8 @@ class _RestFace:
         self._predicts = anyio.CapacityLimiter(CONCURRENT_PREDICTS)
         self._others = anyio.CapacityLimiter(4)
 
-    @_answering
-    async def model(self, request: Request, call: _Call) -> bytes:
+    @answering
+    async def model(self, request: Request, call: RestCall) -> bytes:
         """Answer what `/v1/models/...` asks."""
         path = request.scope["raw_path"].decode("latin-1")
         pattern = {"GET": _GET, "POST": _POST}.get(request.method)
@@ -183,16 +136,16 @@ class _RestFace:
         work = self._metadata if found["metadata"] else self._status
         return await anyio.to_thread.run_sync(work, spec, limiter=self._others)
 
-    @_answering
-    async def default_predict(self, request: Request, call: _Call) -> bytes:
+    @answering
+    async def default_predict(self, request: Request, call: RestCall) -> bytes:
         """Answer `:predict` of the default model."""
         call.model = self.default_model or ""
         return await self._post("predict", model_pb2.ModelSpec(name=call.model), request, call)
 
-    @_answering
-    async def health(self, request: Request, call: _Call) -> bytes:
+    @answering
+    async def health(self, request: Request, call: RestCall) -> bytes:
         """Say whether the default model can answer."""
-        call.method, call.model = "REST Health", self.default_model or ""
+        call.method, call.model = HEALTH, self.default_model or ""
         await anyio.to_thread.run_sync(self._check_default_model, limiter=self._others)
         return b'{"status": "ok"}'
 
@@ -202,7 +155,7 @@ class _RestFace:
         text = await anyio.to_thread.run_sync(self.metrics.exposition, limiter=self._others)
         return Response(text, media_type=self.metrics.content_type)
 
-    async def _post(self, verb: str, spec: model_pb2.ModelSpec, request: Request, call: _Call) -> bytes:
+    async def _post(self, verb: str, spec: model_pb2.ModelSpec, request: Request, call: RestCall) -> bytes:
         call.method = f"REST {verb.capitalize()}"
         if verb != "predict":
             raise ServingError(grpc.StatusCode.UNIMPLEMENTED, f"There is no {verb}. Send the request to :predict.")
@@ -211,7 +164,7 @@ class _RestFace:
         work = partial(self._predict, body, spec, deadline, call)
         return await anyio.to_thread.run_sync(work, limiter=self._predicts)
 
-    def _predict(self, body: bytes, spec: model_pb2.ModelSpec, deadline: float, call: _Call) -> bytes:
+    def _predict(self, body: bytes, spec: model_pb2.ModelSpec, deadline: float, call: RestCall) -> bytes:
         content = read_predict_body(body)
         call.signature = spec.signature_name = content.signature_name or DEFAULT_SIGNATURE
         definitions = _definitions(self._metadata_response(spec).metadata["signature_def"].value)

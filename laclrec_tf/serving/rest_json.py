@@ -63,9 +63,9 @@ def read_predict_body(body: bytes) -> PredictBody:
     Example:
         >>> read_predict_body(b'{"instances": [["tent"]], "parameters": {"k": 3}}')
         PredictBody(signature_name='', rows=[['tent']], columns={'k': 3})
-        >>> read_predict_body(b'{"instances"}')
+        >>> read_predict_body(b"")
         Traceback (most recent call last):
-        laclrec_tf.serving.serving_error.ServingError: JSON Parse error: Expecting ':' delimiter at offset: 12 (line 1, column 13)
+        laclrec_tf.serving.serving_error.ServingError: JSON Parse error: Expecting value at offset: 0 (line 1, column 1)
     """
     document = _parsed(body)
     if not isinstance(document, dict):

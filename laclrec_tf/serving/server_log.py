@@ -24,7 +24,7 @@ class ServerLogHandler(logging.StreamHandler):
 class JsonLineFormatter(JsonFormatter):
     """One JSON object a line: `time` (UTC), `level`, `logger`, `message`, and what `extra=` gave."""
 
-    converter = time.gmtime
+    converter = time.gmtime  # type: ignore[assignment] # the type of a bound method, of which it is none
     default_time_format = "%Y-%m-%dT%H:%M:%S"
     default_msec_format = "%s.%03dZ"
 
