@@ -43,10 +43,10 @@ def read_model_config(path: str | Path) -> model_server_config_pb2.ModelServerCo
     path = Path(path)
     text, config = read_proto_text(path, model_server_config_pb2.ModelServerConfig(), EXAMPLE)
     if config.HasField("custom_model_config"):
-        raise InputError(f"{path}: custom_model_config is not supported. Use {EXAMPLE}")
+        raise InputError(f"{path}: custom_model_config is not supported. Use: {EXAMPLE}")
     models = config.model_config_list.config
     if not models:
-        raise InputError(f"{path} names no model. Expected: {EXAMPLE}")
+        raise InputError(f"{path} names no model. An example: {EXAMPLE}")
     lines = proto_lines(text, "config", depth=1)
     names: set[str] = set()
     for index, model in enumerate(models):

@@ -29,13 +29,13 @@ def read_proto_text(path: Path, proto: Proto, example: str) -> tuple[str, Proto]
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise InputError(f"Cannot read {path}: byte {error.start} is not UTF-8. Expected: {example}") from error
+        raise InputError(f"Cannot read {path}: byte {error.start} is not UTF-8. An example: {example}") from error
     except OSError as error:
         raise InputError(f"Cannot read {path}: {reason_of(error)}.") from error
     try:
         return text, text_format.Parse(text, proto)
     except text_format.ParseError as error:
-        raise InputError(f"{path}{_place_and_problem(text, error)}. Expected: {example}") from error
+        raise InputError(f"{path}{_place_and_problem(text, error)}. An example: {example}") from error
 
 
 def _place_and_problem(text: str, error: text_format.ParseError) -> str:

@@ -87,6 +87,8 @@ class RestServer:
             self._thread = threading.Thread(target=server.run, args=([listener],), name="rest-server", daemon=True)
             self._thread.start()
             server.up.wait()
+            if not server.started:
+                raise RuntimeError("The REST server ended at once; the log says why.")
             self._server = server
         return self.port
 
@@ -118,12 +120,16 @@ class RestServer:
     def _listen(self) -> socket.socket:
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
         try:
-            return socket.create_server((self.host, self.port), family=family, backlog=BACKLOG)
+            listener = socket.create_server((self.host, self.port), family=family, backlog=BACKLOG)
         except OSError as error:
             raise InputError(
                 f"Cannot listen on {self.host}, port {self.port}: {reason_of(error)}. "
                 "Stop the other server or give another port (0 takes a free one)."
             ) from error
+        # An answer's head and body are written one after the other; held back, the body would wait 40 ms for the
+        # caller's acknowledgement. Connections inherit the option. asyncio sets it only on sockets it made itself.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listener
 
     def _config(self) -> uvicorn.Config:
         config = uvicorn.Config(
@@ -163,5 +169,7 @@ class _UvicornServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept connections, and say so."""
-        await super().startup(sockets)
-        self.up.set()
+        try:
+            await super().startup(sockets)
+        finally:
+            self.up.set()

@@ -52,11 +52,11 @@ def test_a_bucket_is_no_relative_path(tmp_path):
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("", " names no model. Expected: model_config_list"),
+        ("", " names no model. An example: model_config_list"),
         ("model_config_list { }", " names no model."),
         ("custom_model_config { }", ": custom_model_config is not supported."),
         ("model_config_list {\n config {\n  nme: 'a'\n } }", ", line 3, column 3: "),
-        ("model_config_list {\n config {\n", ", line 3, column 1: Expected"),
+        ("model_config_list {\n config {\n", ', line 2, column 9: Expected "}". An example: '),
         ("model_config_list { config { name: 3 } }", ", line 1, column 36: Expected string but found: '3'"),
         ('model_config_list {\n\n config { base_path: "a" } }', ', line 3: a model has no name. Add name: "NAME".'),
         ('model_config_list { config { name: "a" } }', ", line 1: the model 'a' has no base_path."),

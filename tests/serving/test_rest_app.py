@@ -11,6 +11,8 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from starlette.testclient import TestClient
 from tensorflow_serving.apis import get_model_status_pb2, predict_pb2
 
@@ -176,6 +178,33 @@ def test_what_does_not_fit_is_a_bad_request(web, api, body, text):
     assert text in error(web.post(PREDICT, content=body), 400)
     assert not api.requests
     assert web.post(PREDICT, json={"instances": [["007"]]}).status_code == 200
+
+
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just({"b64": "/w=="})
+VALUES = st.recursive(
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["history", "k", "b64"]), inner),
+    max_leaves=12,
+)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    body=st.dictionaries(st.sampled_from(["instances", "inputs", "parameters", "signature_name"]), VALUES)
+    | st.fixed_dictionaries({"instances": st.lists(st.lists(st.text() | LEAVES))})
+)
+def test_any_json_is_answered_or_refused(web, body):
+    response = web.post(PREDICT, content=json.dumps(body))
+    if response.status_code == 200:
+        assert list(response.json()) == ["predictions" if "instances" in body else "outputs"]
+    else:
+        error(response, 400)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(body=st.binary())
+def test_any_bytes_are_refused(web, body):
+    error(web.post(PREDICT, content=body), 400)
 
 
 @pytest.mark.parametrize("k", ["3", 3.0, True, None, 2**31, [[3]]])

@@ -63,6 +63,13 @@ def test_requests_at_the_same_time(api, vocabulary):
     )
 
 
+def test_answers_are_not_held_back_by_the_system(api):
+    with RestServer(api, port=0)._listen() as listener, socket.create_connection(listener.getsockname()):
+        connection, _ = listener.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_bytes_that_are_no_http(api):
     with RestServer(api, port=0) as server:
         with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
@@ -99,7 +106,7 @@ def test_running_requests_end_before_the_server_does(api, monkeypatch):
         while not refused and not stopped.done():
             try:
                 socket.create_connection(("127.0.0.1", server.port), timeout=10).close()
-            except ConnectionRefusedError:
+            except (ConnectionRefusedError, ConnectionResetError):
                 refused = True
         assert refused and not answer.done()
         go_on.set()
@@ -146,8 +153,9 @@ def client_context(trusted: trustme.CA, own: trustme.CA | None = None):
 
 def test_an_address_that_cannot_be_listened_on(api):
     with RestServer(api, port=0) as server:
+        second = RestServer(api, port=server.port)
         with pytest.raises(InputError, match=f"port {server.port}: Address already in use.*another port"):
-            RestServer(api, port=server.port).start()
+            second.start()
     with pytest.raises(InputError, match="Cannot listen on 192.0.2.1"):
         RestServer(api, host="192.0.2.1", port=0).start()
     with pytest.raises(InputError, match="Received: port=65536"):
