@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from contextlib import AbstractContextManager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -97,16 +96,12 @@ class ServerMetrics:
         self._rows.labels(model).observe(rows)
 
     def set_in_flight(self, n: int) -> None:
-        """Say how many requests are being answered, where somebody else counts them.
+        """Say how many requests are being answered.
 
         Args:
             n: requests now.
         """
         self._in_flight.set(n)
-
-    def track_in_flight(self) -> AbstractContextManager[None]:
-        """Count a request as being answered for as long as the `with` block runs."""
-        return self._in_flight.track_inprogress()
 
     def set_version_state(self, model: str, version: int, state: str) -> None:
         """Say which state a version is in now.
