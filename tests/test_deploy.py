@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
+from tensorflow_serving.apis import get_model_status_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
 from laclrec_tf.serving.batching_parameters import batching_parameters_proto, read_batching_parameters
@@ -118,8 +119,6 @@ class OneModel:
         self.state = state
 
     def status(self, request):
-        from tensorflow_serving.apis import get_model_status_pb2
-
         assert request.model_spec.name == "shop"
         response = get_model_status_pb2.GetModelStatusResponse()
         version = response.model_version_status.add(version=1, state=self.state)

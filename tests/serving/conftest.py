@@ -108,7 +108,8 @@ class SavedModelApi:
         response = predict_pb2.PredictResponse(model_spec=self._spec(request.model_spec))
         self.requests.append(request)
         self.timeouts.append(timeout)
-        inputs = {name: tf.constant(tf.make_ndarray(proto)) for name, proto in request.inputs.items()}
+        protos = {**self.definitions[request.model_spec.signature_name].defaults, **request.inputs}
+        inputs = {name: tf.constant(tf.make_ndarray(proto)) for name, proto in protos.items()}
         for name, output in self.loaded.signatures[request.model_spec.signature_name](**inputs).items():
             response.outputs[name].CopyFrom(tf.make_tensor_proto(output))
         return response

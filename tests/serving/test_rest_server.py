@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -84,6 +85,29 @@ def test_a_huge_body_is_refused_and_the_server_lives_on(api):
         assert httpx.post(url, content=b" " * 10**6).status_code == 413
         assert httpx.post(url, content=(b" " * 10**5 for _ in range(3))).status_code == 413
         assert httpx.post(url, json=BODY).status_code == 200
+
+
+HEAD = b"POST /v1/models/shop:predict HTTP/1.1\r\nHost: here\r\nContent-Length: 100\r\n\r\n"
+
+
+def test_a_body_that_does_not_come(api):
+    with RestServer(api, port=0, timeout=0.2) as server:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+            connection.sendall(HEAD + b'{"instances"')
+            assert connection.recv(1000).startswith(b"HTTP/1.1 408")
+        assert httpx.get(f"http://127.0.0.1:{server.port}/healthz").status_code == 200
+
+
+def test_a_caller_that_hangs_up(api):
+    metrics = ServerMetrics()
+    with RestServer(api, port=0, metrics=metrics) as server:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+            connection.sendall(HEAD + b'{"instances"')
+        deadline = time.monotonic() + 30
+        while b'code="CANCELLED"' not in metrics.exposition():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert httpx.get(f"http://127.0.0.1:{server.port}/healthz").status_code == 200
 
 
 def test_running_requests_end_before_the_server_does(api, monkeypatch):
