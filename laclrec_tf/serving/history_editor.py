@@ -38,7 +38,7 @@ class HistoryEditor(tf.Module):
         self._edit = lambda item_ids: model.edit(item_ids, decision="argmax")
         self._weights = list(self.augment.get_concrete_function().variables)
 
-    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.string, name="history")])
+    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.string, name="history")], autograph=False)
     def augment(self, history: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return the operation decided on each known item, the inserted items and the edited history.
 

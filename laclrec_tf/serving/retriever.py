@@ -137,7 +137,7 @@ class Retriever(tf.Module):
             signatures["augment"] = self.editor.augment
         return signatures
 
-    @tf.function(input_signature=[HISTORY])
+    @tf.function(input_signature=[HISTORY], autograph=False)
     def serving_default(self, history: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return the ten best items, those of the history excluded.
 
@@ -147,9 +147,9 @@ class Retriever(tf.Module):
         Returns:
             As `retrieve`.
         """
-        return self._ten_best(history)
+        return self.retrieve(history)
 
-    @tf.function(input_signature=[EXAMPLES])
+    @tf.function(input_signature=[EXAMPLES], autograph=False)
     def predict_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return the ten best items of histories that come as serialised `tf.train.Example`.
 
@@ -161,9 +161,9 @@ class Retriever(tf.Module):
             As `retrieve`.
         """
         features = tf.io.parse_example(examples, {"history": tf.io.VarLenFeature(tf.string)})
-        return self._ten_best(tf.sparse.to_dense(features["history"], ""))
+        return self.retrieve(tf.sparse.to_dense(features["history"], ""))
 
-    @tf.function(input_signature=[HISTORY])
+    @tf.function(input_signature=[HISTORY], autograph=False)
     def embed_history(self, history: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return user vectors, to be asked of an index elsewhere: a score is the dot product with an item vector.
 
@@ -180,7 +180,7 @@ class Retriever(tf.Module):
             "unknown": unknown_items(history, history_ids),
         }
 
-    @tf.function(input_signature=[ITEMS])
+    @tf.function(input_signature=[ITEMS], autograph=False)
     def embed_items(self, items: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return item vectors, to be put into an index elsewhere.
 
@@ -195,7 +195,7 @@ class Retriever(tf.Module):
         vectors = tf.gather(tf.convert_to_tensor(self.exact_index.item_vectors()), item_ids)
         return {"item_vectors": tf.where(known[:, tf.newaxis], vectors, 0.0), "known": known}
 
-    @tf.function(input_signature=[HISTORY, CANDIDATES])
+    @tf.function(input_signature=[HISTORY, CANDIDATES], autograph=False)
     def rank(self, history: tf.Tensor, candidates: tf.Tensor) -> dict[str, tf.Tensor]:
         """Score given items; those of the history are scored like the others.
 
@@ -218,7 +218,7 @@ class Retriever(tf.Module):
         # Defaults that a SavedModel keeps are tensors; made here, importing this module touches no device.
         ten, none, yes = tf.constant(DEFAULT_K), tf.zeros([1, 0], tf.string), tf.constant(True)
 
-        @tf.function(input_signature=[HISTORY, K, EXCLUDE, ALLOW, EXCLUDE_HISTORY])
+        @tf.function(input_signature=[HISTORY, K, EXCLUDE, ALLOW, EXCLUDE_HISTORY], autograph=False)
         def retrieve(
             history: tf.Tensor,
             k: tf.Tensor = ten,
@@ -253,7 +253,7 @@ class Retriever(tf.Module):
     def _similar_items_signature(self) -> Any:
         ten = tf.constant(DEFAULT_K)
 
-        @tf.function(input_signature=[ITEMS, K])
+        @tf.function(input_signature=[ITEMS, K], autograph=False)
         def similar_items(items: tf.Tensor, k: tf.Tensor = ten) -> dict[str, tf.Tensor]:
             """Return each item's nearest items by the cosine of their vectors, itself left out.
 
@@ -278,10 +278,6 @@ class Retriever(tf.Module):
             return self._answer(scores, tf.where(fills, found, PAD_ID)) | {"known": known}
 
         return similar_items
-
-    def _ten_best(self, history: tf.Tensor) -> dict[str, tf.Tensor]:
-        none = tf.zeros([1, 0], tf.string)
-        return self._recommend(history, tf.constant(DEFAULT_K), none, none, tf.constant(True))
 
     def _recommend(
         self,
@@ -313,6 +309,7 @@ class Retriever(tf.Module):
         """Return how many slots the largest `k` needs; one when there is no row."""
         return tf.minimum(tf.reduce_max(tf.concat([tf.reshape(k, [-1]), [1]], axis=0)), self.n_items)
 
+    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)], autograph=False)
     def _user_vectors(self, history_ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Return `[B, D]` vectors and `[B]` bool, False where no item of the history is known."""
         vectors = self._vectors(self.lookup.recent_known(history_ids, self.max_length))
