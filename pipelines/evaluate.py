@@ -16,6 +16,7 @@ from laclrec_tf.evaluation import rank_targets
 from laclrec_tf.metrics import TIE_RULE, ranking_metrics
 from pipelines.progress import progress_bar
 from pipelines.report_file import ReportFile
+from pipelines.run_evaluations import keep_evaluation
 from pipelines.run_folder import RunFolder
 from pipelines.sampled_negatives import sampled_negatives
 
@@ -33,6 +34,8 @@ def evaluate(
     show_progress: bool = True,
 ) -> dict[str, Any]:
     """Rank every user's held-out item and report recall, MRR and NDCG at 5, 10 and 20.
+
+    A report on the run's data, without `clean`, is kept in the run folder, where `export` finds it.
 
     Args:
         run: a folder made by `laclrec-tf train`.
@@ -117,6 +120,8 @@ def evaluate(
     }
     if histories is not None:
         report |= {"histories": str(histories), **skipped}
+    if histories is None and not clean:
+        keep_evaluation(folder, report)
     if ranks_file is not None:
         array = io.BytesIO()
         np.save(array, ranks)

@@ -7,6 +7,7 @@ from pathlib import Path
 from laclrec_tf.serving.export import export_model
 from laclrec_tf.serving.retriever import Retriever
 from pipelines.progress import spinner
+from pipelines.run_evaluations import held_out_histories, run_metrics
 from pipelines.run_folder import RunFolder
 
 
@@ -27,4 +28,10 @@ def export(run: str | Path, to: str | Path, *, show_progress: bool = True) -> Pa
     folder = RunFolder.open(run)
     with spinner(f"exporting {run}", disable=not show_progress):
         retriever = Retriever(folder.model, folder.vocabulary, folder.popularity)
-        return export_model(retriever, Path(to), metadata=folder.record)
+        return export_model(
+            retriever,
+            Path(to),
+            metadata=folder.record,
+            metrics=run_metrics(folder),
+            held_out=held_out_histories(folder),
+        )

@@ -31,7 +31,8 @@ def has_epochs(folder: Path) -> bool:
 class RunFolder:
     """A finished run: `run.json`, `model.keras`, `vocabulary.txt`, `popularity.npy`, `epochs-*.csv`, `tensorboard/`.
 
-    `run.json` is written last; a folder without it holds no finished run.
+    `run.json` is written last by the training; a folder without it holds no finished run. `laclrec-tf evaluate` adds
+    `evaluation-SPLIT-PROTOCOL.json`.
 
     Args:
         folder: where the run lies.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,13 @@ from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.serving.history_batch import padded_batch
 
 WARMUP_FILE = Path("assets.extra", "tf_serving_warmup_requests")
-BATCH_SIZES = (1, 8)
+BATCH_SIZES = (1, 8, 32)
 
 
 def warmup_requests(
     signatures: Iterable[str], vocabulary: ItemVocabulary, max_length: int, model_name: str
 ) -> Iterator[predict_pb2.PredictRequest]:
-    """Make one request for each signature and batch size. The same on every call.
+    """Make one request for each signature and batch size, 1, 8 and 32. The same on every call.
 
     Args:
         signatures: names among `serving_default`, `retrieve` and `augment`.
@@ -32,7 +33,7 @@ def warmup_requests(
     """
     histories = example_histories(vocabulary, max_length)
     for batch_size in BATCH_SIZES:
-        batch = padded_batch(histories[:batch_size])
+        batch = padded_batch(list(islice(cycle(histories), batch_size)))
         for signature in signatures:
             request = predict_pb2.PredictRequest()
             request.model_spec.name = model_name
@@ -74,6 +75,16 @@ def write_warmup_requests(folder: Path, requests: Iterable[predict_pb2.PredictRe
     """
     file = folder / WARMUP_FILE
     file.parent.mkdir(parents=True, exist_ok=True)
+    write_requests(file, requests)
+
+
+def write_requests(file: Path, requests: Iterable[predict_pb2.PredictRequest]) -> None:
+    """Write requests to a file of the kind that TensorFlow Serving replays.
+
+    Args:
+        file: the TFRecord file to write, of serialised `PredictionLog`s.
+        requests: what to write.
+    """
     with tf.io.TFRecordWriter(str(file)) as writer:
         for request in requests:
             log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
