@@ -81,8 +81,8 @@ def bless(candidate: Path, serving: Path, *, metric: str = METRIC, tolerance: fl
         raise InputError(f"{candidate} cannot be compared with {serving}: {error} {remedy}") from None
     if ours.data_hash is None or ours.data_hash != theirs.data_hash:
         raise InputError(
-            f"{candidate} cannot be compared with {serving}: they were measured on other data (hash "
-            f"{_short(ours.data_hash)}, and {_short(theirs.data_hash)}). {remedy}"
+            f"{candidate} cannot be compared with {serving}: they were not measured on the same data (hash "
+            f"{_short(ours.data_hash)} and {_short(theirs.data_hash)}). {remedy}"
         )
     comparison = _comparison(ours, theirs, metric, tolerance)
     if comparison is None:
