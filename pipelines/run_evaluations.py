@@ -95,7 +95,7 @@ def _of_training(record: Mapping[str, Any]) -> list[Evaluation]:
 
 def _kept(run: RunFolder) -> list[Evaluation]:
     evaluations = []
-    for file in sorted(run.folder.glob("evaluation-*.json")):
+    for file in sorted(run.folder.glob("evaluation-*.json"), key=lambda file: file.stem):
         try:
             report = json.loads(file.read_text(encoding="utf-8"))
             if any(report[name] != run.record[name] for name in ("data_hash", "trained_on")):
