@@ -20,7 +20,7 @@ class FreshProcessError(RuntimeError):
     @property
     def reason(self) -> str:
         """The last line of the text, which names the error."""
-        return (str(self).splitlines() or ["the process was killed"])[-1]
+        return str(self).splitlines()[-1]
 
 
 def answers_of_fresh_process(version_folder: Path, *requests: Path) -> list[predict_pb2.PredictResponse]:
@@ -43,6 +43,7 @@ def answers_of_fresh_process(version_folder: Path, *requests: Path) -> list[pred
         environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"}
         process = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if process.returncode:
-            raise FreshProcessError(process.stderr.strip())
+            killed = f"killed by signal {-process.returncode}" if process.returncode < 0 else ""
+            raise FreshProcessError("\n".join(filter(None, (process.stderr.strip(), killed))) or "no reason given")
         records = tf.data.TFRecordDataset(answers).as_numpy_iterator()
         return [predict_pb2.PredictResponse.FromString(record) for record in records]
