@@ -54,7 +54,7 @@ def test_nothing_of_the_callers_paths_is_seen(script, tmp_path, monkeypatch):
 
 def test_the_script_cannot_import_this_package_nor_keras(tmp_path):
     # A stand-in for TensorFlow tries to, as a SavedModel's code would when it is loaded.
-    stand_in = "def __getattr__(name):\n    {}\n    raise SystemExit('imported')\n"
+    stand_in = "class saved_model:\n    def load(folder):\n        {}\n        raise SystemExit('imported')\n"
     for number, package in enumerate(("laclrec_tf", "keras")):
         folder = tmp_path / str(number)
         (folder / "tensorflow_serving").mkdir(parents=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import threading
@@ -43,8 +44,26 @@ def test_a_killed_process_leaves_no_lock(tmp_path):
     os.close(writer)
 
 
-def test_a_lock_file_that_goes_meanwhile_protects_nobody(tmp_path):
-    """Threads that open the file just before its holder removes it must not share the folder with the next holder."""
+def test_a_lock_file_that_goes_meanwhile_protects_nobody(tmp_path, monkeypatch):
+    """Between our opening the file and locking it, its holder removes it and the next one makes and locks another."""
+    real, others = fcntl.flock, []
+
+    def late(lock, operation):
+        if not others:
+            (tmp_path / LOCK_FILE).unlink()
+            others.append((tmp_path / LOCK_FILE).open("w"))
+            real(others[0], fcntl.LOCK_EX)
+        real(lock, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with pytest.raises(InputError, match="Another process pushes"), push_lock(tmp_path):
+        pass
+    others[0].close()
+    with push_lock(tmp_path):
+        pass
+
+
+def test_many_at_once_enter_one_by_one(tmp_path):
     inside, most, entered = 0, 0, 0
     counter = threading.Lock()
     start = threading.Barrier(4)
