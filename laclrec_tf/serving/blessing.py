@@ -88,8 +88,7 @@ def bless(candidate: Path, serving: Path, *, metric: str = METRIC, tolerance: fl
     if comparison is None:
         raise InputError(
             f"{candidate} cannot be compared with {serving}: no {metric} of the same split and protocol is in the "
-            f"{METRICS_FILE.name} of both. Candidate: {_listed(ours.evaluations)}. "
-            f"Served: {_listed(theirs.evaluations)}. Run `laclrec-tf evaluate` before the export. {remedy}"
+            f"{METRICS_FILE.name} of both. {_remedy(ours, theirs, metric)} {remedy}"
         )
     if not comparison.is_good_enough:
         raise InputError(
@@ -115,7 +114,16 @@ def _short(data_hash: str | None) -> str:
     return "not recorded" if data_hash is None else data_hash[:12]
 
 
+def _remedy(ours: ModelMetrics, theirs: ModelMetrics, metric: str) -> str:
+    # Names only, no numbers: what cannot be compared must not be by eye.
+    known = {name for evaluation in ours.evaluations for name in evaluation.metrics}
+    if known and metric not in known:
+        return f"The candidate's metrics: {', '.join(sorted(known))}."
+    return (
+        f"Candidate: {_listed(ours.evaluations)}. Served: {_listed(theirs.evaluations)}. "
+        "Run `laclrec-tf evaluate` before the export."
+    )
+
+
 def _listed(evaluations: Iterable[Evaluation]) -> str:
-    # Names of metrics only: what cannot be compared must not be by eye.
-    told = [f"{evaluation.name}: {' '.join(sorted(evaluation.metrics))}" for evaluation in evaluations]
-    return "; ".join(told) or "not measured"
+    return "; ".join(evaluation.name for evaluation in evaluations) or "not measured"

@@ -81,7 +81,7 @@ def test_what_was_not_measured_alike_is_not_compared(both, candidate, serving):
 
 
 def test_an_unknown_metric_is_answered_with_those_there_are(both):
-    with pytest.raises(InputError, match=r"no auc of the same .*Candidate: validation, full: ndcg@10 recall@10\."):
+    with pytest.raises(InputError, match=r"no auc of the same .*The candidate's metrics: ndcg@10, recall@10\. Push"):
         bless(*both([measured(0.1)], [measured(0.1)]), metric="auc")
 
 

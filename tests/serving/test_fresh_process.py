@@ -58,6 +58,7 @@ def test_the_script_cannot_import_this_package_nor_keras(tmp_path):
     for number, package in enumerate(("laclrec_tf", "keras")):
         folder = tmp_path / str(number)
         (folder / "tensorflow_serving").mkdir(parents=True)
+        (folder / "tensorflow_serving" / "__init__.py").touch()
         (folder / "tensorflow.py").write_text(stand_in.format(f"import {package}"))
         (folder / "tensorflow_serving" / "apis.py").write_text("predict_pb2 = prediction_log_pb2 = None\n")
         command = [sys.executable, replay.__file__, "folder", "answers"]
