@@ -17,6 +17,7 @@ from laclrec_tf.evaluation import rank_targets
 from laclrec_tf.metrics import TIE_RULE, ranking_metrics
 from pipelines.progress import progress_bar
 from pipelines.report_file import ReportFile
+from pipelines.run_evaluations import keep_evaluation
 from pipelines.run_folder import RunFolder
 from pipelines.sampled_negatives import sampled_negatives
 
@@ -35,8 +36,9 @@ def evaluate(
 ) -> dict[str, Any]:
     """Rank every user's held-out item and report recall, MRR and NDCG at 5, 10 and 20.
 
-    In a run that `laclrec-tf grow` made, new items are ranked too; retired items are not, and users whose held-out
-    item is one of them are left out.
+    A report on the run's data, without `clean`, is kept in the run folder, where `export` finds it. In a run that
+    `laclrec-tf grow` made, new items are ranked too; retired items are not, and users whose held-out item is one of
+    them are left out.
 
     Args:
         run: a folder made by `laclrec-tf train`.
@@ -128,6 +130,8 @@ def evaluate(
     if histories is not None:
         report["histories"] = str(histories)
     report |= skipped
+    if histories is None and not clean:
+        keep_evaluation(folder, report)
     if ranks_file is not None:
         array = io.BytesIO()
         np.save(array, ranks)

@@ -9,6 +9,7 @@ from laclrec_tf.serving.export import export_model
 from laclrec_tf.serving.retriever import Retriever
 from pipelines.index_settings import IndexSettings, partitioned_index
 from pipelines.progress import spinner
+from pipelines.run_evaluations import held_out_histories, run_metrics
 from pipelines.run_folder import RunFolder
 
 
@@ -38,4 +39,10 @@ def export(run: str | Path, to: str | Path, *, index: IndexSettings | None = Non
             retriever = Retriever(
                 folder.model, folder.vocabulary, folder.popularity, retired=folder.retired, index=made
             )
-        return export_model(retriever, Path(to), metadata=folder.record | {"index": described})
+        return export_model(
+            retriever,
+            Path(to),
+            metadata=folder.record | {"index": described},
+            metrics=run_metrics(folder),
+            held_out=held_out_histories(folder),
+        )

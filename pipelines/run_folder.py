@@ -58,7 +58,8 @@ class RunFolder:
     """A finished run: `run.json`, `model.keras`, `vocabulary.txt`, `popularity.npy`, `epochs-*.csv`, `tensorboard/`.
 
     A run made by `laclrec-tf grow` has no epochs and no `tensorboard/`, and `retired.txt` if items left the index.
-    `run.json` is written last; a folder without it holds no finished run.
+    `run.json` is written last by the training; a folder without it holds no finished run. `laclrec-tf evaluate` adds
+    `evaluation-SPLIT-PROTOCOL.json`.
 
     Args:
         folder: where the run lies.

@@ -44,6 +44,48 @@ def export(
 
 
 @serving_app.command()
+def push(
+    candidate: Annotated[Path, typer.Argument(help="A version's folder, or a model's: its newest version.")],
+    to: Annotated[Path, typer.Option(help="saved_models/NAME, the folder that is served.")],
+    metric: Annotated[str, typer.Option(help="Of metrics.json; more is better.")] = "ndcg@10",
+    tolerance: Annotated[float, typer.Option(help="How much worse than the served version, as a share.")] = 0.02,
+    force: Annotated[bool, typer.Option("--force", help="Whatever the comparison says; the record tells so.")] = False,
+    keep: Annotated[int, typer.Option(help="Versions that stay, the new one among them.", min=1)] = 3,
+) -> None:
+    """Validate a version, compare it with the served one, and serve it in its place."""
+    import_tensorflow_quietly()
+    from pipelines.push import push as run_push
+    from pipelines.push import told
+
+    for line in told(run_push(candidate, to, metric=metric, tolerance=tolerance, force=force, keep=keep)):
+        console.print(line)
+
+
+@serving_app.command()
+def rollback(
+    model: Annotated[Path, typer.Argument(help="saved_models/NAME, the folder that is served.")],
+) -> None:
+    """Serve the version before the newest again, under a new number."""
+    import_tensorflow_quietly()
+    from pipelines.rollback import rollback as run_rollback
+
+    done = run_rollback(model)
+    console.print(f"published {done.version}, a copy of version {done.of}, in place of version {done.instead_of}")
+
+
+@serving_app.command()
+def verify(
+    model: Annotated[Path, typer.Argument(help="saved_models/NAME, its newest version, or saved_models/NAME/VERSION.")],
+) -> None:
+    """Check a version's files against the SHA-256 in its manifest."""
+    import_tensorflow_quietly()
+    from pipelines.verify import verify as run_verify
+
+    folder, files = run_verify(model)
+    console.print(f"{folder}: {files} files, as they were exported")
+
+
+@serving_app.command()
 def serve(
     model: Annotated[Path, typer.Argument(help="saved_models/NAME; the newest version is served.")],
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",

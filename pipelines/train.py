@@ -95,6 +95,7 @@ def _write_run(
         "format_version": FORMAT_VERSION,
         "data_folder": str(prepared.folder.resolve()),
         "data_hash": prepared.data_hash,
+        "data_counts": dict(prepared.counts),
         "max_length": prepared.max_length,
         "seconds": round(time.perf_counter() - started, 1),
         "settings": config.as_dict(),

@@ -27,6 +27,25 @@ def version_numbers(model: Path) -> list[int]:
     return sorted(int(path.name) for path in model.iterdir() if path.name.isascii() and path.name.isdigit())
 
 
+def version_folders(model: Path) -> dict[int, Path]:
+    """Find the folder of each version; names may carry leading zeros.
+
+    Args:
+        model: the model's folder, usually `saved_models/NAME`; it need not exist.
+
+    Returns:
+        The folders by version number, smallest first.
+
+    Example:
+        >>> version_folders(Path("no/such/folder"))
+        {}
+    """
+    if not model.is_dir():
+        return {}
+    named = [path for path in model.iterdir() if path.name.isascii() and path.name.isdigit() and path.is_dir()]
+    return {int(path.name): path for path in sorted(named, key=lambda path: int(path.name))}
+
+
 def newest_version(model: Path) -> tuple[int, Path]:
     """Find the version to serve: the one with the largest number.
 

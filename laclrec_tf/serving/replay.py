@@ -1,7 +1,7 @@
-"""A script: answer the warm-up requests of a SavedModel in a process that knows nothing of this package.
+"""A script: answer requests with a SavedModel in a process that knows nothing of this package, nor of Keras.
 
-It is run by its path, with the version's folder and the file to write answers to, and must import nothing of
-`laclrec_tf`: it shows that the SavedModel is all a server needs.
+It is run by its path, with the version's folder, the file to write answers to and files of requests, and must
+import nothing of `laclrec_tf`: it shows that the SavedModel is all a server needs.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 
-def replay(folder: str, answers: str) -> None:
-    """Write one serialised `PredictResponse` for each warm-up request, in order.
+def replay(folder: str, answers: str, *requests: str) -> None:
+    """Write one serialised `PredictResponse` for each request, in order.
 
     Args:
         folder: the version's folder.
         answers: TFRecord file to write.
+        *requests: TFRecord files of serialised `PredictionLog`s, such as the version's warm-up requests.
     """
     signatures = tf.saved_model.load(folder).signatures
     with tf.io.TFRecordWriter(answers) as writer:
-        for record in tf.data.TFRecordDataset(f"{folder}/assets.extra/tf_serving_warmup_requests"):
+        for record in tf.data.TFRecordDataset(list(requests)):
             request = prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log.request
             inputs = {name: tf.constant(tf.make_ndarray(proto)) for name, proto in request.inputs.items()}
             response = predict_pb2.PredictResponse()
@@ -31,5 +32,6 @@ def replay(folder: str, answers: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.modules["laclrec_tf"] = None  # type: ignore[assignment]  # whoever imports it now fails
-    replay(sys.argv[1], sys.argv[2])
+    for package in ("laclrec_tf", "keras", "tf_keras"):
+        sys.modules[package] = None  # type: ignore[assignment]  # whoever imports it now fails
+    replay(*sys.argv[1:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ INPUTS = {
 def warmup_requests(
     signatures: Iterable[str], vocabulary: ItemVocabulary, max_length: int, model_name: str
 ) -> Iterator[predict_pb2.PredictRequest]:
-    """Make one request for each signature and batch size. The same on every call.
+    """Make one request for each signature and batch size, 1, 8 and 32. The same on every call.
 
     Args:
         signatures: names of the retriever's signatures.
@@ -42,7 +43,7 @@ def warmup_requests(
     """
     histories = example_histories(vocabulary, max_length)
     for batch_size in BATCH_SIZES:
-        inputs = _inputs([histories[row % len(histories)] for row in range(batch_size)], vocabulary)
+        inputs = _inputs(list(islice(cycle(histories), batch_size)), vocabulary)
         for signature in signatures:
             request = predict_pb2.PredictRequest()
             request.model_spec.name = model_name
@@ -104,6 +105,16 @@ def write_warmup_requests(folder: Path, requests: Iterable[predict_pb2.PredictRe
     """
     file = folder / WARMUP_FILE
     file.parent.mkdir(parents=True, exist_ok=True)
+    write_requests(file, requests)
+
+
+def write_requests(file: Path, requests: Iterable[predict_pb2.PredictRequest]) -> None:
+    """Write requests to a file of the kind that TensorFlow Serving replays.
+
+    Args:
+        file: the TFRecord file to write, of serialised `PredictionLog`s.
+        requests: what to write.
+    """
     with tf.io.TFRecordWriter(str(file)) as writer:
         for request in requests:
             log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))

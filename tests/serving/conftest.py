@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import grpc
@@ -16,6 +19,8 @@ from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.models import LACLRec
 from laclrec_tf.serving import ModelServer, RetrievalClient, Retriever, export_model
+from laclrec_tf.serving.manifest import write_manifest
+from laclrec_tf.serving.model_metrics import Evaluation, ModelMetrics
 from laclrec_tf.serving.serving_error import ServingError
 
 N_ITEMS = 20
@@ -137,3 +142,54 @@ class SavedModelApi:
 def api(loaded: tf.Module, exported: Path) -> SavedModelApi:
     """Return a server's methods over the exported model."""
     return SavedModelApi(loaded, exported)
+
+
+@pytest.fixture(scope="session")
+def write_version() -> Callable[..., Path]:
+    """Return a function that writes a folder with all that a push looks at but a graph."""
+
+    def write(folder: Path, content: str = "graph", ndcg: float | None = 0.1, data_hash: str = "d" * 64) -> Path:
+        (folder / "variables").mkdir(parents=True)
+        (folder / "saved_model.pb").write_text(content)
+        (folder / "variables" / "variables.index").write_text(f"{content} variables")
+        evaluations = (Evaluation("validation", "full", {"ndcg@10": ndcg, "recall@10": 0.2}),)
+        ModelMetrics(data_hash=data_hash, evaluations=evaluations).write(folder)
+        write_manifest(folder)
+        return folder
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def killed_at() -> Callable[..., bool]:
+    """Return a function that calls another in a child process, which SIGKILLs itself at a given moment.
+
+    A moment is an operation on files below a folder: the child dies just before the `moment`-th of them. The
+    function says whether it came so far; a child that was not killed must not have failed.
+    """
+
+    def run(function: Callable[[], object], below: Path, moment: int) -> bool:
+        child = os.fork()
+        if child == 0:
+            left = moment
+
+            def watch(event: str, arguments: tuple) -> None:
+                nonlocal left
+                if event.startswith(("open", "os.", "shutil.", "fcntl.")) and any(
+                    str(below) in str(argument) for argument in arguments
+                ):
+                    left -= 1
+                    if left < 0:
+                        os.kill(os.getpid(), signal.SIGKILL)
+
+            sys.addaudithook(watch)
+            try:
+                function()
+            except BaseException:
+                os._exit(1)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        assert status in (0, signal.SIGKILL), "the child failed"
+        return status == signal.SIGKILL
+
+    return run

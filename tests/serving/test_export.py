@@ -16,7 +16,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from laclrec_tf.errors import InputError
 from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.models import LACLRec
-from laclrec_tf.serving import ExportCheckError, Retriever, export, export_model
+from laclrec_tf.serving import ExportCheckError, Retriever, export, export_model, fresh_process
 from laclrec_tf.serving.warmup import read_warmup_requests
 
 # What a client of the SavedModel could run anywhere.
@@ -188,17 +188,6 @@ def test_the_next_version_is_one_above_the_largest(small, tmp_path):
     }
 
 
-def test_a_version_taken_meanwhile_is_left_alone(tmp_path, monkeypatch):
-    (tmp_path / "1").mkdir()
-    (tmp_path / "1" / "saved_model.pb").write_text("theirs")
-    (tmp_path / ".partial-mine").mkdir()
-    (tmp_path / ".partial-mine" / "saved_model.pb").write_text("mine")
-    monkeypatch.setattr(export, "version_numbers", lambda target: [])
-    assert export._rename_into_place(tmp_path / ".partial-mine", tmp_path) == tmp_path / "2"
-    assert (tmp_path / "1" / "saved_model.pb").read_text() == "theirs"
-    assert (tmp_path / "2" / "saved_model.pb").read_text() == "mine"
-
-
 def test_other_answers_than_the_live_models_stop_the_export(small, tmp_path, monkeypatch):
     write = export._write
 
@@ -217,7 +206,7 @@ def test_other_answers_than_the_live_models_stop_the_export(small, tmp_path, mon
 def test_a_savedmodel_that_does_not_run_stops_the_export(small, tmp_path, monkeypatch):
     broken = tmp_path / "broken.py"
     broken.write_text("raise SystemExit('no such op')")
-    monkeypatch.setattr(export.replay, "__file__", str(broken))
+    monkeypatch.setattr(fresh_process.replay, "__file__", str(broken))
     with pytest.raises(ExportCheckError, match="no such op"):
         export_model(small, tmp_path / "shop")
     assert list(tmp_path.iterdir()) == [broken]

@@ -1,0 +1,129 @@
+"""Whether a candidate recommends well enough to take the place of the version that is served."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from laclrec_tf.errors import InputError
+from laclrec_tf.serving.model_metrics import METRICS_FILE, Evaluation, ModelMetrics
+
+METRIC = "ndcg@10"
+TOLERANCE = 0.02
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One number of a candidate and of the version that is served, measured alike.
+
+    Args:
+        metric: its name.
+        evaluation: the split and protocol of both.
+        candidate: the candidate's number.
+        serving: the other one's.
+        tolerance: how much worse the candidate may be, as a share of `serving`.
+    """
+
+    metric: str
+    evaluation: str
+    candidate: float
+    serving: float
+    tolerance: float
+
+    @property
+    def is_good_enough(self) -> bool:
+        """Whether the candidate is not worse beyond the tolerance."""
+        return self.candidate >= self.serving * (1 - self.tolerance)
+
+    def __str__(self) -> str:
+        """Say both numbers in one line."""
+        change = f" ({self.candidate / self.serving - 1:+.1%})" if self.serving else ""
+        return f"{self.metric} {self.candidate:.4f} against {self.serving:.4f}{change} on {self.evaluation}"
+
+
+def check_bar(metric: str, tolerance: float) -> None:
+    """Refuse a tolerance that cannot be one, before any work.
+
+    Raises:
+        InputError: `tolerance` is not in [0, 1), or `metric` is empty.
+    """
+    if not (math.isfinite(tolerance) and 0 <= tolerance < 1):
+        raise InputError(f"Argument `tolerance` must be at least 0 and below 1. Received: {tolerance}.")
+    if not metric:
+        raise InputError(f"Argument `metric` must name a metric, {METRIC} for one. Received: ''.")
+
+
+def bless(candidate: Path, serving: Path, *, metric: str = METRIC, tolerance: float = TOLERANCE) -> Comparison:
+    """Compare a candidate with the version that is served.
+
+    Only numbers of the same data, split and protocol are compared; of several such the test split's, and the protocol
+    "full", come first.
+
+    Args:
+        candidate: the candidate's version folder.
+        serving: the folder of the version that is served.
+        metric: one of which more is better. Default: "ndcg@10".
+        tolerance: how much worse the candidate may be, as a share of the other's number. Default: 0.02.
+
+    Returns:
+        The comparison; the candidate stood it.
+
+    Raises:
+        InputError: the candidate is worse, or the two cannot be compared; the message says why.
+    """
+    check_bar(metric, tolerance)
+    remedy = "Push with --force to do without the comparison."
+    try:
+        ours, theirs = ModelMetrics.read(candidate), ModelMetrics.read(serving)
+    except InputError as error:
+        raise InputError(f"{candidate} cannot be compared with {serving}: {error} {remedy}") from None
+    if ours.data_hash is None or ours.data_hash != theirs.data_hash:
+        raise InputError(
+            f"{candidate} cannot be compared with {serving}: they were not measured on the same data (hash "
+            f"{_short(ours.data_hash)} and {_short(theirs.data_hash)}). {remedy}"
+        )
+    comparison = _comparison(ours, theirs, metric, tolerance)
+    if comparison is None:
+        raise InputError(
+            f"{candidate} cannot be compared with {serving}: no {metric} of the same split and protocol is in the "
+            f"{METRICS_FILE.name} of both. {_remedy(ours, theirs, metric)} {remedy}"
+        )
+    if not comparison.is_good_enough:
+        raise InputError(
+            f"{candidate} is worse than {serving}: {comparison}, tolerance {tolerance:.1%}. "
+            "Train a better one, or push with --force."
+        )
+    return comparison
+
+
+def _comparison(ours: ModelMetrics, theirs: ModelMetrics, metric: str, tolerance: float) -> Comparison | None:
+    others = {evaluation.name: evaluation for evaluation in theirs.evaluations}
+    for evaluation in sorted(ours.evaluations, key=lambda each: (each.split != "test", each.protocol != "full")):
+        rival = others.get(evaluation.name)
+        if rival is None or rival.tie_rule != evaluation.tie_rule:
+            continue
+        candidate, serving = evaluation.metrics.get(metric), rival.metrics.get(metric)
+        if candidate is not None and serving is not None:
+            return Comparison(metric, evaluation.name, candidate, serving, tolerance)
+    return None
+
+
+def _short(data_hash: str | None) -> str:
+    return "not recorded" if data_hash is None else data_hash[:12]
+
+
+def _remedy(ours: ModelMetrics, theirs: ModelMetrics, metric: str) -> str:
+    # Names only, no numbers: what cannot be compared must not be by eye.
+    known = {name for evaluation in ours.evaluations for name in evaluation.metrics}
+    if known and metric not in known:
+        return f"The candidate's metrics: {', '.join(sorted(known))}."
+    return (
+        f"Candidate: {_listed(ours.evaluations)}. Served: {_listed(theirs.evaluations)}. "
+        "Run `laclrec-tf evaluate` before the export."
+    )
+
+
+def _listed(evaluations: Iterable[Evaluation]) -> str:
+    return "; ".join(evaluation.name for evaluation in evaluations) or "not measured"

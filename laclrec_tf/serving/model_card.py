@@ -1,0 +1,132 @@
+"""The model card of a version: what it is, what it was trained and measured on, and what it is not for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from laclrec_tf.serving.model_metrics import Evaluation, ModelMetrics
+
+MODEL_CARD_FILE = Path("assets.extra", "model_card.md")
+NOT_RECORDED = "not recorded"
+NOT_MEASURED = "not measured"
+PROTOCOLS = {
+    "full": "each user's held-out item is ranked against the whole catalogue, the user's history left out",
+    "full-with-history": "each user's held-out item is ranked against the whole catalogue, the user's history too",
+    "sampled-99": "each user's held-out item is ranked against 99 items drawn from those the user never met",
+}
+TRAINED_ON = {
+    "strict": "each history without its last two items, which are held out for test and validation",
+    "refit": "each history without its last item, which is held out for the test",
+}
+INTENDED_USE = """\
+To rank a catalogue's items as the next one for a history of item ids, oldest first: product, media or article
+recommendations that a person may ignore. Not for decisions about people: credit, work, health, law or the like."""
+
+
+def model_card(model_name: str, description: Mapping[str, Any], metrics: ModelMetrics) -> str:
+    """Write the card. Every number in it comes from the arguments; what they do not tell is said to be missing.
+
+    Args:
+        model_name: the model's name on a server.
+        description: `signatures`, `n_items`, `max_length` and `tensorflow` of the version, and under `metadata` the
+            record of its training, if there is one.
+        metrics: what the version was measured on.
+
+    Returns:
+        Markdown.
+
+    Example:
+        >>> described = {"signatures": ["retrieve"], "n_items": 2, "max_length": 50, "tensorflow": "2.21.0"}
+        >>> card = model_card("shop", described, ModelMetrics())
+        >>> card.splitlines()[0], "not measured" in card
+        ('# shop', True)
+    """
+    record = _mapping(description.get("metadata"))
+    parts = {
+        f"# {model_name}": "A sequential recommender made with laclrec_tf, as a SavedModel.",
+        "## Model": _facts(_model(description, record, metrics)),
+        "## Data": _facts(_data(metrics)),
+        "## Protocol": _facts(_protocol(metrics)),
+        "## Numbers": _numbers(metrics.evaluations),
+        "## Intended use": INTENDED_USE,
+        "## Limits": _limits(description),
+        "## Licence": "Apache-2.0, for the model's code and what is exported with it. Data keep their own licence.",
+    }
+    return "\n\n".join(part for title_and_text in parts.items() for part in title_and_text) + "\n"
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    # Metadata may be anything.
+    return value if isinstance(value, Mapping) else {}
+
+
+def _facts(facts: Mapping[str, Any]) -> str:
+    return "\n".join(f"- {name}: {NOT_RECORDED if value is None else value}" for name, value in facts.items())
+
+
+def _model(description: Mapping[str, Any], record: Mapping[str, Any], metrics: ModelMetrics) -> dict[str, Any]:
+    settings = _mapping(record.get("settings"))
+    made = " ".join(f"{name}={value}" for name, value in sorted(_mapping(settings.get("model")).items()))
+    versions = _mapping(record.get("versions")) or {"tensorflow": description["tensorflow"]}
+    return {
+        "preset": metrics.preset,
+        "settings that differ from the preset's": (made or "none") if settings else None,
+        "seed": metrics.seed,
+        "items in the catalogue": f"{description['n_items']:,}",
+        "events read of a history": f"the {description['max_length']:,} most recent",
+        "signatures": ", ".join(description["signatures"]),
+        "epochs": record.get("refit_epochs") or record.get("best_epoch"),
+        "made with": ", ".join(f"{name} {version}" for name, version in versions.items()),
+    }
+
+
+def _data(metrics: ModelMetrics) -> dict[str, Any]:
+    counts = metrics.data_counts or {}
+    shown = {name: f"{counts[name]:,}" if name in counts else None for name in ("users", "items", "events")}
+    return {"hash (SHA-256)": metrics.data_hash, **shown}
+
+
+def _protocol(metrics: ModelMetrics) -> dict[str, Any]:
+    facts: dict[str, Any] = {"trained on": TRAINED_ON.get(metrics.trained_on or "", metrics.trained_on)}
+    for evaluation in metrics.evaluations:
+        about = PROTOCOLS.get(evaluation.protocol, evaluation.protocol)
+        users = "" if evaluation.users is None else f"; {evaluation.users:,} users"
+        ties = "" if evaluation.tie_rule is None else f"; {evaluation.tie_rule}"
+        facts[f"measured on {evaluation.name}"] = f"{about}{users}{ties}"
+    return facts if metrics.evaluations else {**facts, "measured on": NOT_MEASURED}
+
+
+def _numbers(evaluations: tuple[Evaluation, ...]) -> str:
+    if not evaluations:
+        return f"How well it recommends was {NOT_MEASURED}."
+    names = sorted({name for evaluation in evaluations for name in evaluation.metrics}, key=_natural)
+    lines = [
+        f"| metric | {' | '.join(evaluation.name for evaluation in evaluations)} |",
+        f"| --- |{' ---: |' * len(evaluations)}",
+    ]
+    for name in names:
+        values = (evaluation.metrics.get(name) for evaluation in evaluations)
+        cells = [NOT_MEASURED if value is None else f"{value:.4f}" for value in values]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _natural(name: str) -> tuple[str, int]:
+    metric, _, k = name.partition("@")
+    return metric, int(k) if k.isdigit() else 0
+
+
+def _limits(description: Mapping[str, Any]) -> str:
+    limits = [
+        "The numbers tell how often a held-out item of the past is found again. What recommendations change is not "
+        "measured by them.",
+        "Items outside the catalogue above are skipped in a history and never recommended.",
+        f"Of longer histories only the {description['max_length']:,} most recent known items are read.",
+        "A history without a known item gets the most popular items, with scores of another kind.",
+        "It learns from what people did, so it repeats their habits: what is popular comes more often.",
+        "Fairness between groups of people or of suppliers was not measured.",
+        "assets.extra/held_out_topk.json holds some histories of the data, without user ids, to check the version.",
+    ]
+    return "\n".join(f"- {limit}" for limit in limits)

@@ -1,0 +1,110 @@
+"""The comparison of a candidate with the version that is served."""
+
+from __future__ import annotations
+
+import pytest
+
+from laclrec_tf.errors import InputError
+from laclrec_tf.serving.blessing import Comparison, bless, check_bar
+from laclrec_tf.serving.model_metrics import Evaluation, ModelMetrics
+
+
+@pytest.fixture
+def both(tmp_path):
+    """Return a function that writes the metrics of a candidate and of a served version."""
+
+    def write(candidate: list[Evaluation], serving: list[Evaluation], hashes=("d", "d")):
+        folders = tmp_path / "candidate", tmp_path / "served"
+        for folder, evaluations, data_hash in zip(folders, (candidate, serving), hashes, strict=True):
+            folder.mkdir()
+            ModelMetrics(data_hash=data_hash, evaluations=tuple(evaluations)).write(folder)
+        return folders
+
+    return write
+
+
+def measured(value: float | None, split: str = "validation", protocol: str = "full", **more) -> Evaluation:
+    return Evaluation(split, protocol, {"ndcg@10": value, "recall@10": 0.5}, **more)
+
+
+@pytest.mark.parametrize("candidate", [0.2, 0.11, 0.1, 0.098])
+def test_not_worse_than_the_tolerance_passes(both, candidate):
+    # 2 % below 0.1 is 0.098.
+    comparison = bless(*both([measured(candidate)], [measured(0.1)]))
+    assert comparison == Comparison("ndcg@10", "validation, full", candidate, 0.1, 0.02)
+
+
+def test_worse_is_refused_with_both_numbers(both):
+    with pytest.raises(InputError, match=r"is worse than .*: ndcg@10 0.0970 against 0.1000 \(-3.0%\)") as caught:
+        bless(*both([measured(0.097)], [measured(0.1)]))
+    assert "tolerance 2.0%" in str(caught.value)
+
+
+def test_metric_and_tolerance_are_the_callers(both):
+    folders = both([measured(0.05)], [measured(0.1)])
+    assert bless(*folders, metric="recall@10", tolerance=0.0).candidate == 0.5
+    assert bless(*folders, tolerance=0.5).is_good_enough
+    with pytest.raises(InputError, match="is worse"):
+        bless(*folders, tolerance=0.49)
+
+
+def test_a_served_zero_is_beaten_by_anything(both):
+    assert str(bless(*both([measured(0.0)], [measured(0.0)]))) == "ndcg@10 0.0000 against 0.0000 on validation, full"
+
+
+def test_of_several_the_test_split_under_full_counts(both):
+    ours = [measured(0.1), measured(0.9, "test", "full-with-history"), measured(0.3, "test")]
+    comparison = bless(*both(ours, [measured(0.1), measured(0.9, "test", "full-with-history"), measured(0.3, "test")]))
+    assert comparison.evaluation == "test, full"
+    assert comparison.candidate == 0.3
+
+
+@pytest.mark.parametrize(
+    ("candidate", "serving"),
+    [
+        ([measured(0.1)], [measured(0.1, "test")]),
+        ([measured(0.1)], [measured(0.1, protocol="full-with-history")]),
+        (
+            [measured(0.1, protocol="sampled-99", negatives_seed=0)],
+            [measured(0.1, protocol="sampled-99", negatives_seed=1)],
+        ),
+        ([measured(0.1, tie_rule="kind")], [measured(0.1, tie_rule="strict")]),
+        ([], [measured(0.1)]),
+        ([measured(None)], [measured(0.1)]),
+        ([measured(0.1)], [measured(None)]),
+    ],
+    ids=["split", "protocol", "negatives", "ties", "nothing", "not finite", "served not finite"],
+)
+def test_what_was_not_measured_alike_is_not_compared(both, candidate, serving):
+    with pytest.raises(InputError, match=r"no ndcg@10 of the same split and protocol is in .*--force"):
+        bless(*both(candidate, serving))
+
+
+def test_an_unknown_metric_is_answered_with_those_there_are(both):
+    with pytest.raises(InputError, match=r"no auc of the same .*The candidate's metrics: ndcg@10, recall@10\. Push"):
+        bless(*both([measured(0.1)], [measured(0.1)]), metric="auc")
+
+
+@pytest.mark.parametrize("hashes", [("d", "e"), (None, "e"), ("d", None), (None, None)])
+def test_other_data_is_not_compared(both, hashes):
+    told = " and ".join("not recorded" if each is None else each for each in hashes)
+    with pytest.raises(InputError, match=rf"not measured on the same data \(hash {told}\).*--force"):
+        bless(*both([measured(0.2)], [measured(0.1)], hashes))
+
+
+def test_a_version_without_metrics_is_not_compared(both, tmp_path):
+    candidate, _ = both([measured(0.2)], [measured(0.1)])
+    (tmp_path / "old").mkdir()
+    with pytest.raises(InputError, match=r"cannot be compared with .*old has no assets.extra/metrics.json.*--force"):
+        bless(candidate, tmp_path / "old")
+
+
+@pytest.mark.parametrize("tolerance", [-0.1, 1.0, float("nan"), float("inf")])
+def test_a_tolerance_that_cannot_be_one(tolerance):
+    with pytest.raises(InputError, match="`tolerance` must be at least 0 and below 1"):
+        check_bar("ndcg@10", tolerance)
+
+
+def test_no_metric():
+    with pytest.raises(InputError, match="`metric` must name a metric"):
+        check_bar("", 0.1)

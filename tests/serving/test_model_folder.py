@@ -1,0 +1,54 @@
+"""A model's folder is made for a version and goes again when there is none."""
+
+from __future__ import annotations
+
+import pytest
+
+from laclrec_tf.errors import InputError
+from laclrec_tf.serving.model_folder import check_model_folder, model_folder
+
+
+def test_it_is_made_with_its_parents(tmp_path):
+    with model_folder(tmp_path / "a" / "b"):
+        assert (tmp_path / "a" / "b").is_dir()
+    assert (tmp_path / "a" / "b").is_dir()
+
+
+@pytest.mark.parametrize("error", [InputError("no"), KeyboardInterrupt()])
+def test_a_failure_takes_away_what_was_made(tmp_path, error):
+    (tmp_path / "there").mkdir()
+    with pytest.raises(type(error)), model_folder(tmp_path / "there" / "a" / "b"):
+        raise error
+    assert list((tmp_path / "there").iterdir()) == []
+
+
+def test_what_others_put_there_stays(tmp_path):
+    with pytest.raises(InputError), model_folder(tmp_path / "a" / "b"):
+        (tmp_path / "a" / "theirs").touch()
+        raise InputError("no")
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["theirs"]
+
+
+def test_a_folder_that_was_there_stays(tmp_path):
+    with pytest.raises(InputError), model_folder(tmp_path):
+        raise InputError("no")
+    assert tmp_path.is_dir()
+
+
+def test_what_the_system_refuses_is_one_line(tmp_path):
+    told = "Cannot write to .*a: No space left on device. Give another folder"
+    with pytest.raises(InputError, match=told), model_folder(tmp_path / "a"):
+        raise OSError(28, "No space left on device")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_a_models_folder(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "saved_model.pb").touch()
+    with pytest.raises(InputError, match="file: it is a file. Give a folder"):
+        check_model_folder(tmp_path / "file")
+    with pytest.raises(InputError, match="one version of a model. Give the folder above it"):
+        check_model_folder(tmp_path / "1")
+    with pytest.raises(InputError, match="Not a directory"), model_folder(tmp_path / "file" / "below"):
+        pass

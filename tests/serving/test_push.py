@@ -1,0 +1,251 @@
+"""The push: what it refuses, what it leaves, and what a kill at any moment leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+
+from laclrec_tf.errors import InputError
+from laclrec_tf.serving import push
+from laclrec_tf.serving.manifest import MANIFEST_FILE, manifest_sha256, verify_manifest
+from laclrec_tf.serving.model_versions import version_folders
+from laclrec_tf.serving.push import Push, push_version
+from laclrec_tf.serving.push_lock import push_lock
+from laclrec_tf.serving.push_record import RECORD_FILE, read_record
+from laclrec_tf.serving.validation import Validation
+
+STOOD = Validation(3, 9, 8, "here")
+
+
+@pytest.fixture
+def fit(monkeypatch):
+    """Let every candidate with a good manifest pass the validation, which has tests of its own."""
+    monkeypatch.setattr(push, "validate", lambda folder: verify_manifest(folder) or STOOD)
+
+
+@pytest.fixture
+def candidate(tmp_path, write_version):
+    return write_version(tmp_path / "candidate", "new")
+
+
+@pytest.fixture
+def served(tmp_path, write_version):
+    """Return a model's folder with the versions 1 and 2."""
+    for number in (1, 2):
+        write_version(tmp_path / "shop" / str(number), f"graph {number}")
+    return tmp_path / "shop"
+
+
+def state(folder: Path) -> dict[str, bytes]:
+    """Return every file below a folder, hidden ones too."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def numbers(model: Path) -> list[int]:
+    return list(version_folders(model))
+
+
+def test_an_export_is_pushed_validated_in_a_fresh_process(exported, tmp_path):
+    done = push_version(exported, tmp_path / "new" / "shop")
+    assert done.version == tmp_path / "new" / "shop" / "1"
+    assert done.blessing.verdict == "first"
+    assert done.validation.held_out_histories == 8
+    assert state(done.version) == state(exported)
+    assert sorted(path.name for path in done.version.parent.iterdir()) == [RECORD_FILE, "1"]
+    (entry,) = read_record(done.version.parent)
+    assert (entry["action"], entry["version"], entry["candidate"]) == ("push", 1, str(exported))
+    assert entry["manifest_sha256"] == manifest_sha256(exported)
+    assert entry["blessing"]["verdict"] == "first"
+
+
+def test_what_is_not_fit_is_not_pushed_forced_or_not(exported, served, tmp_path):
+    spoiled = shutil.copytree(exported, tmp_path / "spoiled")
+    (spoiled / "saved_model.pb").write_bytes(b"other")
+    before = state(served)
+    for force in (False, True):
+        with pytest.raises(InputError, match="changed: saved_model.pb"):
+            push_version(spoiled, served, force=force)
+        with pytest.raises(InputError, match="changed: saved_model.pb"):
+            push_version(spoiled, tmp_path / "new", force=force)
+    assert state(served) == before
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_good_one_takes_the_next_number(fit, candidate, served):
+    done = push_version(candidate, served)
+    assert done == Push(served / "3", STOOD, done.blessing, ())
+    assert done.blessing.verdict == "passed"
+    assert str(done.blessing.comparison) == "ndcg@10 0.1000 against 0.1000 (+0.0%) on validation, full"
+    assert numbers(served) == [1, 2, 3]
+    assert state(served / "3") == state(candidate)
+    (entry,) = read_record(served)
+    assert entry["blessing"] == {
+        "verdict": "passed",
+        "comparison": {
+            "metric": "ndcg@10",
+            "evaluation": "validation, full",
+            "candidate": 0.1,
+            "serving": 0.1,
+            "tolerance": 0.02,
+        },
+        "refusal": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [({"ndcg": 0.05}, "is worse than .*2: ndcg@10 0.0500 against 0.1000"), ({"data_hash": "e"}, "the same data")],
+)
+def test_a_worse_one_or_of_other_data_is_refused_and_can_be_forced(fit, served, tmp_path, write_version, written, told):
+    candidate = write_version(tmp_path / "worse", **written)
+    before = state(served)
+    with pytest.raises(InputError, match=told):
+        push_version(candidate, served)
+    assert state(served) == before
+    done = push_version(candidate, served, force=True)
+    assert (done.version, done.blessing.verdict) == (served / "3", "forced")
+    (entry,) = read_record(served)
+    assert entry["blessing"]["verdict"] == "forced"
+    assert "--force" in entry["blessing"]["refusal"]
+
+
+def test_metric_and_tolerance_are_heard(fit, served, tmp_path, write_version):
+    candidate = write_version(tmp_path / "worse", ndcg=0.05)
+    assert push_version(candidate, served, metric="recall@10").version == served / "3"
+    with pytest.raises(InputError, match="no auc of the same split and protocol"):
+        push_version(candidate, served, metric="auc")
+    assert push_version(write_version(tmp_path / "w", ndcg=0.03), served, tolerance=0.4).version == served / "4"
+
+
+def test_forced_without_need_is_recorded_too(fit, candidate, served):
+    assert push_version(candidate, served, force=True).blessing.refusal is None
+    assert read_record(served)[0]["blessing"]["comparison"]["candidate"] == 0.1
+
+
+def test_the_last_versions_stay(fit, candidate, served):
+    assert push_version(candidate, served, keep=2).removed == (1,)
+    assert numbers(served) == [2, 3]
+    assert push_version(candidate, served, keep=1).removed == (2, 3)
+    assert numbers(served) == [4]
+    actions = [(entry["action"], entry["version"]) for entry in read_record(served)]
+    assert actions == [("push", 3), ("remove", 1), ("push", 4), ("remove", 2), ("remove", 3)]
+    with pytest.raises(InputError, match="`keep` must be at least 1"):
+        push_version(candidate, served, keep=0)
+
+
+def test_old_versions_that_cannot_be_removed_are_told(fit, candidate, served, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(push, "remove_old_versions", refuse)
+    with pytest.raises(InputError, match="3 is pushed, but old versions could not be removed: Permission denied"):
+        push_version(candidate, served)
+    assert numbers(served) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("tolerance", [-1.0, 1.0])
+def test_arguments_are_looked_at_before_any_work(candidate, served, monkeypatch, tolerance):
+    monkeypatch.setattr(push, "validate", lambda folder: pytest.fail("too late"))
+    with pytest.raises(InputError, match="tolerance"):
+        push_version(candidate, served, tolerance=tolerance)
+    with pytest.raises(InputError, match="it is a file"):
+        push_version(candidate, candidate / "saved_model.pb")
+    with pytest.raises(InputError, match="is one version of a model"):
+        push_version(candidate, served / "2")
+
+
+def test_two_pushes_do_not_race(fit, candidate, served):
+    before = state(served)
+    with push_lock(served), pytest.raises(InputError, match="Another process pushes to"):
+        push_version(candidate, served)
+    assert state(served) == before
+    assert push_version(candidate, served).version == served / "3"
+
+
+def test_the_version_of_an_export_in_between_is_left_alone(fit, candidate, served, write_version, monkeypatch):
+    # Between the look at the numbers and the rename another version 3 comes.
+    append = push.append_record
+
+    def append_and_race(model, action, version, **about):
+        append(model, action, version, **about)
+        if version == 3:
+            write_version(model / "3", "theirs")
+
+    monkeypatch.setattr(push, "append_record", append_and_race)
+    assert push_version(candidate, served, keep=9).version == served / "4"
+    assert (served / "3" / "saved_model.pb").read_text() == "theirs"
+    assert [entry["version"] for entry in read_record(served)] == [3, 4]
+
+
+def test_killed_at_any_moment_every_version_is_whole(fit, candidate, tmp_path, write_version, killed_at):
+    moment, seen = 0, set()
+    while True:
+        served = tmp_path / f"shop-{moment}"
+        for number in (1, 2):
+            write_version(served / str(number), f"graph {number}")
+        killed = killed_at(lambda model=served: push_version(candidate, model, keep=2), served, moment)
+        versions = version_folders(served)
+        for folder in versions.values():
+            verify_manifest(folder)
+        # The old one is served, or the new one is; what goes is the oldest and goes last.
+        seen.add(tuple(versions))
+        assert tuple(versions) in {(1, 2), (1, 2, 3), (2, 3)}
+        recorded = {entry["version"] for entry in read_record(served) if entry["action"] == "push"}
+        assert set(versions) - {1, 2} <= recorded
+        if killed:
+            done = push_version(candidate, served, keep=2)
+            assert done.version == served / str(max(versions) + 1)
+        assert len(numbers(served)) == 2
+        assert sorted(path.name for path in served.iterdir() if path.name.startswith(".")) == [RECORD_FILE]
+        if not killed:
+            break
+        shutil.rmtree(served)
+        moment += 1
+    assert moment > 40  # each file is opened, written and looked at
+    assert seen == {(1, 2), (1, 2, 3), (2, 3)}
+
+
+def test_a_reader_only_ever_sees_whole_versions(fit, candidate, served, tmp_path, write_version):
+    wrong, read, done = [], set(), threading.Event()
+
+    def poll():
+        while not done.is_set():
+            # As a server: the largest number that is there.
+            number = max(int(name) for name in os.listdir(served) if name.isdigit())
+            folder = served / str(number)
+            try:
+                verify_manifest(folder)
+                read.add(number)
+            except (InputError, OSError) as error:
+                if folder.exists():  # otherwise two more versions came and it was removed
+                    wrong.append(str(error))
+
+    reader = threading.Thread(target=poll)
+    reader.start()
+    for number in range(30):
+        push_version(write_version(tmp_path / f"candidate-{number}", f"graph {number}" * 9999), served, keep=2)
+    done.set()
+    reader.join()
+    assert wrong == []
+    assert len(read) > 3
+    assert numbers(served) == [31, 32]
+
+
+def test_a_candidate_without_a_manifest_is_refused(candidate, served):
+    (candidate / MANIFEST_FILE).unlink()
+    with pytest.raises(InputError, match="has no assets.extra/manifest.json"):
+        push_version(candidate, served)
+
+
+def test_a_served_version_that_is_none_blocks_all_but_force(fit, candidate, tmp_path):
+    (tmp_path / "shop" / "7").mkdir(parents=True)
+    with pytest.raises(InputError, match="7 is not a SavedModel"):
+        push_version(candidate, tmp_path / "shop")
+    done = push_version(candidate, tmp_path / "shop", force=True)
+    assert done.version == tmp_path / "shop" / "8"
+    assert "is not a SavedModel" in json.dumps(read_record(tmp_path / "shop"))
