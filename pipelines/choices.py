@@ -34,3 +34,10 @@ class Duplicates(StrEnum):
 
     drop = "drop"
     keep = "keep"
+
+
+class Signature(StrEnum):
+    """What a load test asks a model for."""
+
+    serving_default = "serving_default"
+    retrieve = "retrieve"

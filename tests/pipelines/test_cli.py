@@ -236,6 +236,7 @@ def test_another_format_version_is_named(way, monkeypatch, capsys, tmp_path):
         "export",
         "serve",
         "recommend",
+        "loadtest",
         "settings",
         "benchmark",
         "demo",
