@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections import Counter
@@ -139,6 +140,7 @@ def _load_process(
     seconds: float,
     connect_seconds: float,
 ) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches everybody; the parent ends this process
     channels = [raw_channel(target) for _ in range(clients)]
     try:
         for channel in channels:

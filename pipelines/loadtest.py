@@ -21,7 +21,7 @@ from laclrec_tf.serving.model_versions import newest_version
 from laclrec_tf.serving.wire_messages import PREDICT, PredictResponse
 from pipelines.load_generator import CALL_SECONDS, generate_load, raw_channel
 from pipelines.load_requests import ServedItems, load_requests
-from pipelines.malformed_requests import malformed_requests
+from pipelines.malformed_requests import MalformedRequest, malformed_requests
 from pipelines.malformed_test import malformed_test
 from pipelines.processor_name import processor_name
 from pipelines.report_file import ReportFile
@@ -107,42 +107,59 @@ def loadtest(
         if malformed is not None:
             drawn = malformed_requests(malformed, name, items.vocabulary.items, seed)
             with watch, _shown(f"sending {malformed:,} malformed requests"):
-                answers = malformed_test(target, drawn, requests[1:])
-            refused = sum(sum(answers[part]["errors"].values()) for part in ("before", "after"))
-            report |= {"malformed": answers, "failed": answers["wrong"] + refused}
+                report |= _answers_to_malformed(target, drawn, requests)
         else:
             pusher = VersionPusher(model, push_every)
-            with _shown(f"{clients} clients for {seconds:g} s"), ExitStack() as during:
-
-                def begin() -> None:
-                    during.enter_context(watch)
-                    during.enter_context(pusher)
-
-                record = generate_load(target, requests, clients, seconds, begin)
-            if pusher.error is not None:
-                raise InputError(f"A version could not be pushed: {pusher.error}. Free the disk and measure again.")
-            failed = sum(record.errors.values())
-            report |= {
-                "clients": clients,
-                "seconds": round(record.seconds, 3),
-                "requests": len(record.latencies) + failed,
-                "failed": failed,
-                "errors": dict(record.errors),
-                "failures": record.failures,
-                "requests_per_second": round(len(record.latencies) / record.seconds, 1),
-                "latency_ms": record.percentiles(),
-                "pushed": pusher.pushed,
-            }
+            with _shown(f"{clients} clients for {seconds:g} s"):
+                report |= _under_load(target, requests, clients, seconds, watch, pusher)
         if started and started.exit_code is not None:
             raise InputError(f"The server ended under the load, with code {started.exit_code}: {started.last_line()}")
         report["model_version_after"], _ = _first_request(endpoint, requests[0])
         if started:
-            after = resident_megabytes(started.pid)
-            notes = watch.notes
-            report["memory_mb"] = {"before": notes[0][1] if notes else None, "after": after, "over_time": notes}
+            before, after = watch.notes[0][1] if watch.notes else None, resident_megabytes(started.pid)
+            report["memory_mb"] = {"before": before, "after": after, "over_time": watch.notes}
     if report_file is not None:
         report_file.write_json(report)
     return report
+
+
+def _answers_to_malformed(
+    target: str, malformed: Iterator[MalformedRequest], requests: Sequence[bytes]
+) -> dict[str, Any]:
+    answers = malformed_test(target, malformed, requests)
+    refused = sum(sum(answers[part]["errors"].values()) for part in ("before", "after"))
+    return {"malformed": answers, "failed": answers["wrong"] + refused}
+
+
+def _under_load(
+    target: str,
+    requests: Sequence[bytes],
+    clients: int,
+    seconds: float,
+    watch: MemoryWatch,
+    pusher: VersionPusher,
+) -> dict[str, Any]:
+    with ExitStack() as during:
+
+        def begin() -> None:
+            during.enter_context(watch)
+            during.enter_context(pusher)
+
+        record = generate_load(target, requests, clients, seconds, begin)
+    if pusher.error is not None:
+        raise InputError(f"A version could not be pushed: {pusher.error}. Free the disk and measure again.")
+    failed = sum(record.errors.values())
+    return {
+        "clients": clients,
+        "seconds": round(record.seconds, 3),
+        "requests": len(record.latencies) + failed,
+        "failed": failed,
+        "errors": dict(record.errors),
+        "failures": record.failures,
+        "requests_per_second": round(len(record.latencies) / record.seconds, 1),
+        "latency_ms": record.percentiles(),
+        "pushed": pusher.pushed,
+    }
 
 
 def _check(

@@ -20,7 +20,7 @@ from laclrec_tf.serving.wire_tensors import array_to_tensor, tensor_to_array
 _ADDRESS = re.compile(r"(?:\[[^\[\]\s]+\]|[^\[\]:/\s]+):(?P<port>[0-9]+)")  # a colon in the host asks for brackets
 MAX_RETRIES = 4  # gRPC makes five attempts at most, whatever it is told
 REMEDIES = {
-    grpc.StatusCode.NOT_FOUND: "Give the name of a model that is served there.",
+    grpc.StatusCode.NOT_FOUND: "Give the name of a model that is served there, and the number of a version if any.",
     grpc.StatusCode.INVALID_ARGUMENT: "",
     grpc.StatusCode.FAILED_PRECONDITION: "",
     grpc.StatusCode.RESOURCE_EXHAUSTED: "Ask for fewer histories or a smaller k.",

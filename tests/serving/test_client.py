@@ -99,6 +99,38 @@ def test_augment_gives_one_entry_for_each_known_item(queries, retriever):
     assert nothing == AugmentedHistory((), (), (), (), (), unknown=1)
 
 
+def test_allowed_items_and_those_of_the_history(queries):
+    asked = {"k": 5, "allow": ["007", "PAD", "unknown"]}
+    assert queries.recommend(["007"], **asked)[0].item_ids == ("PAD",)
+    assert set(queries.recommend(["007"], exclude_history=False, **asked)[0].item_ids) == {"007", "PAD"}
+    first, second = queries.recommend([["007"], ["007"]], k=19, allow=[["PAD"], []])
+    assert (first.item_ids, len(second.item_ids)) == (("PAD",), 19)
+
+
+def test_unknown_items_are_counted(queries):
+    assert [answer.unknown for answer in queries.recommend([["007", "?", "", "??"], ["007"]])] == [2, 0]
+
+
+def test_similar_items(queries, retriever):
+    known, unknown = queries.similar_items(["007", "unknown"], k=3)
+    expected = retriever.signatures["similar_items"](tf.constant(["007", "unknown"]), tf.constant(3))
+    assert (known.item, known.known) == ("007", True)
+    assert known.item_ids == tuple(item.decode() for item in expected["item_ids"].numpy()[0])
+    np.testing.assert_allclose(known.scores, expected["scores"].numpy()[0], rtol=1e-5, atol=1e-6)
+    assert "007" not in known.item_ids
+    assert (unknown.item, unknown.item_ids, unknown.known) == ("unknown", (), False)
+
+
+def test_a_ranking_follows_the_vectors(queries):
+    history, candidates = ["007", "unknown", "PAD"], ["item-9", "?", "テント", "007"]
+    (ranking,) = queries.rank(history, candidates)
+    user, items = queries.embed_history(history), queries.embed_items(candidates)
+    assert (ranking.unknown, user.unknown, items.known) == (1, (1,), (True, False, True, True))
+    scores = dict(zip(candidates, (items.vectors @ user.vectors[0]).tolist(), strict=True)) | {"?": -np.inf}
+    assert list(ranking.item_ids) == sorted(candidates, key=scores.get, reverse=True)
+    np.testing.assert_allclose(ranking.scores, [scores[item] for item in ranking.item_ids], rtol=1e-4, atol=1e-5)
+
+
 def test_status(client):
     assert client.status() == {1: "AVAILABLE"}
 
@@ -171,8 +203,8 @@ def test_another_model(target):
 
 
 def test_no_such_signature(queries):
-    with pytest.raises(InputError, match="no signature 'rank'. It has: augment, retrieve, serving_default"):
-        queries._predict("rank", {})
+    with pytest.raises(InputError, match="no signature 'recommend'. It has: augment, "):
+        queries._predict("recommend", {})
 
 
 def test_the_timeout_must_be_positive():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ import trustme
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving import RetrievalClient
+from laclrec_tf.serving import AsyncRetrievalClient, RetrievalClient
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +67,18 @@ def test_mutual_tls(hand_written, files):
         assert ask(hand_written, target, root_certificates=files / "ca.pem", **own) == 3
         with pytest.raises(InputError, match="UNAVAILABLE"):
             ask(hand_written, target, root_certificates=files / "ca.pem")
+
+
+def test_the_twin_on_asyncio(hand_written, files):
+    async def ask_twin(target: str) -> int:
+        own = {"client_certificate": files / "client.pem", "client_key": files / "client.key"}
+        roots = files / "ca.pem"
+        async with AsyncRetrievalClient(target, "shop", timeout=30, root_certificates=roots, **own) as client:
+            return (await client.embed_history(["a"])).unknown[0]
+
+    hand_written.answers["embed_history"] = {"user_vectors": np.ones([1, 2], np.float32), "unknown": np.array([4])}
+    with secure_server(hand_written, files, mutual=True) as target:
+        assert asyncio.run(ask_twin(target)) == 4
 
 
 @pytest.mark.parametrize(
