@@ -99,7 +99,7 @@ def loadtest(
     ] = None,
     model_name: Annotated[str | None, typer.Option(help="Its name on that server. Default: the folder's.")] = None,
     serve_arg: Annotated[
-        list[str] | None, typer.Option(help="An argument of `serve`: --serve-arg=--host=::1. May be repeated.")
+        list[str] | None, typer.Option(help="An argument of `serve`: --serve-arg=--FLAG=VALUE. May be repeated.")
     ] = None,
     clients: Annotated[int, typer.Option(help="Requests under way at any time.")] = 4,
     seconds: Annotated[float, typer.Option(help="How long.")] = 10.0,

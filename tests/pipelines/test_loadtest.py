@@ -16,7 +16,7 @@ from laclrec_tf.models import LACLRec
 from laclrec_tf.serving import ModelServer, Retriever, export_model
 from pipelines.cli import main
 from pipelines.loadtest import loadtest
-from pipelines.malformed_requests import KINDS
+from pipelines.malformed_kinds import KINDS
 
 N_ITEMS = 12
 
