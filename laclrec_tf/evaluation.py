@@ -80,6 +80,7 @@ def rank_targets(
     *,
     protocol: str = "full",
     negatives: np.ndarray | None = None,
+    retired: Sequence[int] | np.ndarray = (),
     clean: bool = False,
     batch_size: int | None = None,
     on_batch: Callable[[int], None] | None = None,
@@ -94,6 +95,7 @@ def rank_targets(
         protocol: "full", "full-with-history" or "sampled-99". Default: "full".
         negatives: for "sampled-99", `[U, 99]` integer ids of items each user never met. Default: drawn with the seed 0
             from all items but history and target.
+        retired: integer ids of items that are never recommended: they rank last, whatever their scores. Default: none.
         clean: let the model's augmenter edit each history before it is ranked on; items of the raw history stay
             excluded. Default: False.
         batch_size: users at a time. Default: `users_at_once`, 512 up to some 260,000 items.
@@ -118,7 +120,7 @@ def rank_targets(
         met = [np.append(history, target) for history, target in zip(histories, targets, strict=True)]
         negatives = sample_negatives(met, model.n_items)
     ranks = np.empty(len(histories), np.int32)
-    rank_batch = _ranker(model, protocol, clean)
+    rank_batch = _ranker(model, protocol, clean, np.asarray(retired, np.int32))
     # Neighbours in length share a batch, so little padding is computed.
     order = np.argsort([len(history) for history in histories], kind="stable")
     for start in range(0, len(order), batch_size):
@@ -131,13 +133,16 @@ def rank_targets(
     return ranks
 
 
-def _ranker(model: Any, protocol: str, clean: bool) -> Callable[..., tf.Tensor]:
+def _ranker(model: Any, protocol: str, clean: bool, retired: np.ndarray) -> Callable[..., tf.Tensor]:
     ids = tf.TensorSpec([None, None], tf.int32)
+    is_retired = np.isin(np.arange(model.n_items + 3), retired)
 
     @tf.function(input_signature=[ids, tf.TensorSpec([None], tf.int32), ids])
     def rank_batch(history: tf.Tensor, target: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
         asked = trim_padding(model.edit(history).edited) if clean else history
         scores = model.score(model(asked, training=False))
+        if retired.size:
+            scores = tf.where(is_retired, -np.inf, scores)
         if protocol == "full":
             return target_ranks(scores, target, exclude=history)
         if protocol == "full-with-history":

@@ -41,3 +41,10 @@ class Signature(StrEnum):
 
     serving_default = "serving_default"
     retrieve = "retrieve"
+
+
+class IndexKind(StrEnum):
+    """How an exported model finds the best items of its catalogue."""
+
+    exact = "exact"
+    partitioned = "partitioned"

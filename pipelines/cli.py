@@ -115,6 +115,46 @@ def train(
 
 
 @app.command()
+def grow(
+    run: Annotated[Path, typer.Argument(help="A folder made by `train`, or by `grow`.")],
+    vocabulary: Annotated[
+        Path, typer.Option(help="The new catalogue: a file of one item a line, or a folder made by `prepare`.")
+    ],
+    out: Annotated[Path, typer.Option(help="The run folder to make.")],
+    neighbours: Annotated[
+        Path | None,
+        typer.Option(help="A table of item, neighbour and, if wanted, weight: what new items are like."),
+    ] = None,
+    events: Annotated[
+        Path | None, typer.Option(help="Recent events: what other new items are met with, and how often.")
+    ] = None,
+    user_column: Annotated[str, typer.Option(help="Column of the events' user id.")] = "user_id",
+    item_column: Annotated[str, typer.Option(help="Column of the events' item id.")] = "item_id",
+    time_column: Annotated[str, typer.Option(help="Column of the events' time.")] = "timestamp",
+    keep_missing: Annotated[
+        bool, typer.Option("--keep-missing", help="Do not retire the items that the new catalogue lacks.")
+    ] = False,
+) -> None:
+    """Fit a run to a new catalogue without training: items are added, and retired ones no longer recommended."""
+    import_tensorflow_quietly()
+    from pipelines.grow import describe_growth
+    from pipelines.grow import grow as run_growth
+
+    grown = run_growth(
+        run,
+        vocabulary,
+        out,
+        neighbours=neighbours,
+        events=events,
+        user_column=user_column,
+        item_column=item_column,
+        time_column=time_column,
+        keep_missing=keep_missing,
+    )
+    console.print(f"wrote {out}: {describe_growth(grown.record)}", soft_wrap=True)
+
+
+@app.command()
 def settings() -> None:
     """List what `train --set` and `train --config` take, with the defaults."""
     import_tensorflow_quietly()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,9 @@ def evaluate(
 ) -> dict[str, Any]:
     """Rank every user's held-out item and report recall, MRR and NDCG at 5, 10 and 20.
 
+    In a run that `laclrec-tf grow` made, new items are ranked too; retired items are not, and users whose held-out
+    item is one of them are left out.
+
     Args:
         run: a folder made by `laclrec-tf train`.
         split: "test" (the last item) or "validation" (the one before). Default: "test".
@@ -52,7 +56,7 @@ def evaluate(
 
     Returns:
         `recall@5` ... `ndcg@20`, and what they were measured on: `protocol`, `split`, `trained_on`, `tie_rule`,
-        `data_hash`, `users`, `seed`, `preset`, `clean`, `run`.
+        `data_hash`, `users`, `seed`, `preset`, `clean`, `run`; with retired items `users_with_retired_target`.
 
     Raises:
         InputError: the run or a file cannot be read, a file cannot be written, the split does not exist, or a refit
@@ -79,7 +83,10 @@ def evaluate(
         users, whole = folder.data.histories()
     else:
         users, whole, skipped = _known_histories(Path(histories), folder, split)
-    met = _evaluated(users, whole, split)
+    retired = np.array(folder.vocabulary.to_ids(folder.retired), np.int32)
+    met = _evaluated(users, whole, split, retired)
+    if retired.size:
+        skipped["users_with_retired_target"] = len(_evaluated(users, whole, split)) - len(met)
     pairs = [pair for history in met.values() if (pair := held_out(history, split)) is not None]
     if not pairs:
         source = "the prepared data" if histories is None else f"{histories} (items the run knows)"
@@ -88,8 +95,10 @@ def evaluate(
     targets = np.array([target for _, target in pairs], np.int32)
     negatives = None
     if protocol == "sampled-99":
-        own = met if histories is None else _evaluated(*folder.data.histories(), split)
-        negatives = sampled_negatives(list(met), list(met.values()), targets, own, folder.vocabulary.n_items, seed)
+        own = met if histories is None else _evaluated(*folder.data.histories(), split, retired)
+        own = {user: np.union1d(items, retired) for user, items in own.items()}  # retired items are never drawn
+        events = [np.union1d(items, retired) for items in met.values()]
+        negatives = sampled_negatives(list(met), events, targets, own, folder.vocabulary.n_items, seed)
     with progress_bar(disable=not show_progress) as progress:
         task = progress.add_task(f"ranking, {protocol}", total=len(pairs))
         ranks = rank_targets(
@@ -98,6 +107,7 @@ def evaluate(
             targets,
             protocol=protocol,
             negatives=negatives,
+            retired=retired,
             clean=clean,
             on_batch=lambda users: progress.update(task, advance=users),
         )
@@ -116,7 +126,8 @@ def evaluate(
         "run": str(run),
     }
     if histories is not None:
-        report |= {"histories": str(histories), **skipped}
+        report["histories"] = str(histories)
+    report |= skipped
     if ranks_file is not None:
         array = io.BytesIO()
         np.save(array, ranks)
@@ -126,10 +137,16 @@ def evaluate(
     return report
 
 
-def _evaluated(users: list[str], histories: list[np.ndarray], split: Split) -> dict[str, np.ndarray]:
-    """Return by user the histories that an item is held out of."""
+def _evaluated(
+    users: list[str], histories: list[np.ndarray], split: Split, retired: Sequence[int] | np.ndarray = ()
+) -> dict[str, np.ndarray]:
+    """Return by user the histories that an item is held out of, which is not retired."""
+    gone = set(np.asarray(retired).tolist())
+    pairs = [held_out(history, split) for history in histories]
     return {
-        user: history for user, history in zip(users, histories, strict=True) if held_out(history, split) is not None
+        user: history
+        for user, history, pair in zip(users, histories, pairs, strict=True)
+        if pair is not None and pair[1] not in gone
     }
 
 

@@ -3,28 +3,39 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from laclrec_tf.serving.export import export_model
 from laclrec_tf.serving.retriever import Retriever
+from pipelines.index_settings import IndexSettings, partitioned_index
 from pipelines.progress import spinner
 from pipelines.run_folder import RunFolder
 
 
-def export(run: str | Path, to: str | Path, *, show_progress: bool = True) -> Path:
+def export(run: str | Path, to: str | Path, *, index: IndexSettings | None = None, show_progress: bool = True) -> Path:
     """Write `to/<next integer version>/`, checked in a fresh process before it is renamed into place.
 
     Args:
         run: a folder made by `laclrec-tf train`.
         to: the model's folder, usually `saved_models/NAME`.
+        index: how the best items are found. Default: exactly.
         show_progress: Default: True.
 
     Returns:
-        The version's folder.
+        The version's folder; its `assets.extra/metadata.json` describes the index and its recall.
 
     Raises:
-        InputError: there is no finished run, or `to` is a file or cannot be written.
+        InputError: there is no finished run, `to` is a file or cannot be written, or an index setting is out of its
+            range.
     """
+    settings = index or IndexSettings()
     folder = RunFolder.open(run)
     with spinner(f"exporting {run}", disable=not show_progress):
-        retriever = Retriever(folder.model, folder.vocabulary, folder.popularity)
-        return export_model(retriever, Path(to), metadata=folder.record)
+        retriever = Retriever(folder.model, folder.vocabulary, folder.popularity, retired=folder.retired)
+        described: dict[str, Any] = {"kind": settings.kind}
+        if settings.kind == "partitioned":
+            made, described = partitioned_index(folder, retriever, settings)
+            retriever = Retriever(
+                folder.model, folder.vocabulary, folder.popularity, retired=folder.retired, index=made
+            )
+        return export_model(retriever, Path(to), metadata=folder.record | {"index": described})

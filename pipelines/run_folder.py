@@ -6,6 +6,7 @@ import json
 import zipfile
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.models import LACLRec
 
 FORMAT_VERSION = 1
+RETIRED_FILE = "retired.txt"
 _RECORD_TYPES = {"trained_on": str, "data_folder": str, "data_hash": str, "max_length": int, "settings": dict}
 _REMEDY = "Train again with `laclrec-tf train`."
 
@@ -27,10 +29,35 @@ def has_epochs(folder: Path) -> bool:
     return any(file.stat().st_size for file in folder.glob("epochs-*.csv"))
 
 
+def check_new_run(out: Path) -> None:
+    """Refuse a folder that a new run would overwrite.
+
+    Raises:
+        InputError: `out` is a file, or a folder that is not empty.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        unfinished = has_epochs(out) and not (out / "run.json").exists()
+        state = "holds an unfinished run" if unfinished else "exists already and is not overwritten"
+        raise InputError(f"{out} {state}. Give another --out, or delete it first.")
+
+
+def package_versions() -> dict[str, str]:
+    """Return the versions that a run is made with, by package, for its record."""
+    return {name: version(name) for name in ("laclrec-tf", "tensorflow", "keras")}
+
+
+def write_record(folder: Path, record: dict[str, Any]) -> None:
+    """Write `run.json`, last of all and renamed into place: a run folder that has it is whole."""
+    partial = folder / "run.json.partial"
+    partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    partial.rename(folder / "run.json")
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """A finished run: `run.json`, `model.keras`, `vocabulary.txt`, `popularity.npy`, `epochs-*.csv`, `tensorboard/`.
 
+    A run made by `laclrec-tf grow` has no epochs and no `tensorboard/`, and `retired.txt` if items left the index.
     `run.json` is written last; a folder without it holds no finished run.
 
     Args:
@@ -87,6 +114,21 @@ class RunFolder:
     def vocabulary(self) -> ItemVocabulary:
         """The items the model knows."""
         return ItemVocabulary.load(self.folder / "vocabulary.txt")
+
+    @cached_property
+    def retired(self) -> tuple[str, ...]:
+        """The items that are never recommended, though histories may hold them; usually none.
+
+        Raises:
+            InputError: the file is damaged, or names an item the run does not know.
+        """
+        file = self.folder / RETIRED_FILE
+        if not file.exists():
+            return ()
+        retired = ItemVocabulary.load(file).items
+        if not all(item in self.vocabulary for item in retired) or len(retired) == self.vocabulary.n_items:
+            raise InputError(f"{file} and vocabulary.txt do not fit together. Grow the old run again.")
+        return retired
 
     @cached_property
     def popularity(self) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from pipelines.choices import Signature
+from pipelines.choices import IndexKind, Signature
 from pipelines.item_list import parse_items
 from pipelines.quiet_tensorflow import import_tensorflow_quietly, silence_grpc
 from pipelines.terminal import terminal
@@ -22,12 +22,25 @@ console = terminal()
 def export(
     run: Annotated[Path, typer.Argument(help="A folder made by `train`.")],
     to: Annotated[Path, typer.Option(help="saved_models/NAME; a new integer version is made in it.")],
+    index: Annotated[
+        IndexKind, typer.Option(help="Score every item, or those of some partitions: for catalogues of millions.")
+    ] = IndexKind.exact,
+    recall: Annotated[
+        float | None, typer.Option(help="For partitions: share of the 20 best items to be found. Default: 0.98.")
+    ] = None,
+    partitions: Annotated[
+        int | None, typer.Option(help="For partitions: how many. Default: the square root of the number of items.")
+    ] = None,
+    int8: Annotated[bool, typer.Option("--int8", help="For partitions: look for items with 8-bit vectors.")] = False,
 ) -> None:
     """Write a run as a versioned SavedModel that TensorFlow Serving loads."""
     import_tensorflow_quietly()
     from pipelines.export import export as run_export
+    from pipelines.index_settings import IndexSettings, index_description
 
-    console.print(f"wrote {run_export(run, to)}")
+    settings = IndexSettings(index.value, recall, partitions, int8)
+    version = run_export(run, to, index=settings)
+    console.print(f"wrote {version}, {index_description(version)}")
 
 
 @serving_app.command()

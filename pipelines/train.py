@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,7 @@ from laclrec_tf.models.augmenter_watch import AugmenterWatch
 from pipelines.config import TrainConfig
 from pipelines.new_folder import new_folder
 from pipelines.progress import EpochProgress
-from pipelines.run_folder import FORMAT_VERSION, RunFolder, has_epochs
+from pipelines.run_folder import FORMAT_VERSION, RunFolder, check_new_run, has_epochs, package_versions, write_record
 from pipelines.training_setup import compile_model, initialise_items, new_model, training_batches
 
 MONITOR = "val_ndcg@10"
@@ -55,10 +53,7 @@ def train(
     config = config or TrainConfig()
     out = Path(out)
     prepared = PreparedData.open(data)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        unfinished = has_epochs(out) and not (out / "run.json").exists()
-        state = "holds an unfinished run" if unfinished else "exists already and is not overwritten"
-        raise InputError(f"{out} {state}. Give another --out, or delete it first.")
+    check_new_run(out)
     _, histories = prepared.histories()
     validation = [pair for history in histories if (pair := held_out(history, "validation")) is not None]
     if not validation:
@@ -103,12 +98,9 @@ def _write_run(
         "max_length": prepared.max_length,
         "seconds": round(time.perf_counter() - started, 1),
         "settings": config.as_dict(),
-        "versions": {name: version(name) for name in ("laclrec-tf", "tensorflow", "keras")},
+        "versions": package_versions(),
     }
-    # Written last, and renamed into place: a run folder with a run.json is whole.
-    partial = out / "run.json.partial"
-    partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    partial.rename(out / "run.json")
+    write_record(out, record)
 
 
 @dataclasses.dataclass(frozen=True)

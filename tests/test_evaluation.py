@@ -42,6 +42,20 @@ def test_full_with_history_ranks_against_everything():
     assert ranks.tolist() == [4, 0, 2]
 
 
+def test_retired_items_rank_last_under_every_protocol():
+    # Of 1 to 4, which stand before 5, user 0 has met 1 and 2, and 4 is retired.
+    assert rank_targets(FixedScores(10), HISTORIES, TARGETS, retired=[2, 4]).tolist() == [1, 0, 0]
+    # 3 alone stands before 5; 1, retired itself, ties with what may not be recommended, and all 12 columns beat it.
+    retired = [2, 4, 1]
+    with_history = rank_targets(FixedScores(10), HISTORIES, TARGETS, protocol="full-with-history", retired=retired)
+    assert with_history.tolist() == [1, 12, 0]
+    negatives = np.array([[1, 2, 4], [3, 5, 6], [1, 2, 9]])
+    sampled = rank_targets(
+        FixedScores(10), HISTORIES, TARGETS, protocol="sampled-99", negatives=negatives, retired=retired
+    )
+    assert sampled.tolist() == [0, 3, 0]
+
+
 def test_batches_do_not_change_ranks_or_their_order():
     whole = rank_targets(FixedScores(10), HISTORIES, TARGETS, batch_size=3)
     assert rank_targets(FixedScores(10), HISTORIES, TARGETS, batch_size=1).tolist() == whole.tolist()

@@ -20,9 +20,11 @@ _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _JSON_LINES = (".jsonl", ".ndjson")
 ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 _BOM = b"\xef\xbb\xbf"
+# What is no id; JSON may write it as any number.
+_NUMBERS = ("time", "weight")
 
 
-def read_columns(file: Path, columns: Mapping[str, str]) -> pl.DataFrame:
+def read_columns(file: Path, columns: Mapping[str, str], *, named_by_option: bool = True) -> pl.DataFrame:
     """Read the named columns of one file, of the format that its ending tells.
 
     `.csv`, `.tsv`, `.jsonl` and `.ndjson` may be gzipped (`.csv.gz`). Their columns come as text, so that
@@ -31,6 +33,7 @@ def read_columns(file: Path, columns: Mapping[str, str]) -> pl.DataFrame:
     Args:
         file: the file.
         columns: what each column is needed for -> its name in the file, such as `{"user": "user_id"}`.
+        named_by_option: the user chooses the name with `--ROLE-column`, as an error then says. Default: True.
 
     Returns:
         The columns in the order of `columns`, then `row`: the row's number in the file, from 1. Blank lines
@@ -50,11 +53,11 @@ def read_columns(file: Path, columns: Mapping[str, str]) -> pl.DataFrame:
     ending = _ending(file)
     try:
         if ending in _SEPARATORS:
-            events = _read_delimited(file, _SEPARATORS[ending], columns)
+            events = _read_delimited(file, _SEPARATORS[ending], columns, named_by_option)
         elif ending in _JSON_LINES:
-            events = _read_json_lines(file, columns)
+            events = _read_json_lines(file, columns, named_by_option)
         else:
-            _check_columns(file, list(pl.read_parquet_schema(file)), columns)
+            _check_columns(file, list(pl.read_parquet_schema(file)), columns, named_by_option)
             events = pl.read_parquet(file, columns=list(columns.values()))
     except pl.exceptions.NoDataError:
         raise InputError(f"{file} is empty. It must hold a header and rows of events.") from None
@@ -66,6 +69,55 @@ def read_columns(file: Path, columns: Mapping[str, str]) -> pl.DataFrame:
     if events.is_empty():
         raise InputError(f"{file} holds no rows of events.")
     return events.select(*columns.values(), "row")
+
+
+def has_column(file: Path, name: str) -> bool:
+    """Say whether a file has a column; a JSON Lines file has it when one of its first 1,000 rows does.
+
+    Args:
+        file: the file, of any format that `read_columns` reads.
+        name: the column's name.
+
+    Returns:
+        False too for a file that `read_columns` refuses.
+    """
+    ending = _ending(file)
+    try:
+        if ending in _SEPARATORS:
+            header = pl.read_csv(
+                _source(file), separator=_SEPARATORS[ending], has_header=False, infer_schema=False, n_rows=1
+            )
+            return name in header.row(0)
+        if ending in _JSON_LINES:
+            return name in pl.read_ndjson(_source(file), infer_schema_length=1000).columns
+        return name in pl.read_parquet_schema(file)
+    except (pl.exceptions.PolarsError, OSError, EOFError, zlib.error):
+        return False
+
+
+def as_ids(file: Path, values: pl.Series) -> pl.Series:
+    """Turn a column of ids into text; integers become their decimal digits.
+
+    Args:
+        file: where the column stands, for the message.
+        values: the column.
+
+    Returns:
+        The column as String.
+
+    Raises:
+        InputError: the column is neither text nor integers.
+
+    Example:
+        >>> as_ids(Path("events.parquet"), pl.Series("item_id", [7])).to_list()
+        ['7']
+    """
+    dtype = values.dtype
+    if dtype.is_integer() or dtype in (pl.String, pl.Categorical, pl.Enum, pl.Null):
+        return values.cast(pl.String)
+    raise InputError(
+        f"{file}: column {values.name!r} holds ids of the type {dtype}. Write them as text or as integers."
+    )
 
 
 def row_place(file: Path, row: int) -> str:
@@ -127,21 +179,21 @@ def _open_text(file: Path) -> IO[str]:
     return file.open(encoding="utf-8-sig", errors="replace", newline="")
 
 
-def _read_delimited(file: Path, separator: str, columns: Mapping[str, str]) -> pl.DataFrame:
+def _read_delimited(file: Path, separator: str, columns: Mapping[str, str], named_by_option: bool) -> pl.DataFrame:
     source = _source(file)
     # Read as a row: as a header, polars would rename what comes twice.
     first = pl.read_csv(source, separator=separator, has_header=False, infer_schema=False, n_rows=1)
-    _check_columns(file, [name or "" for name in first.row(0)], columns)
+    _check_columns(file, [name or "" for name in first.row(0)], columns, named_by_option)
     return pl.read_csv(source, separator=separator, infer_schema=False, columns=list(columns.values()))
 
 
-def _read_json_lines(file: Path, columns: Mapping[str, str]) -> pl.DataFrame:
+def _read_json_lines(file: Path, columns: Mapping[str, str], named_by_option: bool) -> pl.DataFrame:
     source = _source(file)
     # A schema of text takes every number's own digits: no integer turns into a float on its way.
     events = pl.read_ndjson(source, schema=dict.fromkeys(columns.values(), pl.String))
     if not events.is_empty() and any(column.null_count() == events.height for column in events):
-        _check_columns(file, pl.read_ndjson(source, infer_schema_length=1000).columns, columns)
-    _check_json_ids(file, source, [name for role, name in columns.items() if role != "time"])
+        _check_columns(file, pl.read_ndjson(source, infer_schema_length=1000).columns, columns, named_by_option)
+    _check_json_ids(file, source, [name for role, name in columns.items() if role not in _NUMBERS])
     return events
 
 
@@ -161,7 +213,7 @@ def _check_json_ids(file: Path, source: Path | bytes, names: Sequence[str]) -> N
                 )
 
 
-def _check_columns(file: Path, found: list[str], columns: Mapping[str, str]) -> None:
+def _check_columns(file: Path, found: list[str], columns: Mapping[str, str], named_by_option: bool) -> None:
     for role, name in columns.items():
         if found.count(name) == 1:
             continue
@@ -171,9 +223,11 @@ def _check_columns(file: Path, found: list[str], columns: Mapping[str, str]) -> 
             )
         lowered = {column.lower(): column for column in found}
         close = difflib.get_close_matches(name.lower(), lowered, n=1)
-        hint = f" Did you mean --{role}-column {lowered[close[0]]}?" if close else ""
+        option = f"--{role}-column " if named_by_option else ""
+        hint = f" Did you mean {option}{lowered[close[0]]}?" if close else ""
         shown = ", ".join(repr(column) for column in found[:20]) + (", ..." if len(found) > 20 else "")
-        raise InputError(f"{file}: no column {name!r}.{hint} Columns found: {shown}. Choose one with --{role}-column.")
+        remedy = f"Choose one with --{role}-column." if named_by_option else "Rename it."
+        raise InputError(f"{file}: no column {name!r}.{hint} Columns found: {shown}. {remedy}")
 
 
 def _damage(file: Path, ending: str, error: Exception) -> str:

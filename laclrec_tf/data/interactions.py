@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from laclrec_tf.data.event_files import read_columns, row_place
+from laclrec_tf.data.event_files import as_ids, read_columns, row_place
 from laclrec_tf.data.timestamps import comparable_numbers, parse_timestamps
 from laclrec_tf.errors import InputError
 from laclrec_tf.item_vocabulary import LINE_BREAKS
@@ -72,7 +72,7 @@ def read_interactions(
 def _read_file(file: Path, columns: dict[str, str]) -> pl.DataFrame:
     raw = read_columns(file, columns)
     users, items, times = (raw[name] for name in columns.values())
-    table = pl.DataFrame({"user_id": _as_ids(file, users), "item_id": _as_ids(file, items)})
+    table = pl.DataFrame({"user_id": as_ids(file, users), "item_id": as_ids(file, items)})
     try:
         table = table.with_columns(timestamp=parse_timestamps(times))
     except InputError as error:
@@ -89,15 +89,6 @@ def _read_file(file: Path, columns: dict[str, str]) -> pl.DataFrame:
         index, role = min(found)
         raise InputError(_complaint(file, raw, index, role, columns[role]))
     return table
-
-
-def _as_ids(file: Path, values: pl.Series) -> pl.Series:
-    dtype = values.dtype
-    if dtype.is_integer() or dtype in (pl.String, pl.Categorical, pl.Enum, pl.Null):
-        return values.cast(pl.String)
-    raise InputError(
-        f"{file}: column {values.name!r} holds ids of the type {dtype}. Write them as text or as integers."
-    )
 
 
 def _complaint(file: Path, raw: pl.DataFrame, index: int, role: str, column: str) -> str:

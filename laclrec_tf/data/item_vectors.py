@@ -84,6 +84,31 @@ def mutual_information(histories: Sequence[np.ndarray], n_items: int, window: in
         >>> mutual_information([np.array([1, 2])], n_items=2, window=1).toarray().round(2).tolist()
         [[0.0, 0.69], [0.69, 0.0]]
     """
+    counts = scipy.sparse.coo_array(cooccurrence_counts(histories, n_items, window))
+    frequency = counts.sum(axis=1)
+    chance = frequency[counts.row] * frequency[counts.col] / max(frequency.sum(), 1)
+    information = np.maximum(np.log(counts.data / chance), 0)
+    return scipy.sparse.csr_array((information, (counts.row, counts.col)), shape=counts.shape)
+
+
+def cooccurrence_counts(histories: Sequence[np.ndarray], n_items: int, window: int) -> scipy.sparse.csr_array:
+    """Count how often items stand near each other, a pair `d` apart as `1 / d`.
+
+    Args:
+        histories: per user `[n]` integer ids `1..N`.
+        n_items: catalogue size `N`.
+        window: the largest distance that counts.
+
+    Returns:
+        `[N, N]` float64, symmetric and sparse, item 1 first; an item is not counted with itself.
+
+    Raises:
+        InputError: an id is not in `1..N`.
+
+    Example:
+        >>> cooccurrence_counts([np.array([1, 2, 3])], n_items=3, window=2).toarray().tolist()
+        [[0.0, 1.0, 0.5], [1.0, 0.0, 1.0], [0.5, 1.0, 0.0]]
+    """
     items = np.concatenate([np.zeros(0, np.int32), *histories])
     if items.size and (items.min() < 1 or items.max() > n_items):
         raise InputError(
@@ -96,8 +121,4 @@ def mutual_information(histories: Sequence[np.ndarray], n_items: int, window: in
         pairs = (users[:-distance] == users[distance:]) & (left != right)
         weights = np.full(np.count_nonzero(pairs), 1 / distance)
         counts = counts + scipy.sparse.csr_array((weights, (left[pairs], right[pairs])), shape=(n_items, n_items))
-    counts = scipy.sparse.coo_array(counts + counts.T)
-    frequency = counts.sum(axis=1)
-    chance = frequency[counts.row] * frequency[counts.col] / max(frequency.sum(), 1)
-    information = np.maximum(np.log(counts.data / chance), 0)
-    return scipy.sparse.csr_array((information, (counts.row, counts.col)), shape=counts.shape)
+    return counts + counts.T

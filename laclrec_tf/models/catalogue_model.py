@@ -38,6 +38,11 @@ class CatalogueModel(MultiTaskModel):
             raise ValueError(f"Argument `vectors` must have the shape {expected}. Received: {tuple(vectors.shape)}.")
         self.encoder.item_table.value[1:-2].assign(ops.cast(vectors, "float32"))
 
+    @property
+    def item_vectors(self):
+        """The table `[N + 3, D]` float32 that `score` multiplies user vectors with; row `i` is item `i`."""
+        return self.encoder.item_table
+
     def score(self, user_vectors):
         """Return catalogue scores `[B, N + 3]` of user vectors `[B, D]`; PAD, EOS and MASK have `-inf`."""
         scores = catalogue_logits(ops.cast(user_vectors, "float32"), self.encoder.item_table)

@@ -83,8 +83,8 @@ def export_model(retriever: Retriever, target: str | Path, *, metadata: Mapping[
 
 
 def _check_weights(retriever: Retriever) -> None:
-    for variable in retriever.variables:
-        if variable is not retriever.popularity and not np.isfinite(variable.numpy()).all():
+    for variable in retriever.model_variables:
+        if not np.isfinite(variable.numpy()).all():
             raise InputError(
                 f"The model's weight {variable.name} holds NaN or inf, so it cannot recommend. "
                 "Train again with a lower learning rate."

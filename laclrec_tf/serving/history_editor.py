@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from laclrec_tf.edits import DELETE, INSERT, KEEP, OPERATION_NAMES, inserted_items
 from laclrec_tf.masking import PAD_ID, history_lengths, is_item, pack_kept, trim_padding
-from laclrec_tf.serving.item_lookup import ItemLookup
+from laclrec_tf.serving.item_lookup import ItemLookup, unknown_items
 
 
 class HistoryEditor(tf.Module):
@@ -38,7 +38,7 @@ class HistoryEditor(tf.Module):
         self._edit = lambda item_ids: model.edit(item_ids, decision="argmax")
         self._weights = list(self.augment.get_concrete_function().variables)
 
-    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.string, name="history")])
+    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.string, name="history")], autograph=False)
     def augment(self, history: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return the operation decided on each known item, the inserted items and the edited history.
 
@@ -52,12 +52,14 @@ class HistoryEditor(tf.Module):
         Returns:
             `history` `[B, L]` string, the known items as the model read them: the rows of all other outputs
                 line up with it. `L` is the longest row's length, at least 1; `""` behind shorter rows.
+            `unknown` `[B]` int32, how many items of the history are not known.
             `operations` `[B, L]` string: "keep", "delete" or "insert"; `""` on padding.
             `probabilities` `[B, L, 3]` float32 of these three; 0 on padding.
             `inserted` `[B, L, K]` string: what was inserted before an item, in reading order; `""` behind.
             `edited_history` `[B, M]` string, `M` the longest row's length, at least 1; `""` behind.
         """
-        item_ids = self.lookup.recent_known(self.lookup.to_ids(history), self.max_length)
+        history_ids = self.lookup.to_ids(history)
+        item_ids = self.lookup.recent_known(history_ids, self.max_length)
         edits = self._edit(item_ids)
         real = is_item(item_ids)  # [B, L]
 
@@ -72,6 +74,7 @@ class HistoryEditor(tf.Module):
 
         return {
             "history": self.lookup.to_items(item_ids),
+            "unknown": unknown_items(history, history_ids),
             "operations": names,
             "probabilities": tf.where(real[..., tf.newaxis], tf.cast(edits.probabilities, tf.float32), 0.0),
             "inserted": self.lookup.to_items(in_order),

@@ -65,6 +65,24 @@ class ItemLookup(tf.Module):
         return trim_padding(pack_kept(item_ids, tf.not_equal(item_ids, PAD_ID), max_length))
 
 
+def unknown_items(history: tf.Tensor, history_ids: tf.Tensor) -> tf.Tensor:
+    """Count each row's items that are not known.
+
+    Args:
+        history: `[B, S]` string.
+        history_ids: `[B, S]`, what `ItemLookup.to_ids` made of it.
+
+    Returns:
+        `[B]` int32.
+
+    Example:
+        >>> unknown_items(tf.constant([["tent", "?", ""]]), tf.constant([[1, 0, 0]])).numpy().tolist()
+        [1]
+    """
+    unknown = tf.logical_and(tf.not_equal(history, ""), tf.equal(history_ids, PAD_ID))
+    return tf.reduce_sum(tf.cast(unknown, tf.int32), axis=1)
+
+
 class _Lines(tf.lookup.TextFileInitializer):
     """Names its table by a number; TensorFlow would put the temporary file's path into the SavedModel."""
 

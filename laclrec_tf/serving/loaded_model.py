@@ -65,7 +65,7 @@ class LoadedModel:
 
         Args:
             signature: its name.
-            inputs: the tensors by name.
+            inputs: the tensors by name; one that has a default may be missing.
 
         Returns:
             The outputs by name; strings are object arrays of bytes.
@@ -74,7 +74,10 @@ class LoadedModel:
             ServingError: INVALID_ARGUMENT, an input is missing, superfluous, of the wrong dtype or shape;
                 otherwise the status of the operation that failed.
         """
-        _check_inputs(signature, self.signature_def(signature), inputs)
+        definition = self.signature_def(signature)
+        defaults = {name: tf.constant(tf.make_ndarray(proto)) for name, proto in definition.defaults.items()}
+        inputs = defaults | dict(inputs)
+        _check_inputs(signature, definition, inputs)
         try:
             outputs = self._loaded.signatures[signature](**inputs)
             return {name: output.numpy() for name, output in outputs.items()}
@@ -114,6 +117,8 @@ def _check_inputs(signature: str, definition: meta_graph_pb2.SignatureDef, input
 
 
 def _described(tensor: tf.Tensor | tf.TensorSpec) -> str:
+    if tensor.shape.rank is None:
+        return f"{tensor.dtype.name} of any shape"
     sizes = ", ".join("any" if size is None else str(size) for size in tensor.shape)
     return f"{tensor.dtype.name} of shape [{sizes}]"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,13 +10,22 @@ import tensorflow as tf
 
 from laclrec_tf.errors import InputError
 from laclrec_tf.item_vocabulary import PAD_ID, ItemVocabulary
+from laclrec_tf.serving.exact_index import ExactIndex
 from laclrec_tf.serving.history_editor import HistoryEditor
-from laclrec_tf.serving.item_lookup import ItemLookup
+from laclrec_tf.serving.item_lookup import ItemLookup, unknown_items
+from laclrec_tf.serving.item_selection import ItemIndex, ItemSelection
+from laclrec_tf.serving.row_inputs import at_least_one, for_each_row, rows_fit
 
 DEFAULT_K = 10
 HISTORY = tf.TensorSpec([None, None], tf.string, name="history")
-K = tf.TensorSpec([], tf.int32, name="k")
+ITEMS = tf.TensorSpec([None], tf.string, name="items")
+# Of any rank: one for all rows, or one a row, which a server needs that joins requests to batches.
+K = tf.TensorSpec(None, tf.int32, name="k")
 EXCLUDE = tf.TensorSpec([None, None], tf.string, name="exclude")
+ALLOW = tf.TensorSpec([None, None], tf.string, name="allow")
+EXCLUDE_HISTORY = tf.TensorSpec(None, tf.bool, name="exclude_history")
+CANDIDATES = tf.TensorSpec([None, None], tf.string, name="candidates")
+EXAMPLES = tf.TensorSpec([None], tf.string, name="examples")
 
 
 class RetrievalModel(Protocol):
@@ -29,8 +38,9 @@ class RetrievalModel(Protocol):
     def __call__(self, history: tf.Tensor, training: bool) -> tf.Tensor:
         """Return user vectors `[B, D]` of histories `[B, L]`."""
 
-    def score(self, user_vectors: tf.Tensor) -> tf.Tensor:
-        """Return scores `[B, N + 3]`; the column is the item id."""
+    @property
+    def item_vectors(self) -> tf.Tensor:
+        """The table `[N + 3, D]`, row `i` of item `i`; a score is a user vector's dot product with a row."""
 
     def edit(self, history: tf.Tensor, decision: str) -> Any:
         """Return `operations`, `probabilities`, `insertions` and `edited` of histories `[B, L]`."""
@@ -41,12 +51,12 @@ class Retriever(tf.Module):
 
     All signatures read a history the same way: oldest item first, `""` is padding wherever it stands, unknown
     items (invalid UTF-8 included) are skipped, and of the known ones the most recent `max_length` are read.
-    Every known item of the history is excluded from the answer, also those too old to be read. A history
-    without a known item gets the most popular items; its scores are shares of all training interactions
-    and not comparable with a model's scores.
+    Every known item of the history is excluded from the answer, also those too old to be read, unless the
+    request says otherwise. A history without a known item gets the most popular items; its scores are shares of
+    all training interactions and not comparable with a model's scores.
 
-    PAD, EOS, MASK and excluded items never come out. When fewer items are eligible than slots asked for, the
-    slots left over hold `""` and `-inf`.
+    PAD, EOS, MASK, retired and excluded items never come out, nor does one that an allow-list leaves out. When fewer
+    items are eligible than slots asked for, the slots left over hold `""` and `-inf`; `filled` counts the others.
 
     The retriever reads the model's own variables: train on, and the answers follow. It holds no Keras object,
     so neither does the SavedModel.
@@ -55,20 +65,30 @@ class Retriever(tf.Module):
         model: a trained model.
         vocabulary: the items the model was trained on.
         popularity: `[N]` how often each item, by id from 1, was met in training.
+        retired: items that are read in histories but never come out. Default: none.
+        index: finds the best items of the catalogue, see `PartitionedIndex`. Default: all are scored.
 
     Raises:
-        InputError: model, vocabulary and popularity do not have the same number of items.
+        InputError: model, vocabulary and popularity do not have the same number of items, or a retired item is
+            unknown.
 
     Example:
         >>> from laclrec_tf.models import LACLRec
         >>> vocabulary = ItemVocabulary(["tent", "stove"])
         >>> retriever = Retriever(LACLRec(n_items=2, width=8), vocabulary, np.array([3, 1]))
-        >>> answer = retriever.retrieve(tf.constant([["", ""]]), tf.constant(2), tf.constant([["stove"]]))
+        >>> answer = retriever.retrieve(tf.constant([["", ""]]), k=tf.constant(2), exclude=tf.constant([["stove"]]))
         >>> answer["item_ids"].numpy().tolist(), answer["scores"].numpy().tolist()
         ([[b'tent', b'']], [[0.75, -inf]])
     """
 
-    def __init__(self, model: RetrievalModel, vocabulary: ItemVocabulary, popularity: np.ndarray) -> None:
+    def __init__(
+        self,
+        model: RetrievalModel,
+        vocabulary: ItemVocabulary,
+        popularity: np.ndarray,
+        retired: Collection[str] = (),
+        index: ItemIndex | None = None,
+    ) -> None:
         """Take what inference needs of the model and trace the signatures."""
         super().__init__(name="retriever")
         counts = np.asarray(popularity, dtype=np.float64)
@@ -82,27 +102,42 @@ class Retriever(tf.Module):
         self.max_length = model.max_length
         self.lookup = ItemLookup(vocabulary)
         # Functions, because a Keras model set as an attribute would be saved with everything it holds.
-        self._scores: Callable[[tf.Tensor], tf.Tensor] = lambda ids: model.score(model(ids, training=False))
-        shares = counts / max(counts.sum(), 1.0)
-        self.popularity = tf.Variable(
-            np.pad(shares, (1, 2), constant_values=-np.inf),
-            trainable=False,
-            dtype=tf.float32,
-            name="popularity",
-        )
+        self._vectors: Callable[[tf.Tensor], tf.Tensor] = lambda ids: tf.cast(model(ids, training=False), tf.float32)
+        active = _active(vocabulary, retired)
+        self.retired_ids = tuple(vocabulary.to_ids(retired))
+        self.exact_index = ExactIndex(lambda: model.item_vectors, self.n_items, active)
+        shares = np.where(active, counts / max(counts.sum(), 1.0), -np.inf)
+        popular = np.pad(shares, (1, 2), constant_values=-np.inf).astype(np.float32)
+        self.selection = ItemSelection(self.exact_index, popular, index)
         self.editor = HistoryEditor(model, self.lookup) if model.has_augmenter else None
+        self.retrieve = self._retrieve_signature()
+        self.similar_items = self._similar_items_signature()
         # The variables that the signatures read; nothing else is saved.
         self._weights = list(self.retrieve.get_concrete_function().variables)
 
     @property
+    def model_variables(self) -> list[tf.Variable]:
+        """The model's weights that recommendations are made of."""
+        own = {id(variable) for variable in self.selection.variables}
+        return [variable for variable in self._weights if id(variable) not in own]
+
+    @property
     def signatures(self) -> dict[str, Callable[..., dict[str, tf.Tensor]]]:
         """The SavedModel's signatures by name; `augment` only for a model that has an augmenter."""
-        signatures = {"serving_default": self.serving_default, "retrieve": self.retrieve}
+        signatures: dict[str, Callable[..., dict[str, tf.Tensor]]] = {
+            "serving_default": self.serving_default,
+            "retrieve": self.retrieve,
+            "similar_items": self.similar_items,
+            "embed_history": self.embed_history,
+            "embed_items": self.embed_items,
+            "rank": self.rank,
+            "predict_examples": self.predict_examples,
+        }
         if self.editor is not None:
             signatures["augment"] = self.editor.augment
         return signatures
 
-    @tf.function(input_signature=[HISTORY])
+    @tf.function(input_signature=[HISTORY], autograph=False)
     def serving_default(self, history: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return the ten best items, those of the history excluded.
 
@@ -110,51 +145,186 @@ class Retriever(tf.Module):
             history: `[B, S]` string, any `B` and `S`.
 
         Returns:
-            `item_ids` `[B, min(10, N)]` string and `scores` `[B, min(10, N)]` float32, best first.
+            As `retrieve`.
         """
-        return self._best(self.lookup.to_ids(history), tf.constant(DEFAULT_K), tf.zeros([1, 0], tf.int32))
+        return self.retrieve(history)
 
-    @tf.function(input_signature=[HISTORY, K, EXCLUDE])
-    def retrieve(self, history: tf.Tensor, k: tf.Tensor, exclude: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Return the `k` best items, those of the history and of `exclude` left out.
+    @tf.function(input_signature=[EXAMPLES], autograph=False)
+    def predict_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Return the ten best items of histories that come as serialised `tf.train.Example`.
+
+        Args:
+            examples: `[B]` string; the bytes feature `history` holds the items, oldest first. Without it the
+                history is empty.
+
+        Returns:
+            As `retrieve`.
+        """
+        features = tf.io.parse_example(examples, {"history": tf.io.VarLenFeature(tf.string)})
+        return self.retrieve(tf.sparse.to_dense(features["history"], ""))
+
+    @tf.function(input_signature=[HISTORY], autograph=False)
+    def embed_history(self, history: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Return user vectors, to be asked of an index elsewhere: a score is the dot product with an item vector.
 
         Args:
             history: `[B, S]` string, any `B` and `S`.
-            k: int32 scalar, at least 1; more than `N` is the same as `N`.
-            exclude: `[B, E]` string, or `[1, E]` for the same exclusions in every row; any `E`. `""` and
-                unknown items exclude nothing.
 
         Returns:
-            `item_ids` `[B, min(k, N)]` string and `scores` `[B, min(k, N)]` float32, best first.
-
-        Raises:
-            InvalidArgumentError: `k` is below 1, or `exclude` has another number of rows than `history`.
+            `user_vectors` `[B, D]` float32, zero for a history without a known item; `unknown` `[B]` int32.
         """
-        batch, rows = tf.shape(history)[0], tf.shape(exclude)[0]
-        k_is_positive = tf.debugging.Assert(k >= 1, ["Input k must be at least 1. Received: k =", k])
-        rows_fit = tf.debugging.Assert(
-            tf.logical_or(tf.equal(rows, 1), tf.equal(rows, batch)),
-            ["Input exclude must have one row, or as many as history. Received rows of both:", rows, batch],
+        history_ids = self.lookup.to_ids(history)
+        vectors, has_vector = self._user_vectors(history_ids)
+        return {
+            "user_vectors": tf.where(has_vector[:, tf.newaxis], vectors, 0.0),
+            "unknown": unknown_items(history, history_ids),
+        }
+
+    @tf.function(input_signature=[ITEMS], autograph=False)
+    def embed_items(self, items: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Return item vectors, to be put into an index elsewhere.
+
+        Args:
+            items: `[B]` string.
+
+        Returns:
+            `item_vectors` `[B, D]` float32, zero for an unknown item; `known` `[B]` bool.
+        """
+        item_ids = self.lookup.to_ids(items)
+        known = tf.not_equal(item_ids, PAD_ID)
+        vectors = tf.gather(tf.convert_to_tensor(self.exact_index.item_vectors()), item_ids)
+        return {"item_vectors": tf.where(known[:, tf.newaxis], vectors, 0.0), "known": known}
+
+    @tf.function(input_signature=[HISTORY, CANDIDATES], autograph=False)
+    def rank(self, history: tf.Tensor, candidates: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Score given items; those of the history are scored like the others.
+
+        Args:
+            history: `[B, S]` string, any `B` and `S`.
+            candidates: `[B, C]` string, or `[1, C]` for the same candidates in every row.
+
+        Returns:
+            `scores` `[B, C]` float32 in the candidates' order, `-inf` for `""`, an unknown or a retired item;
+            `unknown` `[B]` int32, how many items of the history are not known.
+        """
+        history_ids = self.lookup.to_ids(history)
+        with rows_fit("candidates", candidates, history):
+            candidate_ids = self.lookup.to_ids(tf.identity(candidates))
+        vectors, has_vector = self._user_vectors(history_ids)
+        scores = self.selection.scores(vectors, has_vector, candidate_ids)
+        return {"scores": scores, "unknown": unknown_items(history, history_ids)}
+
+    def _retrieve_signature(self) -> Any:
+        # Defaults that a SavedModel keeps are tensors; made here, importing this module touches no device.
+        ten, none, yes = tf.constant(DEFAULT_K), tf.zeros([1, 0], tf.string), tf.constant(True)
+
+        @tf.function(input_signature=[HISTORY, K, EXCLUDE, ALLOW, EXCLUDE_HISTORY], autograph=False)
+        def retrieve(
+            history: tf.Tensor,
+            k: tf.Tensor = ten,
+            exclude: tf.Tensor = none,
+            allow: tf.Tensor = none,
+            exclude_history: tf.Tensor = yes,
+        ) -> dict[str, tf.Tensor]:
+            """Return the `k` best items, those of `exclude` left out.
+
+            Args:
+                history: `[B, S]` string, any `B` and `S`.
+                k: int32, one number or `[B]`, at least 1; more than `N` is the same as `N`. Default: 10.
+                exclude: `[B, E]` string, or `[1, E]` for the same exclusions in every row; any `E`. `""` and
+                    unknown items exclude nothing. Default: none.
+                allow: `[B, A]` or `[1, A]` string, the only items that may come. A row of nothing but `""` allows all;
+                    one of unknown items allows none. Default: all.
+                exclude_history: bool, one or `[B]`: the items of the history never come. Default: True.
+
+            Returns:
+                With `W` the largest `k`, but at most `N`:
+                `item_ids` `[B, W]` string and `scores` `[B, W]` float32, best first;
+                `filled` `[B]` int32, how many slots hold an item;
+                `unknown` `[B]` int32, how many items of the history are not known.
+
+            Raises:
+                InvalidArgumentError: a `k` is below 1, or an input has another number of rows than `history`.
+            """
+            return self._recommend(history, k, exclude, allow, exclude_history)
+
+        return retrieve
+
+    def _similar_items_signature(self) -> Any:
+        ten = tf.constant(DEFAULT_K)
+
+        @tf.function(input_signature=[ITEMS, K], autograph=False)
+        def similar_items(items: tf.Tensor, k: tf.Tensor = ten) -> dict[str, tf.Tensor]:
+            """Return each item's nearest items by the cosine of their vectors, itself left out.
+
+            Args:
+                items: `[B]` string.
+                k: int32, one number or `[B]`, at least 1. Default: 10.
+
+            Returns:
+                `item_ids`, `scores` and `filled` as `retrieve`; nothing for an unknown item. `known` `[B]` bool.
+            """
+            item_ids = self.lookup.to_ids(items)
+            known = tf.not_equal(item_ids, PAD_ID)
+            width = self._width(at_least_one("k", k))
+            k = tf.where(known, for_each_row("k", k, tf.shape(items)[0]), 0)
+            vectors = tf.gather(tf.convert_to_tensor(self.exact_index.item_vectors()), item_ids)
+            scores, found = self.exact_index.search(vectors, width + 1, cosine=True)
+            scores = tf.where(tf.equal(found, item_ids[:, tf.newaxis]), -np.inf, scores)
+            scores, places = tf.math.top_k(scores, width)
+            found = tf.gather(found, places, batch_dims=1)
+            fills = tf.logical_and(scores > -np.inf, tf.sequence_mask(k, width))
+            scores = tf.where(fills, scores, -np.inf)
+            return self._answer(scores, tf.where(fills, found, PAD_ID)) | {"known": known}
+
+        return similar_items
+
+    def _recommend(
+        self,
+        history: tf.Tensor,
+        k: tf.Tensor,
+        exclude: tf.Tensor,
+        allow: tf.Tensor,
+        exclude_history: tf.Tensor,
+    ) -> dict[str, tf.Tensor]:
+        batch = tf.shape(history)[0]
+        k = at_least_one("k", k)
+        history_ids = self.lookup.to_ids(history)
+        with rows_fit("exclude", exclude, history), rows_fit("allow", allow, history):
+            exclude_ids, allowed_ids = (self.lookup.to_ids(tf.identity(lists)) for lists in (exclude, allow))
+        excludes_history = for_each_row("exclude_history", exclude_history, batch)[:, tf.newaxis]
+        vectors, has_vector = self._user_vectors(history_ids)
+        scores, item_ids = self.selection.best(
+            vectors,
+            has_vector,
+            for_each_row("k", k, batch),
+            self._width(k),
+            [exclude_ids, tf.where(excludes_history, history_ids, PAD_ID)],
+            allowed_ids,
+            tf.reduce_any(tf.not_equal(allow, ""), axis=1),
         )
-        with tf.control_dependencies([k_is_positive, rows_fit]):
-            return self._best(self.lookup.to_ids(history), tf.identity(k), self.lookup.to_ids(exclude))
+        return self._answer(scores, item_ids) | {"unknown": unknown_items(history, history_ids)}
 
-    def _best(self, history_ids: tf.Tensor, k: tf.Tensor, exclude_ids: tf.Tensor) -> dict[str, tf.Tensor]:
-        scores = self._scores(self.lookup.recent_known(history_ids, self.max_length))  # [B, N + 3]
-        nothing_known = tf.reduce_all(tf.equal(history_ids, PAD_ID), axis=1, keepdims=True)  # [B, 1]
-        scores = tf.where(nothing_known, self.popularity[tf.newaxis, :], scores)
+    def _width(self, k: tf.Tensor) -> tf.Tensor:
+        """Return how many slots the largest `k` needs; one when there is no row."""
+        return tf.minimum(tf.reduce_max(tf.concat([tf.reshape(k, [-1]), [1]], axis=0)), self.n_items)
 
-        scores = self._without(self._without(scores, history_ids), exclude_ids)
-        scores, item_ids = tf.math.top_k(scores, tf.minimum(k, self.n_items))
-        eligible = scores > -np.inf  # False for NaN too
-        item_ids = tf.where(eligible, item_ids, PAD_ID)
-        return {"item_ids": self.lookup.to_items(item_ids), "scores": tf.where(eligible, scores, -np.inf)}
+    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)], autograph=False)
+    def _user_vectors(self, history_ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return `[B, D]` vectors and `[B]` bool, False where no item of the history is known."""
+        vectors = self._vectors(self.lookup.recent_known(history_ids, self.max_length))
+        return vectors, tf.reduce_any(tf.not_equal(history_ids, PAD_ID), axis=1)
 
-    def _without(self, scores: tf.Tensor, item_ids: tf.Tensor) -> tf.Tensor:
-        """Set the scores `[B, N + 3]` of items to `-inf`; ids are `[B, E]`, or `[1, E]` for all rows."""
-        # One row for all stays one row: copied to the batch it could take gigabytes.
-        rows = tf.broadcast_to(tf.range(tf.shape(item_ids)[0])[:, tf.newaxis], tf.shape(item_ids))
-        nothing = tf.zeros([tf.shape(item_ids)[0], self.n_items + 3], tf.bool)
-        where = tf.stack([rows, item_ids], axis=-1)
-        excluded = tf.tensor_scatter_nd_update(nothing, where, tf.ones(tf.shape(item_ids), tf.bool))
-        return tf.where(excluded, -np.inf, scores)
+    def _answer(self, scores: tf.Tensor, item_ids: tf.Tensor) -> dict[str, tf.Tensor]:
+        filled = tf.reduce_sum(tf.cast(tf.not_equal(item_ids, PAD_ID), tf.int32), axis=1)
+        return {"item_ids": self.lookup.to_items(item_ids), "scores": scores, "filled": filled}
+
+
+def _active(vocabulary: ItemVocabulary, retired: Collection[str]) -> np.ndarray:
+    """Return `[N]` bool, False for a retired item."""
+    active = np.ones(vocabulary.n_items, bool)
+    for item, item_id in zip(retired, vocabulary.to_ids(retired), strict=True):
+        if item_id == PAD_ID:
+            raise InputError(f"Argument `retired` must hold items of the vocabulary. Received: {item!r}.")
+        active[item_id - 1] = False
+    return active

@@ -13,7 +13,17 @@ from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.serving.history_batch import padded_batch
 
 WARMUP_FILE = Path("assets.extra", "tf_serving_warmup_requests")
-BATCH_SIZES = (1, 8)
+BATCH_SIZES = (1, 8, 32)
+INPUTS = {
+    "serving_default": ["history"],
+    "retrieve": ["history", "k", "exclude", "allow", "exclude_history"],
+    "similar_items": ["items", "k"],
+    "embed_history": ["history"],
+    "embed_items": ["items"],
+    "rank": ["history", "candidates"],
+    "augment": ["history"],
+    "predict_examples": ["examples"],
+}
 
 
 def warmup_requests(
@@ -22,7 +32,7 @@ def warmup_requests(
     """Make one request for each signature and batch size. The same on every call.
 
     Args:
-        signatures: names among `serving_default`, `retrieve` and `augment`.
+        signatures: names of the retriever's signatures.
         vocabulary: the items that histories are made of.
         max_length: the longest history the model reads; one history is longer.
         model_name: the model's name on a server.
@@ -32,18 +42,38 @@ def warmup_requests(
     """
     histories = example_histories(vocabulary, max_length)
     for batch_size in BATCH_SIZES:
-        batch = padded_batch(histories[:batch_size])
+        inputs = _inputs([histories[row % len(histories)] for row in range(batch_size)], vocabulary)
         for signature in signatures:
             request = predict_pb2.PredictRequest()
             request.model_spec.name = model_name
             request.model_spec.signature_name = signature
-            request.inputs["history"].CopyFrom(tf.make_tensor_proto(batch, tf.string))
-            if signature == "retrieve":
-                exclude = padded_batch([[item] for item in vocabulary.items[:batch_size]])
-                exclude = np.resize(exclude, (batch_size, 1))  # a small catalogue's items come again
-                request.inputs["k"].CopyFrom(tf.make_tensor_proto(20, tf.int32))
-                request.inputs["exclude"].CopyFrom(tf.make_tensor_proto(exclude, tf.string))
+            for name in INPUTS[signature]:
+                array = inputs[name]
+                dtype = tf.string if array.dtype == object else None
+                request.inputs[name].CopyFrom(tf.make_tensor_proto(array, dtype))
             yield request
+
+
+def _inputs(histories: list[list[str]], vocabulary: ItemVocabulary) -> dict[str, np.ndarray]:
+    """Make a value for each input of any signature."""
+    items = [vocabulary.items[row % vocabulary.n_items].encode() for row in range(len(histories))]
+    column = np.array(items, object)[:, np.newaxis]
+    return {
+        "history": padded_batch(histories),
+        "k": np.array(20, np.int32),
+        "exclude": column,
+        "allow": np.full((1, 0), b"", object),
+        "exclude_history": np.array(True),
+        "items": column[:, 0],
+        "candidates": np.repeat(column[:1], 2, axis=1),
+        "examples": np.array([_example(history) for history in histories], object),
+    }
+
+
+def _example(history: list[str]) -> bytes:
+    example = tf.train.Example()
+    example.features.feature["history"].bytes_list.value.extend(item.encode() for item in history)
+    return example.SerializeToString()
 
 
 def example_histories(vocabulary: ItemVocabulary, max_length: int) -> list[list[str]]:

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_pb2, predict_pb2
 
 from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.models import LACLRec
 from laclrec_tf.serving import ModelServer, RetrievalClient, Retriever, export_model
+from laclrec_tf.serving.serving_error import ServingError
 
 N_ITEMS = 20
 MAX_LENGTH = 6
@@ -78,3 +82,58 @@ def client(target: str) -> Iterator[RetrievalClient]:
     """Return a client of the server."""
     with RetrievalClient(target, "shop", timeout=30) as client:
         yield client
+
+
+class SavedModelApi:
+    """A server's four methods over one SavedModel, as plain as can be: what the REST API stands on in its tests."""
+
+    def __init__(self, loaded: tf.Module, folder: Path) -> None:
+        """Take the model as it was read from its folder."""
+        saved = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+        self.loaded = loaded
+        self.definitions = {name: saved.meta_graphs[0].signature_def[name] for name in self.loaded.signatures}
+        self.requests: list[predict_pb2.PredictRequest] = []
+        self.timeouts: list[float | None] = []
+
+    def _spec(self, spec: model_pb2.ModelSpec) -> model_pb2.ModelSpec:
+        known = spec.version_label in ("", "stable") and spec.version.value in (0, 1)
+        if spec.name != "shop" or not known:
+            raise ServingError(grpc.StatusCode.NOT_FOUND, f"Servable not found for request: Latest({spec.name})")
+        answered = model_pb2.ModelSpec(name="shop", signature_name=spec.signature_name)
+        answered.version.value = 1
+        return answered
+
+    def predict(self, request: predict_pb2.PredictRequest, timeout: float | None = None) -> predict_pb2.PredictResponse:
+        """Run a signature."""
+        response = predict_pb2.PredictResponse(model_spec=self._spec(request.model_spec))
+        self.requests.append(request)
+        self.timeouts.append(timeout)
+        protos = {**self.definitions[request.model_spec.signature_name].defaults, **request.inputs}
+        inputs = {name: tf.constant(tf.make_ndarray(proto)) for name, proto in protos.items()}
+        for name, output in self.loaded.signatures[request.model_spec.signature_name](**inputs).items():
+            response.outputs[name].CopyFrom(tf.make_tensor_proto(output))
+        return response
+
+    def metadata(
+        self, request: get_model_metadata_pb2.GetModelMetadataRequest
+    ) -> get_model_metadata_pb2.GetModelMetadataResponse:
+        """Say what the signatures take and give."""
+        response = get_model_metadata_pb2.GetModelMetadataResponse(model_spec=self._spec(request.model_spec))
+        map_ = get_model_metadata_pb2.SignatureDefMap(signature_def=self.definitions)
+        response.metadata["signature_def"].Pack(map_)
+        return response
+
+    def status(
+        self, request: get_model_status_pb2.GetModelStatusRequest
+    ) -> get_model_status_pb2.GetModelStatusResponse:
+        """Say that version 1 can answer."""
+        self._spec(request.model_spec)
+        response = get_model_status_pb2.GetModelStatusResponse()
+        response.model_version_status.add(version=1, state="AVAILABLE")
+        return response
+
+
+@pytest.fixture
+def api(loaded: tf.Module, exported: Path) -> SavedModelApi:
+    """Return a server's methods over the exported model."""
+    return SavedModelApi(loaded, exported)

@@ -19,7 +19,7 @@ NEVER = -np.inf
 
 
 class ScriptedModel:
-    """Scores five items a..e by a fixed table; the user vector is the last item's one-hot."""
+    """Scores five items a..e by a fixed table: the user vector is 1, the items' vectors are their scores."""
 
     n_items = 5
     max_length = 3
@@ -32,11 +32,11 @@ class ScriptedModel:
 
     def __call__(self, history, training):
         assert training is False
-        return tf.cast(history[:, :1], tf.float32)
+        return tf.ones_like(history[:, :1], tf.float32)
 
-    def score(self, user_vectors):
-        specials = np.array([NEVER, 0, 0, 0, 0, 0, NEVER, NEVER], np.float32)
-        return user_vectors * 0.0 + (self.scores + specials)[np.newaxis]
+    @property
+    def item_vectors(self):
+        return tf.constant(self.scores[:, np.newaxis])
 
     def edit(self, history, decision):
         assert decision == "argmax"
@@ -50,8 +50,9 @@ def scripted(scores: list[float] | None = None, edits: SimpleNamespace | None = 
     return Retriever(model, ItemVocabulary("abcde"), np.array([4, 3, 2, 1, 0]))
 
 
-def ask(retriever: Retriever, history: list, k: int = 10, exclude: list | None = None):
-    answer = retriever.retrieve(_strings(history), tf.constant(k), _strings([[]] if exclude is None else exclude))
+def ask(retriever: Retriever, history: list, k: int = 10, exclude: list | None = None, **inputs):
+    inputs |= {"k": tf.constant(k)} | ({} if exclude is None else {"exclude": _strings(exclude)})
+    answer = retriever.retrieve(_strings(history), **inputs)
     return _names(answer["item_ids"]), answer["scores"].numpy()
 
 
@@ -196,21 +197,152 @@ anything = st.one_of(
 @given(
     histories=st.lists(st.lists(anything, max_size=12), min_size=1, max_size=4),
     exclude=st.lists(anything, max_size=25),
+    allow=st.one_of(st.just([]), st.lists(anything, max_size=25)),
+    exclude_history=st.booleans(),
     k=st.one_of(st.integers(1, 30), st.just(2**31 - 1)),
 )
-def test_specials_and_excluded_items_never_come_out(loaded, vocabulary, histories, exclude, k):
+def test_only_eligible_items_come_out_and_all_that_fit(
+    loaded, vocabulary, histories, exclude, allow, exclude_history, k
+):
     width = max(map(len, histories))
     batch = _strings([history + [""] * (width - len(history)) for history in histories])
-    answer = loaded.signatures["retrieve"](history=batch, k=tf.constant(k), exclude=_strings([exclude]))
+    answer = loaded.signatures["retrieve"](
+        history=batch,
+        k=tf.constant(k),
+        exclude=_strings([exclude]),
+        allow=_strings([allow]),
+        exclude_history=tf.constant(exclude_history),
+    )
     assert answer["item_ids"].shape == (len(histories), min(k, 20))
     catalogue = {item.encode() for item in vocabulary}
-    for row, items, scores in zip(batch.numpy(), answer["item_ids"].numpy(), answer["scores"].numpy(), strict=True):
-        forbidden = {item.encode() if isinstance(item, str) else item for item in [*row, *exclude]}
+    allowed = _bytes(allow) - {b""}
+    rows = zip(batch.numpy(), *(answer[name].numpy() for name in ("item_ids", "scores", "filled")), strict=True)
+    for row, items, scores, n_filled in rows:
+        eligible = catalogue - _bytes(exclude) - (_bytes(row) if exclude_history else set())
+        eligible &= allowed or eligible
         filled = [item for item in items if item]
-        assert len(filled) == min(k, len(catalogue - forbidden)) == len(set(filled))
-        assert set(filled) <= catalogue - forbidden
+        assert n_filled == len(filled) == min(k, len(eligible)) == len(set(filled))
+        assert set(filled) <= eligible
         assert np.isfinite(scores[: len(filled)]).all() and (scores[len(filled) :] == NEVER).all()
         assert (np.diff(scores[: len(filled)]) <= 0).all()
+
+
+def _bytes(items) -> set[bytes]:
+    return {item.encode() if isinstance(item, str) else item for item in items}
+
+
+def test_an_allow_list_is_ranked_and_nothing_else():
+    assert ask(scripted(), [["a"]], allow=_strings([["c", "unknown", "a", "", "e", "c"]]))[0] == [
+        ["e", "c", "", "", ""]
+    ]
+    items, scores = ask(scripted(), [["a"]], k=2, allow=_strings([["b", "c", "d"]]), exclude=[["d"]])
+    assert items == [["c", "b"]]
+    np.testing.assert_array_equal(scores, [[3.0, 2.0]])
+
+
+def test_an_allow_list_of_unknown_items_allows_none():
+    assert ask(scripted(), [["a"]], k=2, allow=_strings([["unknown", ""]]))[0] == [["", ""]]
+
+
+def test_allow_lists_for_each_row_and_rows_without_one():
+    allow = _strings([["b", "c"], ["", ""], ["d", ""]])
+    assert ask(scripted(), [["a"], ["a"], ["d"]], k=2, allow=allow)[0] == [["c", "b"], ["e", "d"], ["", ""]]
+
+
+def test_an_allow_list_without_known_history_is_ranked_by_popularity():
+    items, scores = ask(scripted(), [["unknown"]], k=2, allow=_strings([["c", "b"]]))
+    assert items == [["b", "c"]]
+    np.testing.assert_allclose(scores, [[0.3, 0.2]], rtol=1e-6)
+
+
+def test_the_history_may_come_when_the_request_says_so():
+    no, each = tf.constant(False), tf.constant([True, False])
+    assert ask(scripted(), [["e"]], k=2, exclude_history=no)[0] == [["e", "d"]]
+    assert ask(scripted(), [["e"], ["e"]], k=2, exclude_history=each)[0] == [["d", "c"], ["e", "d"]]
+
+
+def test_each_row_may_have_its_k():
+    answer = scripted().retrieve(_strings([["a"], ["e"]]), k=tf.constant([1, 3]))
+    assert _names(answer["item_ids"]) == [["e", "", ""], ["d", "c", "b"]]
+    np.testing.assert_array_equal(answer["scores"], [[5.0, NEVER, NEVER], [4.0, 3.0, 2.0]])
+    np.testing.assert_array_equal(answer["filled"], [1, 3])
+
+
+@pytest.mark.parametrize("name", ["k", "exclude_history"])
+@pytest.mark.parametrize("shape", [(3,), (0,), (1, 2)])
+def test_values_for_another_number_of_rows_are_an_error(name, shape):
+    value = tf.ones(shape, tf.int32) if name == "k" else tf.ones(shape, tf.bool)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"{name} must be one value, or one for each row"):
+        scripted().retrieve(_strings([["a"], ["b"]]), **{name: value})
+
+
+def test_unknown_items_are_counted(retriever):
+    history = _strings([["007", "?", "", b"\xff"], ["", "", "", ""]])
+    for name in ("serving_default", "retrieve", "embed_history", "augment"):
+        np.testing.assert_array_equal(retriever.signatures[name](history)["unknown"], [2, 0])
+    np.testing.assert_array_equal(retriever.rank(history, _strings([["007"]]))["unknown"], [2, 0])
+
+
+def test_retired_items_are_read_but_never_come_out():
+    retriever = Retriever(ScriptedModel(), ItemVocabulary("abcde"), np.array([4, 3, 2, 1, 0]), retired=["e", "a"])
+    assert ask(retriever, [["e", "b"]])[0] == [["d", "c", "", "", ""]]
+    assert ask(retriever, [["e"]], allow=_strings([["e", "b"]]))[0] == [["b", "", "", "", ""]]
+    assert ask(retriever, [[""]], k=2)[0] == [["b", "c"]]  # a is the most popular one
+    similar = retriever.similar_items(tf.constant(["e"]), k=tf.constant(5))
+    assert set(_names(similar["item_ids"])[0]) == {"b", "c", "d", ""}
+    np.testing.assert_array_equal(retriever.rank(_strings([["b"]]), _strings([["a", "c"]]))["scores"], [[NEVER, 3.0]])
+
+
+def test_an_unknown_item_cannot_retire():
+    with pytest.raises(InputError, match="`retired` must hold items of the vocabulary. Received: 'z'"):
+        Retriever(ScriptedModel(), ItemVocabulary("abcde"), np.zeros(5), retired=["a", "z"])
+
+
+def test_rank_scores_the_candidates_in_their_order():
+    scores = scripted().rank(_strings([["a"], [""]]), _strings([["d", "unknown", "a", "", "d"]]))["scores"]
+    np.testing.assert_allclose(scores, [[4.0, NEVER, 1.0, NEVER, 4.0], [0.1, NEVER, 0.4, NEVER, 0.1]], rtol=1e-6)
+    own = scripted().rank(_strings([["a"], ["b"]]), _strings([["d", "a"], ["b", "c"]]))["scores"]
+    np.testing.assert_array_equal(own, [[4.0, 1.0], [2.0, 3.0]])
+    with pytest.raises(tf.errors.InvalidArgumentError, match="candidates must have one row, or as many as history"):
+        scripted().rank(_strings([["a"], ["b"]]), tf.fill([3, 1], "c"))
+
+
+def test_vectors_multiply_to_the_scores(retriever, vocabulary):
+    history = _strings([["007", "item-12"], ["unknown", ""]])
+    users = retriever.embed_history(history)["user_vectors"].numpy()
+    items = retriever.embed_items(tf.constant([*vocabulary, "unknown"]))
+    np.testing.assert_array_equal(items["known"], [True] * 20 + [False])
+    np.testing.assert_array_equal(items["item_vectors"][-1], np.zeros(8))
+    np.testing.assert_array_equal(users[1], np.zeros(8))
+    scores = retriever.rank(history, _strings([list(vocabulary)]))["scores"]
+    np.testing.assert_allclose(items["item_vectors"].numpy()[:-1] @ users[0], scores[0], rtol=1e-5, atol=1e-6)
+
+
+def test_similar_items_have_the_nearest_directions(retriever, model, vocabulary):
+    table = model.item_vectors.numpy()[1:-2]
+    table /= np.linalg.norm(table, axis=1, keepdims=True)
+    cosine = table @ table[4]
+    cosine[4] = NEVER
+    order = np.argsort(-cosine)
+    similar = retriever.similar_items(tf.constant([vocabulary.items[4], "unknown"]), k=tf.constant(30))
+    assert _names(similar["item_ids"]) == [[*(vocabulary.items[i] for i in order[:19]), ""], [""] * 20]
+    np.testing.assert_allclose(similar["scores"][0, :19], cosine[order[:19]], rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(similar["filled"], [19, 0])
+    np.testing.assert_array_equal(similar["known"], [True, False])
+    assert retriever.similar_items(tf.constant(["007"]))["item_ids"].shape == (1, 10)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="k must be at least 1"):
+        retriever.similar_items(tf.constant(["007"]), k=tf.constant(0))
+
+
+def test_examples_are_histories(retriever):
+    example = tf.train.Example()
+    example.features.feature["history"].bytes_list.value.extend([b"007", b"x,y", b"unknown"])
+    answer = retriever.predict_examples(tf.constant([example.SerializeToString(), b""]))
+    expected = retriever.serving_default(_strings([["007", "x,y", "unknown"], ["", "", ""]]))
+    for name, value in expected.items():
+        np.testing.assert_array_equal(answer[name], value)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="Could not parse example input"):
+        retriever.predict_examples(tf.constant([b"no example"]))
 
 
 def test_the_answer_follows_the_model(vocabulary, popularity):
@@ -281,5 +413,5 @@ def test_operations_and_insertions_explain_the_edited_history(retriever, vocabul
 def test_a_model_without_augmenter_has_no_augment(vocabulary, popularity):
     sasrec = LACLRec(n_items=20, width=8, alpha=0.0, beta=0.0, lambda_aug=0.0, gamma=0.0)
     retriever = Retriever(sasrec, vocabulary, popularity)
-    assert sorted(retriever.signatures) == ["retrieve", "serving_default"]
+    assert "retrieve" in retriever.signatures and "augment" not in retriever.signatures
     assert not any("augmenter" in variable.name for variable in retriever.variables)

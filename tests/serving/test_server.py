@@ -106,7 +106,8 @@ def test_output_filter(prediction):
     request.output_filter.append("scores")
     assert refusal(prediction.Predict, request) == (
         grpc.StatusCode.INVALID_ARGUMENT,
-        "Argument `output_filter` must name outputs, each once: item_ids, scores. Received: scores, scores.",
+        "Argument `output_filter` must name outputs, each once: filled, item_ids, scores, unknown. "
+        "Received: scores, scores.",
     )
     request.output_filter[:] = ["ranks"]
     assert refusal(prediction.Predict, request)[0] is grpc.StatusCode.INVALID_ARGUMENT
@@ -160,21 +161,22 @@ STRANGE_DTYPE.dtype = 99
         (
             "ranking",
             {"history": [["007"]]},
-            "no signature 'ranking'. It has: augment, retrieve, serving_default.",
+            "no signature 'ranking'. It has: augment, embed_history, embed_items,",
         ),
         ("", {}, "takes the inputs history. Missing: history. Superfluous: none."),
         ("", {"history": [["007"]], "k": 3}, "takes the inputs history. Missing: none. Superfluous: k."),
-        ("retrieve", {"history": [["007"]]}, "takes the inputs exclude, history, k. Missing: exclude, k."),
+        ("retrieve", {"k": 3}, "takes the inputs allow, exclude, exclude_history, history, k. Missing: history."),
         ("", {"History": [["007"]]}, "Missing: history. Superfluous: History."),
         ("", {"history": [[7]]}, "must be string of shape [any, any]. Received: int32 of shape [1, 1]."),
         ("", {"history": ["007"]}, "must be string of shape [any, any]. Received: string of shape [1]."),
         ("", {"history": "007"}, "must be string of shape [any, any]. Received: string of shape []."),
         (
             "retrieve",
-            {"history": [["007"]], "exclude": [[""]], "k": [3]},
-            "'k' of signature 'retrieve' must be int32",
+            {"history": [["007"]], "exclude": [""], "k": 3},
+            "'exclude' of signature 'retrieve' must be string of shape [any, any]. Received: string of shape [1].",
         ),
-        ("retrieve", {"history": [["007"]], "exclude": [[""]], "k": 3.0}, "Received: float32 of shape []."),
+        ("retrieve", {"history": [["007"]], "k": 3.0}, "must be int32 of any shape. Received: float32 of shape []."),
+        ("retrieve", {"history": [["007"]], "k": [[3]]}, "k must be one value, or one for each row"),
         (
             "retrieve",
             {"history": [["007"]], "exclude": [[""]], "k": 0},
@@ -288,6 +290,8 @@ def test_metadata_says_what_signatures_take(prediction):
         "history": tf.string.as_datatype_enum,
         "k": tf.int32.as_datatype_enum,
         "exclude": tf.string.as_datatype_enum,
+        "allow": tf.string.as_datatype_enum,
+        "exclude_history": tf.bool.as_datatype_enum,
     }
     assert retrieve.method_name == "tensorflow/serving/predict"
 

@@ -1,0 +1,87 @@
+"""The items that score highest for a user vector, found exactly and within flat memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from laclrec_tf.serving.best_of_blocks import BLOCK, best_of_blocks
+
+# Scores held at once: 32 MB, whatever the catalogue and the batch.
+TILE_SCORES = 2**23
+# More items a tile gain nothing.
+TILE_ITEMS = 2**18
+
+
+class ExactIndex(tf.Module):
+    """Dot products with every item's vector, some thousand items at a time.
+
+    Args:
+        item_vectors: returns the table `[N + 3, D]` float32; row `i` is item `i`, the first and the last two rows
+            are PAD, EOS and MASK. It is asked anew on each search.
+        n_items: `N`.
+        active: `[N]` bool, False for an item that never comes out. Default: all are active.
+
+    Example:
+        >>> table = tf.constant([[9.0], [1.0], [3.0], [2.0], [9.0], [9.0]])
+        >>> scores, item_ids = ExactIndex(lambda: table, 3).search(tf.constant([[1.0], [-1.0]]), tf.constant(2))
+        >>> item_ids.numpy().tolist(), scores.numpy().tolist()
+        ([[2, 3], [1, 3]], [[3.0, 2.0], [-1.0, -2.0]])
+    """
+
+    def __init__(self, item_vectors: Callable[[], tf.Tensor], n_items: int, active: np.ndarray | None = None) -> None:
+        """Keep where the vectors come from."""
+        super().__init__(name="exact_index")
+        self.item_vectors = item_vectors
+        self.n_items = n_items
+        self.scores_are_exact = True
+        self._penalty: tf.Variable | None = None
+        if active is not None and not active.all():
+            # The tables' rows: PAD, the items, EOS and MASK.
+            penalty = np.pad(np.where(active, 0.0, -np.inf), (1, 2), constant_values=-np.inf)
+            self._penalty = tf.Variable(penalty, trainable=False, dtype=tf.float32, name="retired")
+
+    def search(self, vectors: tf.Tensor, k: tf.Tensor, cosine: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
+        """Find the `k` best items of each vector.
+
+        Args:
+            vectors: `[B, D]` float32.
+            k: int32 scalar, at least 1; more than `N` is the same as `N`.
+            cosine: score by the cosine in place of the dot product. Default: False.
+
+        Returns:
+            `(scores [B, min(k, N)] float32, item_ids [B, min(k, N)] int32)`, best first; of equal scores any.
+            A slot that no active item fills has `-inf`.
+        """
+        table = tf.convert_to_tensor(self.item_vectors())
+        k = tf.minimum(k, self.n_items)
+        batch = tf.shape(vectors)[0]
+        tile = tf.clip_by_value(TILE_SCORES // tf.maximum(batch, 1), 16 * BLOCK, TILE_ITEMS)
+        tile = tile // BLOCK * BLOCK
+        if cosine:
+            vectors = tf.math.l2_normalize(vectors, axis=-1)
+
+        def add_tile(first: tf.Tensor, scores: tf.Tensor, item_ids: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            last = tf.minimum(first + tile, self.n_items + 1)
+            rows = table[first:last]
+            products = tf.matmul(vectors, rows, transpose_b=True)  # [B, T]
+            if cosine:
+                products *= tf.math.rsqrt(tf.maximum(tf.reduce_sum(rows * rows, axis=-1), 1e-30))
+            if self._penalty is not None:
+                products += self._penalty[first:last]
+            best, places = best_of_blocks(products, k)
+            scores = tf.concat([scores, best], axis=1)
+            item_ids = tf.concat([item_ids, first + places], axis=1)
+            scores, kept = tf.math.top_k(scores, tf.minimum(k, tf.shape(scores)[1]))
+            return last, scores, tf.gather(item_ids, kept, batch_dims=1)
+
+        _, scores, item_ids = tf.while_loop(
+            lambda first, *_: first <= self.n_items,
+            add_tile,
+            [tf.constant(1), tf.zeros([batch, 0]), tf.zeros([batch, 0], tf.int32)],
+            shape_invariants=[tf.TensorShape([]), tf.TensorShape([None, None]), tf.TensorShape([None, None])],
+            parallel_iterations=1,  # several tiles at once would take their memory at once
+        )
+        return scores, item_ids

@@ -1,0 +1,182 @@
+"""The best items that a row may get: what is excluded never comes, what is allowed alone comes."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from laclrec_tf.item_vocabulary import PAD_ID
+from laclrec_tf.serving.exact_index import ExactIndex
+from laclrec_tf.serving.id_lists import is_listed, without_repeats
+from laclrec_tf.serving.listed_scores import listed_scores
+
+
+class ItemIndex(Protocol):
+    """Finds the items that score high for a user vector."""
+
+    scores_are_exact: bool
+
+    def search(self, vectors: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return `(scores [B, k'], item_ids [B, k'])`, best first, `-inf` where no item is; any `k'`."""
+
+
+class ItemSelection(tf.Module):
+    """Picks the `k` best eligible items, exactly as many as there are.
+
+    A user vector's `k` best items and as many more as are excluded are looked for, then the excluded ones are dropped.
+    An approximate index may leave slots open in that way; then all items are searched. Where its scores are not exact,
+    those of the items it found are worked out anew. An allow-list needs no index:
+    its items are scored, and no others.
+
+    Args:
+        exact: finds the best items exactly.
+        index: finds them in the first place. Default: `exact` does.
+        popularity: `[N + 3]` float32 scores for rows without a user vector, `-inf` for what never comes out.
+
+    Example:
+        >>> table = tf.constant([[0.0], [1.0], [3.0], [2.0], [0.0], [0.0]])
+        >>> popularity = np.array([-np.inf, 0.2, 0.5, 0.3, -np.inf, -np.inf], np.float32)
+        >>> selection = ItemSelection(ExactIndex(lambda: table, 3), popularity)
+        >>> none = tf.zeros([1, 0], tf.int32)
+        >>> scores, item_ids = selection.best(
+        ...     tf.ones([1, 1]), tf.constant([True]), tf.constant([2]), tf.constant(2),
+        ...     excluded=[tf.constant([[2]])], allowed=none, is_restricted=tf.constant([False])
+        ... )
+        >>> item_ids.numpy().tolist()
+        [[3, 1]]
+    """
+
+    def __init__(self, exact: ExactIndex, popularity: np.ndarray, index: ItemIndex | None = None) -> None:
+        """Sort the items by popularity."""
+        super().__init__(name="item_selection")
+        self.exact = exact
+        self.index: ItemIndex = index or exact
+        self.n_items = exact.n_items
+        self.popularity = tf.Variable(popularity, trainable=False, dtype=tf.float32, name="popularity")
+        order = np.argsort(-popularity[1:-2], kind="stable") + 1
+        self.by_popularity = tf.Variable(order, trainable=False, dtype=tf.int32, name="by_popularity")
+
+    def best(
+        self,
+        vectors: tf.Tensor,
+        has_vector: tf.Tensor,
+        k: tf.Tensor,
+        width: tf.Tensor,
+        excluded: list[tf.Tensor],
+        allowed: tf.Tensor,
+        is_restricted: tf.Tensor,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Pick each row's items.
+
+        Args:
+            vectors: `[B, D]` float32 user vectors.
+            has_vector: `[B]` bool, False for a row that popularity must serve.
+            k: `[B]` int32, how many items.
+            width: int32 scalar, slots of a row, 1 to `N` and at least the largest `k` of them.
+            excluded: lists of ids that never come, each `[B, E]` or `[1, E]` int32.
+            allowed: `[B, A]` or `[1, A]` int32, the ids that alone may come, PAD anywhere.
+            is_restricted: `[B]` or `[1]` bool, False for a row in which every item is allowed.
+
+        Returns:
+            `(scores, item_ids)` `[B, width]`; PAD and `-inf` in a slot that no eligible item fills.
+        """
+
+        def nothing() -> tuple[tf.Tensor, tf.Tensor]:
+            shape = tf.stack([tf.shape(vectors)[0], width])
+            return tf.fill(shape, -np.inf), tf.fill(shape, PAD_ID)
+
+        scores, item_ids = tf.cond(
+            tf.reduce_all(is_restricted), nothing, lambda: self._of_all(vectors, has_vector, width, excluded)
+        )
+        of_allowed = tf.cond(
+            tf.reduce_any(is_restricted),
+            lambda: self._of_allowed(vectors, has_vector, width, excluded, allowed),
+            lambda: (scores, item_ids),
+        )
+        scores, item_ids = _where(is_restricted, of_allowed, (scores, item_ids))
+        fills = tf.logical_and(scores > -np.inf, tf.sequence_mask(k, width))  # False for NaN too
+        return tf.where(fills, scores, -np.inf), tf.where(fills, item_ids, PAD_ID)
+
+    def _of_all(
+        self, vectors: tf.Tensor, has_vector: tf.Tensor, width: tf.Tensor, excluded: list[tf.Tensor]
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        n_excluded = tf.add_n([tf.shape(ids)[1] for ids in excluded])
+        # Subtracted, because a sum could overflow.
+        most = width + tf.minimum(n_excluded, self.n_items - width)
+
+        def found_by(index: ItemIndex) -> tuple[tf.Tensor, tf.Tensor]:
+            scores, item_ids = index.search(vectors, most)
+            if not index.scores_are_exact:
+                found = tf.where(tf.math.is_inf(scores), PAD_ID, item_ids)
+                scores = self.scores(vectors, tf.ones_like(has_vector), found)
+            return _top(_drop(scores, item_ids, excluded), item_ids, width)
+
+        def popular() -> tuple[tf.Tensor, tf.Tensor]:
+            item_ids = tf.repeat(self.by_popularity[tf.newaxis, :most], tf.shape(vectors)[0], axis=0)
+            scores = tf.gather(self.popularity, item_ids)
+            return _top(_drop(scores, item_ids, excluded), item_ids, width)
+
+        scores, item_ids = found_by(self.index)
+        if self.index is not self.exact:
+            open_slots = tf.logical_and(has_vector[:, tf.newaxis], tf.math.is_inf(scores))
+            scores, item_ids = tf.cond(
+                tf.reduce_any(open_slots), lambda: found_by(self.exact), lambda: (scores, item_ids)
+            )
+        return tf.cond(
+            tf.reduce_all(has_vector),
+            lambda: (scores, item_ids),
+            lambda: _where(has_vector, (scores, item_ids), popular()),
+        )
+
+    def _of_allowed(
+        self,
+        vectors: tf.Tensor,
+        has_vector: tf.Tensor,
+        width: tf.Tensor,
+        excluded: list[tf.Tensor],
+        allowed: tf.Tensor,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        listed = without_repeats(allowed)
+        scores = self.scores(vectors, has_vector, listed)
+        item_ids = tf.broadcast_to(listed, tf.shape(scores))
+        missing = tf.maximum(width - tf.shape(scores)[1], 0)
+        scores = tf.pad(_drop(scores, item_ids, excluded), [[0, 0], [0, missing]], constant_values=-np.inf)
+        return _top(scores, tf.pad(item_ids, [[0, 0], [0, missing]]), width)
+
+    def scores(self, vectors: tf.Tensor, has_vector: tf.Tensor, item_ids: tf.Tensor) -> tf.Tensor:
+        """Score listed items.
+
+        Args:
+            vectors: `[B, D]` float32 user vectors.
+            has_vector: `[B]` bool, False for a row that popularity must serve.
+            item_ids: `[B, C]` or `[1, C]` int32.
+
+        Returns:
+            `[B, C]` float32; `-inf` for PAD and for a retired item.
+        """
+        scores = listed_scores(vectors, tf.convert_to_tensor(self.exact.item_vectors()), item_ids)
+        popular = tf.gather(self.popularity, item_ids)
+        scores = tf.where(has_vector[:, tf.newaxis], scores, popular)
+        return tf.where(tf.math.is_inf(popular), -np.inf, scores)
+
+
+def _drop(scores: tf.Tensor, item_ids: tf.Tensor, excluded: list[tf.Tensor]) -> tf.Tensor:
+    for ids in excluded:
+        scores = tf.where(is_listed(item_ids, ids), -np.inf, scores)
+    return scores
+
+
+def _top(scores: tf.Tensor, item_ids: tf.Tensor, width: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    missing = tf.maximum(width - tf.shape(scores)[1], 0)  # an approximate index may give fewer
+    scores = tf.pad(scores, [[0, 0], [0, missing]], constant_values=-np.inf)
+    scores, places = tf.math.top_k(scores, width)
+    return scores, tf.gather(tf.pad(item_ids, [[0, 0], [0, missing]]), places, batch_dims=1)
+
+
+def _where(
+    condition: tf.Tensor, chosen: tuple[tf.Tensor, tf.Tensor], other: tuple[tf.Tensor, tf.Tensor]
+) -> tuple[tf.Tensor, tf.Tensor]:
+    rows = condition[:, tf.newaxis]
+    return tf.where(rows, chosen[0], other[0]), tf.where(rows, chosen[1], other[1])

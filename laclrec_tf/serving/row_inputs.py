@@ -1,0 +1,58 @@
+"""Inputs that stand for every row of a request, or have one row for each; and the errors when they do not."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+
+import tensorflow as tf
+
+
+def rows_fit(name: str, lists: tf.Tensor, history: tf.Tensor) -> AbstractContextManager[None]:
+    """Let what is built inside run only when an input has one row, or as many as `history`.
+
+    Args:
+        name: the input's name, for the error.
+        lists: `[B, ...]` or `[1, ...]`.
+        history: `[B, S]`.
+
+    Returns:
+        A context of control dependencies; it raises `InvalidArgumentError` when the graph runs.
+    """
+    rows, batch = tf.shape(lists)[0], tf.shape(history)[0]
+    fits = tf.logical_or(tf.equal(rows, 1), tf.equal(rows, batch))
+    message = f"Input {name} must have one row, or as many as history. Received rows of both:"
+    return tf.control_dependencies([tf.debugging.Assert(fits, [message, rows, batch])])
+
+
+def for_each_row(name: str, value: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
+    """Give each row its value.
+
+    Args:
+        name: the input's name, for the error.
+        value: a scalar, `[1]` or `[B]`.
+        batch: int32 scalar `B`.
+
+    Returns:
+        `[B]`; it raises `InvalidArgumentError` when the graph runs on a value of another shape.
+    """
+    size = tf.size(value)
+    fits = tf.logical_and(tf.rank(value) <= 1, tf.logical_or(tf.equal(size, 1), tf.equal(size, batch)))
+    message = f"Input {name} must be one value, or one for each row. Received its shape, and the rows:"
+    with tf.control_dependencies([tf.debugging.Assert(fits, [message, tf.shape(value), batch])]):
+        return tf.broadcast_to(tf.reshape(value, [-1]), [batch])
+
+
+def at_least_one(name: str, value: tf.Tensor) -> tf.Tensor:
+    """Return `value`; it raises `InvalidArgumentError` when the graph runs on a number below 1.
+
+    Args:
+        name: the input's name, for the error.
+        value: integers of any shape.
+
+    Returns:
+        `value`.
+    """
+    message = f"Input {name} must be at least 1. Received: {name} ="
+    positive = tf.debugging.Assert(tf.reduce_all(value >= 1), [message, value])
+    with tf.control_dependencies([positive]):
+        return tf.identity(value)

@@ -1,0 +1,37 @@
+"""Ids in lists, against Python's sets."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from laclrec_tf.serving.id_lists import is_listed, without_repeats
+
+ids = st.integers(0, 12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rows=st.integers(0, 4),
+    width=st.integers(0, 5),
+    listed=st.integers(0, 6),
+    one_list=st.booleans(),
+    data=st.data(),
+)
+def test_what_is_listed(rows, width, listed, one_list, data):
+    asked = np.array(data.draw(st.lists(ids, min_size=rows * width, max_size=rows * width)), np.int32)
+    n_lists = 1 if one_list else rows
+    lists = np.array(data.draw(st.lists(ids, min_size=n_lists * listed, max_size=n_lists * listed)), np.int32)
+    asked, lists = asked.reshape(rows, width), lists.reshape(n_lists, listed)
+    found = is_listed(tf.constant(asked), tf.constant(lists)).numpy()
+    for row in range(rows):
+        own = set(lists[0 if one_list else row].tolist()) - {0}
+        assert found[row].tolist() == [item in own for item in asked[row].tolist()]
+
+
+def test_repeats_become_padding():
+    result = without_repeats(tf.constant([[5, 0, 5, 5], [3, 2, 1, 0]])).numpy()
+    np.testing.assert_array_equal(result, [[0, 5, 0, 0], [0, 1, 2, 3]])
+    assert without_repeats(tf.zeros([2, 0], tf.int32)).shape == (2, 0)

@@ -1,0 +1,127 @@
+"""The partitioned index against the exact one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from laclrec_tf.errors import InputError
+from laclrec_tf.item_vocabulary import ItemVocabulary
+from laclrec_tf.models import LACLRec
+from laclrec_tf.serving import Retriever
+from laclrec_tf.serving.exact_index import ExactIndex
+from laclrec_tf.serving.partitioned_index import PartitionedIndex, index_with_recall
+from laclrec_tf.serving.partitions import partition
+
+N_ITEMS = 600
+
+
+@pytest.fixture(scope="module")
+def table() -> np.ndarray:
+    """Return vectors in thirty clusters; PAD, EOS and MASK would come first."""
+    generator = np.random.default_rng(0)
+    centres = np.repeat(generator.normal(size=(30, 8)), 20, axis=0)
+    vectors = centres + generator.normal(size=(N_ITEMS, 8)) / 4
+    return np.vstack([np.full((1, 8), 99.0), vectors, np.full((2, 8), 99.0)]).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def partitions(table):
+    """Return about thirty partitions."""
+    return partition(table[1:-2], np.arange(1, N_ITEMS + 1), 30)
+
+
+@pytest.fixture(scope="module")
+def exact(table) -> ExactIndex:
+    """Return the index to compare with."""
+    return ExactIndex(lambda: tf.constant(table), N_ITEMS)
+
+
+@pytest.fixture(scope="module")
+def queries() -> np.ndarray:
+    """Return forty user vectors."""
+    return np.random.default_rng(1).normal(size=(40, 8)).astype(np.float32)
+
+
+@pytest.mark.parametrize("k", [1, 7, 1000])
+def test_all_partitions_give_the_exact_answer(table, partitions, exact, queries, k):
+    scores, item_ids = PartitionedIndex(table, partitions).search(tf.constant(queries), tf.constant(k))
+    expected = exact.search(tf.constant(queries), tf.constant(k))
+    found = scores.numpy() > -np.inf
+    assert found.sum(axis=1).tolist() == [min(k, N_ITEMS)] * len(queries)
+    np.testing.assert_array_equal(item_ids[:, : min(k, N_ITEMS)], expected[1])
+    np.testing.assert_allclose(scores[:, : min(k, N_ITEMS)], expected[0], rtol=1e-5, atol=1e-5)
+
+
+def test_fewer_partitions_find_fewer(table, partitions, exact, queries):
+    recalls = [PartitionedIndex(table, partitions, n).recall(exact, queries) for n in (1, 5, 15)]
+    assert 0.1 < recalls[0] < recalls[1] < recalls[2] <= 1.0
+    assert PartitionedIndex(table, partitions).recall(exact, queries) == 1.0
+
+
+def test_what_is_found_has_its_exact_score(table, partitions, queries):
+    scores, item_ids = PartitionedIndex(table, partitions, 2).search(tf.constant(queries), tf.constant(5))
+    assert (np.diff(scores, axis=1) <= 0).all()
+    products = np.einsum("bkd,bd->bk", table[item_ids], queries)
+    np.testing.assert_allclose(scores, products, rtol=1e-5, atol=1e-5)
+
+
+def test_integers_are_near(table, partitions, exact, queries):
+    index = PartitionedIndex(table, partitions, int8=True)
+    scores, item_ids = index.search(tf.constant(queries), tf.constant(5))
+    products = np.einsum("bkd,bd->bk", table[item_ids], queries)
+    assert 0 < np.abs(scores - products).max() < 0.05
+    assert index.recall(exact, queries) > 0.95
+    assert sum(variable.dtype.size * variable.shape.num_elements() for variable in index.variables) < (
+        sum(
+            variable.dtype.size * variable.shape.num_elements()
+            for variable in PartitionedIndex(table, partitions).variables
+        )
+        / 2
+    )
+
+
+def test_as_few_partitions_as_a_recall_needs(table, partitions, exact, queries):
+    index = index_with_recall(exact, partitions, queries, recall=0.9)
+    assert index.recall(exact, queries) >= 0.9
+    assert PartitionedIndex(table, partitions, index.n_probes - 1).recall(exact, queries) < 0.9
+
+
+@pytest.mark.parametrize("n_probes", [0, 1000])
+def test_numbers_of_probes_out_of_range(table, partitions, n_probes):
+    with pytest.raises(InputError, match=f"`n_probes` must be between 1 and the .* Received: {n_probes}"):
+        PartitionedIndex(table, partitions, n_probes)
+
+
+def test_no_vectors(table, partitions):
+    scores, item_ids = PartitionedIndex(table, partitions, 2).search(tf.zeros([0, 8]), tf.constant(3))
+    assert scores.shape == item_ids.shape == (0, 3)
+
+
+@pytest.mark.parametrize("int8", [False, True])
+def test_a_retriever_fills_every_slot_and_keeps_exclusions(int8):
+    """One partition of ten holds too few items once the excluded ones are dropped."""
+    vocabulary = ItemVocabulary(f"item-{i}" for i in range(60))
+    model = LACLRec(n_items=60, width=8, alpha=0.0, beta=0.0, lambda_aug=0.0)
+    plain = Retriever(model, vocabulary, np.ones(60))
+    table = np.array(model.item_vectors)
+    index = PartitionedIndex(table, partition(table[1:-2], np.arange(1, 61), 10), n_probes=1, int8=int8)
+    retriever = Retriever(model, vocabulary, np.ones(60), index=index)
+    history = tf.constant([["item-3", "item-4"], ["item-5", ""], ["", ""]])
+
+    few, all_of_them = (r.retrieve(history, k=tf.constant(60)) for r in (retriever, plain))
+    np.testing.assert_array_equal(few["item_ids"], all_of_them["item_ids"])
+    np.testing.assert_array_equal(few["filled"], [58, 59, 60])
+
+    best = retriever.retrieve(history, k=tf.constant(1))
+    np.testing.assert_array_equal(best["filled"], [1, 1, 1])
+    scores = retriever.rank(history, best["item_ids"])["scores"]
+    np.testing.assert_allclose(best["scores"], scores, rtol=1e-5)
+
+    excluded = best["item_ids"][:1]
+    again = retriever.retrieve(history, k=tf.constant(5), exclude=excluded)
+    assert excluded.numpy()[0, 0] not in set(again["item_ids"].numpy().ravel())
+    allowed = tf.constant([["item-7", "item-9", "item-11"]])
+    rows = [r.retrieve(history, k=tf.constant(3), allow=allowed)["item_ids"].numpy() for r in (retriever, plain)]
+    np.testing.assert_array_equal(*rows)
