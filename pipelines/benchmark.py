@@ -23,6 +23,7 @@ from pipelines.gains import without
 from pipelines.input_wait import batches_of, input_wait_share
 from pipelines.matrix_products import matrix_peak, operations_of
 from pipelines.prepare import prepare
+from pipelines.processor_name import processor_name
 from pipelines.progress import progress_bar
 from pipelines.report_file import ReportFile
 from pipelines.simulate import simulate_events
@@ -83,7 +84,7 @@ def benchmark(
         "data_hash": prepared.data_hash,
         "users": len(histories),
         **measured,
-        "machine": f"{_processor()}, {platform.machine()}",
+        "machine": f"{processor_name()}, {platform.machine()}",
         "versions": {name: version(name) for name in ("laclrec-tf", "tensorflow", "keras")},
     }
     if report_file is not None:
@@ -192,12 +193,3 @@ def _peak_memory() -> float:
     # Kilobytes on Linux, bytes on macOS.
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or "an unknown processor"
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{len(names)} x {names[0]}" if names else platform.processor()

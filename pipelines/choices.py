@@ -36,6 +36,13 @@ class Duplicates(StrEnum):
     keep = "keep"
 
 
+class Signature(StrEnum):
+    """What a load test asks a model for."""
+
+    serving_default = "serving_default"
+    retrieve = "retrieve"
+
+
 class IndexKind(StrEnum):
     """How an exported model finds the best items of its catalogue."""
 

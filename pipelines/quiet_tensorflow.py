@@ -21,12 +21,21 @@ def import_tensorflow_quietly() -> None:
         >>> import_tensorflow_quietly()
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what went wrong comes as a status, too
+    silence_grpc()
     with _native_standard_error_discarded():
         import tensorflow as tf
 
         tf.config.list_physical_devices()
         tf.transpose(tf.zeros([2, 3], tf.int32))  # the first operations look for devices and fast paths
+
+
+def silence_grpc() -> None:
+    """Keep gRPC's notes from standard error, unless the environment asks for them: errors come as statuses, too.
+
+    Example:
+        >>> silence_grpc()
+    """
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 
 def call_quietly(task: bytes, *more: Any) -> None:

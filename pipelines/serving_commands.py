@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from pipelines.choices import IndexKind
+from pipelines.choices import IndexKind, Signature
 from pipelines.item_list import parse_items
-from pipelines.quiet_tensorflow import import_tensorflow_quietly
+from pipelines.quiet_tensorflow import import_tensorflow_quietly, silence_grpc
 from pipelines.terminal import terminal
 
 serving_app = typer.Typer()
@@ -106,19 +106,94 @@ def recommend(
     model: Annotated[Path | None, typer.Option(help="Or a SavedModel folder, without a server.")] = None,
     k: Annotated[int, typer.Option(help="How many items.", min=1)] = 10,
     exclude: Annotated[str, typer.Option(help="Item ids never to recommend, written as in --history.")] = "",
+    allow: Annotated[str, typer.Option(help="The only item ids to recommend. Default: all.")] = "",
+    keep_history: Annotated[bool, typer.Option("--keep-history", help="Items of the history may come, too.")] = False,
+    version: Annotated[int | None, typer.Option(help="The model's version on the server.", min=0)] = None,
+    version_label: Annotated[str | None, typer.Option(help="Or its label, such as stable.")] = None,
+    tls_ca: Annotated[Path | None, typer.Option(help="Ask over TLS: PEM file of the server's authority.")] = None,
+    tls_certificate: Annotated[Path | None, typer.Option(help="Mutual TLS: PEM file of your certificate.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Mutual TLS: PEM file of its key.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Recommend the next items for one history, from a server or from a SavedModel folder."""
-    import_tensorflow_quietly()
+    if model is not None:  # a server is asked without TensorFlow
+        import_tensorflow_quietly()
+    silence_grpc()
     from pipelines.recommend import recommend as run_recommend
 
     answer = run_recommend(
-        parse_items(history), server=server, model_name=model_name, model=model, k=k, exclude=parse_items(exclude)
+        parse_items(history),
+        server=server,
+        model_name=model_name,
+        model=model,
+        k=k,
+        exclude=parse_items(exclude),
+        allow=parse_items(allow),
+        exclude_history=not keep_history,
+        version=version,
+        version_label=version_label,
+        root_certificates=tls_ca,
+        client_certificate=tls_certificate,
+        client_key=tls_key,
     )
     if as_json:
-        typer.echo(json.dumps({"item_ids": list(answer.item_ids), "scores": list(answer.scores)}))
+        shown = {"item_ids": list(answer.item_ids), "scores": list(answer.scores), "unknown": answer.unknown}
+        typer.echo(json.dumps(shown))
         return
     table = Table("rank", "item", "score")
     for rank, (item, score) in enumerate(zip(answer.item_ids, answer.scores, strict=True), start=1):
         table.add_row(str(rank), item, f"{score:.3f}")
     console.print(table)
+
+
+@serving_app.command()
+def loadtest(
+    model: Annotated[Path, typer.Argument(help="saved_models/NAME; histories are drawn from its items.")],
+    server: Annotated[
+        str | None, typer.Option(help="HOST:PORT of a running server. Default: `laclrec-tf serve` is started.")
+    ] = None,
+    model_name: Annotated[str | None, typer.Option(help="Its name on that server. Default: the folder's.")] = None,
+    serve_arg: Annotated[
+        list[str] | None, typer.Option(help="An argument of `serve`: --serve-arg=--FLAG=VALUE. May be repeated.")
+    ] = None,
+    clients: Annotated[int, typer.Option(help="Requests under way at any time.")] = 4,
+    seconds: Annotated[float, typer.Option(help="How long.")] = 10.0,
+    signature: Annotated[Signature, typer.Option(help="What is asked.")] = Signature.serving_default,
+    k: Annotated[int | None, typer.Option(help="How many items, for retrieve. Default: 10.")] = None,
+    rows: Annotated[int, typer.Option(help="Histories in each request.")] = 1,
+    push_every: Annotated[
+        float | None, typer.Option(help="Push a new version every so many seconds, into a copy of the folder.")
+    ] = None,
+    malformed: Annotated[
+        int | None, typer.Option(help="Instead: send so many malformed requests and check each status.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of histories and malformed requests.", min=0)] = 0,
+    json_out: Annotated[Path | None, typer.Option("--json", help="Also write the report to this file.")] = None,
+) -> None:
+    """Measure a server under load: answers a second, latencies, errors, memory.
+
+    Exits with code 1 when a request failed, or a malformed one got a wrong status.
+    """
+    silence_grpc()
+    from pipelines.loadtest import loadtest as run_loadtest
+    from pipelines.loadtest_tables import loadtest_tables
+
+    report = run_loadtest(
+        model,
+        server=server,
+        model_name=model_name,
+        serve_arguments=serve_arg or [],
+        clients=clients,
+        seconds=seconds,
+        signature=signature.value,
+        k=k,
+        rows=rows,
+        push_every=push_every,
+        malformed=malformed,
+        seed=seed,
+        json_out=json_out,
+    )
+    for table in loadtest_tables(report):
+        console.print(table)
+    if report["failed"]:
+        raise typer.Exit(1)

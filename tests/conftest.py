@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import grpc
 import pytest
+import tensorflow as tf
 from hypothesis import settings
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 # No test asserts a time, and every run tries the same examples.
 settings.register_profile("repeatable", deadline=None, derandomize=True)
@@ -19,3 +25,43 @@ def shared_dir() -> Path:
     if not folder.is_dir():
         pytest.skip("the real data sets are missing: no ../shared beside the repository")
     return folder
+
+
+class HandWrittenService(prediction_service_pb2_grpc.PredictionServiceServicer):
+    """Answers each signature with the arrays it was given, and keeps the requests."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, dict[str, Any]] = {}
+        self.refusals: list[grpc.StatusCode | None] = []  # for the first requests, one each; None is an answer
+        self.requests: list[predict_pb2.PredictRequest] = []
+        self.target = ""
+
+    @property
+    def inputs(self) -> list[dict[str, Any]]:
+        """The inputs of all requests as (dtype, nested lists)."""
+        return [
+            {name: (tf.as_dtype(proto.dtype).name, tf.make_ndarray(proto).tolist()) for name, proto in r.inputs.items()}
+            for r in self.requests
+        ]
+
+    def Predict(
+        self, request: predict_pb2.PredictRequest, context: grpc.ServicerContext
+    ) -> predict_pb2.PredictResponse:
+        self.requests.append(request)
+        if self.refusals and (code := self.refusals.pop(0)):
+            context.abort(code, "not now")
+        response = predict_pb2.PredictResponse()
+        for name, array in self.answers[request.model_spec.signature_name].items():
+            response.outputs[name].CopyFrom(tf.make_tensor_proto(array))
+        return response
+
+
+@pytest.fixture
+def hand_written() -> Iterator[HandWrittenService]:
+    """Return a service, served at its `target`, that answers what the test writes into it."""
+    service, server = HandWrittenService(), grpc.server(ThreadPoolExecutor(4))
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(service, server)
+    service.target = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    yield service
+    server.stop(None).wait()

@@ -1,47 +1,51 @@
-"""The gRPC client, for the embedded server and for TensorFlow Serving alike."""
+"""The gRPC client, for the embedded server and for TensorFlow Serving alike. It needs no TensorFlow."""
 
 from __future__ import annotations
 
-import re
+import time
 from collections.abc import Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import grpc
 import numpy as np
-import tensorflow as tf
-from tensorflow_serving.apis import (
-    get_model_status_pb2,
-    model_service_pb2_grpc,
-    predict_pb2,
-    prediction_service_pb2_grpc,
-)
 
-from laclrec_tf.errors import InputError
 from laclrec_tf.serving.history_queries import HistoryQueries
-
-_ADDRESS = re.compile(r"(?:\[[^\[\]\s]+\]|[^\[\]:/\s]+):(?P<port>[0-9]+)")  # a colon in the host asks for brackets
-REMEDIES = {
-    grpc.StatusCode.NOT_FOUND: "Give the name of a model that is served there.",
-    grpc.StatusCode.INVALID_ARGUMENT: "",
-    grpc.StatusCode.FAILED_PRECONDITION: "",
-    grpc.StatusCode.RESOURCE_EXHAUSTED: "Ask for fewer histories or a smaller k.",
-    grpc.StatusCode.UNAVAILABLE: "Start a server with `laclrec-tf serve MODEL`, or give its HOST:PORT.",
-    grpc.StatusCode.DEADLINE_EXCEEDED: "Give a larger timeout.",
-    grpc.StatusCode.UNIMPLEMENTED: "Give the address of a server of TensorFlow Serving's protocol.",
-}
+from laclrec_tf.serving.model_endpoint import MAX_RETRIES, ModelEndpoint, read_outputs, read_status
+from laclrec_tf.serving.retrieval_query import Answer, RetrievalQuery
+from laclrec_tf.serving.wire_messages import (
+    GET_MODEL_STATUS,
+    PREDICT,
+    GetModelStatusRequest,
+    GetModelStatusResponse,
+    PredictRequest,
+    PredictResponse,
+)
 
 
 class RetrievalClient(HistoryQueries):
-    """Asks a server for recommendations.
+    """Asks a server for recommendations. Several threads may share one client.
+
+    A request that the server could not take (UNAVAILABLE) is sent again, up to `retries` times, after 0.1, 0.2,
+    0.4 and 0.8 seconds, each a little more or less by chance. Any other error ends the call at once.
 
     Args:
         target: the server, `HOST:PORT` or `[IPV6]:PORT`. An HTTP proxy in the environment is not used.
         model_name: the model's name on the server.
-        timeout: seconds an answer may take. Default: 5.
+        timeout: seconds a call may take, with all its requests and retries. Default: 5.
+        version: ask this version only. Default: the one that the server takes, usually the newest.
+        version_label: or the version with this label, such as "stable". Default: none.
+        retries: how often to send again, 0 to 4. Default: 4.
+        wait_for_ready: while there is no connection, wait for one until the timeout, in place of an error after
+            the retries; for servers that restart. Default: False.
+        root_certificates: PEM file of the authorities that may have signed the server's certificate; turns TLS
+            on. Default: no TLS.
+        client_certificate: PEM file of the client's certificate, for mutual TLS. Default: none.
+        client_key: PEM file of its key. Default: none.
 
     Raises:
-        InputError: `target` is no address or `timeout` is not above 0.
+        InputError: an argument is out of its range, or a PEM file cannot be used.
 
     Example:
         >>> with RetrievalClient("127.0.0.1:8500", "shop") as client:  # doctest: +SKIP
@@ -50,24 +54,60 @@ class RetrievalClient(HistoryQueries):
         ('lamp', 'mug', 'map') (1.9, 1.2, 0.4)
     """
 
-    def __init__(self, target: str, model_name: str, timeout: float = 5.0) -> None:
+    def __init__(
+        self,
+        target: str,
+        model_name: str,
+        timeout: float = 5.0,
+        *,
+        version: int | None = None,
+        version_label: str | None = None,
+        retries: int = MAX_RETRIES,
+        wait_for_ready: bool = False,
+        root_certificates: str | Path | None = None,
+        client_certificate: str | Path | None = None,
+        client_key: str | Path | None = None,
+    ) -> None:
         """Prepare the connection; it is made by the first question."""
-        address = _ADDRESS.fullmatch(target)
-        if address is None or not 1 <= int(address["port"]) <= 65535:
-            raise InputError(
-                "The server must be given as HOST:PORT with a port from 1 to 65535, such as 127.0.0.1:8500. "
-                f"Received: {target!r}."
-            )
-        if not timeout > 0:
-            raise InputError(f"Argument `timeout` must be above 0. Received: timeout={timeout}.")
-        self.target = target
-        self.model_name = model_name
-        self.timeout = timeout
-        # How long an answer may be is the server's business.
-        options = [("grpc.max_receive_message_length", -1), ("grpc.enable_http_proxy", 0)]
-        self._channel = grpc.insecure_channel(target, options=options)
-        self._prediction = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
-        self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
+        self.endpoint = ModelEndpoint(
+            target,
+            model_name,
+            timeout,
+            version=version,
+            version_label=version_label,
+            retries=retries,
+            wait_for_ready=wait_for_ready,
+            root_certificates=root_certificates,
+            client_certificate=client_certificate,
+            client_key=client_key,
+        )
+        credentials, options = self.endpoint.credentials(), self.endpoint.channel_options()
+        self._channel = (
+            grpc.insecure_channel(target, options)
+            if credentials is None
+            else grpc.secure_channel(target, credentials, options)
+        )
+        self._send_predict = self._channel.unary_unary(
+            PREDICT, PredictRequest.SerializeToString, PredictResponse.FromString
+        )
+        self._send_status = self._channel.unary_unary(
+            GET_MODEL_STATUS, GetModelStatusRequest.SerializeToString, GetModelStatusResponse.FromString
+        )
+
+    @property
+    def target(self) -> str:
+        """The server's address."""
+        return self.endpoint.target
+
+    @property
+    def model_name(self) -> str:
+        """The model's name on the server."""
+        return self.endpoint.model_name
+
+    @property
+    def timeout(self) -> float:
+        """Seconds a call may take."""
+        return self.endpoint.timeout
 
     def status(self) -> dict[int, str]:
         """Return the state of each version, such as `{1: "AVAILABLE"}`.
@@ -75,11 +115,7 @@ class RetrievalClient(HistoryQueries):
         Raises:
             InputError: no server answers, or it has no such model.
         """
-        request = get_model_status_pb2.GetModelStatusRequest()
-        request.model_spec.name = self.model_name
-        response = self._call(self._models.GetModelStatus, request)
-        name_of = get_model_status_pb2.ModelVersionStatus.State.Name
-        return {status.version: name_of(status.state) for status in response.model_version_status}
+        return read_status(self._call(self._send_status, self.endpoint.status_request(), self.timeout))
 
     def close(self) -> None:
         """Close the connection."""
@@ -95,20 +131,18 @@ class RetrievalClient(HistoryQueries):
         """Close the connection."""
         self.close()
 
-    def _predict(self, signature: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        request = predict_pb2.PredictRequest()
-        request.model_spec.name = self.model_name
-        request.model_spec.signature_name = signature
-        for name, array in inputs.items():
-            request.inputs[name].CopyFrom(tf.make_tensor_proto(array, tf.string if array.dtype == object else None))
-        response = self._call(self._prediction.Predict, request)
-        return {name: tf.make_ndarray(proto) for name, proto in response.outputs.items()}
+    def _ask(self, query: RetrievalQuery[Answer]) -> Answer:
+        end = time.monotonic() + self.timeout
+        return query.read([self._predict(query.signature, inputs, end - time.monotonic()) for inputs in query.requests])
 
-    def _call(self, method: Any, request: Any) -> Any:
+    def _predict(
+        self, signature: str, inputs: Mapping[str, np.ndarray], seconds: float | None = None
+    ) -> dict[str, np.ndarray]:
+        request = self.endpoint.predict_request(signature, inputs)
+        return read_outputs(self._call(self._send_predict, request, self.timeout if seconds is None else seconds))
+
+    def _call(self, send: Any, request: Any, seconds: float) -> Any:
         try:
-            return method(request, timeout=self.timeout)
+            return send(request, timeout=max(0.0, seconds), wait_for_ready=self.endpoint.wait_for_ready)
         except grpc.RpcError as error:
-            code, details = error.code(), " ".join(str(error.details()).split()).rstrip(".")
-            remedy = REMEDIES.get(code, "This is the server's fault: its log says more.")
-            text = f"{self.target}, model {self.model_name}: {details} ({code.name}). {remedy}"
-            raise InputError(text.rstrip()) from error
+            raise self.endpoint.refusal(error) from error

@@ -39,6 +39,31 @@ def as_histories(argument: str, value: Sequence[str] | Sequence[Sequence[str]]) 
     )
 
 
+def as_items(argument: str, value: Sequence[str]) -> list[str]:
+    """Read a list of items.
+
+    Args:
+        argument: the argument's name, for messages.
+        value: item strings, at least one.
+
+    Returns:
+        The items.
+
+    Raises:
+        InputError: `value` is a string, holds something else than strings, or nothing.
+
+    Example:
+        >>> as_items("items", ("tent", "stove"))
+        ['tent', 'stove']
+    """
+    entries = list(value) if _is_list(value) else []
+    if entries and all(isinstance(entry, str) for entry in entries):
+        return entries
+    raise InputError(
+        f"Argument `{argument}` must be a list of item ids (strings), at least one. Received: {reprlib.repr(value)}."
+    )
+
+
 def padded_batch(histories: Sequence[Sequence[str]]) -> np.ndarray:
     """Put histories of different lengths into one array.
 

@@ -3,35 +3,55 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from laclrec_tf.errors import InputError
-from laclrec_tf.serving.history_batch import as_histories, padded_batch
-from laclrec_tf.serving.recommendation import AugmentedHistory, Recommendation
-
-# More histories than this are asked in several requests.
-BATCH_SIZE = 256
-MAX_K = 2**31 - 1
+from laclrec_tf.serving.recommendation import (
+    AugmentedHistory,
+    HistoryVectors,
+    ItemVectors,
+    Ranking,
+    Recommendation,
+    SimilarItems,
+)
+from laclrec_tf.serving.retrieval_query import (
+    Answer,
+    Items,
+    RetrievalQuery,
+    augment_query,
+    embed_history_query,
+    embed_items_query,
+    rank_query,
+    recommend_query,
+    similar_items_query,
+)
 
 
 class HistoryQueries(ABC):
-    """`recommend` and `augment` over histories of any number and length."""
+    """Questions about histories and items of any number and length.
+
+    Every method raises `InputError` when an argument is out of its range, and when the answer is an error.
+    """
 
     def recommend(
         self,
-        history: Sequence[str] | Sequence[Sequence[str]],
+        history: Items,
         k: int = 10,
-        exclude: Sequence[str] | Sequence[Sequence[str]] = (),
+        exclude: Items = (),
+        allow: Items = (),
+        exclude_history: bool = True,
     ) -> list[Recommendation]:
-        """Recommend the next items; those of the history never come.
+        """Recommend the next items.
 
         Args:
             history: item ids, oldest first, or a list of such histories. Unknown items are skipped. A history
                 without a known item, such as `[]`, gets the most popular items.
             k: how many items. Default: 10.
             exclude: item ids never to recommend, or one such list for each history. Default: none.
+            allow: the only item ids to recommend, or one such list for each history. An empty list restricts
+                nothing. Default: every item may come.
+            exclude_history: never recommend an item of the history. Default: True.
 
         Returns:
             One `Recommendation` for each history; a single history gives a list of one.
@@ -39,33 +59,56 @@ class HistoryQueries(ABC):
         Raises:
             InputError: an argument is out of its range, or the answer is an error.
         """
-        histories = as_histories("history", history)
-        exclusions = as_histories("exclude", exclude)
-        if k < 1:
-            raise InputError(f"Argument `k` must be at least 1. Received: k={k}.")
-        if len(exclusions) not in (1, len(histories)):
-            raise InputError(
-                "Argument `exclude` must be one list of item ids, or one for each history. "
-                f"Received: {len(exclusions)} lists for {len(histories)} histories."
-            )
-        answers = []
-        for part in _parts(len(histories)):
-            outputs = self._predict(
-                "retrieve",
-                {
-                    "history": padded_batch(histories[part]),
-                    "k": np.array(min(k, MAX_K), np.int32),
-                    "exclude": padded_batch(exclusions if len(exclusions) == 1 else exclusions[part]),
-                    "allow": np.empty((1, 0), object),
-                    "exclude_history": np.array(True),
-                },
-            )
-            for items, scores in zip(outputs["item_ids"], outputs["scores"], strict=True):
-                names = _strings(items)  # fewer than slots when fewer are eligible
-                answers.append(Recommendation(names, tuple(scores[: len(names)].tolist())))
-        return answers
+        return self._ask(recommend_query(history, k, exclude, allow, exclude_history))
 
-    def augment(self, history: Sequence[str] | Sequence[Sequence[str]]) -> list[AugmentedHistory]:
+    def similar_items(self, items: Sequence[str], k: int = 10) -> list[SimilarItems]:
+        """Find the items most similar to each of the given ones.
+
+        Args:
+            items: item ids, at least one.
+            k: how many neighbours of each. Default: 10.
+
+        Returns:
+            One `SimilarItems` for each item; an unknown item has no neighbours.
+        """
+        return self._ask(similar_items_query(items, k))
+
+    def embed_history(self, history: Items) -> HistoryVectors:
+        """Turn histories into vectors, to look up in an outside index of `embed_items`' vectors.
+
+        Args:
+            history: item ids, oldest first, or a list of such histories.
+
+        Returns:
+            `HistoryVectors`, a row for each history.
+        """
+        return self._ask(embed_history_query(history))
+
+    def embed_items(self, items: Sequence[str]) -> ItemVectors:
+        """Turn items into vectors, to build an outside index of.
+
+        Args:
+            items: item ids, at least one.
+
+        Returns:
+            `ItemVectors`, a row for each item.
+        """
+        return self._ask(embed_items_query(items))
+
+    def rank(self, history: Items, candidates: Items) -> list[Ranking]:
+        """Put candidates in order for histories.
+
+        Args:
+            history: item ids, oldest first, or a list of such histories.
+            candidates: item ids to rank, or one such list for each history. Items of the history may be among
+                them; unknown ones come last, with the score `-inf`.
+
+        Returns:
+            One `Ranking` for each history; a single history gives a list of one.
+        """
+        return self._ask(rank_query(history, candidates))
+
+    def augment(self, history: Items) -> list[AugmentedHistory]:
         """Ask what the learned augmenter does to histories.
 
         Args:
@@ -77,36 +120,11 @@ class HistoryQueries(ABC):
         Raises:
             InputError: an argument is wrong, the model has no augmenter, or the answer is an error.
         """
-        histories = as_histories("history", history)
-        answers = []
-        for part in _parts(len(histories)):
-            outputs = self._predict("augment", {"history": padded_batch(histories[part])})
-            answers += [_augmented(outputs, row) for row in range(len(outputs["history"]))]
-        return answers
+        return self._ask(augment_query(history))
+
+    def _ask(self, query: RetrievalQuery[Answer]) -> Answer:
+        return query.read([self._predict(query.signature, inputs) for inputs in query.requests])
 
     @abstractmethod
     def _predict(self, signature: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Call a signature; strings are object arrays of bytes both ways."""
-
-
-def _parts(n_histories: int) -> Iterator[slice]:
-    for start in range(0, n_histories, BATCH_SIZE):
-        yield slice(start, start + BATCH_SIZE)
-
-
-def _augmented(outputs: Mapping[str, np.ndarray], row: int) -> AugmentedHistory:
-    history = _strings(outputs["history"][row])
-    length = len(history)
-    return AugmentedHistory(
-        history=history,
-        operations=_strings(outputs["operations"][row]),
-        probabilities=tuple(
-            (keep, delete, insert) for keep, delete, insert in outputs["probabilities"][row, :length].tolist()
-        ),
-        inserted=tuple(_strings(run) for run in outputs["inserted"][row, :length]),
-        edited_history=_strings(outputs["edited_history"][row]),
-    )
-
-
-def _strings(padded: np.ndarray) -> tuple[str, ...]:
-    return tuple(item.decode("utf-8") for item in padded if item)

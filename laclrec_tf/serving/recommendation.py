@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 
 @dataclass(frozen=True)
 class Recommendation:
@@ -12,6 +14,7 @@ class Recommendation:
     Args:
         item_ids: the items; fewer than asked for when fewer are eligible.
         scores: one for each item. For a history without a known item these are shares of all interactions.
+        unknown: how many items of the history the model does not know. Default: 0.
 
     Example:
         >>> Recommendation(("tent", "stove"), (1.5, 0.25)).item_ids[0]
@@ -20,6 +23,81 @@ class Recommendation:
 
     item_ids: tuple[str, ...]
     scores: tuple[float, ...]
+    unknown: int = 0
+
+
+@dataclass(frozen=True)
+class SimilarItems:
+    """The items most similar to one item, most similar first.
+
+    Args:
+        item: the item asked about.
+        item_ids: its neighbours, never the item itself; none for an unknown item.
+        scores: one for each neighbour.
+        known: whether the model knows the item.
+
+    Example:
+        >>> SimilarItems("tent", ("stove",), (0.75,), known=True).item_ids
+        ('stove',)
+    """
+
+    item: str
+    item_ids: tuple[str, ...]
+    scores: tuple[float, ...]
+    known: bool
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Candidates ranked for one history, best first; ties stay in the order they were given in.
+
+    Args:
+        item_ids: all candidates.
+        scores: one for each candidate; `-inf` for one that the model does not know.
+        unknown: how many items of the history the model does not know.
+
+    Example:
+        >>> Ranking(("stove", "tent"), (1.5, 0.25), unknown=0).item_ids[0]
+        'stove'
+    """
+
+    item_ids: tuple[str, ...]
+    scores: tuple[float, ...]
+    unknown: int
+
+
+@dataclass(frozen=True, eq=False)
+class HistoryVectors:
+    """Histories as vectors, for an outside index; a larger dot product with an item's vector is a better match.
+
+    Args:
+        vectors: `[B, D]` float32, a row for each history.
+        unknown: how many items of each history the model does not know.
+
+    Example:
+        >>> HistoryVectors(np.zeros([2, 64], np.float32), unknown=(0, 1)).vectors.shape
+        (2, 64)
+    """
+
+    vectors: np.ndarray
+    unknown: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class ItemVectors:
+    """Items as vectors, for an outside index.
+
+    Args:
+        vectors: `[B, D]` float32, a row for each item.
+        known: whether the model knows each item; the vector of an unknown one means nothing.
+
+    Example:
+        >>> ItemVectors(np.zeros([2, 64], np.float32), known=(True, False)).known
+        (True, False)
+    """
+
+    vectors: np.ndarray
+    known: tuple[bool, ...]
 
 
 @dataclass(frozen=True)
@@ -32,6 +110,7 @@ class AugmentedHistory:
         probabilities: of keep, delete and insert, one triple for each item of `history`.
         inserted: the items inserted before each item of `history`, in reading order.
         edited_history: the history after all edits.
+        unknown: how many items of the history that was sent the model does not know. Default: 0.
 
     Example:
         >>> augmented = AugmentedHistory(("tent",), ("keep",), ((0.9, 0.0, 0.1),), ((),), ("tent",))
@@ -44,3 +123,4 @@ class AugmentedHistory:
     probabilities: tuple[tuple[float, float, float], ...]
     inserted: tuple[tuple[str, ...], ...]
     edited_history: tuple[str, ...]
+    unknown: int = 0

@@ -239,6 +239,7 @@ def test_another_format_version_is_named(way, monkeypatch, capsys, tmp_path):
         "verify",
         "serve",
         "recommend",
+        "loadtest",
         "settings",
         "benchmark",
         "demo",

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
-from tensorflow_serving.apis import prediction_service_pb2_grpc
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving import AugmentedHistory, LocalModel, RetrievalClient, history_queries
+from laclrec_tf.serving import AugmentedHistory, LocalModel, RetrievalClient, retrieval_query
 from laclrec_tf.serving.history_batch import as_histories, padded_batch
 
 
@@ -57,7 +61,7 @@ def test_many_histories_are_asked_in_parts(queries, vocabulary, monkeypatch):
     histories = [[item] for item in vocabulary][:7]
     exclusions = [[item] for item in reversed(vocabulary.items)][:7]
     whole, edited = queries.recommend(histories, exclude=exclusions), queries.augment(histories)
-    monkeypatch.setattr(history_queries, "BATCH_SIZE", 3)
+    monkeypatch.setattr(retrieval_query, "BATCH_SIZE", 3)
     parts = queries.recommend(histories, exclude=exclusions)
     assert [answer.item_ids for answer in parts] == [answer.item_ids for answer in whole]
     assert [answer.operations for answer in queries.augment(histories)] == [row.operations for row in edited]
@@ -92,7 +96,39 @@ def test_augment_gives_one_entry_for_each_known_item(queries, retriever):
     np.testing.assert_allclose(answer.probabilities, expected["probabilities"].numpy()[0], rtol=1e-5, atol=1e-6)
     assert len(answer.inserted) == 3 and all(isinstance(run, tuple) for run in answer.inserted)
     assert answer.edited_history == tuple(i.decode() for i in expected["edited_history"].numpy()[0])
-    assert nothing == AugmentedHistory((), (), (), (), ())
+    assert nothing == AugmentedHistory((), (), (), (), (), unknown=1)
+
+
+def test_allowed_items_and_those_of_the_history(queries):
+    asked = {"k": 5, "allow": ["007", "PAD", "unknown"]}
+    assert queries.recommend(["007"], **asked)[0].item_ids == ("PAD",)
+    assert set(queries.recommend(["007"], exclude_history=False, **asked)[0].item_ids) == {"007", "PAD"}
+    first, second = queries.recommend([["007"], ["007"]], k=19, allow=[["PAD"], []])
+    assert (first.item_ids, len(second.item_ids)) == (("PAD",), 19)
+
+
+def test_unknown_items_are_counted(queries):
+    assert [answer.unknown for answer in queries.recommend([["007", "?", "", "??"], ["007"]])] == [2, 0]
+
+
+def test_similar_items(queries, retriever):
+    known, unknown = queries.similar_items(["007", "unknown"], k=3)
+    expected = retriever.signatures["similar_items"](tf.constant(["007", "unknown"]), tf.constant(3))
+    assert (known.item, known.known) == ("007", True)
+    assert known.item_ids == tuple(item.decode() for item in expected["item_ids"].numpy()[0])
+    np.testing.assert_allclose(known.scores, expected["scores"].numpy()[0], rtol=1e-5, atol=1e-6)
+    assert "007" not in known.item_ids
+    assert (unknown.item, unknown.item_ids, unknown.known) == ("unknown", (), False)
+
+
+def test_a_ranking_follows_the_vectors(queries):
+    history, candidates = ["007", "unknown", "PAD"], ["item-9", "?", "テント", "007"]
+    (ranking,) = queries.rank(history, candidates)
+    user, items = queries.embed_history(history), queries.embed_items(candidates)
+    assert (ranking.unknown, user.unknown, items.known) == (1, (1,), (True, False, True, True))
+    scores = dict(zip(candidates, (items.vectors @ user.vectors[0]).tolist(), strict=True)) | {"?": -np.inf}
+    assert list(ranking.item_ids) == sorted(candidates, key=scores.get, reverse=True)
+    np.testing.assert_allclose(ranking.scores, [scores[item] for item in ranking.item_ids], rtol=1e-4, atol=1e-5)
 
 
 def test_status(client):
@@ -167,8 +203,8 @@ def test_another_model(target):
 
 
 def test_no_such_signature(queries):
-    with pytest.raises(InputError, match="no signature 'rank'. It has: augment, retrieve, serving_default"):
-        queries._predict("rank", {})
+    with pytest.raises(InputError, match="no signature 'recommend'. It has: augment, "):
+        queries._predict("recommend", {})
 
 
 def test_the_timeout_must_be_positive():
@@ -182,9 +218,15 @@ def scripted_server(answer: Callable[[grpc.ServicerContext], None]) -> Iterator[
         def Predict(self, request, context):
             answer(context)
 
+    with served(Service()) as target:
+        yield target
+
+
+@contextmanager
+def served(service: Any, address: str = "127.0.0.1:0") -> Iterator[str]:
     server = grpc.server(ThreadPoolExecutor(1))
-    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(Service(), server)
-    port = server.add_insecure_port("127.0.0.1:0")
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(service, server)
+    port = server.add_insecure_port(address)
     server.start()
     try:
         yield f"127.0.0.1:{port}"
@@ -228,3 +270,151 @@ def test_a_server_that_does_not_answer_in_time():
         text = error_of(RetrievalClient(target, "shop", timeout=0.1))
         done.set()
     assert "(DEADLINE_EXCEEDED). Give a larger timeout." in text
+
+
+# ---- versions, deadlines, retries --------------------------------------------------------------------------
+
+
+VECTORS = {"user_vectors": np.ones([1, 2], np.float32), "unknown": np.array([0], np.int32)}
+
+
+def test_the_version_that_was_asked_for(hand_written):
+    hand_written.answers["embed_history"] = VECTORS
+    for pin in ({}, {"version": 0}, {"version": 7}, {"version_label": "stable"}):
+        with RetrievalClient(hand_written.target, "shop", **pin) as client:
+            client.embed_history(["007"])
+        spec = hand_written.requests[-1].model_spec
+        assert (spec.name, spec.signature_name) == ("shop", "embed_history")
+        choice = spec.WhichOneof("version_choice")
+        assert choice == next(iter(pin), None)
+        if choice:
+            value = getattr(spec, choice)
+            assert pin[choice] == (value if choice == "version_label" else value.value)
+
+
+def test_all_inputs_of_retrieve_reach_the_server(hand_written):
+    hand_written.answers["retrieve"] = {
+        "item_ids": [["tent"]],
+        "scores": np.array([[1.5]], np.float32),
+        "filled": np.array([1], np.int32),
+        "unknown": np.array([2], np.int32),
+    }
+    with RetrievalClient(hand_written.target, "shop") as client:
+        (answer,) = client.recommend(["a"], k=1, exclude=["b"], allow=["tent", "c"], exclude_history=False)
+    assert (answer.item_ids, answer.scores, answer.unknown) == (("tent",), (1.5,), 2)
+    assert hand_written.inputs == [
+        {
+            "history": ("string", [[b"a"]]),
+            "k": ("int32", 1),
+            "exclude": ("string", [[b"b"]]),
+            "allow": ("string", [[b"tent", b"c"]]),
+            "exclude_history": ("bool", False),
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"version": -1}, "`version` must be 0 or above. Received: version=-1"),
+        ({"version": 1, "version_label": "stable"}, "`version` or `version_label`, not both"),
+        ({"retries": 5}, "`retries` must be from 0 to 4. Received: retries=5"),
+        ({"retries": -1}, "`retries` must be from 0 to 4"),
+        ({"client_key": "key.pem"}, "needs both, `client_certificate` and `client_key`"),
+    ],
+)
+def test_settings_out_of_range(settings, text):
+    with pytest.raises(InputError, match=text):
+        RetrievalClient("127.0.0.1:1", "shop", **settings)
+
+
+def test_what_was_unavailable_is_asked_again(hand_written):
+    hand_written.answers["embed_history"] = VECTORS
+    hand_written.refusals = [grpc.StatusCode.UNAVAILABLE] * 2
+    with RetrievalClient(hand_written.target, "shop") as client:
+        assert client.embed_history(["007"]).vectors.tolist() == [[1.0, 1.0]]
+    assert len(hand_written.requests) == 3
+
+
+@pytest.mark.parametrize(("retries", "requests"), [(0, 1), (2, 3)])
+def test_retries_come_to_an_end(hand_written, retries, requests):
+    hand_written.refusals = [grpc.StatusCode.UNAVAILABLE] * 9
+    assert "not now (UNAVAILABLE)" in error_of(RetrievalClient(hand_written.target, "shop", retries=retries))
+    assert len(hand_written.requests) == requests
+
+
+@pytest.mark.parametrize("code", [code for code in grpc.StatusCode if code.name not in ("OK", "UNAVAILABLE")])
+def test_no_other_error_is_asked_again(hand_written, code):
+    hand_written.refusals = [code] * 2
+    assert f"not now ({code.name})" in error_of(RetrievalClient(hand_written.target, "shop"))
+    assert len(hand_written.requests) == 1
+
+
+def test_the_deadline_ends_the_retries(hand_written):
+    hand_written.refusals = [grpc.StatusCode.UNAVAILABLE] * 9
+    text = error_of(RetrievalClient(hand_written.target, "shop", timeout=0.15))
+    assert "(DEADLINE_EXCEEDED)" in text or "(UNAVAILABLE)" in text
+    assert len(hand_written.requests) < 5
+
+
+def test_the_deadline_is_of_the_whole_call(monkeypatch):
+    """Each of many requests would be in time; all together are not."""
+    monkeypatch.setattr(retrieval_query, "BATCH_SIZE", 1)
+    done, asked = threading.Event(), []
+
+    class Service(prediction_service_pb2_grpc.PredictionServiceServicer):
+        def Predict(self, request, context):
+            asked.append(request)
+            done.wait(0.2)
+            response = predict_pb2.PredictResponse()
+            for name, array in VECTORS.items():
+                response.outputs[name].CopyFrom(tf.make_tensor_proto(array))
+            return response
+
+    with served(Service()) as target, RetrievalClient(target, "shop", timeout=0.5) as client:
+        with pytest.raises(InputError, match="DEADLINE_EXCEEDED"):
+            client.embed_history([["007"]] * 60)
+        done.set()
+    assert 1 <= len(asked) <= 4
+
+
+def test_a_server_that_comes_back_is_waited_for(hand_written):
+    """`wait_for_ready` bridges the time between two servers; without it nobody there is an error at once."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        target = f"127.0.0.1:{probe.getsockname()[1]}"
+    hand_written.answers["embed_history"] = VECTORS
+    error_of(RetrievalClient(target, "shop", retries=0))
+    with RetrievalClient(target, "shop", timeout=30, wait_for_ready=True) as client, ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(client.embed_history, ["007"])
+        with pytest.raises(TimeoutError):
+            answer.result(timeout=0.3)
+        with served(hand_written, target):
+            assert answer.result(timeout=30).unknown == (0,)
+
+
+def test_several_threads_share_a_client(client, vocabulary):
+    items = list(vocabulary) * 3
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(lambda item: client.recommend([item], k=2)[0], items))
+    together = client.recommend([[item] for item in items], k=2)
+    assert [answer.item_ids for answer in answers] == [answer.item_ids for answer in together]
+
+
+def test_no_keras_no_tensorflow_and_no_model_code_is_imported(hand_written):
+    hand_written.answers["embed_history"] = VECTORS
+    script = (
+        "import sys; from laclrec_tf.serving import RetrievalClient, AsyncRetrievalClient\n"
+        "print(RetrievalClient(sys.argv[1], 'shop').embed_history(['007']).vectors.tolist())\n"
+        "print([name for name in ('keras', 'tensorflow', 'laclrec_tf.models', 'laclrec_tf.layers',"
+        " 'laclrec_tf.serving.retriever') if name in sys.modules])"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", script, hand_written.target],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parents[2],
+    )
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.splitlines() == ["[[1.0, 1.0]]", "[]"]

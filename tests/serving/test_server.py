@@ -435,4 +435,4 @@ def test_no_model_code_is_needed(exported: Path, tmp_path: Path) -> None:
         cwd=Path(__file__).parents[2],
     )
     assert process.returncode == 0, process.stderr
-    assert process.stdout.strip() == "['edits', 'errors', 'item_vocabulary', 'masking', 'serving']"
+    assert process.stdout.strip() == "['errors', 'item_vocabulary', 'serving']"

@@ -1,0 +1,89 @@
+"""TensorFlow Serving's messages as a client needs them, without TensorFlow.
+
+The stubs of `tensorflow-serving-api` import TensorFlow, and TensorFlow imports Keras: seconds and hundreds of
+megabytes for a process that only asks a server. What goes over the wire depends on field numbers and types
+alone, so the few messages are described here once more. They live in a pool of their own and do not meet the
+published ones; a test compares the two, field by field.
+
+Source: https://github.com/tensorflow/serving/tree/master/tensorflow_serving/apis and
+https://github.com/tensorflow/tensorflow/blob/master/tensorflow/core/framework/tensor.proto
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+_FieldProto = descriptor_pb2.FieldDescriptorProto
+_PACKAGE = "laclrec_tf.wire"
+
+# message -> field -> (number, type). An enum is an int32 here: on the wire the two are the same.
+FIELDS: dict[str, dict[str, tuple[int, str]]] = {
+    "Dim": {"size": (1, "int64")},
+    "TensorShapeProto": {"dim": (2, "repeated Dim"), "unknown_rank": (3, "bool")},
+    "TensorProto": {
+        "dtype": (1, "int32"),
+        "tensor_shape": (2, "TensorShapeProto"),
+        "tensor_content": (4, "bytes"),
+        "float_val": (5, "repeated float"),
+        "double_val": (6, "repeated double"),
+        "int_val": (7, "repeated int32"),
+        "string_val": (8, "repeated bytes"),
+        "int64_val": (10, "repeated int64"),
+        "bool_val": (11, "repeated bool"),
+    },
+    "Int64Value": {"value": (1, "int64")},
+    "ModelSpec": {
+        "name": (1, "string"),
+        "version": (2, "Int64Value"),
+        "signature_name": (3, "string"),
+        "version_label": (4, "string"),
+    },
+    "PredictRequest": {
+        "model_spec": (1, "ModelSpec"),
+        "inputs": (2, "map TensorProto"),
+        "output_filter": (3, "repeated string"),
+    },
+    "PredictResponse": {"outputs": (1, "map TensorProto"), "model_spec": (2, "ModelSpec")},
+    "GetModelStatusRequest": {"model_spec": (1, "ModelSpec")},
+    "ModelVersionStatus": {"version": (1, "int64"), "state": (2, "int32")},
+    "GetModelStatusResponse": {"model_version_status": (1, "repeated ModelVersionStatus")},
+}
+STATES = {0: "UNKNOWN", 10: "START", 20: "LOADING", 30: "AVAILABLE", 40: "UNLOADING", 50: "END"}
+PREDICT = "/tensorflow.serving.PredictionService/Predict"
+GET_MODEL_STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
+
+
+def _add_message(messages: Any, name: str, fields: dict[str, tuple[int, str]]) -> None:
+    message = messages.add(name=name)
+    for field, (number, kind) in fields.items():
+        shape, _, element = kind.rpartition(" ")
+        if shape == "map":  # a map is a repeated message of a key and a value
+            entry = f"{field.capitalize()}Entry"
+            _add_message(message.nested_type, entry, {"key": (1, "string"), "value": (2, element)})
+            message.nested_type[-1].options.map_entry = True
+            element = f"{name}.{entry}"
+        added = message.field.add(name=field, number=number)
+        added.label = _FieldProto.LABEL_REPEATED if shape else _FieldProto.LABEL_OPTIONAL
+        if element[0].islower():
+            added.type = getattr(_FieldProto, f"TYPE_{element.upper()}")
+        else:
+            added.type, added.type_name = _FieldProto.TYPE_MESSAGE, f".{_PACKAGE}.{element}"
+
+
+def _message_classes() -> dict[str, Any]:
+    file = descriptor_pb2.FileDescriptorProto(name="wire_messages.proto", package=_PACKAGE, syntax="proto3")
+    for name, fields in FIELDS.items():
+        _add_message(file.message_type, name, fields)
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return {name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.{name}")) for name in FIELDS}
+
+
+_CLASSES = _message_classes()
+TensorProto: Any = _CLASSES["TensorProto"]
+PredictRequest: Any = _CLASSES["PredictRequest"]
+PredictResponse: Any = _CLASSES["PredictResponse"]
+GetModelStatusRequest: Any = _CLASSES["GetModelStatusRequest"]
+GetModelStatusResponse: Any = _CLASSES["GetModelStatusResponse"]

@@ -1,0 +1,182 @@
+"""Closed-loop load from processes of their own: each client sends its next request when the answer is there."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+
+import grpc
+import numpy as np
+
+from laclrec_tf.errors import InputError
+from laclrec_tf.serving.wire_messages import PREDICT
+
+CALL_SECONDS = 30.0
+KEPT_FAILURES = 20
+
+
+@dataclass
+class LoadRecord:
+    """What happened to the requests.
+
+    Args:
+        latencies: seconds of each answered request.
+        errors: how many requests got each status but OK.
+        failures: `(seconds since the start, status, details)` of the first failed requests.
+        seconds: from the start to the last answer.
+    """
+
+    latencies: list[float] = field(default_factory=list)
+    errors: Counter[str] = field(default_factory=Counter)
+    failures: list[tuple[float, str, str]] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def add(self, other: LoadRecord) -> None:
+        """Take another client's record into this one."""
+        self.latencies += other.latencies
+        self.errors += other.errors
+        self.failures = sorted(self.failures + other.failures)[:KEPT_FAILURES]
+        self.seconds = max(self.seconds, other.seconds)
+
+    def percentiles(self) -> dict[str, float]:
+        """Return p50, p90, p99 and the maximum of the latencies in milliseconds; nothing without an answer."""
+        if not self.latencies:
+            return {}
+        p50, p90, p99, most = np.percentile(np.array(self.latencies) * 1e3, [50, 90, 99, 100]).tolist()
+        return {"p50": round(p50, 3), "p90": round(p90, 3), "p99": round(p99, 3), "max": round(most, 3)}
+
+
+def raw_channel(target: str) -> grpc.Channel:
+    """Open a connection of its own, on which bytes are sent and received as they are."""
+    return grpc.insecure_channel(
+        target,
+        options=[
+            ("grpc.use_local_subchannel_pool", 1),  # channels of one process share a connection otherwise
+            ("grpc.max_receive_message_length", -1),
+            ("grpc.enable_http_proxy", 0),
+            ("grpc.enable_retries", 0),
+        ],
+    )
+
+
+def generate_load(
+    target: str,
+    requests: Sequence[bytes],
+    clients: int,
+    seconds: float,
+    on_start: Callable[[], None] = lambda: None,
+    connect_seconds: float = CALL_SECONDS,
+) -> LoadRecord:
+    """Send requests for some seconds.
+
+    Args:
+        target: the server, `HOST:PORT`.
+        requests: serialised `PredictRequest`s; each client sends them all in turn, from a place of its own.
+        clients: how many requests are under way at any time. They are spread over as many processes as there are
+            processors, at most.
+        seconds: how long.
+        on_start: called when all clients are connected, just before the first request.
+        connect_seconds: how long to wait for a connection. Default: 30.
+
+    Returns:
+        What happened to the requests.
+
+    Raises:
+        InputError: a load process ended early, or the server cannot be reached.
+    """
+    context = multiprocessing.get_context("spawn")
+    shares = [len(share) for share in np.array_split(range(clients), min(clients, os.cpu_count() or 1))]
+    connections: list[Connection] = []
+    processes = []
+    try:
+        for number, share in enumerate(shares):
+            ours, theirs = context.Pipe()
+            first = number * len(requests) // len(shares)
+            shifted = [*requests[first:], *requests[:first]]
+            process = context.Process(
+                target=_load_process, args=(theirs, target, shifted, share, seconds, connect_seconds), daemon=True
+            )
+            process.start()
+            theirs.close()
+            connections.append(ours)
+            processes.append(process)
+        for connection in connections:
+            _received(connection)  # connected
+        on_start()
+        for connection in connections:
+            connection.send("go")
+        total = LoadRecord()
+        for connection in connections:
+            total.add(_received(connection))
+        return total
+    finally:
+        for process in processes:
+            process.terminate()
+            process.join()
+
+
+def _received(connection: Connection) -> LoadRecord:
+    try:
+        answer = connection.recv()
+    except EOFError:
+        raise InputError("A load process ended early. Give it more memory, or ask for fewer --clients.") from None
+    if isinstance(answer, str):
+        raise InputError(answer)
+    return answer
+
+
+def _load_process(
+    connection: Connection,
+    target: str,
+    requests: Sequence[bytes],
+    clients: int,
+    seconds: float,
+    connect_seconds: float,
+) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches everybody; the parent ends this process
+    channels = [raw_channel(target) for _ in range(clients)]
+    try:
+        for channel in channels:
+            grpc.channel_ready_future(channel).result(timeout=connect_seconds)
+    except grpc.FutureTimeoutError:
+        connection.send(f"No server answers at {target}. Give the HOST:PORT of a running one.")
+        return
+    connection.send(LoadRecord())
+    connection.recv()
+    records = [LoadRecord() for _ in channels]
+    starts = [number * len(requests) // clients for number in range(clients)]
+    threads = [
+        threading.Thread(target=_client, args=(channel, requests, start, seconds, record))
+        for channel, start, record in zip(channels, starts, records, strict=True)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    total = LoadRecord()
+    for record in records:
+        total.add(record)
+    connection.send(total)
+
+
+def _client(channel: grpc.Channel, requests: Sequence[bytes], start: int, seconds: float, record: LoadRecord) -> None:
+    send = channel.unary_unary(PREDICT)  # no serialisers: bytes in, bytes out
+    clock = time.perf_counter
+    began, number = clock(), start
+    while (sent := clock()) - began < seconds:
+        try:
+            send(requests[number % len(requests)], timeout=CALL_SECONDS)
+            record.latencies.append(clock() - sent)
+        except grpc.RpcError as error:
+            record.errors[error.code().name] += 1
+            if len(record.failures) < KEPT_FAILURES:
+                record.failures.append((round(clock() - began, 3), error.code().name, str(error.details())))
+        number += 1
+    record.seconds = clock() - began

@@ -1,0 +1,239 @@
+"""Measure a server under load: answers a second, latencies, memory, pushes during the load, malformed requests."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from laclrec_tf.errors import InputError
+from laclrec_tf.serving.model_endpoint import ModelEndpoint
+from laclrec_tf.serving.model_versions import newest_version
+from laclrec_tf.serving.wire_messages import PREDICT, PredictResponse
+from pipelines.load_generator import CALL_SECONDS, generate_load, raw_channel
+from pipelines.load_requests import ServedItems, load_requests
+from pipelines.malformed_requests import MalformedRequest, malformed_requests
+from pipelines.malformed_test import malformed_test
+from pipelines.processor_name import processor_name
+from pipelines.report_file import ReportFile
+from pipelines.resident_memory import MemoryWatch, resident_megabytes
+from pipelines.server_process import ServerProcess
+from pipelines.terminal import terminal
+from pipelines.version_pusher import VersionPusher
+
+SIGNATURES = ("serving_default", "retrieve")
+
+
+def loadtest(
+    model: str | Path,
+    *,
+    server: str | None = None,
+    model_name: str | None = None,
+    serve_arguments: Sequence[str] = (),
+    clients: int = 4,
+    seconds: float = 10.0,
+    signature: str = "serving_default",
+    k: int | None = None,
+    rows: int = 1,
+    push_every: float | None = None,
+    malformed: int | None = None,
+    seed: int = 0,
+    json_out: str | Path | None = None,
+) -> dict[str, Any]:
+    """Ask a server as fast as it answers, from processes of their own.
+
+    Args:
+        model: the model's folder, `saved_models/NAME`, from which histories are drawn.
+        server: `HOST:PORT` of a running server. Default: the embedded one is started for the test, and stopped.
+        model_name: the model's name on the server. Default: the folder's name.
+        serve_arguments: further arguments of `laclrec-tf serve`, for the server that is started.
+        clients: how many requests are under way at any time. Default: 4.
+        seconds: how long. Default: 10.
+        signature: `serving_default` or `retrieve`. Default: `serving_default`.
+        k: for `retrieve`. Default: 10.
+        rows: histories in each request. Default: 1.
+        push_every: push a copy of the newest version every so many seconds, into a copy of the folder.
+            Default: nothing is pushed.
+        malformed: in place of the load, send so many malformed requests. Default: none.
+        seed: of histories and malformed requests.
+        json_out: also write the report to this file.
+
+    Returns:
+        `model_version` and what was asked for; then of a load `requests`, `failed`, `errors` by status,
+        `requests_per_second`, `latency_ms` and `pushed`, or of malformed requests `malformed`, see
+        `malformed_test`. Of a server that was started also `first_request_ms` and `memory_mb`. `failed` is the
+        number of requests that were not answered as they should be.
+
+    Raises:
+        InputError: an argument is out of its range, the server does not start or answer, or it ended under the
+            load.
+    """
+    model, name = Path(model), model_name or Path(model).resolve().name
+    _check(server, serve_arguments, clients, seconds, signature, k, rows, push_every, malformed)
+    report_file = None if json_out is None else ReportFile(json_out)
+    items = ServedItems.read(model)
+    with ExitStack() as stack:
+        if push_every is not None:
+            model = stack.enter_context(_copy_of(model))
+        started = stack.enter_context(_server(model, name, serve_arguments)) if server is None else None
+        target = started.target if started else str(server)
+        endpoint = ModelEndpoint(target, name)
+        requests = load_requests(items, endpoint, signature, rows, k or 10, seed)
+        version, first_ms = _first_request(endpoint, requests[0])
+        report: dict[str, Any] = {
+            "command": shlex.join(["laclrec-tf", *sys.argv[1:]]),
+            "machine": f"{processor_name()}, {platform.machine()}",
+            "server": server or "the embedded server on the same machine",
+            "model": name,
+            "model_version": version,
+            "items": items.vocabulary.n_items,
+            "signature": signature,
+            "k": (k or 10) if signature == "retrieve" else None,
+            "rows": rows,
+            "seed": seed,
+        }
+        if started:
+            report["first_request_ms"] = first_ms
+        watch = MemoryWatch(started.pid if started else None)
+        if malformed is not None:
+            drawn = malformed_requests(malformed, name, items.vocabulary.items, seed)
+            with watch, _shown(f"sending {malformed:,} malformed requests"):
+                report |= _answers_to_malformed(target, drawn, requests)
+        else:
+            pusher = VersionPusher(model, push_every)
+            with _shown(f"{clients} clients for {seconds:g} s"):
+                report |= _under_load(target, requests, clients, seconds, watch, pusher)
+        if started and started.exit_code is not None:
+            raise InputError(f"The server ended under the load, with code {started.exit_code}: {started.last_line()}")
+        report["model_version_after"], _ = _first_request(endpoint, requests[0])
+        if started:
+            before, after = watch.notes[0][1] if watch.notes else None, resident_megabytes(started.pid)
+            report["memory_mb"] = {"before": before, "after": after, "over_time": watch.notes}
+    if report_file is not None:
+        report_file.write_json(report)
+    return report
+
+
+def _answers_to_malformed(
+    target: str, malformed: Iterator[MalformedRequest], requests: Sequence[bytes]
+) -> dict[str, Any]:
+    answers = malformed_test(target, malformed, requests)
+    refused = sum(sum(answers[part]["errors"].values()) for part in ("before", "after"))
+    return {"malformed": answers, "failed": answers["wrong"] + refused}
+
+
+def _under_load(
+    target: str,
+    requests: Sequence[bytes],
+    clients: int,
+    seconds: float,
+    watch: MemoryWatch,
+    pusher: VersionPusher,
+) -> dict[str, Any]:
+    with ExitStack() as during:
+
+        def begin() -> None:
+            during.enter_context(watch)
+            during.enter_context(pusher)
+
+        record = generate_load(target, requests, clients, seconds, begin)
+    if pusher.error is not None:
+        raise InputError(f"A version could not be pushed: {pusher.error}. Free the disk and measure again.")
+    failed = sum(record.errors.values())
+    return {
+        "clients": clients,
+        "seconds": round(record.seconds, 3),
+        "requests": len(record.latencies) + failed,
+        "failed": failed,
+        "errors": dict(record.errors),
+        "failures": record.failures,
+        "requests_per_second": round(len(record.latencies) / record.seconds, 1),
+        "latency_ms": record.percentiles(),
+        "pushed": pusher.pushed,
+    }
+
+
+def _check(
+    server: str | None,
+    serve_arguments: Sequence[str],
+    clients: int,
+    seconds: float,
+    signature: str,
+    k: int | None,
+    rows: int,
+    push_every: float | None,
+    malformed: int | None,
+) -> None:
+    at_least_one = {"clients": clients, "rows": rows, "k": k, "malformed": malformed}
+    for argument, value in at_least_one.items():
+        if value is not None and value < 1:
+            raise InputError(f"Argument `{argument}` must be at least 1. Received: {argument}={value}.")
+    for argument, duration in {"seconds": seconds, "push_every": push_every}.items():
+        if duration is not None and not duration > 0:
+            raise InputError(f"Argument `{argument}` must be above 0. Received: {argument}={duration}.")
+    if signature not in SIGNATURES:
+        raise InputError(f"Argument `signature` must be one of {', '.join(SIGNATURES)}. Received: {signature!r}.")
+    if k is not None and signature != "retrieve":
+        raise InputError("Only --signature retrieve takes a `k`. Leave --k out, or ask for `retrieve`.")
+    if server is not None and (push_every is not None or serve_arguments):
+        raise InputError("--push-every and --serve-arg are for the server that is started here. Leave --server out.")
+    if push_every is not None and malformed is not None:
+        raise InputError("Give --push-every or --malformed, not both: each is a test of its own.")
+
+
+@contextmanager
+def _copy_of(model: Path) -> Iterator[Path]:
+    """Copy the newest version into a folder of the same name, which goes when the block ends."""
+    number, newest = newest_version(model)
+    with tempfile.TemporaryDirectory(prefix="loadtest-") as folder:
+        copy = Path(folder) / model.resolve().name
+        shutil.copytree(newest, copy / str(number))
+        yield copy
+
+
+@contextmanager
+def _server(model: Path, name: str, arguments: Sequence[str]) -> Iterator[ServerProcess]:
+    if name != model.resolve().name:
+        raise InputError(
+            f"The server that is started here names the model as its folder, {model.resolve().name!r}. "
+            "Leave --model-name out, or give --server."
+        )
+    with ExitStack() as stack:
+        with _shown(f"starting laclrec-tf serve {model}"):
+            started = stack.enter_context(ServerProcess(model, arguments))
+        yield started
+
+
+def _first_request(endpoint: ModelEndpoint, request: bytes) -> tuple[int, float]:
+    """Send one request over a connection that is there, and return who answered and in how many milliseconds."""
+    with raw_channel(endpoint.target) as channel:
+        try:
+            grpc.channel_ready_future(channel).result(timeout=CALL_SECONDS)
+        except grpc.FutureTimeoutError:
+            raise InputError(f"No server answers at {endpoint.target}. Give the HOST:PORT of a running one.") from None
+        sent = time.perf_counter()
+        try:
+            answer = channel.unary_unary(PREDICT)(request, timeout=CALL_SECONDS)
+        except grpc.RpcError as error:
+            raise endpoint.refusal(error) from error
+        milliseconds = round((time.perf_counter() - sent) * 1e3, 3)
+    return PredictResponse.FromString(answer).model_spec.version.value, milliseconds
+
+
+@contextmanager
+def _shown(title: str) -> Iterator[None]:
+    console = terminal(stderr=True)
+    if not console.is_terminal:
+        yield
+        return
+    with console.status(title):
+        yield

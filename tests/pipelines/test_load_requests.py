@@ -1,0 +1,62 @@
+"""Requests for a load test: known items, the lengths a model reads, the same for the same seed."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2
+
+from laclrec_tf.errors import InputError
+from laclrec_tf.item_vocabulary import ItemVocabulary
+from laclrec_tf.serving.model_endpoint import ModelEndpoint
+from pipelines.load_requests import DIFFERENT_REQUESTS, ServedItems, load_requests
+
+ITEMS = ServedItems(ItemVocabulary(["tent", "zelt-groß", "mug"]), max_length=4)
+ENDPOINT = ModelEndpoint("127.0.0.1:8500", "shop")
+
+
+def read(requests: list[bytes]) -> list[predict_pb2.PredictRequest]:
+    return [predict_pb2.PredictRequest.FromString(request) for request in requests]
+
+
+def test_histories_are_of_known_items():
+    lengths, items = set(), set()
+    for request in read(load_requests(ITEMS, ENDPOINT, "serving_default", rows=1, k=10, seed=0)):
+        assert (request.model_spec.name, request.model_spec.signature_name) == ("shop", "serving_default")
+        assert list(request.inputs) == ["history"]
+        (history,) = tf.make_ndarray(request.inputs["history"]).tolist()
+        lengths.add(len(history))
+        items |= {item.decode() for item in history}
+    assert lengths == {1, 2, 3, 4}
+    assert items == set(ITEMS.vocabulary)
+
+
+def test_retrieve_has_a_k_and_rows():
+    requests = read(load_requests(ITEMS, ENDPOINT, "retrieve", rows=5, k=7, seed=0))
+    assert len(requests) == DIFFERENT_REQUESTS
+    inputs = {name: tf.make_ndarray(proto) for name, proto in requests[0].inputs.items()}
+    assert inputs["history"].shape[0] == 5
+    assert (inputs["k"].item(), inputs["k"].dtype) == (7, "int32")
+    assert inputs["exclude"].shape == (1, 0)
+
+
+def test_the_seed_decides():
+    first, again, other = (load_requests(ITEMS, ENDPOINT, "retrieve", 2, 10, seed) for seed in (1, 1, 2))
+    assert first == again != other
+
+
+def test_a_model_that_does_not_tell_its_items(tmp_path):
+    version = tmp_path / "1"
+    (version / "assets.extra").mkdir(parents=True)
+    (version / "saved_model.pb").touch()
+    with pytest.raises(InputError, match="does not say which items it knows.*Give a model that `laclrec-tf export`"):
+        ServedItems.read(tmp_path)
+    (version / "assets.extra/metadata.json").write_text(json.dumps({"max_length": 4}))
+    with pytest.raises(InputError, match="does not say which items"):
+        ServedItems.read(tmp_path)
+    (version / "assets").mkdir()
+    (version / "assets/vocabulary.txt").write_text("tent\nmug\n")
+    items = ServedItems.read(tmp_path)
+    assert (items.vocabulary.items, items.max_length) == (("tent", "mug"), 4)

@@ -1,0 +1,154 @@
+"""The load test against real servers: numbers that add up, and an exit code that says what happened."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+
+from laclrec_tf.errors import InputError
+from laclrec_tf.item_vocabulary import ItemVocabulary
+from laclrec_tf.models import LACLRec
+from laclrec_tf.serving import ModelServer, Retriever, export_model
+from pipelines.cli import main
+from pipelines.loadtest import loadtest
+from pipelines.malformed_kinds import KINDS
+
+N_ITEMS = 12
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a small exported model, `.../shop`."""
+    laclrec = LACLRec(
+        n_items=N_ITEMS, width=4, n_encoder_blocks=1, n_recommender_blocks=1, alpha=0.0, beta=0.0, lambda_aug=0.0
+    )
+    vocabulary = ItemVocabulary([f"item-{number}" for number in range(N_ITEMS)])
+    retriever = Retriever(laclrec, vocabulary, np.arange(N_ITEMS))
+    return export_model(retriever, tmp_path_factory.mktemp("models") / "shop").parent
+
+
+@pytest.fixture(scope="module")
+def target(model: Path) -> Iterator[str]:
+    """Return the address of a running server of the model."""
+    with ModelServer("shop", model, port=0) as server:
+        yield f"127.0.0.1:{server.port}"
+
+
+def run(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as exit_:
+        main(["loadtest", *map(str, arguments)])
+    return exit_.value.code
+
+
+def test_a_running_server(model, target, tmp_path, capsys):
+    file = tmp_path / "report.json"
+    asked = ["--server", target, "--seconds", "0.5", "--clients", 2, "--signature", "retrieve", "--k", 3, "--rows", 2]
+    assert run(model, *asked, "--json", file) == 0
+    report = json.loads(file.read_text())
+    assert (report["model"], report["model_version"], report["items"]) == ("shop", 1, N_ITEMS)
+    assert (report["signature"], report["k"], report["rows"], report["clients"]) == ("retrieve", 3, 2, 2)
+    assert (report["failed"], report["errors"], report["pushed"]) == (0, {}, [])
+    assert report["requests"] > 0
+    assert report["requests_per_second"] == pytest.approx(report["requests"] / report["seconds"], rel=0.01)
+    latency = report["latency_ms"]
+    assert 0 < latency["p50"] <= latency["p90"] <= latency["p99"] <= latency["max"]
+    assert "memory_mb" not in report, "whose memory it is nobody knows"
+    shown = capsys.readouterr().out
+    assert f"shop version 1: {N_ITEMS} items, retrieve, 2 histories a request" in shown
+    assert f"{latency['p99']:.2f} ms" in shown
+
+
+def test_malformed_requests(model, target, tmp_path, capsys):
+    file = tmp_path / "report.json"
+    assert run(model, "--server", target, "--malformed", 300, "--seed", 5, "--json", file) == 0
+    report = json.loads(file.read_text())
+    kinds = report["malformed"]["kinds"]
+    assert set(kinds) == set(KINDS)
+    assert sum(kind["right"] for kind in kinds.values()) == 300
+    assert [kind["wrong"] for kind in kinds.values()] == [0] * len(kinds)
+    for part in ("before", "after"):
+        assert report["malformed"][part]["errors"] == {}
+        assert report["malformed"][part]["latency_ms"]["p50"] > 0
+    shown = capsys.readouterr().out
+    assert "unknown model" in shown
+    assert "NOT_FOUND" in shown
+
+
+def test_a_server_of_its_own_with_versions_pushed(model):
+    """Started by the real command, on a copy of the folder, and gone afterwards."""
+    before = sorted(model.rglob("*"))
+    report = loadtest(model, seconds=1.5, clients=2, push_every=0.3)
+    assert sorted(model.rglob("*")) == before
+    assert (report["failed"], report["model_version"]) == (0, 1)
+    assert report["first_request_ms"] > 0
+    numbers = [number for _, number in report["pushed"]]
+    assert numbers == list(range(2, 2 + len(numbers)))
+    assert numbers
+    assert report["model_version_after"] in [1, *numbers]
+    if report["memory_mb"]["after"] is not None:  # None where there is no /proc
+        times = [second for second, _ in report["memory_mb"]["over_time"]]
+        assert times == sorted(times)
+        assert len(times) >= 2
+
+
+def test_failed_requests_are_exit_code_1(model, hand_written, capsys, tmp_path):
+    hand_written.answers["serving_default"] = {"scores": np.zeros([1, 1], np.float32)}
+    hand_written.refusals = [None, None, grpc.StatusCode.UNAVAILABLE, None, grpc.StatusCode.INTERNAL]
+    file = tmp_path / "report.json"
+    asked = ["--server", hand_written.target, "--clients", 1, "--seconds", "0.3"]
+    assert run(model, *asked, "--json", file) == 1
+    report = json.loads(file.read_text())
+    assert (report["failed"], report["errors"]) == (2, {"UNAVAILABLE": 1, "INTERNAL": 1})
+    assert [details for _, _, details in report["failures"]] == ["not now", "not now"]
+    assert "UNAVAILABLE" in capsys.readouterr().out
+
+
+def test_a_wrong_status_is_exit_code_1(model, hand_written, capsys, tmp_path):
+    """A server that answers everything answers malformed requests wrongly."""
+    hand_written.answers = dict.fromkeys(("", "serving_default", "retrieve"), {"scores": np.zeros([1, 1], np.float32)})
+    file = tmp_path / "report.json"
+    assert run(model, "--server", hand_written.target, "--malformed", len(KINDS), "--json", file) == 1
+    report = json.loads(file.read_text())["malformed"]
+    assert report["kinds"]["k below 1"] == {
+        "right": 0,
+        "wrong": 1,
+        "statuses": {"OK": 1},
+        "examples": ["OK: "],
+    }
+    assert report["kinds"]["huge k"]["wrong"] == 0
+    assert report["wrong"] == sum(kind["wrong"] for kind in report["kinds"].values())
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"clients": 0}, "`clients` must be at least 1. Received: clients=0"),
+        ({"rows": 0}, "`rows` must be at least 1"),
+        ({"malformed": 0}, "`malformed` must be at least 1"),
+        ({"seconds": 0.0}, "`seconds` must be above 0"),
+        ({"push_every": -1.0}, "`push_every` must be above 0"),
+        ({"signature": "rank"}, "`signature` must be one of serving_default, retrieve. Received: 'rank'"),
+        ({"k": 3}, "Only --signature retrieve takes a `k`"),
+        ({"server": "127.0.0.1:1", "push_every": 1.0}, "Leave --server out"),
+        ({"server": "127.0.0.1:1", "serve_arguments": ["--x"]}, "Leave --server out"),
+        ({"push_every": 1.0, "malformed": 3}, "not both"),
+        ({"server": "nowhere"}, "HOST:PORT"),
+        ({"model_name": "shoe"}, "names the model as its folder, 'shop'"),
+        ({"serve_arguments": ["--no-such-flag"]}, "The server did not start: .*no-such-flag"),
+        ({"json_out": "nowhere/report.json"}, "its folder does not exist"),
+    ],
+)
+def test_mistakes_cost_one_line(model, settings, text):
+    with pytest.raises(InputError, match=text) as caught:
+        loadtest(model, **settings)
+    assert "\n" not in str(caught.value)
+
+
+def test_another_model_than_the_servers(model, target):
+    with pytest.raises(InputError, match="model shoe: .*NOT_FOUND"):
+        loadtest(model, server=target, model_name="shoe")
