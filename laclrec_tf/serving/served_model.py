@@ -9,11 +9,12 @@ from pathlib import Path
 from tensorflow_serving.config.model_server_config_pb2 import ModelConfig
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving.model_versions import SAVED_MODEL_FILE, version_folders
+from laclrec_tf.serving.model_versions import version_folders
 from laclrec_tf.serving.served_version import AVAILABLE, END, ServedVersion
 from laclrec_tf.serving.version_policy import check_policy, wanted_versions
 
 logger = logging.getLogger(__name__)
+_NEVER = object()
 MAX_ENDED = 100  # versions that are gone, whose states are still told
 
 
@@ -69,7 +70,7 @@ class ServedModel:
         for number in sorted(self._wanted(folders), reverse=True):
             present = self.versions.get(number)
             look = _look(folders[number])
-            if (present is not None and present.state != END) or self._failed.get(number) == look:
+            if (present is not None and present.state != END) or self._failed.get(number, _NEVER) == look:
                 continue
             version = ServedVersion(self.name, number, folders[number], self._on_state)
             self.versions = {**self.versions, number: version}  # others read it without a lock
@@ -130,8 +131,9 @@ def _check(config: ModelConfig) -> None:
 
 
 def _look(folder: Path) -> object:
+    """Say what lies in a version's folder; a copy that is not finished looks different every time."""
     try:
-        status = (folder / SAVED_MODEL_FILE).stat()
-    except OSError:
+        files = [(str(path), path.stat()) for path in folder.rglob("*")]
+    except OSError:  # it is going away
         return None
-    return status.st_ino, status.st_size, status.st_mtime_ns
+    return sorted((path, status.st_size, status.st_mtime_ns) for path, status in files)

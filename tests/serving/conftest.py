@@ -87,6 +87,10 @@ def client(target: str) -> Iterator[RetrievalClient]:
 class CountingModel(tf.Module):
     """A model that loads in no time: it counts items, and fails when it meets "poison" or a k below 1."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = tf.Variable(1)
+
     @tf.function(
         input_signature=[tf.TensorSpec([None, None], tf.string, name="history"), tf.TensorSpec([], tf.int32, name="k")]
     )
@@ -99,7 +103,7 @@ class CountingModel(tf.Module):
         ]
         with tf.control_dependencies(checks):
             count = tf.reduce_sum(tf.cast(tf.not_equal(history, ""), tf.int32), axis=1)
-            return {"count": k * count, "first": history[:, 0]}
+            return {"count": self.one * k * count, "first": history[:, 0]}
 
 
 @pytest.fixture(scope="session")

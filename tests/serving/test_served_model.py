@@ -11,13 +11,15 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2
 from tensorflow_serving.config.model_server_config_pb2 import ModelConfig
 
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving import served_model
 from laclrec_tf.serving.served_model import ServedModel
 from laclrec_tf.serving.served_version import AVAILABLE, END, State
-from laclrec_tf.serving.warmup import WARMUP_FILE
+from laclrec_tf.serving.warmup import write_warmup_requests
 
 
 def model_of(folder: Path, before: ServedModel | None = None, on_state=None, **settings) -> ServedModel:
@@ -99,9 +101,12 @@ def test_a_version_that_does_not_load_leaves_the_old_one(counting_folder, add_ve
 def test_a_version_that_fails_its_warm_up_leaves_the_old_one(counting_folder, add_version):
     model = model_of(counting_folder)
     refresh(model)
-    (add_version(2) / WARMUP_FILE).write_bytes(b"no records")
+    request = predict_pb2.PredictRequest()
+    request.inputs["history"].CopyFrom(tf.make_tensor_proto([["poison"]]))
+    write_warmup_requests(add_version(2), [request])
     assert refresh(model) == [1]
-    assert model.versions[2].error is not None and model.versions[2].model is None
+    assert "fails its own warm-up requests: a poisoned history" in model.versions[2].error.message
+    assert model.versions[2].model is None
 
 
 def test_a_damaged_version_is_tried_again_when_it_was_mended(counting_folder, add_version):
