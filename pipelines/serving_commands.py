@@ -74,9 +74,8 @@ def serve(
 ) -> None:
     """Serve SavedModels over gRPC with TensorFlow Serving's protocol, until interrupted."""
     import_tensorflow_quietly(intra_op_threads)
-    from pipelines.serve import ServeSettings, batching_of, limits_of, tls_of
+    from pipelines.serve import ServeSettings, batching_of, limits_of, served_config, tls_of
     from pipelines.serve import serve as run_server
-    from pipelines.serve import served_config
 
     settings = ServeSettings(
         host=host,

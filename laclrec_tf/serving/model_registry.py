@@ -12,7 +12,7 @@ from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving.served_model import ServedModel
-from laclrec_tf.serving.served_version import AVAILABLE, ServedVersion
+from laclrec_tf.serving.served_version import ServedVersion
 from laclrec_tf.serving.serving_error import ServingError
 
 logger = logging.getLogger(__name__)

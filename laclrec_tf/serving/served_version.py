@@ -6,6 +6,7 @@ import gc
 import logging
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -131,9 +132,8 @@ class ServedVersion:
                 response_of(asked, model.run_complete(asked.signature, asked.inputs))
                 known = self.merging.get(asked.signature)
                 if known is None and (rows_of(asked.inputs) or 0) > 1:
-                    self.merging[asked.signature] = probe_merging(
-                        lambda inputs, signature=asked.signature: model.run_complete(signature, inputs), asked.inputs
-                    )
+                    run = partial(model.run_complete, asked.signature)
+                    self.merging[asked.signature] = probe_merging(run, asked.inputs)
         except ServingError as error:
             raise InputError(
                 f"{self.folder} fails its own warm-up requests: {error.message}. Export the model again."

@@ -24,8 +24,6 @@ logger = logging.getLogger(__name__)
 PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
 MODEL_SERVICE = "tensorflow.serving.ModelService"
 
-Context = grpc.aio.ServicerContext
-
 
 def service_handlers(api: ServingApi, metrics: Metrics | None = None) -> list[grpc.GenericRpcHandler]:
     """Make the services; methods that are not there answer UNIMPLEMENTED.
@@ -71,14 +69,16 @@ class PredictionService:
         """Answer with the API."""
         self._api = api
 
-    async def Predict(self, request: predict_pb2.PredictRequest, context: Context) -> predict_pb2.PredictResponse:
+    async def Predict(
+        self, request: predict_pb2.PredictRequest, context: grpc.aio.ServicerContext
+    ) -> predict_pb2.PredictResponse:
         """Run a signature."""
         running = self._api.start_predict(request, context.time_remaining())
         await asyncio.wrap_future(running.outputs)
         return running.response()
 
     async def GetModelMetadata(
-        self, request: get_model_metadata_pb2.GetModelMetadataRequest, context: Context
+        self, request: get_model_metadata_pb2.GetModelMetadataRequest, context: grpc.aio.ServicerContext
     ) -> get_model_metadata_pb2.GetModelMetadataResponse:
         """Say what the signatures take and give."""
         return self._api.metadata(request)
@@ -96,25 +96,27 @@ class ModelService:
         self._api = api
 
     async def GetModelStatus(
-        self, request: get_model_status_pb2.GetModelStatusRequest, context: Context
+        self, request: get_model_status_pb2.GetModelStatusRequest, context: grpc.aio.ServicerContext
     ) -> get_model_status_pb2.GetModelStatusResponse:
         """Tell the states of a model's versions."""
         return self._api.status(request)
 
     async def HandleReloadConfigRequest(
-        self, request: model_management_pb2.ReloadConfigRequest, context: Context
+        self, request: model_management_pb2.ReloadConfigRequest, context: grpc.aio.ServicerContext
     ) -> model_management_pb2.ReloadConfigResponse:
         """Serve the models of another configuration."""
         return await asyncio.to_thread(self._api.reload, request)
 
 
 def _handler(
-    method: Callable[[Any, Context], Awaitable[Message]], request_type: type[Message], metrics: Metrics | None
+    method: Callable[[Any, grpc.aio.ServicerContext], Awaitable[Message]],
+    request_type: type[Message],
+    metrics: Metrics | None,
 ) -> grpc.RpcMethodHandler:
     """Turn a method's errors into gRPC statuses; whatever happens, the server lives on."""
     name = method.__name__
 
-    async def answer(data: bytes, context: Context) -> Message:
+    async def answer(data: bytes, context: grpc.aio.ServicerContext) -> Message:
         start = time.perf_counter()
         model, code, text = "", grpc.StatusCode.OK, ""
         try:

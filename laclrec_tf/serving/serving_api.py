@@ -99,9 +99,7 @@ class ServingApi:
         self._lock = threading.Lock()
         self._running = 0
 
-    def predict(
-        self, request: predict_pb2.PredictRequest, timeout: float | None = None
-    ) -> predict_pb2.PredictResponse:
+    def predict(self, request: predict_pb2.PredictRequest, timeout: float | None = None) -> predict_pb2.PredictResponse:
         """Run a signature.
 
         Args:
@@ -124,9 +122,7 @@ class ServingApi:
             ) from None
         return running.response()
 
-    def start_predict(
-        self, request: predict_pb2.PredictRequest, timeout: float | None = None
-    ) -> RunningPrediction:
+    def start_predict(self, request: predict_pb2.PredictRequest, timeout: float | None = None) -> RunningPrediction:
         """Begin what `predict` does, and do not wait for it.
 
         Args:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TypeAlias
 
 from tensorflow_serving.config.file_system_storage_path_source_pb2 import FileSystemStoragePathSourceConfig
 
 from laclrec_tf.errors import InputError
 
-VersionPolicy = FileSystemStoragePathSourceConfig.ServableVersionPolicy
+VersionPolicy: TypeAlias = FileSystemStoragePathSourceConfig.ServableVersionPolicy
 
 
 def wanted_versions(policy: VersionPolicy, existing: Iterable[int]) -> set[int]:

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -404,7 +405,8 @@ def test_a_port_that_another_program_uses(exported):
 
 
 @pytest.mark.parametrize(
-    "settings", [{"port": -1}, {"port": 65536}, {"poll_seconds": -1}, {"poll_seconds": float("nan")}, {"intra_op_threads": -1}]
+    "settings",
+    [{"port": -1}, {"port": 65536}, {"poll_seconds": -1}, {"poll_seconds": float("nan")}, {"intra_op_threads": -1}],
 )
 def test_settings_out_of_range(settings, tmp_path):
     with pytest.raises(InputError, match=f"Argument `{next(iter(settings))}` must be .*Received: "):
@@ -494,7 +496,7 @@ def test_versions_are_swapped_while_requests_run(counting_folder, add_version):
 
         for number in (2, 3):
             add_version(number)
-            wait_until(lambda: reaches(number))
+            wait_until(partial(reaches, number))
         shutil.rmtree(counting_folder / "3")
         wait_until(lambda: reaches(2))
         assert seen[0] == 1 and set(seen) == {1, 2, 3}
