@@ -17,6 +17,7 @@ from tensorflow_serving.apis import (
     predict_pb2,
 )
 
+from laclrec_tf.serving.deliveries import Deliveries
 from laclrec_tf.serving.serving_api import Metrics, ServingApi
 from laclrec_tf.serving.serving_error import ServingError
 
@@ -68,13 +69,14 @@ class PredictionService:
     def __init__(self, api: ServingApi) -> None:
         """Answer with the API."""
         self._api = api
+        self._deliveries = Deliveries()
 
     async def Predict(
         self, request: predict_pb2.PredictRequest, context: grpc.aio.ServicerContext
     ) -> predict_pb2.PredictResponse:
         """Run a signature."""
         running = self._api.start_predict(request, context.time_remaining())
-        await asyncio.wrap_future(running.outputs)
+        await self._deliveries.wait_for(running.outputs)
         return running.response()
 
     async def GetModelMetadata(
