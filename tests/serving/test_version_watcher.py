@@ -26,7 +26,8 @@ def test_it_calls_again_after_a_failure(caplog):
 
 
 def test_never():
+    before = set(threading.enumerate())
     watcher = VersionWatcher(lambda: 1 / 0, poll_seconds=0)
     watcher.start()
+    assert set(threading.enumerate()) <= before
     watcher.stop()
-    assert "version-watcher" not in {thread.name for thread in threading.enumerate()}
