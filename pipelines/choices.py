@@ -48,3 +48,10 @@ class IndexKind(StrEnum):
 
     exact = "exact"
     partitioned = "partitioned"
+
+
+class LogFormat(StrEnum):
+    """How a server's log is written."""
+
+    text = "text"
+    json = "json"

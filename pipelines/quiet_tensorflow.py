@@ -10,12 +10,15 @@ from contextlib import contextmanager
 from typing import Any
 
 
-def import_tensorflow_quietly() -> None:
+def import_tensorflow_quietly(intra_op_threads: int = 0) -> None:
     """Import TensorFlow and look for its devices while the process's standard error goes nowhere.
 
     TensorFlow's C++ libraries write notes on CPU features and missing accelerators there, whatever
     `TF_CPP_MIN_LOG_LEVEL` says; in a terminal they bury the one line that matters. Errors raised in Python
     come through as always.
+
+    Args:
+        intra_op_threads: processors that one operation may use, for the rest of the process. Default: 0, all.
 
     Example:
         >>> import_tensorflow_quietly()
@@ -25,6 +28,8 @@ def import_tensorflow_quietly() -> None:
     with _native_standard_error_discarded():
         import tensorflow as tf
 
+        if intra_op_threads:
+            tf.config.threading.set_intra_op_parallelism_threads(intra_op_threads)
         tf.config.list_physical_devices()
         tf.transpose(tf.zeros([2, 3], tf.int32))  # the first operations look for devices and fast paths
 

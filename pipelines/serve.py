@@ -1,38 +1,199 @@
-"""Serve a SavedModel with the embedded server."""
+"""Serve SavedModels with the embedded server."""
 
 from __future__ import annotations
 
+import gc
 import signal
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
+
+from laclrec_tf.errors import InputError
+from laclrec_tf.serving.batching_parameters import read_batching_parameters
+from laclrec_tf.serving.request_batcher import Batching, BatchingParameters
+from laclrec_tf.serving.request_limits import RequestLimits
+from laclrec_tf.serving.rest_server import RestServer
 from laclrec_tf.serving.server import ModelServer
+from laclrec_tf.serving.server_log import LogFormat, set_up_log
+from laclrec_tf.serving.server_metrics import ServerMetrics
+from laclrec_tf.serving.tls import TlsFiles
+from laclrec_tf.serving.vertex_environment import read_vertex_environment
 from pipelines.progress import spinner
 from pipelines.terminal import terminal
 
 
-def serve(model: str | Path, *, host: str = "127.0.0.1", port: int = 8500) -> None:
-    """Serve the newest version in `model` until SIGINT or SIGTERM.
+@dataclass(frozen=True)
+class ServeSettings:
+    """How a server listens, watches and stops; `ModelServer` says more of each.
+
+    Args:
+        host: address to listen on. Default: this machine only.
+        port: gRPC port, 0 for any free one. Default: 8500, TensorFlow Serving's.
+        poll_seconds: seconds between two looks for new versions, 0 for never. Default: 1.
+        grace_seconds: seconds that running requests may take after SIGTERM. Default: 5.
+        batching: how requests are run together. Default: `Batching()`.
+        limits: what a request may ask for. Default: `RequestLimits()`.
+        tls: certificates. Default: no TLS.
+        rest_port: port of the REST API, 0 for any free one. Default: Vertex AI's, else none: there is no REST API.
+        log_format: "text" or "json", one object a line. Default: "text".
+        access_log: a line for each request. Default: False, for the server's own failures only.
+        intra_op_threads: processors that one operation may use, 0 for all. Default: 1.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8500
+    poll_seconds: float = 1.0
+    grace_seconds: float = 5.0
+    batching: BatchingParameters | None = None
+    limits: RequestLimits | None = None
+    tls: TlsFiles | None = None
+    rest_port: int | None = None
+    log_format: LogFormat = "text"
+    access_log: bool = False
+    intra_op_threads: int = 1
+
+    def __post_init__(self) -> None:
+        """Check what the server does not."""
+        if not self.grace_seconds >= 0:
+            raise InputError(
+                f"Argument `grace_seconds` must be at least 0. Received: grace_seconds={self.grace_seconds}."
+            )
+
+
+def serve(
+    model: str | Path | None = None,
+    *,
+    config: ModelServerConfig | None = None,
+    settings: ServeSettings | None = None,
+) -> None:
+    """Serve the newest version in `model`, or the models of a configuration, until SIGINT or SIGTERM.
 
     Args:
         model: the model's folder, usually `saved_models/NAME`; its name is the model's name.
-        host: address to listen on. Default: this machine only.
-        port: gRPC port, 0 for any free one. Default: 8500, TensorFlow Serving's.
+        config: or several models, with version policies and labels.
+        settings: Default: `ServeSettings()`.
 
     Raises:
-        InputError: there is no version to serve, or the port is in use.
+        InputError: not exactly one of `model` and `config` is given, there is no version to serve, or the port is
+            in use.
     """
-    model = Path(model)
-    server = ModelServer(model.resolve().name, model, host=host, port=port)
-    with spinner(f"loading {model}"):
+    if (model is None) == (config is None):
+        raise InputError("Give either a model's folder or --model-config FILE.")
+    settings = settings or ServeSettings()
+    set_up_log(sys.stderr, settings.log_format, access=settings.access_log)
+    metrics = ServerMetrics()
+    server = _server(model, config, settings, metrics)
+    names = [entry.name for entry in server.config.model_config_list.config]
+    with spinner(f"loading {model if config is None else ', '.join(names)}"):
         bound = server.start()
+    try:
+        rest = _rest_server(server, names, settings, metrics)
+        faces = [f"{server.host}:{bound} (gRPC, TensorFlow Serving's protocol)"]
+        if rest is not None:
+            faces.append(f"{rest.host}:{rest.start()} (REST)")
+    except BaseException:
+        server.stop(grace=0).wait()
+        raise
+    # What is there now stays: looking through it again and again would stop requests for a tenth of a second.
+    gc.collect()
+    gc.freeze()
 
     def stop(number: int, frame: FrameType | None) -> None:
-        server.stop(grace=5)
+        server.stop(grace=settings.grace_seconds)
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    terminal(stderr=True).print(
-        f"serving {server.model_name} on {host}:{bound} (gRPC, TensorFlow Serving's protocol); Ctrl-C stops"
-    )
+    terminal(stderr=True).print(f"serving {', '.join(names)} on {' and '.join(faces)}; Ctrl-C stops")
     server.wait()
+    if rest is not None:
+        rest.stop(settings.grace_seconds)
+
+
+def tls_of(certificate: Path | None, key: Path | None, client_ca: Path | None) -> TlsFiles | None:
+    """Make TLS of the flags --tls-cert, --tls-key and --client-ca; see `TlsFiles.given`."""
+    return TlsFiles.given(certificate, key, client_ca)
+
+
+def batching_of(file: Path | None = None, **parameters: int | None) -> BatchingParameters:
+    """Make batching parameters of a file or of flags; None is the default.
+
+    Args:
+        file: TensorFlow Serving's batching_parameters.txt. Default: None.
+        parameters: those of `Batching`.
+
+    Raises:
+        InputError: one is out of its range, the file cannot be read, or both are given.
+
+    Example:
+        >>> batching_of(max_batch_size=8, batch_timeout_micros=None).max_batch_size
+        8
+    """
+    given = [name for name, value in parameters.items() if value is not None]
+    if file is not None:
+        if given:
+            raise InputError(
+                f"--batching-parameters-file holds all batching parameters: leave --{given[0].replace('_', '-')} out."
+            )
+        return read_batching_parameters(file)
+    return Batching(**{name: value for name, value in parameters.items() if value is not None})
+
+
+def limits_of(**limits: int | None) -> RequestLimits:
+    """Make limits of flags; None is the default.
+
+    Args:
+        limits: those of `RequestLimits`.
+
+    Raises:
+        InputError: one is out of its range.
+
+    Example:
+        >>> limits_of(max_k=100).max_k
+        100
+    """
+    return RequestLimits(**{name: value for name, value in limits.items() if value is not None})
+
+
+def _server(
+    model: str | Path | None, config: ModelServerConfig | None, settings: ServeSettings, metrics: ServerMetrics
+) -> ModelServer:
+    folder = None if model is None else Path(model)
+    return ModelServer(
+        None if folder is None else folder.resolve().name,
+        folder,
+        settings.host,
+        settings.port,
+        config=config,
+        poll_seconds=settings.poll_seconds,
+        batching=settings.batching,
+        limits=settings.limits,
+        tls=settings.tls,
+        metrics=metrics,
+        intra_op_threads=settings.intra_op_threads,
+    )
+
+
+def _rest_server(
+    server: ModelServer, names: list[str], settings: ServeSettings, metrics: ServerMetrics
+) -> RestServer | None:
+    vertex = read_vertex_environment()
+    port = vertex.port if settings.rest_port is None else settings.rest_port
+    if port is None or server.api is None:
+        return None
+    routes = {"health_route": vertex.health_route, "predict_route": vertex.predict_route}
+    tls = settings.tls
+    return RestServer(
+        server.api,
+        settings.host,
+        port,
+        metrics=metrics,
+        certificate=None if tls is None else tls.certificate,
+        key=None if tls is None else tls.key,
+        client_ca=None if tls is None else tls.client_ca,
+        max_body_bytes=server.limits.max_message_bytes,
+        default_model=names[0] if len(names) == 1 else None,
+        **{name: route for name, route in routes.items() if route is not None},
+    )

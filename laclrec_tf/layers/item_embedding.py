@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 from laclrec_tf.table_rows import table_rows
@@ -43,8 +44,11 @@ class ItemEmbedding(keras.layers.Layer):
         )
         self.built = True
 
-    def call(self, item_ids):
+    def call(self, item_ids, training=None):
         """Return the rows of `item_ids`."""
+        if training is False:
+            # Once rows are read by themselves, TensorFlow copies the table whenever it is read whole, as scores do.
+            return ops.cast(tf.gather(tf.convert_to_tensor(self.embeddings), item_ids), self.compute_dtype)
         return ops.cast(table_rows(self.embeddings, item_ids), self.compute_dtype)
 
     def compute_output_shape(self, item_ids_shape):

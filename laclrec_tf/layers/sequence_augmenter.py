@@ -261,7 +261,9 @@ class SequenceAugmenter(keras.layers.Layer):
             # The generator is causal. One item at least: Keras warns of attention to a single position.
             n_so_far = min(max(step, 1), self.max_insertions - 1)
             so_far = ops.take(runs, where, axis=0)  # [P', K]
-            embedded = encoder.item_embedding(so_far[:, :n_so_far])  # [P', J, D]
+            # Over the whole catalogue the table is read whole anyway, see `ItemEmbedding`.
+            whole = False if candidates is None else None
+            embedded = encoder.item_embedding(so_far[:, :n_so_far], training=whole)  # [P', J, D]
             states = self.generator(ops.take(context, where, axis=0), embedded, training=False)
             unwanted = so_far[:, :step]
             if present is not None:

@@ -119,7 +119,7 @@ class SequenceEncoder(keras.layers.Layer):
         if self.positions == "end":
             lengths = ops.sum(ops.cast(ops.not_equal(item_ids, PAD_ID), "int32"), axis=1, keepdims=True)
             position = ops.maximum(lengths - 1 - position, 0)  # [B, L]
-        hidden = self.item_embedding(item_ids) + self.position_embedding(position)
+        hidden = self.item_embedding(item_ids, training=training) + self.position_embedding(position)
         hidden = self.embedding_dropout(hidden, training=training)
         mask = attention_mask(item_ids, causal)
         for block in self.blocks:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving.history_queries import HistoryQueries
@@ -36,11 +35,7 @@ class LocalModel(HistoryQueries):
         self.folder = self._model.folder
 
     def _predict(self, signature: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        tensors = {
-            name: tf.convert_to_tensor(array, tf.string if array.dtype == object else None)
-            for name, array in inputs.items()
-        }
         try:
-            return self._model.run(signature, tensors)
+            return self._model.run(signature, inputs)
         except ServingError as error:
             raise InputError(f"{self.folder}: {error.message}") from error

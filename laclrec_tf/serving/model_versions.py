@@ -22,9 +22,7 @@ def version_numbers(model: Path) -> list[int]:
         >>> version_numbers(Path("no/such/folder"))
         []
     """
-    if not model.is_dir():
-        return []
-    return sorted(int(path.name) for path in model.iterdir() if path.name.isascii() and path.name.isdigit())
+    return sorted(version_folders(model))
 
 
 def version_folders(model: Path) -> dict[int, Path]:
@@ -66,8 +64,7 @@ def newest_version(model: Path) -> tuple[int, Path]:
     numbers = version_numbers(model)
     if not numbers:
         raise InputError(f"{model} holds no version of a model: no sub-folder is named by an integer. {remedy}")
-    # Names may carry leading zeros, so that they sort.
-    folder = next(path for path in model.iterdir() if path.name.isdigit() and int(path.name) == numbers[-1])
+    folder = version_folders(model)[numbers[-1]]
     if not (folder / SAVED_MODEL_FILE).is_file():
         raise InputError(f"{folder} is not a SavedModel: {SAVED_MODEL_FILE} is missing. Delete it or export again.")
     return numbers[-1], folder

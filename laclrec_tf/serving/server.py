@@ -1,39 +1,62 @@
-"""The embedded server: TensorFlow Serving's protocol from one Python process, for a laptop and for tests."""
+"""The embedded server: TensorFlow Serving's protocol from one Python process."""
 
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 
 import grpc
-from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving.model_store import ModelStore
-from laclrec_tf.serving.services import ModelService, PredictionService
+from laclrec_tf.serving.event_loop import EventLoop
+from laclrec_tf.serving.model_registry import ModelRegistry
+from laclrec_tf.serving.model_versions import newest_version
+from laclrec_tf.serving.request_batcher import Batching, BatchingParameters, RequestBatcher
+from laclrec_tf.serving.request_limits import RequestLimits
+from laclrec_tf.serving.services import MODEL_SERVICE, PREDICTION_SERVICE, service_handlers
+from laclrec_tf.serving.serving_api import Metrics, ServingApi
+from laclrec_tf.serving.serving_error import ServingError
+from laclrec_tf.serving.tls import TlsFiles
+from laclrec_tf.serving.version_watcher import VersionWatcher
 
-MAX_REQUEST_BYTES = 64 * 2**20
+SERVICES = ("", PREDICTION_SERVICE, MODEL_SERVICE)  # "" is the server as a whole
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 class ModelServer:
-    """Serves the newest version of one model over gRPC, as TensorFlow Serving does.
+    """Serves models over gRPC, as TensorFlow Serving does.
 
-    `PredictionService` answers `Predict` and `GetModelMetadata`, `ModelService` answers `GetModelStatus`; a
-    client written for TensorFlow Serving works unchanged. One status differs: an unknown signature name is
-    INVALID_ARGUMENT, as other mistakes in a request are; TensorFlow Serving says FAILED_PRECONDITION.
+    `PredictionService` answers `Predict` and `GetModelMetadata`, `ModelService` answers `GetModelStatus` and
+    `HandleReloadConfigRequest`; standard health and reflection services stand beside them. A client written for
+    TensorFlow Serving works unchanged. One status differs: an unknown signature name is INVALID_ARGUMENT, as
+    other mistakes in a request are; TensorFlow Serving says FAILED_PRECONDITION.
 
     Args:
         model_name: the name that requests must give.
-        base_path: the model's folder, with one sub-folder for each version. What is exported later is served
-            after a restart.
+        base_path: the model's folder, with one sub-folder for each version; the newest is served.
         host: address to listen on. Default: "127.0.0.1", this machine only.
         port: 0 for any free one. Default: 8500, TensorFlow Serving's.
-        max_workers: requests answered at the same time. Default: 8.
+        config: several models, or other version policies than the newest, in the place of `model_name` and
+            `base_path`. Default: the one model.
+        poll_seconds: how often the folders are looked at for versions that came or went. 0: never. Default: 1.
+        batching: how requests are run together. Default: `Batching()`.
+        limits: what a request may ask for. Default: `RequestLimits()`.
+        tls: certificates. Default: none, no TLS.
+        metrics: where requests are counted. Default: nowhere.
+        intra_op_threads: processors that one operation of a model may use, 0 for all. 1 costs the least processor
+            time; more shorten the answer over catalogues of a million items. It holds for a process that has not
+            run TensorFlow before. Default: 1.
+
+    Attributes:
+        api: after `start`, what answers; another face, such as REST, can be put on it.
 
     Raises:
-        InputError: `port` or `max_workers` is out of its range.
+        InputError: a setting is out of its range.
 
     Example:
         >>> with ModelServer("shop", "saved_models/shop", port=0) as server:  # doctest: +SKIP
@@ -42,49 +65,67 @@ class ModelServer:
 
     def __init__(
         self,
-        model_name: str,
-        base_path: str | Path,
+        model_name: str | None = None,
+        base_path: str | Path | None = None,
         host: str = "127.0.0.1",
         port: int = 8500,
-        max_workers: int = 8,
+        *,
+        config: ModelServerConfig | None = None,
+        poll_seconds: float = 1.0,
+        batching: BatchingParameters | None = None,
+        limits: RequestLimits | None = None,
+        tls: TlsFiles | None = None,
+        metrics: Metrics | None = None,
+        intra_op_threads: int = 1,
     ) -> None:
         """Check the settings; `start` does the work."""
         if not 0 <= port <= 65535:
             raise InputError(f"Argument `port` must be between 0 and 65535. Received: port={port}.")
-        if max_workers < 1:
-            raise InputError(f"Argument `max_workers` must be at least 1. Received: max_workers={max_workers}.")
-        self.model_name = model_name
-        self.base_path = Path(base_path)
-        self.host = host
-        self.port = port
-        self.max_workers = max_workers
-        self._server: grpc.Server | None = None
+        if not poll_seconds >= 0:
+            raise InputError(f"Argument `poll_seconds` must be at least 0. Received: poll_seconds={poll_seconds}.")
+        if intra_op_threads < 0:
+            raise InputError(
+                f"Argument `intra_op_threads` must be at least 0. Received: intra_op_threads={intra_op_threads}."
+            )
+        if (config is None) == (model_name is None) or (model_name is None) != (base_path is None):
+            raise InputError("Give either `model_name` and `base_path`, or `config`.")
+        self.base_path = None if base_path is None else Path(base_path)
+        self.config = config or _config_of(str(model_name), Path(str(base_path)))
+        self.host, self.port = host, port
+        self.poll_seconds = poll_seconds
+        self.batching: BatchingParameters = batching or Batching()
+        self.limits = limits or RequestLimits()
+        self.tls = tls
+        self.metrics = metrics
+        self.intra_op_threads = intra_op_threads
+        self.api: ServingApi | None = None
+        self._running: _RunningServer | None = None
+        self._over = threading.Event()
+        self._over.set()
 
     def start(self) -> int:
-        """Load the newest version, warm it up and listen. A server that runs already is left as it is.
+        """Listen, load the models, and answer. A server that runs already is left as it is.
+
+        It listens first, so that a health check sees NOT_SERVING while models are loaded.
 
         Returns:
             The port.
 
         Raises:
-            InputError: there is no version to serve, it is damaged, or the address cannot be listened on.
+            InputError: there is no version to serve, it does not load, or the port is in use.
         """
-        if self._server is None:
-            store = ModelStore(self.model_name, self.base_path)
-            server = grpc.server(
-                ThreadPoolExecutor(self.max_workers, thread_name_prefix="predict"),
-                options=[
-                    # Without this, Linux lets a second server listen on the same port.
-                    ("grpc.so_reuseport", 0),
-                    ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
-                    ("grpc.max_send_message_length", -1),
-                ],
-            )
-            prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionService(store), server)
-            model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(store), server)
-            self.port = self._listen(server)
-            server.start()
-            self._server = server
+        if self._running is None:
+            if self.base_path is not None:
+                newest_version(self.base_path)  # says best what is wrong with a folder
+            running = _RunningServer(self)
+            try:
+                self.port = running.listen()
+                running.load()
+            except BaseException:
+                running.close(0.0)
+                raise
+            self.api, self._running = running.api, running
+            self._over = threading.Event()
         return self.port
 
     def stop(self, grace: float | None = None) -> threading.Event:
@@ -96,17 +137,22 @@ class ModelServer:
         Returns:
             An event that is set when all is over.
         """
-        if self._server is None:
-            over = threading.Event()
-            over.set()
-            return over
-        server, self._server = self._server, None
-        return server.stop(grace)
+        running, self._running = self._running, None
+        over = self._over
+        if running is not None:
+
+            def close() -> None:
+                try:
+                    running.close(grace or 0.0)
+                finally:
+                    over.set()
+
+            threading.Thread(target=close, name="server-stop").start()
+        return over
 
     def wait(self) -> None:
         """Block until the server was stopped."""
-        if self._server is not None:
-            self._server.wait_for_termination()
+        self._over.wait()
 
     def __enter__(self) -> ModelServer:
         """Start."""
@@ -119,12 +165,82 @@ class ModelServer:
         """Stop, and wait until all is over."""
         self.stop().wait()
 
-    def _listen(self, server: grpc.Server) -> int:
-        address = f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+class _RunningServer:
+    """What lives from `start` to `stop`."""
+
+    def __init__(self, settings: ModelServer) -> None:
+        metrics = settings.metrics
+        self._settings = settings
+        self._registry = ModelRegistry(settings.intra_op_threads, metrics.set_version_state if metrics else None)
+        self._batcher = RequestBatcher(settings.batching, metrics.observe_batch if metrics else None)
+        self._watcher = VersionWatcher(self._registry.refresh, settings.poll_seconds)
+        self.api = ServingApi(self._registry, self._batcher, settings.limits, metrics)
+        self._loop = EventLoop("grpc")
+        self._health = health.aio.HealthServicer()
+        self._server: grpc.aio.Server | None = None
+
+    def listen(self) -> int:
+        credentials = None if self._settings.tls is None else self._settings.tls.credentials()
+        return self._loop.run(self._listen(credentials))
+
+    def load(self) -> None:
         try:
-            return server.add_insecure_port(address)
+            self._registry.apply(self._settings.config)
+        except ServingError as error:
+            raise InputError(error.message) from error
+        self._watcher.start()
+        self._loop.run(self._say(SERVING))
+
+    def close(self, grace: float) -> None:
+        self._loop.run(self._close(grace))
+        self._watcher.stop()
+        self._batcher.close()
+        self._registry.close(grace)
+        self._loop.close()
+
+    async def _listen(self, credentials: grpc.ServerCredentials | None) -> int:
+        server = grpc.aio.server(
+            options=[
+                # Without this, Linux lets a second server listen on the same port.
+                ("grpc.so_reuseport", 0),
+                ("grpc.max_receive_message_length", self._settings.limits.max_message_bytes),
+                ("grpc.max_send_message_length", -1),
+            ]
+        )
+        server.add_generic_rpc_handlers(service_handlers(self.api, self._settings.metrics))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        names = [PREDICTION_SERVICE, MODEL_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME]
+        reflection.enable_server_reflection(names, server)
+        host, port = self._settings.host, self._settings.port
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        try:
+            if credentials is None:
+                port = server.add_insecure_port(address)
+            else:
+                port = server.add_secure_port(address, credentials)
         except RuntimeError as error:
             raise InputError(
-                f"Cannot listen on {address}: the port is in use, or the address is not this machine's. "
-                "Stop the other server or give another port (`--port 0` takes a free one)."
+                f"Cannot listen on {address}: the port is in use, the address is not this machine's, or the "
+                "certificate does not fit its key. Stop the other server or give another port "
+                "(`--port 0` takes a free one)."
             ) from error
+        await self._say(NOT_SERVING)
+        await server.start()
+        self._server = server
+        return port
+
+    async def _say(self, status: int) -> None:
+        for service in SERVICES:
+            await self._health.set(service, status)
+
+    async def _close(self, grace: float) -> None:
+        await self._health.enter_graceful_shutdown()
+        if self._server is not None:
+            await self._server.stop(grace)
+
+
+def _config_of(model_name: str, base_path: Path) -> ModelServerConfig:
+    config = ModelServerConfig()
+    config.model_config_list.config.add(name=model_name, base_path=str(base_path), model_platform="tensorflow")
+    return config

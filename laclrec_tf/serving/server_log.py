@@ -50,7 +50,9 @@ class TextLineFormatter(logging.Formatter):
         return super().formatMessage(record)
 
 
-def set_up_log(stream: TextIO, log_format: LogFormat = "text", level: int = logging.INFO) -> logging.Handler:
+def set_up_log(
+    stream: TextIO, log_format: LogFormat = "text", level: int = logging.INFO, access: bool = True
+) -> logging.Handler:
     """Write the log to a stream. A second call replaces what the first one set up.
 
     The package logs from `level` on, everybody else from WARNING on. Third parties' lines have the same format, so
@@ -59,7 +61,8 @@ def set_up_log(stream: TextIO, log_format: LogFormat = "text", level: int = logg
     Args:
         stream: where the lines go, usually `sys.stderr`.
         log_format: `"text"` or `"json"`.
-        level: of the package's own loggers. Default: INFO, which includes a line for each request.
+        level: of the package's own loggers. Default: INFO.
+        access: a line for each request. Default: True; else only for those that failed by the server's fault.
 
     Returns:
         The handler, already installed.
@@ -82,6 +85,7 @@ def set_up_log(stream: TextIO, log_format: LogFormat = "text", level: int = logg
             root.removeHandler(installed)
     root.addHandler(handler)
     logging.getLogger("laclrec_tf").setLevel(level)
+    _access.setLevel(logging.NOTSET if access else logging.WARNING)
     return handler
 
 

@@ -1,121 +1,150 @@
-"""TensorFlow Serving's two gRPC services over a model store."""
+"""TensorFlow Serving's two gRPC services: they carry requests to a `ServingApi` and answers back."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable
-from functools import wraps
+import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
-from google.protobuf import message
-from tensorflow.core.protobuf import error_codes_pb2
+from google.protobuf.message import DecodeError, Message
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
-    model_pb2,
-    model_service_pb2_grpc,
+    model_management_pb2,
     predict_pb2,
-    prediction_service_pb2_grpc,
 )
 
-from laclrec_tf.serving.model_store import ModelStore
-from laclrec_tf.serving.prediction import predict
+from laclrec_tf.serving.deliveries import Deliveries
+from laclrec_tf.serving.server_log import log_request
+from laclrec_tf.serving.serving_api import Metrics, ServingApi
 from laclrec_tf.serving.serving_error import ServingError
 
 logger = logging.getLogger(__name__)
+PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
+MODEL_SERVICE = "tensorflow.serving.ModelService"
 
 
-def answering(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Turn a method's errors into gRPC statuses; whatever happens, the server lives on.
+def service_handlers(api: ServingApi, metrics: Metrics | None = None) -> list[grpc.GenericRpcHandler]:
+    """Make the services; methods that are not there answer UNIMPLEMENTED.
 
     Args:
-        method: `(self, request) -> response`, which raises `ServingError` for what it cannot answer.
+        api: answers the requests.
+        metrics: counts them. Default: nobody does.
 
     Returns:
-        `(self, request, context) -> response`, as gRPC calls it.
+        Handlers for `add_generic_rpc_handlers` of a `grpc.aio` server.
     """
+    prediction, models = PredictionService(api), ModelService(api)
+    return [
+        grpc.method_handlers_generic_handler(
+            PREDICTION_SERVICE,
+            {
+                "Predict": _handler(prediction.Predict, predict_pb2.PredictRequest, metrics),
+                "GetModelMetadata": _handler(
+                    prediction.GetModelMetadata, get_model_metadata_pb2.GetModelMetadataRequest, metrics
+                ),
+            },
+        ),
+        grpc.method_handlers_generic_handler(
+            MODEL_SERVICE,
+            {
+                "GetModelStatus": _handler(models.GetModelStatus, get_model_status_pb2.GetModelStatusRequest, metrics),
+                "HandleReloadConfigRequest": _handler(
+                    models.HandleReloadConfigRequest, model_management_pb2.ReloadConfigRequest, metrics
+                ),
+            },
+        ),
+    ]
 
-    @wraps(method)
-    def answer(self: Any, request: message.Message, context: grpc.ServicerContext) -> message.Message:
-        try:
-            if not request.HasField("model_spec"):
-                raise ServingError(grpc.StatusCode.INVALID_ARGUMENT, "Missing ModelSpec")
-            return method(self, request)
-        except ServingError as error:
-            code, text = error.code, error.message
-        except Exception:
-            logger.exception("%s failed", method.__name__)
-            code, text = grpc.StatusCode.INTERNAL, f"{method.__name__} failed; the server's log says why."
-        context.abort(code, text)
-        raise AssertionError("abort() always raises")
 
-    return answer
-
-
-class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
-    """`Predict` and `GetModelMetadata`; the service's other methods answer UNIMPLEMENTED.
+class PredictionService:
+    """`Predict` and `GetModelMetadata`.
 
     Args:
-        store: the model.
+        api: answers the requests.
     """
 
-    def __init__(self, store: ModelStore) -> None:
-        """Serve what is in the store."""
-        self.store = store
+    def __init__(self, api: ServingApi) -> None:
+        """Answer with the API."""
+        self._api = api
+        self._deliveries = Deliveries()
 
-    @answering
-    def Predict(self, request: predict_pb2.PredictRequest) -> predict_pb2.PredictResponse:
+    async def Predict(
+        self, request: predict_pb2.PredictRequest, context: grpc.aio.ServicerContext
+    ) -> predict_pb2.PredictResponse:
         """Run a signature."""
-        version, model = self.store.resolve(request.model_spec)
-        response = predict(model, request)
-        response.model_spec.name = self.store.model_name
-        response.model_spec.version.value = version
-        return response
+        running = self._api.start_predict(request, context.time_remaining())
+        await self._deliveries.wait_for(running.outputs)
+        return running.response()
 
-    @answering
-    def GetModelMetadata(
-        self, request: get_model_metadata_pb2.GetModelMetadataRequest
+    async def GetModelMetadata(
+        self, request: get_model_metadata_pb2.GetModelMetadataRequest, context: grpc.aio.ServicerContext
     ) -> get_model_metadata_pb2.GetModelMetadataResponse:
         """Say what the signatures take and give."""
-        if list(request.metadata_field) != ["signature_def"]:
-            raise ServingError(
-                grpc.StatusCode.INVALID_ARGUMENT,
-                "Argument `metadata_field` must be the one field there is, signature_def. "
-                f"Received: {', '.join(request.metadata_field) or 'none'}.",
-            )
-        version, model = self.store.resolve(request.model_spec)
-        signatures = get_model_metadata_pb2.SignatureDefMap()
-        for name, definition in model.signature_defs.items():
-            signatures.signature_def[name].CopyFrom(definition)
-        spec = model_pb2.ModelSpec(name=self.store.model_name)
-        spec.version.value = version
-        response = get_model_metadata_pb2.GetModelMetadataResponse(model_spec=spec)
-        response.metadata["signature_def"].Pack(signatures)
-        return response
+        return self._api.metadata(request)
 
 
-class ModelService(model_service_pb2_grpc.ModelServiceServicer):
-    """`GetModelStatus`; the service's other method answers UNIMPLEMENTED.
+class ModelService:
+    """`GetModelStatus` and `HandleReloadConfigRequest`.
 
     Args:
-        store: the model.
+        api: answers the requests.
     """
 
-    def __init__(self, store: ModelStore) -> None:
-        """Serve what is in the store."""
-        self.store = store
+    def __init__(self, api: ServingApi) -> None:
+        """Answer with the API."""
+        self._api = api
 
-    @answering
-    def GetModelStatus(
-        self, request: get_model_status_pb2.GetModelStatusRequest
+    async def GetModelStatus(
+        self, request: get_model_status_pb2.GetModelStatusRequest, context: grpc.aio.ServicerContext
     ) -> get_model_status_pb2.GetModelStatusResponse:
-        """List the versions in memory; a version gets into the store when it can answer."""
-        spec = request.model_spec
-        wanted, _ = self.store.resolve(spec)
-        response = get_model_status_pb2.GetModelStatusResponse()
-        for number in [wanted] if spec.HasField("version") else sorted(self.store.versions):
-            status = response.model_version_status.add(version=number)
-            status.state = get_model_status_pb2.ModelVersionStatus.AVAILABLE
-            status.status.error_code = error_codes_pb2.OK
-        return response
+        """Tell the states of a model's versions."""
+        return self._api.status(request)
+
+    async def HandleReloadConfigRequest(
+        self, request: model_management_pb2.ReloadConfigRequest, context: grpc.aio.ServicerContext
+    ) -> model_management_pb2.ReloadConfigResponse:
+        """Serve the models of another configuration."""
+        return await asyncio.to_thread(self._api.reload, request)
+
+
+def _handler(
+    method: Callable[[Any, grpc.aio.ServicerContext], Awaitable[Message]],
+    request_type: type[Message],
+    metrics: Metrics | None,
+) -> grpc.RpcMethodHandler:
+    """Turn a method's errors into gRPC statuses; whatever happens, the server lives on."""
+    name = method.__name__
+
+    async def answer(data: bytes, context: grpc.aio.ServicerContext) -> Message:
+        start = time.perf_counter()
+        model, code, text = "", grpc.StatusCode.OK, ""
+        try:
+            # Read here and not by gRPC, which would answer UNKNOWN for what is no request.
+            request = request_type.FromString(data)
+            model = request.model_spec.name if hasattr(request, "model_spec") else ""
+            return await method(request, context)
+        except ServingError as error:
+            code, text = error.code, error.message
+        except DecodeError:
+            code, text = grpc.StatusCode.INVALID_ARGUMENT, f"The message is no {request_type.DESCRIPTOR.full_name}."
+        except asyncio.CancelledError:
+            code = grpc.StatusCode.CANCELLED
+            raise
+        except Exception:
+            logger.exception("%s failed", name)
+            code, text = grpc.StatusCode.INTERNAL, f"{name} failed; the server's log says why."
+        finally:
+            seconds = time.perf_counter() - start
+            if metrics is not None:
+                metrics.observe_request(name, model, code.name, seconds)
+            log_request(method=name, model=model, code=code.name, milliseconds=seconds * 1000, error=text or None)
+        await context.abort(code, text)
+        raise AssertionError("abort() always raises")
+
+    return grpc.unary_unary_rpc_method_handler(
+        answer, request_deserializer=None, response_serializer=lambda response: response.SerializeToString()
+    )

@@ -24,8 +24,10 @@ VALUE_FIELDS = {
     tf.bool: "bool_val",
 }
 
+_KNOWN = {np.dtype(kind.as_numpy_dtype): (field, kind.as_datatype_enum) for kind, field in VALUE_FIELDS.items()}
 
-def from_proto(name: str, proto: tensor_pb2.TensorProto) -> tf.Tensor:
+
+def from_proto(name: str, proto: tensor_pb2.TensorProto) -> np.ndarray:
     """Read a tensor.
 
     As everywhere in TensorFlow, fewer values than elements mean that the last value is repeated. A few bytes
@@ -36,14 +38,14 @@ def from_proto(name: str, proto: tensor_pb2.TensorProto) -> tf.Tensor:
         proto: what came over the wire.
 
     Returns:
-        The tensor.
+        The array; strings as an object array of bytes.
 
     Raises:
         ServingError: INVALID_ARGUMENT, values and shape do not fit; RESOURCE_EXHAUSTED, more than `MAX_ROWS`
             rows or `MAX_ELEMENTS` elements.
 
     Example:
-        >>> from_proto("k", tf.make_tensor_proto(10)).numpy().item()
+        >>> from_proto("k", tf.make_tensor_proto(10)).item()
         10
     """
     shape = [dimension.size for dimension in proto.tensor_shape.dim]
@@ -61,13 +63,26 @@ def from_proto(name: str, proto: tensor_pb2.TensorProto) -> tf.Tensor:
             "Send fewer histories in one request.",
         )
     field = VALUE_FIELDS.get(dtype)
-    n_values = len(getattr(proto, field)) if field else 0
-    if n_values > n_elements:
-        raise _malformed(name, f"{n_values} values for the {n_elements} elements of shape {shape}")
+    values = list(getattr(proto, field)) if field else []
+    if len(values) > n_elements:
+        raise _malformed(name, f"{len(values)} values for the {n_elements} elements of shape {shape}")
+    if field and not (dtype == tf.string and proto.tensor_content):
+        try:
+            return _array(dtype, shape, n_elements, values, proto.tensor_content)
+        except ValueError:
+            raise _malformed(name, f"its content does not fit dtype {dtype.name} and shape {shape}") from None
     try:
-        return tf.io.parse_tensor(proto.SerializeToString(), dtype)
+        return tf.io.parse_tensor(proto.SerializeToString(), dtype).numpy()
     except tf.errors.OpError:
         raise _malformed(name, f"its content does not fit dtype {dtype.name} and shape {shape}") from None
+
+
+def _array(dtype: tf.DType, shape: list[int], n_elements: int, values: list, content: bytes) -> np.ndarray:
+    numpy_dtype = dtype.as_numpy_dtype
+    if content:
+        return np.frombuffer(content, numpy_dtype).reshape(shape)
+    values += (values[-1:] or [b"" if dtype == tf.string else 0]) * (n_elements - len(values))
+    return np.array(values, numpy_dtype).reshape(shape)
 
 
 def to_proto(array: np.ndarray) -> tensor_pb2.TensorProto:
@@ -83,15 +98,26 @@ def to_proto(array: np.ndarray) -> tensor_pb2.TensorProto:
         >>> to_proto(np.array([0.5, 1.5], np.float32)).float_val
         [0.5, 1.5]
     """
-    dtype = tf.string if array.dtype == object else tf.dtypes.as_dtype(array.dtype)
-    field = VALUE_FIELDS.get(dtype)
-    if field is None:
-        return tf.make_tensor_proto(array)
-    proto = tensor_pb2.TensorProto(dtype=dtype.as_datatype_enum)
+    proto = tensor_pb2.TensorProto()
+    write_array(array, proto)
+    return proto
+
+
+def write_array(array: np.ndarray, proto: tensor_pb2.TensorProto) -> None:
+    """Do what `to_proto` does, into a proto that is there already and empty.
+
+    Args:
+        array: any shape; strings as an object array of bytes.
+        proto: where it goes.
+    """
+    known = _KNOWN.get(array.dtype)
+    if known is None:
+        proto.CopyFrom(tf.make_tensor_proto(array))
+        return
+    field, proto.dtype = known
     for size in array.shape:
         proto.tensor_shape.dim.add(size=size)
     getattr(proto, field).extend(array.ravel().tolist())
-    return proto
 
 
 def _malformed(name: str, problem: str) -> ServingError:

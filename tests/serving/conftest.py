@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from laclrec_tf.serving import ModelServer, RetrievalClient, Retriever, export_m
 from laclrec_tf.serving.manifest import write_manifest
 from laclrec_tf.serving.model_metrics import Evaluation, ModelMetrics
 from laclrec_tf.serving.serving_error import ServingError
+from laclrec_tf.serving.warmup import write_warmup_requests
 
 N_ITEMS = 20
 MAX_LENGTH = 6
@@ -193,3 +195,63 @@ def killed_at() -> Callable[..., bool]:
         return status == signal.SIGKILL
 
     return run
+
+
+class CountingModel(tf.Module):
+    """A model that loads in no time: it counts items, and fails when it meets "poison" or a k below 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = tf.Variable(1)
+
+    @tf.function(
+        input_signature=[tf.TensorSpec([None, None], tf.string, name="history"), tf.TensorSpec([], tf.int32, name="k")]
+    )
+    def count(self, history: tf.Tensor, k: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Return `count` `[B]`, `k` times the items of each history, and `first` `[B]`, the first column."""
+        poisoned = tf.reduce_any(tf.equal(history, "poison"))
+        checks = [
+            tf.debugging.Assert(tf.logical_not(poisoned), ["a poisoned history"]),
+            tf.debugging.Assert(k >= 1, ["Input k must be at least 1"]),
+        ]
+        with tf.control_dependencies(checks):
+            count = tf.reduce_sum(tf.cast(tf.not_equal(history, ""), tf.int32), axis=1)
+            return {"count": self.one * k * count, "first": history[:, 0]}
+
+
+@pytest.fixture(scope="session")
+def counting_version(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a version's folder of `CountingModel`, in whose `serving_default` k may be left out: it is 10."""
+    folder = tmp_path_factory.mktemp("counting") / "1"
+    module = CountingModel()
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": module.count, "count": module.count})
+    saved = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+    saved.meta_graphs[0].signature_def["serving_default"].defaults["k"].CopyFrom(tf.make_tensor_proto(10))
+    (folder / "saved_model.pb").write_bytes(saved.SerializeToString())
+    requests = []
+    for signature in ("serving_default", "count"):
+        request = predict_pb2.PredictRequest()
+        request.model_spec.signature_name = signature
+        request.inputs["history"].CopyFrom(tf.make_tensor_proto([["a", "b"], ["a", ""]]))
+        request.inputs["k"].CopyFrom(tf.make_tensor_proto(1))
+        requests.append(request)
+    write_warmup_requests(folder, requests)
+    return folder
+
+
+@pytest.fixture
+def counting_folder(counting_version: Path, tmp_path: Path) -> Path:
+    """Return a model's folder of one's own, `.../counting`, with `CountingModel` as version 1."""
+    shutil.copytree(counting_version, tmp_path / "counting" / "1")
+    return tmp_path / "counting"
+
+
+@pytest.fixture
+def add_version(counting_version: Path, counting_folder: Path) -> Callable[[int], Path]:
+    """Return a function that puts another version of `CountingModel` into `counting_folder`, whole at once."""
+
+    def add(number: int) -> Path:
+        shutil.copytree(counting_version, counting_folder / ".partial")
+        return (counting_folder / ".partial").rename(counting_folder / str(number))
+
+    return add

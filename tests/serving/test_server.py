@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shutil
 import socket
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from tensorflow.core.framework import tensor_pb2
 from tensorflow_serving.apis import (
     classification_pb2,
@@ -23,9 +27,13 @@ from tensorflow_serving.apis import (
     predict_pb2,
     prediction_service_pb2_grpc,
 )
+from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving import ModelServer, services
+from laclrec_tf.serving import ModelServer
+from laclrec_tf.serving.loaded_model import LoadedModel
+from laclrec_tf.serving.request_batcher import Batching
+from laclrec_tf.serving.request_limits import RequestLimits
 from laclrec_tf.serving.tensor_protos import MAX_ELEMENTS, MAX_ROWS, to_proto
 from laclrec_tf.serving.warmup import write_warmup_requests
 
@@ -226,16 +234,17 @@ def test_bytes_that_are_no_request(channel, prediction):
     raw = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
     whole = predict_request(history=HISTORY).SerializeToString()
     for garbage in (b"\xff\xff\xff", whole[:-3], whole[3:]):
-        with pytest.raises(grpc.RpcError):
-            raw(garbage, timeout=30)
+        code, details = refusal(raw, garbage)
+        assert code is grpc.StatusCode.INVALID_ARGUMENT
+        assert details == "The message is no tensorflow.serving.PredictRequest."
 
 
 def test_a_fault_of_the_server_is_internal_and_logged(prediction, monkeypatch, caplog):
-    def fail(model, request):
+    def fail(self, signature, inputs):
         raise ZeroDivisionError("a bug")
 
     with monkeypatch.context() as patch:
-        patch.setattr(services, "predict", fail)
+        patch.setattr(LoadedModel, "run_complete", fail)
         code, details = refusal(prediction.Predict, predict_request(history=HISTORY))
     assert (code, details) == (grpc.StatusCode.INTERNAL, "Predict failed; the server's log says why.")
     assert "a bug" in caplog.text
@@ -327,13 +336,59 @@ def test_status_of_something_else(models):
 
 
 def test_methods_that_are_not_there(prediction, models):
-    for method, request in (
-        (prediction.Classify, classification_pb2.ClassificationRequest()),
-        (models.HandleReloadConfigRequest, model_management_pb2.ReloadConfigRequest()),
-    ):
-        with pytest.raises(grpc.RpcError) as caught:
-            method(request, timeout=30)
-        assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    with pytest.raises(grpc.RpcError) as caught:
+        prediction.Classify(classification_pb2.ClassificationRequest(), timeout=30)
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_a_configuration_that_cannot_be_served(prediction, models):
+    request = model_management_pb2.ReloadConfigRequest()
+    assert refusal(models.HandleReloadConfigRequest, request) == (
+        grpc.StatusCode.INVALID_ARGUMENT,
+        "The configuration must be a model_config_list.",
+    )
+
+
+def test_health(channel):
+    check = health_pb2_grpc.HealthStub(channel).Check
+    for service in ("", "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService"):
+        assert check(health_pb2.HealthCheckRequest(service=service)).status == health_pb2.HealthCheckResponse.SERVING
+    code, _ = refusal(check, health_pb2.HealthCheckRequest(service="none"))
+    assert code is grpc.StatusCode.NOT_FOUND
+
+
+def test_reflection(channel):
+    services = ProtoReflectionDescriptorDatabase(channel).get_services()
+    assert set(services) == {
+        "tensorflow.serving.PredictionService",
+        "tensorflow.serving.ModelService",
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1alpha.ServerReflection",
+    }
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_hundreds_of_mutilated_requests(channel, prediction, seed):
+    """Bits turned, pieces cut out, fields of nonsense: each is answered, with a status that says whose fault it is."""
+    raw = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
+    generator = np.random.default_rng(seed)
+    whole = predict_request(signature="retrieve", history=HISTORY, k=3, exclude=[["item-9"]]).SerializeToString()
+    asked = []
+    for _ in range(250):
+        mutilated = bytearray(whole)
+        for _ in range(generator.integers(1, 4)):
+            place = generator.integers(len(mutilated))
+            kind = generator.integers(3)
+            if kind == 0:
+                mutilated[place] ^= 1 << generator.integers(8)
+            elif kind == 1:
+                del mutilated[place : place + generator.integers(1, 9)]
+            else:
+                mutilated[place:place] = generator.bytes(generator.integers(1, 9))
+        asked.append(raw.future(bytes(mutilated), timeout=60))
+    codes = {answer.code() for answer in asked}
+    theirs = {"OK", "INVALID_ARGUMENT", "NOT_FOUND", "RESOURCE_EXHAUSTED"}
+    assert {code.name for code in codes} <= theirs and grpc.StatusCode.INVALID_ARGUMENT in codes
 
 
 # ---- starting and stopping -------------------------------------------------------------------------------
@@ -353,10 +408,19 @@ def test_a_port_that_another_program_uses(exported):
             ModelServer("shop", exported.parent, port=taken.getsockname()[1]).start()
 
 
-@pytest.mark.parametrize("settings", [{"port": -1}, {"port": 65536}, {"max_workers": 0}])
+@pytest.mark.parametrize(
+    "settings",
+    [{"port": -1}, {"port": 65536}, {"poll_seconds": -1}, {"poll_seconds": float("nan")}, {"intra_op_threads": -1}],
+)
 def test_settings_out_of_range(settings, tmp_path):
     with pytest.raises(InputError, match=f"Argument `{next(iter(settings))}` must be .*Received: "):
         ModelServer("shop", tmp_path, **settings)
+
+
+@pytest.mark.parametrize("arguments", [(), ("shop",), (None, "models/shop")])
+def test_what_to_serve_must_be_said(arguments):
+    with pytest.raises(InputError, match="Give either `model_name` and `base_path`, or `config`."):
+        ModelServer(*arguments)
 
 
 def test_nothing_to_serve(tmp_path, exported):
@@ -406,6 +470,183 @@ def test_the_newest_version_is_served_until_stopped_and_again_after(tmp_path, ex
             assert refusal(predict, request)[0] is grpc.StatusCode.UNAVAILABLE
         server.wait()
         assert server.stop().is_set()
+
+
+def counted(response: predict_pb2.PredictResponse) -> list[int]:
+    return list(response.outputs["count"].int_val)
+
+
+def wait_until(holds: Any) -> None:
+    deadline = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_versions_are_swapped_while_requests_run(counting_folder, add_version):
+    with (
+        ModelServer("counting", counting_folder, port=0, poll_seconds=0.02) as server,
+        grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        predict = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict
+        request = predict_request("counting", history=[["a", "b"]])
+        seen = []
+
+        def reaches(number: int) -> bool:
+            answers = [predict.future(request, timeout=30) for _ in range(16)]
+            assert all(counted(answer.result()) == [20] for answer in answers)
+            seen.extend(answer.result().model_spec.version.value for answer in answers)
+            return seen[-1] == number
+
+        for number in (2, 3):
+            add_version(number)
+            wait_until(partial(reaches, number))
+        shutil.rmtree(counting_folder / "3")
+        wait_until(lambda: reaches(2))
+        assert seen[0] == 1 and set(seen) == {1, 2, 3}
+
+
+def test_without_polling_nothing_changes(counting_folder, add_version):
+    with (
+        ModelServer("counting", counting_folder, port=0, poll_seconds=0) as server,
+        grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        add_version(2)
+        models = model_service_pb2_grpc.ModelServiceStub(channel)
+        config = model_management_pb2.ReloadConfigRequest(config=server.config)
+        versions = lambda: [s.version for s in models.GetModelStatus(status_request("counting")).model_version_status]  # noqa: E731
+        assert versions() == [1]
+        assert models.HandleReloadConfigRequest(config, timeout=30).status.error_code == 0
+        assert versions() == [2, 1]
+
+
+def test_several_models_and_labels(counting_folder, exported):
+    config = ModelServerConfig()
+    config.model_config_list.config.add(name="counting", base_path=str(counting_folder), version_labels={"stable": 1})
+    config.model_config_list.config.add(name="shop", base_path=str(exported.parent))
+    with (
+        ModelServer(port=0, config=config) as server,
+        grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        predict = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict
+        request = predict_request("counting", history=[["a"]])
+        request.model_spec.version_label = "stable"
+        assert counted(predict(request)) == [10]
+        assert len(predict(predict_request("shop", history=HISTORY)).outputs) == 2
+
+
+def test_running_requests_end_while_the_server_stops(counting_folder):
+    """The request waits for others for half a second when the server is told to stop."""
+    batching = Batching(batch_timeout_micros=500_000)
+    with (
+        ModelServer("counting", counting_folder, port=0, batching=batching) as server,
+        grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        predict = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict
+        health = health_pb2_grpc.HealthStub(channel)
+        watch = health.Watch(health_pb2.HealthCheckRequest())
+        assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+        running = predict.future(predict_request("counting", history=[["a"]]))
+        wait_until(lambda: server.api._running == 1)
+        over = server.stop(grace=30)
+        assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        watch.cancel()
+        assert counted(running.result(timeout=30)) == [10]
+        assert over.wait(30)
+        assert refusal(predict, predict_request("counting", history=[["a"]]))[0] is grpc.StatusCode.UNAVAILABLE
+
+
+def test_deadlines_and_cancelled_requests(counting_folder):
+    batching = Batching(batch_timeout_micros=60_000_000, max_batch_size=2)
+    with (
+        ModelServer("counting", counting_folder, port=0, batching=batching) as server,
+        grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        predict = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict
+        request = predict_request("counting", history=[["a"]])
+        with pytest.raises(grpc.RpcError) as caught:
+            predict(request, timeout=0.2)
+        assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        gone = predict.future(request)
+        wait_until(lambda: server.api._running == 1)
+        gone.cancel()
+        wait_until(lambda: server.api._running == 0)  # nobody holds the version any more
+        answers = [predict.future(request) for _ in range(2)]
+        assert [counted(answer.result(timeout=30)) for answer in answers] == [[10], [10]]
+
+
+def test_limits_name_themselves(counting_folder):
+    limits = RequestLimits(max_message_bytes=10_000, max_history_length=100, max_k=50)
+    with (
+        ModelServer("counting", counting_folder, port=0, limits=limits) as server,
+        grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        predict = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict
+        for inputs, text in (
+            ({"history": [["a" * 20_000]]}, "message larger than max"),
+            ({"history": [["a"] * 101]}, "(max_history_length)"),
+            ({"history": [["a"]], "k": 51}, "(max_k)"),
+        ):
+            code, details = refusal(predict, predict_request("counting", **inputs))
+            assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert text in details
+        assert counted(predict(predict_request("counting", history=[["a"]], k=50))) == [50]
+
+
+class RememberedMetrics:
+    """Remembers what it is told."""
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[str, str, str]] = []
+        self.states: list[tuple[str, int, str]] = []
+        self.rows: list[int] = []
+
+    def observe_request(self, method: str, model: str, code: str, seconds: float) -> None:
+        assert seconds >= 0
+        self.requests.append((method, model, code))
+
+    def observe_batch(self, model: str, rows: int) -> None:
+        self.rows.append(rows)
+
+    def set_in_flight(self, n: int) -> None:
+        assert n >= 0
+
+    def set_version_state(self, model: str, version: int, state: str) -> None:
+        self.states.append((model, version, state))
+
+
+def test_metrics(counting_folder):
+    metrics = RememberedMetrics()
+    with (
+        ModelServer("counting", counting_folder, port=0, metrics=metrics) as server,
+        grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        predict = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict
+        predict(predict_request("counting", history=[["a"], ["b"]]))
+        refusal(predict, predict_request("counting", history=[["poison"]]))
+        refusal(channel.unary_unary("/tensorflow.serving.PredictionService/Predict"), b"\xff")
+    assert metrics.requests == [
+        ("Predict", "counting", "OK"),
+        ("Predict", "counting", "INVALID_ARGUMENT"),
+        ("Predict", "", "INVALID_ARGUMENT"),
+    ]
+    assert metrics.rows == [2, 1]
+    assert [state for *_, state in metrics.states] == ["START", "LOADING", "AVAILABLE", "UNLOADING", "END"]
+
+
+def test_it_listens_and_says_so_before_the_models_are_loaded(counting_folder):
+    said = []
+
+    class Listening(RememberedMetrics):
+        def set_version_state(self, model: str, version: int, state: str) -> None:
+            if state == "LOADING":
+                with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+                    answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=30)
+                    said.append(answer.status)
+
+    server = ModelServer("counting", counting_folder, port=0, metrics=Listening())
+    with server:
+        assert said == [health_pb2.HealthCheckResponse.NOT_SERVING]
 
 
 def test_waiting_ends_when_stopped(exported):

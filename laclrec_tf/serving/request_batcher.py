@@ -1,0 +1,256 @@
+"""Requests that wait are run together: one run of the model for many rows costs much less than many runs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import grpc
+import numpy as np
+
+from laclrec_tf.errors import InputError
+from laclrec_tf.serving.batch_merging import Merging, merged, merging_key, rows_of, split
+from laclrec_tf.serving.serving_error import ServingError
+
+logger = logging.getLogger(__name__)
+_SMALLEST = {"max_batch_size": 1, "batch_timeout_micros": 0, "max_enqueued_batches": 1, "num_batch_threads": 1}
+
+
+@dataclass(frozen=True)
+class Batching:
+    """TensorFlow Serving's batching parameters, with defaults that measured best for retrieval on few processors.
+
+    Args:
+        max_batch_size: rows that are run together. 1 switches batching off. Default: 64.
+        batch_timeout_micros: how long a request waits for others, in microseconds. Default: 0, a batch is
+            whatever is waiting when a thread is free.
+        max_enqueued_batches: full batches that may wait; what comes on top is answered UNAVAILABLE. Default: 64.
+        num_batch_threads: batches that run at the same time. Default: one less than processors, at least 1; one
+            processor reads requests and writes answers.
+
+    Raises:
+        InputError: a parameter is out of its range.
+
+    Source: https://github.com/tensorflow/serving/blob/master/tensorflow_serving/batching/README.md
+
+    Example:
+        >>> Batching(max_batch_size=32).batch_timeout_micros
+        0
+    """
+
+    max_batch_size: int = 64
+    batch_timeout_micros: int = 0
+    max_enqueued_batches: int = 64
+    num_batch_threads: int = field(default_factory=lambda: max(1, (os.cpu_count() or 1) - 1))
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        for name, smallest in _SMALLEST.items():
+            value = getattr(self, name)
+            if value < smallest:
+                raise InputError(f"Argument `{name}` must be at least {smallest}. Received: {name}={value}.")
+
+
+class BatchingParameters(Protocol):
+    """Anything with TensorFlow Serving's four parameters."""
+
+    @property
+    def max_batch_size(self) -> int:
+        """Rows that are run together."""
+
+    @property
+    def batch_timeout_micros(self) -> int:
+        """How long a request waits for others."""
+
+    @property
+    def max_enqueued_batches(self) -> int:
+        """Full batches that may wait."""
+
+    @property
+    def num_batch_threads(self) -> int:
+        """Batches that run at the same time."""
+
+
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass
+class _Waiting:
+    """A request in the queue."""
+
+    run: Callable[[Arrays], Arrays]
+    inputs: Arrays
+    rows: int
+    deadline: float | None
+    since: float
+    outputs: Future = field(default_factory=Future)
+
+
+class RequestBatcher:
+    """Runs requests in threads of its own, those that can be merged in one go.
+
+    Requests can be merged when they ask the same signature of the same version with equal scalars. When a merged
+    run fails, each request is run alone, so that a bad one fails alone.
+
+    Args:
+        parameters: see `Batching`.
+        on_batch: called with the model's name and the rows of each run. Default: nothing.
+
+    Example:
+        >>> batcher = RequestBatcher(Batching())
+        >>> double = lambda inputs: {"y": 2 * inputs["x"]}
+        >>> batcher.submit("shop", ("shop", 1), double, {"x": np.array([1, 2])}, Merging.PADDED).result()
+        {'y': array([2, 4])}
+        >>> batcher.close()
+    """
+
+    def __init__(self, parameters: BatchingParameters, on_batch: Callable[[str, int], None] | None = None) -> None:
+        """Start the threads."""
+        self.parameters = parameters
+        self._on_batch = on_batch
+        self._capacity = parameters.max_enqueued_batches * parameters.max_batch_size
+        self._timeout = parameters.batch_timeout_micros / 1e6
+        self._changed = threading.Condition()
+        self._groups: OrderedDict[Hashable, deque[_Waiting]] = OrderedDict()  # the one to serve next first
+        self._n_waiting = 0  # rows
+        self._closed = False
+        self._threads = [
+            threading.Thread(target=self._work, name=f"batch-{number}", daemon=True)
+            for number in range(parameters.num_batch_threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(
+        self,
+        model: str,
+        signature: Hashable,
+        run: Callable[[Arrays], Arrays],
+        inputs: Arrays,
+        merging: Merging,
+        deadline: float | None = None,
+    ) -> Future:
+        """Queue a request.
+
+        Args:
+            model: the model's name, for `on_batch`.
+            signature: what `run` runs: equal for the same signature of the same version.
+            run: calls the model; may raise `ServingError`.
+            inputs: arrays by name.
+            merging: which requests for this signature may be merged.
+            deadline: of `time.monotonic()`; the request is not run after it. Default: none.
+
+        Returns:
+            A future of the outputs; it holds a `ServingError` when the request could not be answered, with
+            DEADLINE_EXCEEDED when it was not run in time.
+
+        Raises:
+            ServingError: UNAVAILABLE, too much is waiting or the batcher is closed.
+        """
+        waiting = _Waiting(run, inputs, rows_of(inputs) or 1, deadline, time.monotonic())
+        key = merging_key(inputs, merging) if self.parameters.max_batch_size > 1 else None
+        with self._changed:
+            if self._closed:
+                raise ServingError(grpc.StatusCode.UNAVAILABLE, "The server is stopping.")
+            # One request larger than the whole queue is still answered when nothing else waits.
+            if self._n_waiting and self._n_waiting + waiting.rows > self._capacity:
+                raise ServingError(
+                    grpc.StatusCode.UNAVAILABLE,
+                    f"The batch scheduling queue is full: {self.parameters.max_enqueued_batches} batches "
+                    "(max_enqueued_batches) are waiting. Ask again later.",
+                )
+            group = (model, signature, object() if key is None else key)
+            self._groups.setdefault(group, deque()).append(waiting)
+            self._n_waiting += waiting.rows
+            self._changed.notify()
+        return waiting.outputs
+
+    def close(self) -> None:
+        """Answer what is waiting, and end the threads."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self) -> None:
+        while (taken := self._next_batch()) is not None:
+            model, batch = taken
+            batch = [waiting for waiting in batch if _still_wanted(waiting)]
+            if batch:
+                self._run(model, batch)
+            del batch, taken  # or an unloaded version would live until the next request
+
+    def _next_batch(self) -> tuple[str, list[_Waiting]] | None:
+        with self._changed:
+            while True:
+                waits = {key: self._seconds_to_wait(group) for key, group in self._groups.items()}
+                for key, wait in waits.items():
+                    if not wait:
+                        return key[0], self._take(key)  # type: ignore[index]
+                if self._closed and not self._groups:
+                    return None
+                self._changed.wait(min(waits.values(), default=None))
+
+    def _seconds_to_wait(self, group: deque[_Waiting]) -> float:
+        if self._closed or not self._timeout:
+            return 0.0
+        if sum(waiting.rows for waiting in group) >= self.parameters.max_batch_size:
+            return 0.0
+        return max(0.0, group[0].since + self._timeout - time.monotonic())
+
+    def _take(self, key: Hashable) -> list[_Waiting]:
+        group = self._groups[key]
+        batch = [group.popleft()]
+        rows = batch[0].rows
+        while group and rows + group[0].rows <= self.parameters.max_batch_size:
+            rows += group[0].rows
+            batch.append(group.popleft())
+        self._n_waiting -= rows
+        if group:
+            self._groups.move_to_end(key)
+            self._changed.notify()
+        else:
+            del self._groups[key]
+        return batch
+
+    def _run(self, model: str, batch: list[_Waiting]) -> None:
+        rows = [waiting.rows for waiting in batch]
+        if self._on_batch:
+            self._on_batch(model, sum(rows))
+        if len(batch) > 1:
+            try:
+                parts = split(batch[0].run(merged([waiting.inputs for waiting in batch], rows)), rows)
+            except Exception as error:
+                if not isinstance(error, ServingError):
+                    logger.exception("a merged run of %s failed; each request runs alone", model)
+                parts = None
+            if parts is not None:
+                for waiting, outputs in zip(batch, parts, strict=True):
+                    waiting.outputs.set_result(outputs)
+                return
+        for waiting in batch:
+            try:
+                outputs = waiting.run(waiting.inputs)
+            except Exception as error:
+                waiting.outputs.set_exception(error)
+            else:
+                waiting.outputs.set_result(outputs)
+
+
+def _still_wanted(waiting: _Waiting) -> bool:
+    if not waiting.outputs.set_running_or_notify_cancel():
+        return False
+    if waiting.deadline is not None and time.monotonic() >= waiting.deadline:
+        waiting.outputs.set_exception(
+            ServingError(grpc.StatusCode.DEADLINE_EXCEEDED, "The request's deadline passed before it was run.")
+        )
+        return False
+    return True

@@ -1,0 +1,82 @@
+"""What one server lets a request ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+import grpc
+import numpy as np
+
+from laclrec_tf.errors import InputError
+from laclrec_tf.serving.serving_error import ServingError
+
+
+@dataclass(frozen=True)
+class RequestLimits:
+    """Limits on requests; what goes beyond one is answered RESOURCE_EXHAUSTED, with the limit's name.
+
+    Args:
+        max_message_bytes: size of a request on the wire. Default: 64 MiB.
+        max_history_length: columns of any string input, such as `history` or `exclude`. Default: 2**20.
+        max_k: the largest `k`. Default: any; a retriever never gives more items than there are.
+        max_concurrent_requests: requests being answered at the same time. Default: 1024.
+
+    Raises:
+        InputError: a limit is below 1.
+
+    Example:
+        >>> RequestLimits(max_k=100).check_inputs({"k": np.array(101, np.int32)})
+        Traceback (most recent call last):
+        laclrec_tf.serving.serving_error.ServingError: Input 'k' may be 100 at most (max_k). Received: 101.
+    """
+
+    max_message_bytes: int = 64 * 2**20
+    max_history_length: int = 2**20
+    max_k: int = 2**31 - 1
+    max_concurrent_requests: int = 1024
+
+    def __post_init__(self) -> None:
+        """Check the limits."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value < 1:
+                raise InputError(f"Argument `{field.name}` must be at least 1. Received: {field.name}={value}.")
+
+    def check_inputs(self, inputs: Mapping[str, np.ndarray]) -> None:
+        """Refuse inputs beyond the limits.
+
+        Args:
+            inputs: arrays by name.
+
+        Raises:
+            ServingError: RESOURCE_EXHAUSTED.
+        """
+        for name, array in inputs.items():
+            if array.dtype == object and array.ndim >= 2 and array.shape[1] > self.max_history_length:
+                raise _exhausted(
+                    f"Input '{name}' may have {self.max_history_length} columns (max_history_length). "
+                    f"Received: shape {list(array.shape)}."
+                )
+        k = inputs.get("k")
+        if k is not None and k.dtype.kind == "i" and k.size and k.max() > self.max_k:
+            raise _exhausted(f"Input 'k' may be {self.max_k} at most (max_k). Received: {k.max()}.")
+
+    def check_concurrency(self, running: int) -> None:
+        """Refuse a request when as many are running as may.
+
+        Args:
+            running: requests being answered, without this one.
+
+        Raises:
+            ServingError: RESOURCE_EXHAUSTED.
+        """
+        if running >= self.max_concurrent_requests:
+            raise _exhausted(
+                f"The server answers {self.max_concurrent_requests} requests at the same time "
+                "(max_concurrent_requests). Ask again later."
+            )
+
+
+def _exhausted(message: str) -> ServingError:
+    return ServingError(grpc.StatusCode.RESOURCE_EXHAUSTED, message)

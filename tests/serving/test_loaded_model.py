@@ -1,0 +1,76 @@
+"""A SavedModel in a session of its own: the same answers, the right errors, and gone when closed."""
+
+from __future__ import annotations
+
+import gc
+import shutil
+import weakref
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from laclrec_tf.errors import InputError
+from laclrec_tf.serving.loaded_model import LoadedModel
+from laclrec_tf.serving.serving_error import ServingError
+
+HISTORY = np.array([[b"a", b"b", b""], [b"", b"", b""]], object)
+
+
+@pytest.fixture(scope="module", params=[0, 1])
+def model(request: pytest.FixtureRequest, counting_version: Path) -> LoadedModel:
+    return LoadedModel(counting_version, intra_op_threads=request.param)
+
+
+def test_it_answers_as_tensorflows_own_loader(model, counting_version):
+    theirs = tf.saved_model.load(str(counting_version)).signatures["count"](
+        history=tf.constant(HISTORY), k=tf.constant(3)
+    )
+    ours = model.run("count", {"history": HISTORY, "k": np.array(3, np.int32)})
+    assert ours.keys() == theirs.keys()
+    for name, output in ours.items():
+        assert output.tolist() == theirs[name].numpy().tolist() and output.dtype == theirs[name].numpy().dtype
+    assert ours["count"].tolist() == [6, 0]
+
+
+def test_defaults_and_names(model):
+    assert model.signature_names == ["count", "serving_default"]
+    assert model.run("serving_default", {"history": HISTORY})["count"].tolist() == [20, 0]
+
+
+def test_what_an_operation_complains_about(model):
+    for inputs, text in (
+        ({"history": HISTORY, "k": np.array(0, np.int32)}, "Input k must be at least 1"),
+        ({"history": np.array([[b"poison"]], object)}, "a poisoned history"),
+        ({"history": np.zeros((1, 0), object)}, "slice index 0 of dimension 1 out of bounds"),
+    ):
+        with pytest.raises(ServingError) as caught:
+            model.run("serving_default", inputs)
+        assert caught.value.code is grpc.StatusCode.INVALID_ARGUMENT
+        assert caught.value.message == text
+
+
+def test_closed_it_is_gone(counting_version):
+    model = LoadedModel(counting_version)
+    graph = weakref.ref(model._session.graph)
+    gone = weakref.ref(model)
+    model.close()
+    del model
+    gc.collect()
+    assert gone() is None and graph() is None
+
+
+@pytest.mark.parametrize(
+    "file", ["saved_model.pb", "variables/variables.index", "variables/variables.data-00000-of-00001"]
+)
+@pytest.mark.parametrize("damage", [None, b"", b"nonsense"])
+def test_damaged(counting_version, tmp_path, file, damage):
+    folder = shutil.copytree(counting_version, tmp_path / "1")
+    (folder / file).unlink()
+    if damage is not None:
+        (folder / file).write_bytes(damage)
+    with pytest.raises(InputError, match="Cannot load .*Export the model again.") as caught:
+        LoadedModel(folder)
+    assert "\n" not in str(caught.value)
