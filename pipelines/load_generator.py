@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 import multiprocessing
 import os
 import signal
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -20,6 +21,13 @@ from laclrec_tf.serving.wire_messages import PREDICT
 
 CALL_SECONDS = 30.0
 KEPT_FAILURES = 20
+CLIENTS_OF_A_PROCESS = 64
+CHANNEL_OPTIONS = [
+    ("grpc.use_local_subchannel_pool", 1),  # channels of one process share a connection otherwise
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.enable_retries", 0),
+]
 
 
 @dataclass
@@ -55,15 +63,7 @@ class LoadRecord:
 
 def raw_channel(target: str) -> grpc.Channel:
     """Open a connection of its own, on which bytes are sent and received as they are."""
-    return grpc.insecure_channel(
-        target,
-        options=[
-            ("grpc.use_local_subchannel_pool", 1),  # channels of one process share a connection otherwise
-            ("grpc.max_receive_message_length", -1),
-            ("grpc.enable_http_proxy", 0),
-            ("grpc.enable_retries", 0),
-        ],
-    )
+    return grpc.insecure_channel(target, options=CHANNEL_OPTIONS)
 
 
 def generate_load(
@@ -79,8 +79,8 @@ def generate_load(
     Args:
         target: the server, `HOST:PORT`.
         requests: serialised `PredictRequest`s; each client sends them all in turn, from a place of its own.
-        clients: how many requests are under way at any time. They are spread over as many processes as there are
-            processors, at most.
+        clients: how many requests are under way at any time. 64 share a process, but there are no more processes
+            than processors.
         seconds: how long.
         on_start: called when all clients are connected, just before the first request.
         connect_seconds: how long to wait for a connection. Default: 30.
@@ -92,7 +92,8 @@ def generate_load(
         InputError: a load process ended early, or the server cannot be reached.
     """
     context = multiprocessing.get_context("spawn")
-    shares = [len(share) for share in np.array_split(range(clients), min(clients, os.cpu_count() or 1))]
+    n_processes = min(math.ceil(clients / CLIENTS_OF_A_PROCESS), os.cpu_count() or 1)
+    shares = [len(share) for share in np.array_split(range(clients), n_processes)]
     connections: list[Connection] = []
     processes = []
     try:
@@ -141,42 +142,48 @@ def _load_process(
     connect_seconds: float,
 ) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches everybody; the parent ends this process
-    channels = [raw_channel(target) for _ in range(clients)]
+    asyncio.run(_load(connection, target, requests, clients, seconds, connect_seconds))
+
+
+async def _load(
+    connection: Connection,
+    target: str,
+    requests: Sequence[bytes],
+    clients: int,
+    seconds: float,
+    connect_seconds: float,
+) -> None:
+    # One event loop for all clients: threads would take more of the processors than the server.
+    channels = [grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS) for _ in range(clients)]
     try:
-        for channel in channels:
-            grpc.channel_ready_future(channel).result(timeout=connect_seconds)
-    except grpc.FutureTimeoutError:
+        await asyncio.wait_for(asyncio.gather(*(channel.channel_ready() for channel in channels)), connect_seconds)
+    except TimeoutError:
         connection.send(f"No server answers at {target}. Give the HOST:PORT of a running one.")
         return
     connection.send(LoadRecord())
     connection.recv()
-    records = [LoadRecord() for _ in channels]
     starts = [number * len(requests) // clients for number in range(clients)]
-    threads = [
-        threading.Thread(target=_client, args=(channel, requests, start, seconds, record))
-        for channel, start, record in zip(channels, starts, records, strict=True)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    runs = (_client(channel, requests, start, seconds) for channel, start in zip(channels, starts, strict=True))
     total = LoadRecord()
-    for record in records:
+    for record in await asyncio.gather(*runs):
         total.add(record)
+    await asyncio.gather(*(channel.close() for channel in channels))
     connection.send(total)
 
 
-def _client(channel: grpc.Channel, requests: Sequence[bytes], start: int, seconds: float, record: LoadRecord) -> None:
+async def _client(channel: grpc.aio.Channel, requests: Sequence[bytes], start: int, seconds: float) -> LoadRecord:
+    record = LoadRecord()
     send = channel.unary_unary(PREDICT)  # no serialisers: bytes in, bytes out
     clock = time.perf_counter
     began, number = clock(), start
     while (sent := clock()) - began < seconds:
         try:
-            send(requests[number % len(requests)], timeout=CALL_SECONDS)
+            await send(requests[number % len(requests)], timeout=CALL_SECONDS)
             record.latencies.append(clock() - sent)
-        except grpc.RpcError as error:
+        except grpc.aio.AioRpcError as error:
             record.errors[error.code().name] += 1
             if len(record.failures) < KEPT_FAILURES:
                 record.failures.append((round(clock() - began, 3), error.code().name, str(error.details())))
         number += 1
     record.seconds = clock() - began
+    return record

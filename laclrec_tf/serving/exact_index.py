@@ -13,6 +13,8 @@ from laclrec_tf.serving.best_of_blocks import BLOCK, best_of_blocks
 TILE_SCORES = 2**23
 # More items a tile gain nothing.
 TILE_ITEMS = 2**18
+# So few are scored at once, without a loop, whatever the batch.
+ONE_TILE = 2**14
 
 
 class ExactIndex(tf.Module):
@@ -57,14 +59,10 @@ class ExactIndex(tf.Module):
         """
         table = tf.convert_to_tensor(self.item_vectors())
         k = tf.minimum(k, self.n_items)
-        batch = tf.shape(vectors)[0]
-        tile = tf.clip_by_value(TILE_SCORES // tf.maximum(batch, 1), 16 * BLOCK, TILE_ITEMS)
-        tile = tile // BLOCK * BLOCK
         if cosine:
             vectors = tf.math.l2_normalize(vectors, axis=-1)
 
-        def add_tile(first: tf.Tensor, scores: tf.Tensor, item_ids: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            last = tf.minimum(first + tile, self.n_items + 1)
+        def best_of_tile(first: tf.Tensor, last: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             rows = table[first:last]
             products = tf.matmul(vectors, rows, transpose_b=True)  # [B, T]
             if cosine:
@@ -72,8 +70,19 @@ class ExactIndex(tf.Module):
             if self._penalty is not None:
                 products += self._penalty[first:last]
             best, places = best_of_blocks(products, k)
+            return best, first + places
+
+        if self.n_items <= ONE_TILE:
+            return best_of_tile(1, self.n_items + 1)
+        batch = tf.shape(vectors)[0]
+        tile = tf.clip_by_value(TILE_SCORES // tf.maximum(batch, 1), 16 * BLOCK, TILE_ITEMS)
+        tile = tile // BLOCK * BLOCK
+
+        def add_tile(first: tf.Tensor, scores: tf.Tensor, item_ids: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            last = tf.minimum(first + tile, self.n_items + 1)
+            best, places = best_of_tile(first, last)
             scores = tf.concat([scores, best], axis=1)
-            item_ids = tf.concat([item_ids, first + places], axis=1)
+            item_ids = tf.concat([item_ids, places], axis=1)
             scores, kept = tf.math.top_k(scores, tf.minimum(k, tf.shape(scores)[1]))
             return last, scores, tf.gather(item_ids, kept, batch_dims=1)
 

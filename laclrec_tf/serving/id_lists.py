@@ -6,11 +6,14 @@ import tensorflow as tf
 
 from laclrec_tf.item_vocabulary import PAD_ID
 
+MOST_COMPARISONS = 2.0**20
+
 
 def is_listed(item_ids: tf.Tensor, lists: tf.Tensor) -> tf.Tensor:
     """Say which ids are in their row's list.
 
-    Sorting makes the cost grow with `(C + E) log E`; comparing all with all would grow with `C E`.
+    Short lists are compared with all ids at once. Long ones are sorted: then the cost grows with `(C + E) log E` in
+    place of `C E`.
 
     Args:
         item_ids: `[B, C]` int32.
@@ -24,16 +27,20 @@ def is_listed(item_ids: tf.Tensor, lists: tf.Tensor) -> tf.Tensor:
         [[False, True], [False, False]]
     """
 
+    def compare() -> tf.Tensor:
+        return tf.reduce_any(tf.equal(item_ids[:, :, tf.newaxis], lists[:, tf.newaxis, :]), axis=-1)
+
     def search() -> tf.Tensor:
         # One list is searched for all rows at once: copied to the batch it could take gigabytes.
         asked = tf.cond(tf.equal(tf.shape(lists)[0], 1), lambda: tf.reshape(item_ids, [1, -1]), lambda: item_ids)
-        in_order = tf.sort(tf.pad(lists, [[0, 0], [0, 1]], constant_values=PAD_ID), axis=-1)  # at least one column
+        in_order = tf.sort(lists, axis=-1)
         places = tf.minimum(tf.searchsorted(in_order, asked), tf.shape(in_order)[1] - 1)
-        found = tf.equal(tf.gather(in_order, places, batch_dims=1), asked)
-        return tf.reshape(tf.logical_and(found, tf.not_equal(asked, PAD_ID)), tf.shape(item_ids))
+        return tf.reshape(tf.equal(tf.gather(in_order, places, batch_dims=1), asked), tf.shape(item_ids))
 
-    # The search does not take a batch of nothing.
-    return tf.cond(tf.equal(tf.size(item_ids), 0), lambda: tf.zeros_like(item_ids, tf.bool), search)
+    # In floats, because the product could overflow.
+    comparisons = tf.cast(tf.size(item_ids), tf.float32) * tf.cast(tf.shape(lists)[1], tf.float32)
+    found = tf.cond(comparisons <= MOST_COMPARISONS, compare, search)
+    return tf.logical_and(found, tf.not_equal(item_ids, PAD_ID))
 
 
 def without_repeats(item_ids: tf.Tensor) -> tf.Tensor:

@@ -39,10 +39,9 @@ class ItemSelection(tf.Module):
         >>> table = tf.constant([[0.0], [1.0], [3.0], [2.0], [0.0], [0.0]])
         >>> popularity = np.array([-np.inf, 0.2, 0.5, 0.3, -np.inf, -np.inf], np.float32)
         >>> selection = ItemSelection(ExactIndex(lambda: table, 3), popularity)
-        >>> none = tf.zeros([1, 0], tf.int32)
         >>> scores, item_ids = selection.best(
         ...     tf.ones([1, 1]), tf.constant([True]), tf.constant([2]), tf.constant(2),
-        ...     excluded=[tf.constant([[2]])], allowed=none, is_restricted=tf.constant([False])
+        ...     excluded=[tf.constant([[2]])]
         ... )
         >>> item_ids.numpy().tolist()
         [[3, 1]]
@@ -65,8 +64,8 @@ class ItemSelection(tf.Module):
         k: tf.Tensor,
         width: tf.Tensor,
         excluded: list[tf.Tensor],
-        allowed: tf.Tensor,
-        is_restricted: tf.Tensor,
+        allowed: tf.Tensor | None = None,
+        is_restricted: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Pick each row's items.
 
@@ -76,28 +75,41 @@ class ItemSelection(tf.Module):
             k: `[B]` int32, how many items.
             width: int32 scalar, slots of a row, 1 to `N` and at least the largest `k` of them.
             excluded: lists of ids that never come, each `[B, E]` or `[1, E]` int32.
-            allowed: `[B, A]` or `[1, A]` int32, the ids that alone may come, PAD anywhere.
-            is_restricted: `[B]` or `[1]` bool, False for a row in which every item is allowed.
+            allowed: `[B, A]` or `[1, A]` int32, the ids that alone may come, PAD anywhere. Default: all may come.
+            is_restricted: with `allowed`: `[B]` or `[1]` bool, False for a row in which every item is allowed.
 
         Returns:
             `(scores, item_ids)` `[B, width]`; PAD and `-inf` in a slot that no eligible item fills.
         """
+        if allowed is None:
+            scores, item_ids = self._of_all(vectors, has_vector, width, excluded)
+        else:
+            scores, item_ids = self._of_some(vectors, has_vector, width, excluded, allowed, is_restricted)
+        fills = tf.logical_and(scores > -np.inf, tf.sequence_mask(k, width))  # False for NaN too
+        return tf.where(fills, scores, -np.inf), tf.where(fills, item_ids, PAD_ID)
 
+    def _of_some(
+        self,
+        vectors: tf.Tensor,
+        has_vector: tf.Tensor,
+        width: tf.Tensor,
+        excluded: list[tf.Tensor],
+        allowed: tf.Tensor,
+        is_restricted: tf.Tensor,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         def nothing() -> tuple[tf.Tensor, tf.Tensor]:
             shape = tf.stack([tf.shape(vectors)[0], width])
             return tf.fill(shape, -np.inf), tf.fill(shape, PAD_ID)
 
-        scores, item_ids = tf.cond(
+        of_all = tf.cond(
             tf.reduce_all(is_restricted), nothing, lambda: self._of_all(vectors, has_vector, width, excluded)
         )
         of_allowed = tf.cond(
             tf.reduce_any(is_restricted),
             lambda: self._of_allowed(vectors, has_vector, width, excluded, allowed),
-            lambda: (scores, item_ids),
+            lambda: of_all,
         )
-        scores, item_ids = _where(is_restricted, of_allowed, (scores, item_ids))
-        fills = tf.logical_and(scores > -np.inf, tf.sequence_mask(k, width))  # False for NaN too
-        return tf.where(fills, scores, -np.inf), tf.where(fills, item_ids, PAD_ID)
+        return _where(is_restricted, of_allowed, of_all)
 
     def _of_all(
         self, vectors: tf.Tensor, has_vector: tf.Tensor, width: tf.Tensor, excluded: list[tf.Tensor]

@@ -37,6 +37,7 @@ def test_tiles_make_no_difference(monkeypatch):
     table = random_table(5000)
     vectors = np.random.default_rng(3).normal(size=(2, 8)).astype(np.float32)
     monkeypatch.setattr(exact_index, "TILE_ITEMS", 512)
+    monkeypatch.setattr(exact_index, "ONE_TILE", 100)
     index = ExactIndex(lambda: tf.constant(table), 5000)
     search = tf.function(index.search, input_signature=[tf.TensorSpec([None, 8]), tf.TensorSpec([], tf.int32)])
     graph = search.get_concrete_function().graph.as_graph_def()

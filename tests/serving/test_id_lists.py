@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from laclrec_tf.serving import id_lists
 from laclrec_tf.serving.id_lists import is_listed, without_repeats
 
 ids = st.integers(0, 12)
@@ -18,14 +20,17 @@ ids = st.integers(0, 12)
     width=st.integers(0, 5),
     listed=st.integers(0, 6),
     one_list=st.booleans(),
+    most_comparisons=st.sampled_from([0.0, 2.0**20]),
     data=st.data(),
 )
-def test_what_is_listed(rows, width, listed, one_list, data):
+def test_what_is_listed(rows, width, listed, one_list, most_comparisons, data):
     asked = np.array(data.draw(st.lists(ids, min_size=rows * width, max_size=rows * width)), np.int32)
     n_lists = 1 if one_list else rows
     lists = np.array(data.draw(st.lists(ids, min_size=n_lists * listed, max_size=n_lists * listed)), np.int32)
     asked, lists = asked.reshape(rows, width), lists.reshape(n_lists, listed)
-    found = is_listed(tf.constant(asked), tf.constant(lists)).numpy()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(id_lists, "MOST_COMPARISONS", most_comparisons)
+        found = is_listed(tf.constant(asked), tf.constant(lists)).numpy()
     for row in range(rows):
         own = set(lists[0 if one_list else row].tolist()) - {0}
         assert found[row].tolist() == [item in own for item in asked[row].tolist()]
