@@ -73,8 +73,7 @@ def partitioned_index(
     active = np.setdiff1d(np.arange(1, retriever.n_items + 1), [*retriever.retired_ids]).astype(np.int32)
     n_partitions = settings.n_partitions or max(1, round(np.sqrt(len(active))))
     partitions = partition(vectors[active], active, n_partitions)
-    histories, source = _histories(folder, retriever)
-    users = retriever.embed_history(tf.constant(padded_batch(histories), tf.string))["user_vectors"].numpy()
+    users, source = user_vectors(folder, retriever)
     index = index_with_recall(
         retriever.exact_index, partitions, users, settings.recall or DEFAULT_RECALL, settings.int8
     )
@@ -84,8 +83,22 @@ def partitioned_index(
         "probes": index.n_probes,
         "int8": index.int8,
         f"recall@{RECALL_AT}": round(index.recall(retriever.exact_index, users), 4),
-        "measured_on": f"{len(histories)} {source} histories",
+        "measured_on": f"{len(users)} {source} histories",
     }
+
+
+def user_vectors(folder: RunFolder, retriever: Retriever) -> tuple[np.ndarray, str]:
+    """Embed histories of a run's users.
+
+    Args:
+        folder: the run.
+        retriever: the run's.
+
+    Returns:
+        `[B, D]` float32, at most 512, and where the histories come from: "trained" or "drawn".
+    """
+    histories, source = _histories(folder, retriever)
+    return retriever.embed_history(tf.constant(padded_batch(histories), tf.string))["user_vectors"].numpy(), source
 
 
 def index_description(version: Path) -> str:

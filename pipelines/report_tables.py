@@ -71,3 +71,17 @@ def augmenter_table(report: dict[str, Any]) -> Table:
         table.add_row(f"cosine of raw and {name} view", f"{views[f'cosine_raw_{name}']:.3f}", "")
     table.add_row("learned view nearer than the random one", f"{views['learned_is_nearer']:.3f}", "")
     return table
+
+
+def index_table(report: dict[str, Any]) -> Table:
+    """Lay out the report of `index_benchmark`.
+
+    Args:
+        report: see `index_benchmark`.
+    """
+    table = Table("20 best items", "1 query", "32 queries", "", title=f"{report['items']:,} items x {report['width']}")
+    for name, way in report["ways"].items():
+        times = [f"{way['milliseconds'][queries]:.2f} ms" for queries in ("1 query", "32 queries")]
+        about = ", ".join(f"{key} {value}" for key, value in way.items() if key != "milliseconds")
+        table.add_row(name, *times, about)
+    return table

@@ -9,9 +9,11 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from laclrec_tf.errors import InputError
 from pipelines.choices import IndexKind, LogFormat, Signature
 from pipelines.item_list import parse_items
 from pipelines.quiet_tensorflow import import_tensorflow_quietly, silence_grpc
+from pipelines.report_tables import index_table
 from pipelines.terminal import terminal
 
 serving_app = typer.Typer()
@@ -83,6 +85,28 @@ def verify(
 
     folder, files = run_verify(model)
     console.print(f"{folder}: {files} files, as they were exported")
+
+
+@serving_app.command(name="index-benchmark")
+def index_benchmark(
+    run: Annotated[Path | None, typer.Argument(help="A folder made by `train`. Default: random vectors.")] = None,
+    items: Annotated[int, typer.Option(help="Random vectors: how many.", min=1)] = 1_000_000,
+    width: Annotated[int, typer.Option(help="Random vectors: their size.", min=1)] = 64,
+    recall: Annotated[float | None, typer.Option(help="As for `export`; for a run.")] = None,
+    partitions: Annotated[int | None, typer.Option(help="As for `export`; for a run.")] = None,
+    int8: Annotated[bool, typer.Option("--int8", help="As for `export`; for a run.")] = False,
+    json_out: Annotated[Path | None, typer.Option("--json", help="Also write the report to this file.")] = None,
+) -> None:
+    """Measure how fast the 20 best items of a catalogue are found, exactly and in partitions."""
+    import_tensorflow_quietly()
+    from pipelines.index_benchmark import index_benchmark as run_benchmark
+    from pipelines.index_settings import IndexSettings
+
+    if run is None and (recall, partitions, int8) != (None, None, False):
+        raise InputError("--recall, --partitions and --int8 are for the vectors of a run: random ones have no order.")
+    settings = IndexSettings("partitioned", recall, partitions, int8)
+    report = run_benchmark(run, items=items, width=width, settings=settings, json_out=json_out)
+    console.print(index_table(report))
 
 
 @serving_app.command()

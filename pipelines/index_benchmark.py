@@ -1,0 +1,119 @@
+"""Measure how fast the best items of a catalogue are found, and how many of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from laclrec_tf.errors import InputError
+from laclrec_tf.serving.exact_index import ExactIndex
+from laclrec_tf.serving.item_selection import ItemIndex
+from laclrec_tf.serving.partitioned_index import DEFAULT_RECALL, RECALL_AT, index_with_recall
+from laclrec_tf.serving.partitions import partition
+from laclrec_tf.serving.retriever import Retriever
+from pipelines.index_settings import IndexSettings, user_vectors
+from pipelines.processor_name import processor_name
+from pipelines.progress import spinner
+from pipelines.report_file import ReportFile
+from pipelines.run_folder import RunFolder
+
+N_ITEMS = 1_000_000
+WIDTH = 64
+N_QUERIES = 512
+REPEATS = 30
+
+
+def index_benchmark(
+    run: str | Path | None = None,
+    *,
+    items: int = N_ITEMS,
+    width: int = WIDTH,
+    settings: IndexSettings | None = None,
+    json_out: str | Path | None = None,
+    show_progress: bool = True,
+) -> dict[str, Any]:
+    """Time queries for the 20 best items: scoring all at once, the exact index, and the partitioned one.
+
+    Args:
+        run: a folder made by `laclrec-tf train`: its items' and its users' vectors. Default: None, random vectors, of
+            which only the exact ways are measured, since partitions find no order in them.
+        items: random vectors: how many. Default: 1,000,000.
+        width: random vectors: their size. Default: 64.
+        settings: of the partitions. Default: `IndexSettings("partitioned")`.
+        json_out: also write the report here. Default: None.
+        show_progress: Default: True.
+
+    Returns:
+        `items`, `width`, `machine`, and `ways`: of each its milliseconds a call for 1 and 32 queries (the median of
+        30), and of the partitions also what they are and their recall@20.
+
+    Raises:
+        InputError: there is no finished run, a number is out of its range, or `json_out` cannot be written.
+    """
+    settings = settings or IndexSettings("partitioned")
+    if run is not None and (items, width) != (N_ITEMS, WIDTH):
+        raise InputError("--items and --width are for random vectors: leave them out, or the run.")
+    if items < 1 or width < 1:
+        raise InputError(f"Arguments `items` and `width` must be at least 1. Received: {items} and {width}.")
+    report_file = None if json_out is None else ReportFile(json_out)
+    with spinner("measuring", disable=not show_progress):
+        table, queries, active = _vectors(run, items, width)
+        variable = tf.Variable(table, trainable=False)
+        exact = ExactIndex(lambda: variable, len(table) - 3)
+        ways = {"matmul and top_k": _timed(_all_at_once(variable), queries), "exact": _timed(_search(exact), queries)}
+        if run is not None:
+            n_partitions = settings.n_partitions or max(1, round(np.sqrt(len(active))))
+            parts = partition(table[active], active, n_partitions)
+            recall = settings.recall or DEFAULT_RECALL
+            index = index_with_recall(exact, parts, queries, recall, settings.int8)
+            ways["partitioned"] = _timed(_search(index), queries) | {
+                "partitions": index.n_partitions,
+                "probes": index.n_probes,
+                "int8": index.int8,
+                f"recall@{RECALL_AT}": round(index.recall(exact, queries), 4),
+            }
+    report = {"items": len(table) - 3, "width": table.shape[1], "machine": processor_name(), "ways": ways}
+    if report_file is not None:
+        report_file.write_json(report)
+    return report
+
+
+def _vectors(run: str | Path | None, items: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the table `[N + 3, D]`, user vectors `[B, D]` and the ids of items that may come out."""
+    if run is None:
+        generator = np.random.default_rng(0)
+        table = generator.normal(size=(items + 3, width)).astype(np.float32)
+        return table, generator.normal(size=(N_QUERIES, width)).astype(np.float32), np.arange(1, items + 1)
+    folder = RunFolder.open(run)
+    retriever = Retriever(folder.model, folder.vocabulary, folder.popularity, retired=folder.retired)
+    active = np.setdiff1d(np.arange(1, retriever.n_items + 1), [*retriever.retired_ids])
+    table = np.array(retriever.exact_index.item_vectors())
+    return table, user_vectors(folder, retriever)[0], active.astype(np.int32)
+
+
+def _search(index: ItemIndex) -> Callable[[tf.Tensor], Any]:
+    return lambda vectors: index.search(vectors, tf.constant(RECALL_AT))
+
+
+def _all_at_once(table: tf.Variable) -> Callable[[tf.Tensor], Any]:
+    return lambda vectors: tf.math.top_k(tf.matmul(vectors, table[1:-2], transpose_b=True), RECALL_AT)
+
+
+def _timed(search: Callable[[tf.Tensor], Any], queries: np.ndarray) -> dict[str, Any]:
+    graph = tf.function(search, input_signature=[tf.TensorSpec([None, queries.shape[1]], tf.float32)], autograph=False)
+    measured = {}
+    for rows in (1, 32):
+        batches = [tf.constant(np.take(queries, range(i, i + rows), axis=0, mode="wrap")) for i in range(REPEATS)]
+        graph(batches[0])
+        seconds = []
+        for batch in batches:
+            start = time.perf_counter()
+            graph(batch)
+            seconds.append(time.perf_counter() - start)
+        measured[f"{rows} queries" if rows > 1 else "1 query"] = round(float(np.median(seconds)) * 1e3, 3)
+    return {"milliseconds": measured}
