@@ -6,7 +6,7 @@ import os
 import pickle
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 
@@ -18,7 +18,8 @@ def import_tensorflow_quietly(intra_op_threads: int = 0) -> None:
     come through as always.
 
     Args:
-        intra_op_threads: processors that one operation may use, for the rest of the process. Default: 0, all.
+        intra_op_threads: processors that one operation may use, for the rest of the process; without effect where
+            TensorFlow has run already. Default: 0, all.
 
     Example:
         >>> import_tensorflow_quietly()
@@ -29,7 +30,8 @@ def import_tensorflow_quietly(intra_op_threads: int = 0) -> None:
         import tensorflow as tf
 
         if intra_op_threads:
-            tf.config.threading.set_intra_op_parallelism_threads(intra_op_threads)
+            with suppress(RuntimeError):  # TensorFlow has run in this process before, and keeps its threads
+                tf.config.threading.set_intra_op_parallelism_threads(intra_op_threads)
         tf.config.list_physical_devices()
         tf.transpose(tf.zeros([2, 3], tf.int32))  # the first operations look for devices and fast paths
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import signal
 import sys
 from dataclasses import dataclass
@@ -38,7 +39,8 @@ class ServeSettings:
         limits: what a request may ask for. Default: `RequestLimits()`.
         tls: certificates. Default: no TLS.
         rest_port: port of the REST API, 0 for any free one. Default: Vertex AI's, else none: there is no REST API.
-        log_format: "text" or "json", one object a line. Default: "text".
+        log_format: "text", what goes wrong, for a terminal; or "json", also the states of versions, one object a
+            line. Default: "text".
         access_log: a line for each request. Default: False, for the server's own failures only.
         intra_op_threads: processors that one operation may use, 0 for all. Default: 1.
     """
@@ -83,7 +85,8 @@ def serve(
     if (model is None) == (config is None):
         raise InputError("Give either a model's folder or --model-config FILE.")
     settings = settings or ServeSettings()
-    set_up_log(sys.stderr, settings.log_format, access=settings.access_log)
+    level = logging.INFO if settings.log_format == "json" else logging.WARNING
+    set_up_log(sys.stderr, settings.log_format, level, settings.access_log)
     metrics = ServerMetrics()
     server = _server(model, config, settings, metrics)
     names = [entry.name for entry in server.config.model_config_list.config]

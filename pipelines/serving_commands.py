@@ -155,7 +155,9 @@ def serve(
     client_ca: Annotated[
         Path | None, typer.Option(help="Authorities that must have signed a client's certificate, PEM: mutual TLS.")
     ] = None,
-    log_format: Annotated[LogFormat, typer.Option(help="Of the log on standard error.")] = LogFormat.text,
+    log_format: Annotated[
+        LogFormat, typer.Option(help="Text: what goes wrong. JSON: states of versions too, a line each.")
+    ] = LogFormat.text,
     access_log: Annotated[bool, typer.Option("--access-log", help="Log each request.")] = False,
     intra_op_threads: Annotated[
         int, typer.Option(help="Processors one operation may use, 0 for all; more help very large catalogues.", min=0)

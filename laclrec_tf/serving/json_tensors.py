@@ -151,10 +151,16 @@ def _leaf(name: str, value: Any, dtype: tf.DType) -> Any:
         if is_base64(value):
             return _decoded(name, value[BASE64_KEY])
     elif kind in ((int, float) if dtype.is_floating else (bool,) if dtype.is_bool else (int,)):
-        if dtype.is_floating and math.isfinite(value) and abs(value) > float(dtype.max):
+        if dtype.is_floating and math.isfinite(value) and math.isinf(_rounded(value, dtype)):
             raise OverflowError
         return value
     raise invalid(f"Input '{name}' must be {dtype.name}. Received: {reprlib.repr(value)}.")
+
+
+def _rounded(value: float, dtype: tf.DType) -> float:
+    # The largest number of a dtype may be written a little larger than it is.
+    with np.errstate(over="ignore"):
+        return float(dtype.as_numpy_dtype(value))
 
 
 def _utf8(name: str, text: str) -> bytes:

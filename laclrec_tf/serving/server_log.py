@@ -85,7 +85,7 @@ def set_up_log(
             root.removeHandler(installed)
     root.addHandler(handler)
     logging.getLogger("laclrec_tf").setLevel(level)
-    _access.setLevel(logging.NOTSET if access else logging.WARNING)
+    _access.setLevel(logging.INFO if access else logging.WARNING)
     return handler
 
 

@@ -63,7 +63,7 @@ def test_pushed_refused_forced_and_rolled_back(run, candidate, tmp_path, monkeyp
     shop = tmp_path / "saved_models" / "shop"
     code, lines, _ = run("push", candidate, "--to", shop)
     assert code == 0
-    assert "6 warm-up requests, 64 histories (the prepared data, before the test item)" in lines[0]
+    assert "21 warm-up requests, 64 histories (the prepared data, before the test item)" in lines[0]
     assert lines[1:] == ["blessed: the first version, with none to compare with", f"pushed {shop / '1'}"]
 
     # The validation was made once, in a process of its own; it takes seconds.

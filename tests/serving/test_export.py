@@ -117,9 +117,10 @@ def test_signatures_are_named_and_open(exported):
     }
     matrix, column, anything = [-1, -1], [-1], None
     best = {"item_ids": matrix, "scores": matrix, "filled": column}
+    ten_best = {"item_ids": [-1, 10], "scores": [-1, 10], "filled": column, "unknown": column}
     assert described == {
-        "serving_default": ({"history": matrix}, best | {"unknown": column}),
-        "predict_examples": ({"examples": column}, best | {"unknown": column}),
+        "serving_default": ({"history": matrix}, ten_best),
+        "predict_examples": ({"examples": column}, ten_best),
         "retrieve": (
             {"history": matrix, "k": anything, "exclude": matrix, "allow": matrix, "exclude_history": anything},
             best | {"unknown": column},

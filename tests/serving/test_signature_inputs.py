@@ -45,7 +45,7 @@ def test_what_is_given_goes_over_defaults(inputs):
         ({"history": HISTORY, "b": HISTORY, "a": HISTORY}, "Missing: none. Superfluous: a, b."),
         ({"history": HISTORY[0]}, "'history' of signature 'retrieve' must be string of shape [any, any]. Received: "),
         ({"history": HISTORY, "k": np.array(1)}, "must be int32 of shape []. Received: int64 of shape []."),
-        ({"history": HISTORY, "extra": np.zeros(3)}, "must be float32. Received: float64 of shape [3]."),
+        ({"history": HISTORY, "extra": np.zeros(3)}, "must be float32 of any shape. Received: float64 of shape [3]."),
     ],
 )
 def test_what_does_not_fit(inputs, given, text):
