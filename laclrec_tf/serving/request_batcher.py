@@ -202,7 +202,8 @@ class RequestBatcher:
     def _seconds_to_wait(self, group: deque[_Waiting]) -> float:
         if self._closed or not self._timeout:
             return 0.0
-        if sum(waiting.rows for waiting in group) >= self.parameters.max_batch_size:
+        wanted = (waiting.rows for waiting in group if not waiting.outputs.cancelled())
+        if sum(wanted) >= self.parameters.max_batch_size:
             return 0.0
         return max(0.0, group[0].since + self._timeout - time.monotonic())
 

@@ -51,7 +51,7 @@ class TextLineFormatter(logging.Formatter):
 
 
 def set_up_log(
-    stream: TextIO, log_format: LogFormat = "text", level: int = logging.INFO, access: bool = True
+    stream: TextIO, log_format: LogFormat = "text", level: int = logging.INFO, access: bool | None = None
 ) -> logging.Handler:
     """Write the log to a stream. A second call replaces what the first one set up.
 
@@ -62,7 +62,8 @@ def set_up_log(
         stream: where the lines go, usually `sys.stderr`.
         log_format: `"text"` or `"json"`.
         level: of the package's own loggers. Default: INFO.
-        access: a line for each request. Default: True; else only for those that failed by the server's fault.
+        access: True writes a line for each request, False only for those that failed by the server's fault.
+            Default: None, as `level` says.
 
     Returns:
         The handler, already installed.
@@ -85,7 +86,7 @@ def set_up_log(
             root.removeHandler(installed)
     root.addHandler(handler)
     logging.getLogger("laclrec_tf").setLevel(level)
-    _access.setLevel(logging.INFO if access else logging.WARNING)
+    _access.setLevel({None: logging.NOTSET, True: logging.INFO, False: logging.WARNING}[access])
     return handler
 
 
