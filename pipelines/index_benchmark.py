@@ -14,7 +14,6 @@ from laclrec_tf.errors import InputError
 from laclrec_tf.serving.exact_index import ExactIndex
 from laclrec_tf.serving.item_selection import ItemIndex
 from laclrec_tf.serving.partitioned_index import DEFAULT_RECALL, RECALL_AT, index_with_recall
-from laclrec_tf.serving.partitions import partition
 from laclrec_tf.serving.retriever import Retriever
 from pipelines.index_settings import IndexSettings, user_vectors
 from pipelines.processor_name import processor_name
@@ -67,8 +66,7 @@ def index_benchmark(
         exact = ExactIndex(lambda: variable, len(table) - 3)
         ways = {"matmul and top_k": _timed(_all_at_once(variable), queries), "exact": _timed(_search(exact), queries)}
         if run is not None:
-            n_partitions = settings.n_partitions or max(1, round(np.sqrt(len(active))))
-            parts = partition(table[active], active, n_partitions)
+            parts = settings.partition(table, active)
             recall = settings.recall or DEFAULT_RECALL
             index = index_with_recall(exact, parts, queries, recall, settings.int8)
             ways["partitioned"] = _timed(_search(index), queries) | {

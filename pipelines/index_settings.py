@@ -14,7 +14,7 @@ from laclrec_tf.errors import InputError
 from laclrec_tf.serving.export import METADATA_FILE
 from laclrec_tf.serving.history_batch import padded_batch
 from laclrec_tf.serving.partitioned_index import DEFAULT_RECALL, RECALL_AT, PartitionedIndex, index_with_recall
-from laclrec_tf.serving.partitions import partition
+from laclrec_tf.serving.partitions import Partitions, partition
 from laclrec_tf.serving.retriever import Retriever
 from laclrec_tf.serving.warmup import example_histories
 from pipelines.run_folder import RunFolder
@@ -52,6 +52,11 @@ class IndexSettings:
         if self.recall is not None and not 0 < self.recall <= 1:
             raise InputError(f"Argument `recall` must be above 0 and at most 1. Received: recall={self.recall}.")
 
+    def partition(self, table: np.ndarray, item_ids: np.ndarray) -> Partitions:
+        """Cluster items `[M]` by their rows in a table `[N + 3, D]`."""
+        n_partitions = self.n_partitions or max(1, round(np.sqrt(len(item_ids))))
+        return partition(table[item_ids], item_ids, n_partitions)
+
 
 def partitioned_index(
     folder: RunFolder, retriever: Retriever, settings: IndexSettings
@@ -71,8 +76,7 @@ def partitioned_index(
     """
     vectors = np.array(retriever.exact_index.item_vectors())
     active = np.setdiff1d(np.arange(1, retriever.n_items + 1), [*retriever.retired_ids]).astype(np.int32)
-    n_partitions = settings.n_partitions or max(1, round(np.sqrt(len(active))))
-    partitions = partition(vectors[active], active, n_partitions)
+    partitions = settings.partition(vectors, active)
     users, source = user_vectors(folder, retriever)
     index = index_with_recall(
         retriever.exact_index, partitions, users, settings.recall or DEFAULT_RECALL, settings.int8
