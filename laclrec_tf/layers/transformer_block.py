@@ -20,7 +20,9 @@ class TransformerBlock(keras.layers.Layer):
 
     Call arguments:
         hidden: `[B, L, D]` float.
-        attention_mask: `[B, L, L]` bool, True = the query (axis 1) may look at the key (axis 2).
+        attention_mask: `[B, L, K]` bool, True = the query (axis 1) may look at the key (axis 2).
+        context: `[B, K, D]` float, the states looked at, where only some positions are wanted. Default: `hidden`,
+            so `K = L`.
 
     Returns:
         `[B, L, D]` float.
@@ -82,11 +84,15 @@ class TransformerBlock(keras.layers.Layer):
         self.feed_forward_norm.build(hidden_shape)
         self.built = True
 
-    def call(self, hidden, attention_mask, training=None):
+    def call(self, hidden, attention_mask, context=None, training=None):
         """Return the block's output `[B, L, D]`."""
         pre = self.normalisation == "pre"
         queries = self.attention_norm(hidden) if pre else hidden
-        attended = self.attention(queries, queries, attention_mask=attention_mask, training=training)
+        if context is None:
+            context = queries
+        elif pre:
+            context = self.attention_norm(context)
+        attended = self.attention(queries, context, attention_mask=attention_mask, training=training)
         hidden = hidden + self.residual_dropout(attended, training=training)
         if not pre:
             hidden = self.attention_norm(hidden)

@@ -167,7 +167,16 @@ class LACLRec(CatalogueModel):
         """Return user vectors `[B, D]`: the hidden state at the last real item."""
         history = inputs["history"] if isinstance(inputs, dict) else inputs
         check_history(history, self.encoder.max_length)
-        return gather_last(self.hidden_states(history, training=training), history_lengths(history))
+        lengths = history_lengths(history)
+        if not self.recommender_blocks:
+            return gather_last(self.hidden_states(history, training=training), lengths)
+        # As `hidden_states`, but the last block is asked at one position only, which sees the whole history.
+        hidden = self.encoder(history, causal=True, training=training)
+        for block in self.recommender_blocks[:-1]:
+            hidden = block(hidden, attention_mask(history, causal=True), training=training)
+        last, is_key = gather_last(hidden, lengths)[:, None], is_item(history)[:, None]
+        last = self.recommender_blocks[-1](last, is_key, context=hidden, training=training)
+        return self.user_norm(last[:, 0])
 
     def edit(self, history, decision: str | None = None) -> Edits:
         """Return what the augmenter does to histories `[B, L]`; `decision` overrides the model's."""

@@ -9,12 +9,13 @@ import tensorflow as tf
 BLOCK = 128
 
 
-def best_of_blocks(scores: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def best_of_blocks(scores: tf.Tensor, k: tf.Tensor, block: int = BLOCK) -> tuple[tf.Tensor, tf.Tensor]:
     """Return the best scores of each row and their places; all lie in the `k` blocks of the best maxima.
 
     Args:
         scores: `[B, T]` float32.
         k: int32 scalar, at least 1.
+        block: scores of a block; the square root of `T / k` or so reads the fewest. Default: 128.
 
     Returns:
         `(scores [B, min(k, T)] float32, places [B, min(k, T)] int32)`, best first; of equal scores any.
@@ -25,10 +26,10 @@ def best_of_blocks(scores: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tenso
         ([[1, 2]], [[3.0, 2.0]])
     """
     batch, width = tf.shape(scores)[0], tf.shape(scores)[1]
-    n_blocks = (width + BLOCK - 1) // BLOCK
-    padded = tf.pad(scores, [[0, 0], [0, n_blocks * BLOCK - width]], constant_values=-np.inf)
-    blocks = tf.reshape(padded, [batch, n_blocks, BLOCK])
+    n_blocks = (width + block - 1) // block
+    padded = tf.pad(scores, [[0, 0], [0, n_blocks * block - width]], constant_values=-np.inf)
+    blocks = tf.reshape(padded, [batch, n_blocks, block])
     _, chosen = tf.math.top_k(tf.reduce_max(blocks, axis=-1), tf.minimum(k, n_blocks))
-    candidates = tf.reshape(tf.gather(blocks, chosen, batch_dims=1), [batch, tf.shape(chosen)[1] * BLOCK])
+    candidates = tf.reshape(tf.gather(blocks, chosen, batch_dims=1), [batch, tf.shape(chosen)[1] * block])
     best, places = tf.math.top_k(candidates, tf.minimum(k, width))
-    return best, tf.gather(chosen, places // BLOCK, batch_dims=1) * BLOCK + places % BLOCK
+    return best, tf.gather(chosen, places // block, batch_dims=1) * block + places % block

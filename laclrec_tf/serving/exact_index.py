@@ -15,6 +15,8 @@ TILE_SCORES = 2**23
 TILE_ITEMS = 2**18
 # So few are scored at once, without a loop, whatever the batch.
 ONE_TILE = 2**14
+# Some 60 of them are wanted, ten and as many as a history has; see `best_of_blocks`.
+ONE_TILE_BLOCK = 32
 
 
 class ExactIndex(tf.Module):
@@ -62,6 +64,8 @@ class ExactIndex(tf.Module):
         if cosine:
             vectors = tf.math.l2_normalize(vectors, axis=-1)
 
+        one_tile = self.n_items <= ONE_TILE
+
         def best_of_tile(first: tf.Tensor, last: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             rows = table[first:last]
             products = tf.matmul(vectors, rows, transpose_b=True)  # [B, T]
@@ -69,10 +73,10 @@ class ExactIndex(tf.Module):
                 products *= tf.math.rsqrt(tf.maximum(tf.reduce_sum(rows * rows, axis=-1), 1e-30))
             if self._penalty is not None:
                 products += self._penalty[first:last]
-            best, places = best_of_blocks(products, k)
+            best, places = best_of_blocks(products, k, ONE_TILE_BLOCK if one_tile else BLOCK)
             return best, first + places
 
-        if self.n_items <= ONE_TILE:
+        if one_tile:
             return best_of_tile(1, self.n_items + 1)
         batch = tf.shape(vectors)[0]
         tile = tf.clip_by_value(TILE_SCORES // tf.maximum(batch, 1), 16 * BLOCK, TILE_ITEMS)

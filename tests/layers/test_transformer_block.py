@@ -100,3 +100,12 @@ def test_heads_that_do_not_divide_the_width_are_refused():
 def test_an_unknown_normalisation_is_refused():
     with pytest.raises(ValueError, match="Received: normalisation='both'"):
         TransformerBlock(8, normalisation="both")
+
+
+@pytest.mark.parametrize("normalisation", ["pre", "post"])
+def test_one_position_asked_alone_is_what_it_is_among_all(normalisation: str):
+    block = built(normalisation=normalisation)
+    among_all = numbers(block(HIDDEN, CAUSAL))[:, 2:3]
+    alone = numbers(block(HIDDEN[:, 2:3], CAUSAL[:, 2:3], context=HIDDEN))
+    assert alone == pytest.approx(among_all, abs=1e-5)
+    assert np.abs(alone - numbers(block(HIDDEN[:, 2:3], CAUSAL[:, 3:4], context=HIDDEN))).max() > 1e-3

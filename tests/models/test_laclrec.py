@@ -107,6 +107,15 @@ def test_a_user_vector_depends_neither_on_padding_nor_on_batch_mates():
     assert numbers(model({"history": histories})) == pytest.approx(vectors, abs=0)
 
 
+@pytest.mark.parametrize("blocks", [0, 1, 2])
+@pytest.mark.parametrize("positions", ["start", "end"])
+def test_a_user_vector_is_the_hidden_state_at_the_last_item(blocks: int, positions: str):
+    model = made(n_recommender_blocks=blocks, positions=positions)
+    histories = np.array([[3, 1, 4, 0], [2, 0, 0, 0], [1, 2, 3, 4]])
+    hidden = numbers(model.hidden_states(histories))
+    assert numbers(model(histories)) == pytest.approx(hidden[[0, 1, 2], [2, 0, 3]], abs=1e-5)
+
+
 @pytest.mark.parametrize("augmenter_attention", ["causal", "bidirectional"])
 def test_next_item_prediction_never_sees_the_future(augmenter_attention: str):
     model = decided(augmenter_attention=augmenter_attention)
