@@ -14,6 +14,7 @@ from tensorflow_serving.apis import get_model_status_pb2
 
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving.batch_merging import Merging, rows_of
+from laclrec_tf.serving.free_memory import return_free_memory
 from laclrec_tf.serving.loaded_model import LoadedModel
 from laclrec_tf.serving.merging_probe import probe_merging
 from laclrec_tf.serving.prediction import read_request, response_of
@@ -144,6 +145,7 @@ class ServedVersion:
             self.model.close()
             self.model = None
             gc.collect()  # TensorFlow's graphs are cycles, and hold much that Python does not count
+            return_free_memory()
 
     def _set_state(self, state: int) -> None:
         self.state = state
