@@ -120,6 +120,7 @@ def training_dataset(
     batches = batches.shuffle(16, seed=seed + 1, reshuffle_each_iteration=True)
     seeds = tf.data.Dataset.random(seed=seed + 2, rerandomize_each_iteration=True).batch(2)
 
+    @tf.autograph.experimental.do_not_convert
     def add_views(rows: tf.Tensor, seed_pair: tf.Tensor) -> dict[str, tf.Tensor]:
         items = rows
         if flat is not None:
@@ -197,6 +198,7 @@ def evaluation_dataset(
     )
     if corruption is not None:
 
+        @tf.autograph.experimental.do_not_convert
         def add_corruption(index: tf.Tensor, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             its_seed = tf.stack([tf.cast(seed, tf.int64), index])
             return batch | _trimmed(_named(corrupt(batch["history"], seed=its_seed, **corruption)))

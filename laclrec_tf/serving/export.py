@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import shutil
 import uuid
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2
 
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving.fresh_process import FreshProcessError, answers_of_fresh_process
@@ -117,10 +120,28 @@ def _description(retriever: Retriever, metadata: Mapping[str, Any] | None) -> st
 
 def _write(retriever: Retriever, folder: Path, model_name: str, description: str) -> None:
     folder.mkdir()
-    tf.saved_model.save(retriever, str(folder), signatures=retriever.signatures)
+    _save(retriever, folder)
     requests = warmup_requests(retriever.signatures, retriever.vocabulary, retriever.max_length, model_name)
     write_warmup_requests(folder, requests)
     (folder / METADATA_FILE).write_text(description, encoding="utf-8")
+
+
+def _save(retriever: Retriever, folder: Path) -> None:
+    """Save the signatures and what they read, and not the retriever: its functions would all be traced anew."""
+    traced = {name: function.get_concrete_function() for name, function in retriever.signatures.items()}
+    read = tf.Module()
+    read.lookup = retriever.lookup
+    read.weights = list({id(each): each for function in traced.values() for each in function.variables}.values())
+    # A traced function has lost the defaults of its inputs, so those that have some are traced again after all.
+    signatures = {
+        name: function if _has_defaults(function) else traced[name] for name, function in retriever.signatures.items()
+    }
+    tf.saved_model.save(read, str(folder), signatures=signatures)
+
+
+def _has_defaults(function: Any) -> bool:
+    parameters = inspect.signature(function.python_function).parameters.values()
+    return any(parameter.default is not parameter.empty for parameter in parameters)
 
 
 def _write_evidence(
@@ -139,19 +160,26 @@ def _write_evidence(
 
 def _check_in_fresh_process(retriever: Retriever, folder: Path) -> None:
     requests = read_warmup_requests(folder)
-    try:
-        fresh = answers_of_fresh_process(folder, folder / WARMUP_FILE)
-    except FreshProcessError as error:
-        raise ExportCheckError(f"The SavedModel does not run in a fresh process:\n{error}") from error
-    for request, response in zip(requests, fresh, strict=True):
-        signature = request.model_spec.signature_name
-        inputs = {name: tf.constant(tf.make_ndarray(proto)) for name, proto in request.inputs.items()}
-        for name, expected in retriever.signatures[signature](**inputs).items():
-            if not _same(expected.numpy(), tf.make_ndarray(response.outputs[name])):
+    with ThreadPoolExecutor(1) as pool:
+        answered = pool.submit(answers_of_fresh_process, folder, folder / WARMUP_FILE)
+        live = [_live_answer(retriever, request) for request in requests]  # while the other process starts
+        try:
+            fresh = answered.result()
+        except FreshProcessError as error:
+            raise ExportCheckError(f"The SavedModel does not run in a fresh process:\n{error}") from error
+    for request, expected, response in zip(requests, live, fresh, strict=True):
+        for name, values in expected.items():
+            if not _same(values, tf.make_ndarray(response.outputs[name])):
                 raise ExportCheckError(
                     f"The SavedModel, read back in a fresh process, gives other '{name}' for signature "
-                    f"'{signature}' than the live model. Nothing was exported."
+                    f"'{request.model_spec.signature_name}' than the live model. Nothing was exported."
                 )
+
+
+def _live_answer(retriever: Retriever, request: predict_pb2.PredictRequest) -> dict[str, np.ndarray]:
+    inputs = {name: tf.constant(tf.make_ndarray(proto)) for name, proto in request.inputs.items()}
+    outputs = retriever.signatures[request.model_spec.signature_name](**inputs)
+    return {name: output.numpy() for name, output in outputs.items()}
 
 
 def _same(expected: np.ndarray, received: np.ndarray) -> bool:

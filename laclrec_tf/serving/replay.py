@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import sys
 
-import tensorflow as tf
-from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+if __name__ == "__main__":
+    # Before TensorFlow comes, which would import Keras where it is installed: whoever imports these now fails.
+    sys.modules.update(dict.fromkeys(("laclrec_tf", "keras", "tf_keras")))  # type: ignore[arg-type]
+
+import tensorflow as tf  # noqa: E402
+from tensorflow_serving.apis import predict_pb2, prediction_log_pb2  # noqa: E402
 
 
 def replay(folder: str, answers: str, *requests: str) -> None:
@@ -32,6 +36,4 @@ def replay(folder: str, answers: str, *requests: str) -> None:
 
 
 if __name__ == "__main__":
-    for package in ("laclrec_tf", "keras", "tf_keras"):
-        sys.modules[package] = None  # type: ignore[assignment]  # whoever imports it now fails
     replay(*sys.argv[1:])

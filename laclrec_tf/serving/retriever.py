@@ -122,9 +122,9 @@ class Retriever(tf.Module):
         return [variable for variable in self._weights if id(variable) not in own]
 
     @property
-    def signatures(self) -> dict[str, Callable[..., dict[str, tf.Tensor]]]:
-        """The SavedModel's signatures by name; `augment` only for a model that has an augmenter."""
-        signatures: dict[str, Callable[..., dict[str, tf.Tensor]]] = {
+    def signatures(self) -> dict[str, Any]:
+        """The SavedModel's signatures, `tf.function`s, by name; `augment` only for a model that has an augmenter."""
+        signatures: dict[str, Any] = {
             "serving_default": self.serving_default,
             "retrieve": self.retrieve,
             "similar_items": self.similar_items,
