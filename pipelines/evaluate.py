@@ -157,7 +157,7 @@ def _evaluated(
 def _known_histories(file: Path, folder: RunFolder, split: str) -> tuple[list[str], list[np.ndarray], dict[str, int]]:
     """Read whole histories from a table, as ids; users whose held-out item is unknown are left out and counted."""
     n_held_out = 1 if split == "test" else 2
-    events = read_interactions([file], user_column="user_id", item_column="item_id", time_column="timestamp")
+    events = read_interactions([file], named_by_option=False)
     items = pl.DataFrame({"item_id": folder.vocabulary.items}).with_row_index("id", offset=1)
     events = events.join(
         items.with_columns(pl.col("id").cast(pl.Int32)), on="item_id", how="left", maintain_order="left"

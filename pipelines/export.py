@@ -42,7 +42,8 @@ def export(run: str | Path, to: str | Path, *, index: IndexSettings | None = Non
         return export_model(
             retriever,
             Path(to),
-            metadata=folder.record | {"index": described},
+            # Where the data lie on this machine is nobody else's business; their hash says what they are.
+            metadata=folder.record | {"data_folder": Path(folder.record["data_folder"]).name, "index": described},
             metrics=run_metrics(folder),
             held_out=held_out_histories(folder),
         )

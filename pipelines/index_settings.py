@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving.export import METADATA_FILE
 from laclrec_tf.serving.history_batch import padded_batch
 from laclrec_tf.serving.partitioned_index import DEFAULT_RECALL, RECALL_AT, PartitionedIndex, index_with_recall
 from laclrec_tf.serving.partitions import Partitions, partition
@@ -103,22 +100,6 @@ def user_vectors(folder: RunFolder, retriever: Retriever) -> tuple[np.ndarray, s
     """
     histories, source = _histories(folder, retriever)
     return retriever.embed_history(tf.constant(padded_batch(histories), tf.string))["user_vectors"].numpy(), source
-
-
-def index_description(version: Path) -> str:
-    """Say in a few words how an exported version finds items.
-
-    Args:
-        version: the version's folder.
-    """
-    index = json.loads((version / METADATA_FILE).read_text(encoding="utf-8"))["metadata"]["index"]
-    if index["kind"] == "exact":
-        return "exact index"
-    recall = index[f"recall@{RECALL_AT}"]
-    return (
-        f"partitioned index: {index['probes']} of {index['partitions']} partitions, "
-        f"recall@{RECALL_AT} {recall:.4f} against exact on {index['measured_on']}"
-    )
 
 
 def _histories(folder: RunFolder, retriever: Retriever) -> tuple[list[list[str]], str]:

@@ -37,12 +37,15 @@ def export(
 ) -> None:
     """Write a run as a versioned SavedModel that TensorFlow Serving loads."""
     import_tensorflow_quietly()
+    from laclrec_tf.serving.export import METADATA_FILE
+    from laclrec_tf.serving.index_description import index_description
     from pipelines.export import export as run_export
-    from pipelines.index_settings import IndexSettings, index_description
+    from pipelines.index_settings import IndexSettings
 
     settings = IndexSettings(index.value, recall, partitions, int8)
     version = run_export(run, to, index=settings)
-    console.print(f"wrote {version}, {index_description(version)}")
+    made = json.loads((version / METADATA_FILE).read_text(encoding="utf-8"))["metadata"]["index"]
+    console.print(f"wrote {version}, {index_description(made)}")
 
 
 @serving_app.command()

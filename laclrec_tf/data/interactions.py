@@ -20,6 +20,7 @@ def read_interactions(
     item_column: str = "item_id",
     time_column: str = "timestamp",
     on_file: Callable[[Path, int], None] | None = None,
+    named_by_option: bool = True,
 ) -> pl.DataFrame:
     """Read events from one file or several; the formats may differ.
 
@@ -33,6 +34,7 @@ def read_interactions(
         item_column: Default: "item_id".
         time_column: Default: "timestamp".
         on_file: called with each file and its number of rows once it is read. Default: None.
+        named_by_option: see `read_columns`. Default: True.
 
     Returns:
         `user_id` String, `item_id` String, `timestamp` Int64 or Float64 (of dates: microseconds since 1970 in
@@ -61,7 +63,7 @@ def read_interactions(
         )
     tables = []
     for path in paths:
-        tables.append(_read_file(path, columns))
+        tables.append(_read_file(path, columns, named_by_option))
         if on_file is not None:
             on_file(path, tables[-1].height)
     times = comparable_numbers([table["timestamp"] for table in tables], [str(path) for path in paths])
@@ -69,8 +71,8 @@ def read_interactions(
     return pl.concat(tables, rechunk=True)
 
 
-def _read_file(file: Path, columns: dict[str, str]) -> pl.DataFrame:
-    raw = read_columns(file, columns)
+def _read_file(file: Path, columns: dict[str, str], named_by_option: bool) -> pl.DataFrame:
+    raw = read_columns(file, columns, named_by_option=named_by_option)
     users, items, times = (raw[name] for name in columns.values())
     table = pl.DataFrame({"user_id": as_ids(file, users), "item_id": as_ids(file, items)})
     try:

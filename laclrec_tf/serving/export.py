@@ -111,6 +111,7 @@ def _description(retriever: Retriever, metadata: Mapping[str, Any] | None) -> st
     description = {
         "signatures": sorted(retriever.signatures),
         "n_items": retriever.n_items,
+        "n_retired": len(retriever.retired_ids),
         "max_length": retriever.max_length,
         "tensorflow": tf.__version__,
         "metadata": dict(metadata or {}),

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from laclrec_tf.serving.index_description import index_description
 from laclrec_tf.serving.model_metrics import Evaluation, ModelMetrics
 
 MODEL_CARD_FILE = Path("assets.extra", "model_card.md")
@@ -30,15 +31,16 @@ def model_card(model_name: str, description: Mapping[str, Any], metrics: ModelMe
 
     Args:
         model_name: the model's name on a server.
-        description: `signatures`, `n_items`, `max_length` and `tensorflow` of the version, and under `metadata` the
-            record of its training, if there is one.
+        description: `signatures`, `n_items`, `n_retired`, `max_length` and `tensorflow` of the version, and under
+            `metadata` the record of its training and its `index`, if there is one.
         metrics: what the version was measured on.
 
     Returns:
         Markdown.
 
     Example:
-        >>> described = {"signatures": ["retrieve"], "n_items": 2, "max_length": 50, "tensorflow": "2.21.0"}
+        >>> described = {"signatures": ["retrieve"], "n_items": 2, "n_retired": 0, "max_length": 50}
+        >>> described["tensorflow"] = "2.21.0"
         >>> card = model_card("shop", described, ModelMetrics())
         >>> card.splitlines()[0], "not measured" in card
         ('# shop', True)
@@ -75,6 +77,8 @@ def _model(description: Mapping[str, Any], record: Mapping[str, Any], metrics: M
         "settings that differ from the preset's": (made or "none") if settings else None,
         "seed": metrics.seed,
         "items in the catalogue": f"{description['n_items']:,}",
+        "of them retired, read in histories and never recommended": f"{description['n_retired']:,}",
+        "index": index_description(index) if (index := _mapping(record.get("index"))) else None,
         "events read of a history": f"the {description['max_length']:,} most recent",
         "signatures": ", ".join(description["signatures"]),
         "epochs": record.get("refit_epochs") or record.get("best_epoch"),

@@ -90,3 +90,10 @@ def test_only_an_augmenter_cleans(run):
 def test_histories_too_short_to_hold_an_item_out(run, tmp_path):
     with pytest.raises(InputError, match="three events"):
         evaluate(run.folder, histories=write(tmp_path, run.vocabulary.items[:2]))
+
+
+def test_a_column_that_is_missing_can_only_be_renamed(run, tmp_path):
+    file = tmp_path / "events.csv"
+    file.write_text("user,item_id,timestamp\nu1,i1,1\n")
+    with pytest.raises(InputError, match=r"no column 'user_id'\. Did you mean user\?.* Rename it\.$"):
+        evaluate(run.folder, histories=file, show_progress=False)

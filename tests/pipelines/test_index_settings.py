@@ -47,10 +47,14 @@ def test_a_partitioned_export_says_its_recall_and_answers_nearly_like_the_exact_
     assert status.value.code == 0
     printed = " ".join(capsys.readouterr().out.split())
     metadata = json.loads((tmp_path / "shop" / "1" / "assets.extra" / "metadata.json").read_text())["metadata"]
+    assert metadata["data_folder"] == "data"  # no path of this machine
     index = metadata["index"]
     assert index["kind"] == "partitioned" and index["int8"] and 1 <= index["probes"] <= index["partitions"]
     assert 0.9 <= index["recall@20"] <= 1
-    assert f"{index['probes']} of {index['partitions']} partitions, recall@20 {index['recall@20']:.4f}" in printed
+    assert (
+        f"{index['probes']} of {index['partitions']} partitions, scores from int8, recall@20 {index['recall@20']:.4f}"
+        in printed
+    )
 
     exact, partitioned = (LocalModel(tmp_path / name) for name in ("exact", "shop"))
     _, histories = run.data.histories()

@@ -12,10 +12,19 @@ from laclrec_tf.serving.model_metrics import Evaluation, ModelMetrics
 DESCRIPTION = {
     "signatures": ["retrieve", "serving_default"],
     "n_items": 12101,
+    "n_retired": 3,
     "max_length": 50,
     "tensorflow": "2.21.0",
     "metadata": {
         "best_epoch": 16,
+        "index": {
+            "kind": "partitioned",
+            "partitions": 118,
+            "probes": 40,
+            "int8": True,
+            "recall@20": 0.98123,
+            "measured_on": "512 trained histories",
+        },
         "settings": {"preset": "laclrec", "model": {"width": 32, "dropout": 0.5}},
         "versions": {"laclrec-tf": "0.1.0", "keras": "3.15.1"},
     },
@@ -46,6 +55,9 @@ def card() -> str:
         "- settings that differ from the preset's: dropout=0.5 width=32",
         "- seed: 0",
         "- items in the catalogue: 12,101",
+        "- of them retired, read in histories and never recommended: 3",
+        "- index: partitioned index: 40 of 118 partitions, scores from int8, recall@20 0.9812 against exact on 512 "
+        "trained histories",
         "- epochs: 16",
         "- made with: laclrec-tf 0.1.0, keras 3.15.1",
         "- hash (SHA-256): 7c4d",
