@@ -52,6 +52,19 @@ class ItemLookup(tf.Module):
         """Look up ids `[...]`; returns strings `[...]`, `""` for PAD, EOS and MASK."""
         return self._item_of_line.lookup(tf.cast(item_ids, tf.int64) - 1)
 
+    def answer(self, scores: tf.Tensor, item_ids: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Name what was found.
+
+        Args:
+            scores: `[B, W]` float32.
+            item_ids: `[B, W]` int32, PAD in a slot that nothing fills.
+
+        Returns:
+            `item_ids` `[B, W]` string, `scores` and `filled` `[B]` int32, how many slots hold an item.
+        """
+        filled = tf.reduce_sum(tf.cast(tf.not_equal(item_ids, PAD_ID), tf.int32), axis=1)
+        return {"item_ids": self.to_items(item_ids), "scores": scores, "filled": filled}
+
     def recent_known(self, item_ids: tf.Tensor, max_length: int) -> tf.Tensor:
         """Keep what a model reads of looked-up histories: the most recent known items, without gaps.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -14,36 +14,19 @@ from laclrec_tf.serving.exact_index import ExactIndex
 from laclrec_tf.serving.history_editor import HistoryEditor
 from laclrec_tf.serving.item_lookup import ItemLookup, unknown_items
 from laclrec_tf.serving.item_selection import ItemIndex, ItemSelection
-from laclrec_tf.serving.row_inputs import at_least_one, for_each_row, rows_fit
-
-DEFAULT_K = 10
-HISTORY = tf.TensorSpec([None, None], tf.string, name="history")
-ITEMS = tf.TensorSpec([None], tf.string, name="items")
-# Of any rank: one for all rows, or one a row, which a server needs that joins requests to batches.
-K = tf.TensorSpec(None, tf.int32, name="k")
-EXCLUDE = tf.TensorSpec([None, None], tf.string, name="exclude")
-ALLOW = tf.TensorSpec([None, None], tf.string, name="allow")
-EXCLUDE_HISTORY = tf.TensorSpec(None, tf.bool, name="exclude_history")
-CANDIDATES = tf.TensorSpec([None, None], tf.string, name="candidates")
-EXAMPLES = tf.TensorSpec([None], tf.string, name="examples")
-
-
-class RetrievalModel(Protocol):
-    """What the retriever asks of a model; `laclrec_tf.models.LACLRec` has it."""
-
-    n_items: int
-    max_length: int
-    has_augmenter: bool
-
-    def __call__(self, history: tf.Tensor, training: bool) -> tf.Tensor:
-        """Return user vectors `[B, D]` of histories `[B, L]`."""
-
-    @property
-    def item_vectors(self) -> tf.Tensor:
-        """The table `[N + 3, D]`, row `i` of item `i`; a score is a user vector's dot product with a row."""
-
-    def edit(self, history: tf.Tensor, decision: str) -> Any:
-        """Return `operations`, `probabilities`, `insertions` and `edited` of histories `[B, L]`."""
+from laclrec_tf.serving.item_signatures import ItemSignatures
+from laclrec_tf.serving.retrieval_model import RetrievalModel
+from laclrec_tf.serving.row_inputs import at_least_one, for_each_row, rows_fit, slots
+from laclrec_tf.serving.signature_specs import (
+    ALLOW,
+    CANDIDATES,
+    DEFAULT_K,
+    EXAMPLES,
+    EXCLUDE,
+    EXCLUDE_HISTORY,
+    HISTORY,
+    K,
+)
 
 
 class Retriever(tf.Module):
@@ -111,7 +94,8 @@ class Retriever(tf.Module):
         self.selection = ItemSelection(self.exact_index, popular, index)
         self.editor = HistoryEditor(model, self.lookup) if model.has_augmenter else None
         self.retrieve = self._retrieve_signature()
-        self.similar_items = self._similar_items_signature()
+        about_items = ItemSignatures(self.lookup, self.exact_index)
+        self.similar_items, self.embed_items = about_items.similar_items, about_items.embed_items
         # The variables that the signatures read; nothing else is saved.
         self._weights = list(self.retrieve.get_concrete_function().variables)
 
@@ -180,21 +164,6 @@ class Retriever(tf.Module):
             "unknown": unknown_items(history, history_ids),
         }
 
-    @tf.function(input_signature=[ITEMS], autograph=False)
-    def embed_items(self, items: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Return item vectors, to be put into an index elsewhere.
-
-        Args:
-            items: `[B]` string.
-
-        Returns:
-            `item_vectors` `[B, D]` float32, zero for an unknown item; `known` `[B]` bool.
-        """
-        item_ids = self.lookup.to_ids(items)
-        known = tf.not_equal(item_ids, PAD_ID)
-        vectors = tf.gather(tf.convert_to_tensor(self.exact_index.item_vectors()), item_ids)
-        return {"item_vectors": tf.where(known[:, tf.newaxis], vectors, 0.0), "known": known}
-
     @tf.function(input_signature=[HISTORY, CANDIDATES], autograph=False)
     def rank(self, history: tf.Tensor, candidates: tf.Tensor) -> dict[str, tf.Tensor]:
         """Score given items; those of the history are scored like the others.
@@ -250,35 +219,6 @@ class Retriever(tf.Module):
 
         return retrieve
 
-    def _similar_items_signature(self) -> Any:
-        ten = tf.constant(DEFAULT_K)
-
-        @tf.function(input_signature=[ITEMS, K], autograph=False)
-        def similar_items(items: tf.Tensor, k: tf.Tensor = ten) -> dict[str, tf.Tensor]:
-            """Return each item's nearest items by the cosine of their vectors, itself left out.
-
-            Args:
-                items: `[B]` string.
-                k: int32, one number or `[B]`, at least 1. Default: 10.
-
-            Returns:
-                `item_ids`, `scores` and `filled` as `retrieve`; nothing for an unknown item. `known` `[B]` bool.
-            """
-            item_ids = self.lookup.to_ids(items)
-            known = tf.not_equal(item_ids, PAD_ID)
-            width = self._width(at_least_one("k", k))
-            k = tf.where(known, for_each_row("k", k, tf.shape(items)[0]), 0)
-            vectors = tf.gather(tf.convert_to_tensor(self.exact_index.item_vectors()), item_ids)
-            scores, found = self.exact_index.search(vectors, width + 1, cosine=True)
-            scores = tf.where(tf.equal(found, item_ids[:, tf.newaxis]), -np.inf, scores)
-            scores, places = tf.math.top_k(scores, width)
-            found = tf.gather(found, places, batch_dims=1)
-            fills = tf.logical_and(scores > -np.inf, tf.sequence_mask(k, width))
-            scores = tf.where(fills, scores, -np.inf)
-            return self._answer(scores, tf.where(fills, found, PAD_ID)) | {"known": known}
-
-        return similar_items
-
     @tf.function(input_signature=[HISTORY], autograph=False)
     def _ten_best(self, history: tf.Tensor) -> dict[str, tf.Tensor]:
         """As `retrieve` with its defaults; a graph of its own, since it is asked most and has less to do."""
@@ -287,7 +227,7 @@ class Retriever(tf.Module):
         width = min(DEFAULT_K, self.n_items)
         k = tf.fill([tf.shape(history)[0]], width)
         scores, item_ids = self.selection.best(vectors, has_vector, k, tf.constant(width), [history_ids])
-        return self._answer(scores, item_ids) | {"unknown": unknown_items(history, history_ids)}
+        return self.lookup.answer(scores, item_ids) | {"unknown": unknown_items(history, history_ids)}
 
     def _recommend(
         self,
@@ -308,26 +248,18 @@ class Retriever(tf.Module):
             vectors,
             has_vector,
             for_each_row("k", k, batch),
-            self._width(k),
+            slots(k, self.n_items),
             [exclude_ids, tf.where(excludes_history, history_ids, PAD_ID)],
             allowed_ids,
             tf.reduce_any(tf.not_equal(allow, ""), axis=1),
         )
-        return self._answer(scores, item_ids) | {"unknown": unknown_items(history, history_ids)}
-
-    def _width(self, k: tf.Tensor) -> tf.Tensor:
-        """Return how many slots the largest `k` needs; one when there is no row."""
-        return tf.minimum(tf.reduce_max(tf.concat([tf.reshape(k, [-1]), [1]], axis=0)), self.n_items)
+        return self.lookup.answer(scores, item_ids) | {"unknown": unknown_items(history, history_ids)}
 
     @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)], autograph=False)
     def _user_vectors(self, history_ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Return `[B, D]` vectors and `[B]` bool, False where no item of the history is known."""
         vectors = self._vectors(self.lookup.recent_known(history_ids, self.max_length))
         return vectors, tf.reduce_any(tf.not_equal(history_ids, PAD_ID), axis=1)
-
-    def _answer(self, scores: tf.Tensor, item_ids: tf.Tensor) -> dict[str, tf.Tensor]:
-        filled = tf.reduce_sum(tf.cast(tf.not_equal(item_ids, PAD_ID), tf.int32), axis=1)
-        return {"item_ids": self.lookup.to_items(item_ids), "scores": scores, "filled": filled}
 
 
 def _active(vocabulary: ItemVocabulary, retired: Collection[str]) -> np.ndarray:

@@ -56,3 +56,20 @@ def at_least_one(name: str, value: tf.Tensor) -> tf.Tensor:
     positive = tf.debugging.Assert(tf.reduce_all(value >= 1), [message, value])
     with tf.control_dependencies([positive]):
         return tf.identity(value)
+
+
+def slots(k: tf.Tensor, n_items: int) -> tf.Tensor:
+    """Return how many slots the largest `k` needs, at most `n_items`; one when there is no row.
+
+    Args:
+        k: int32 of any shape, at least 1.
+        n_items: `N`.
+
+    Returns:
+        int32 scalar.
+
+    Example:
+        >>> slots(tf.constant([2, 5]), n_items=4).numpy().item()
+        4
+    """
+    return tf.minimum(tf.reduce_max(tf.concat([tf.reshape(k, [-1]), [1]], axis=0)), n_items)
