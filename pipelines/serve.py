@@ -6,15 +6,15 @@ import gc
 import logging
 import signal
 import sys
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import FrameType
 
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving.batching_parameters import read_batching_parameters
-from laclrec_tf.serving.request_batcher import Batching, BatchingParameters
+from laclrec_tf.serving.request_batcher import BatchingParameters
 from laclrec_tf.serving.request_limits import RequestLimits
 from laclrec_tf.serving.rest_server import RestServer
 from laclrec_tf.serving.server import ModelServer
@@ -58,11 +58,13 @@ class ServeSettings:
     intra_op_threads: int = 1
 
     def __post_init__(self) -> None:
-        """Check what the server does not."""
+        """Check what would else be found only when the models are loaded."""
         if not self.grace_seconds >= 0:
             raise InputError(
                 f"Argument `grace_seconds` must be at least 0. Received: grace_seconds={self.grace_seconds}."
             )
+        if self.rest_port is not None and not 0 <= self.rest_port <= 65535:
+            raise InputError(f"Argument `rest_port` must be between 0 and 65535. Received: rest_port={self.rest_port}.")
 
 
 def serve(
@@ -120,44 +122,30 @@ def tls_of(certificate: Path | None, key: Path | None, client_ca: Path | None) -
     return TlsFiles.given(certificate, key, client_ca)
 
 
-def batching_of(file: Path | None = None, **parameters: int | None) -> BatchingParameters:
-    """Make batching parameters of a file or of flags; None is the default.
+def limits_of(assignments: Sequence[str]) -> RequestLimits:
+    """Make limits of the flag --limit, which may be repeated; the last of one name holds.
 
     Args:
-        file: TensorFlow Serving's batching_parameters.txt. Default: None.
-        parameters: those of `Batching`.
+        assignments: `NAME=N` each, with a name of `RequestLimits`.
 
     Raises:
-        InputError: one is out of its range, the file cannot be read, or both are given.
+        InputError: an entry is not `NAME=N`, the name is unknown, or the number is out of its range.
 
     Example:
-        >>> batching_of(max_batch_size=8, batch_timeout_micros=None).max_batch_size
-        8
-    """
-    given = [name for name, value in parameters.items() if value is not None]
-    if file is not None:
-        if given:
-            raise InputError(
-                f"--batching-parameters-file holds all batching parameters: leave --{given[0].replace('_', '-')} out."
-            )
-        return read_batching_parameters(file)
-    return Batching(**{name: value for name, value in parameters.items() if value is not None})
-
-
-def limits_of(**limits: int | None) -> RequestLimits:
-    """Make limits of flags; None is the default.
-
-    Args:
-        limits: those of `RequestLimits`.
-
-    Raises:
-        InputError: one is out of its range.
-
-    Example:
-        >>> limits_of(max_k=100).max_k
+        >>> limits_of(["max_k=100", "max_concurrent_requests=64"]).max_k
         100
     """
-    return RequestLimits(**{name: value for name, value in limits.items() if value is not None})
+    names = [field.name for field in fields(RequestLimits)]
+    limits = {}
+    for assignment in assignments:
+        name, _, value = assignment.partition("=")
+        try:
+            limits[name] = int(value)
+        except ValueError:
+            raise InputError(f"--limit takes NAME=N with a whole number N. Received: {assignment!r}.") from None
+        if name not in names:
+            raise InputError(f"--limit takes one of {', '.join(names)}. Received: {name!r}.")
+    return RequestLimits(**limits)
 
 
 def _server(

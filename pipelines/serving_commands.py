@@ -18,6 +18,7 @@ from pipelines.terminal import terminal
 
 serving_app = typer.Typer()
 console = terminal()
+LOAD, TLS = "Batching and limits", "TLS"  # groups in the help of `serve`
 
 
 @serving_app.command()
@@ -118,58 +119,55 @@ def serve(
         Path | None, typer.Argument(help="saved_models/NAME; the newest version is served.", show_default=False)
     ] = None,
     model_config: Annotated[
-        Path | None, typer.Option(help="Or several models: TensorFlow Serving's models.config.")
+        Path | None, typer.Option(metavar="FILE", help="Or several: TensorFlow Serving's models.config.")
     ] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port of the gRPC service.", min=0, max=65535)] = 8500,
+    host: Annotated[str, typer.Option(metavar="NAME", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(metavar="N", help="Port of gRPC; 0: any.", min=0)] = 8500,
     rest_port: Annotated[
-        int | None,
-        typer.Option(help="Port of the REST API, 0: any. Default: AIP_HTTP_PORT, else none.", min=0, max=65535),
+        int | None, typer.Option(metavar="N", help="Port of REST; 0: any. Default: AIP_HTTP_PORT, else none.", min=0)
     ] = None,
     poll_seconds: Annotated[
-        float, typer.Option(help="Seconds between two looks for versions that came or went; 0: never.", min=0)
+        float, typer.Option(metavar="N", help="Between looks for versions that came or went; 0: none.", min=0)
     ] = 1.0,
-    grace_seconds: Annotated[
-        float, typer.Option(help="Seconds that running requests may take after SIGTERM.", min=0)
-    ] = 5.0,
-    max_batch_size: Annotated[int | None, typer.Option(help="Rows run together; 1: no batching. Default: 64.")] = None,
-    batch_timeout_micros: Annotated[
-        int | None, typer.Option(help="Microseconds that a request waits for others. Default: 0.")
-    ] = None,
-    max_enqueued_batches: Annotated[
-        int | None, typer.Option(help="Batches that may wait; then requests are UNAVAILABLE. Default: 64.")
-    ] = None,
-    num_batch_threads: Annotated[
-        int | None, typer.Option(help="Batches run at the same time. Default: one less than processors.")
-    ] = None,
+    grace_seconds: Annotated[float, typer.Option(metavar="N", help="For running requests after SIGTERM.", min=0)] = 5.0,
     batching_parameters_file: Annotated[
-        Path | None, typer.Option(help="Or all four: TensorFlow Serving's batching_parameters.txt.")
+        Path | None, typer.Option(metavar="FILE", help="In TensorFlow Serving's format.", rich_help_panel=LOAD)
     ] = None,
-    max_message_bytes: Annotated[int | None, typer.Option(help="Largest request. Default: 64 MiB.")] = None,
-    max_history_length: Annotated[
-        int | None, typer.Option(help="Most columns of a string input. Default: 1048576.")
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=N",
+            help="max_message_bytes, max_history_length, max_k or max_concurrent_requests. May be repeated.",
+            rich_help_panel=LOAD,
+        ),
     ] = None,
-    max_k: Annotated[int | None, typer.Option(help="Largest k. Default: any.")] = None,
-    max_concurrent_requests: Annotated[
-        int | None, typer.Option(help="Requests answered at the same time. Default: 1024.")
+    intra_op_threads: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            help="Processors for one operation, 0: all. More help large catalogues.",
+            min=0,
+            rich_help_panel=LOAD,
+        ),
+    ] = 1,
+    tls_cert: Annotated[
+        Path | None, typer.Option(metavar="PEM", help="The server's certificate.", rich_help_panel=TLS)
     ] = None,
-    tls_cert: Annotated[Path | None, typer.Option(help="The server's certificate, PEM; then it speaks TLS.")] = None,
-    tls_key: Annotated[Path | None, typer.Option(help="The certificate's key, PEM.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(metavar="PEM", help="Its key.", rich_help_panel=TLS)] = None,
     client_ca: Annotated[
-        Path | None, typer.Option(help="Authorities that must have signed a client's certificate, PEM: mutual TLS.")
+        Path | None,
+        typer.Option(metavar="PEM", help="Who signs clients' certificates: mutual TLS.", rich_help_panel=TLS),
     ] = None,
     log_format: Annotated[
-        LogFormat, typer.Option(help="Text: what goes wrong. JSON: states of versions too, a line each.")
+        LogFormat, typer.Option(help="Text: what goes wrong. JSON: states of versions, too.")
     ] = LogFormat.text,
     access_log: Annotated[bool, typer.Option("--access-log", help="Log each request.")] = False,
-    intra_op_threads: Annotated[
-        int, typer.Option(help="Processors one operation may use, 0 for all; more help very large catalogues.", min=0)
-    ] = 1,
 ) -> None:
     """Serve SavedModels over gRPC and REST with TensorFlow Serving's protocol, until interrupted."""
     import_tensorflow_quietly(intra_op_threads)
+    from laclrec_tf.serving.batching_parameters import read_batching_parameters
     from laclrec_tf.serving.model_config import read_model_config
-    from pipelines.serve import ServeSettings, batching_of, limits_of, tls_of
+    from pipelines.serve import ServeSettings, limits_of, tls_of
     from pipelines.serve import serve as run_server
 
     settings = ServeSettings(
@@ -177,19 +175,8 @@ def serve(
         port=port,
         poll_seconds=poll_seconds,
         grace_seconds=grace_seconds,
-        batching=batching_of(
-            batching_parameters_file,
-            max_batch_size=max_batch_size,
-            batch_timeout_micros=batch_timeout_micros,
-            max_enqueued_batches=max_enqueued_batches,
-            num_batch_threads=num_batch_threads,
-        ),
-        limits=limits_of(
-            max_message_bytes=max_message_bytes,
-            max_history_length=max_history_length,
-            max_k=max_k,
-            max_concurrent_requests=max_concurrent_requests,
-        ),
+        batching=None if batching_parameters_file is None else read_batching_parameters(batching_parameters_file),
+        limits=limits_of(limit or []),
         tls=tls_of(tls_cert, tls_key, client_ca),
         rest_port=rest_port,
         log_format=log_format.value,

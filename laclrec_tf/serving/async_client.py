@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import grpc
 
-from laclrec_tf.serving.model_endpoint import MAX_RETRIES, ModelEndpoint, read_outputs, read_status
+from laclrec_tf.serving.model_connection import ModelConnection
+from laclrec_tf.serving.model_endpoint import read_outputs, read_status
 from laclrec_tf.serving.recommendation import (
     AugmentedHistory,
     HistoryVectors,
@@ -30,32 +30,12 @@ from laclrec_tf.serving.retrieval_query import (
     recommend_query,
     similar_items_query,
 )
-from laclrec_tf.serving.wire_messages import (
-    GET_MODEL_STATUS,
-    PREDICT,
-    GetModelStatusRequest,
-    GetModelStatusResponse,
-    PredictRequest,
-    PredictResponse,
-)
 
 
-class AsyncRetrievalClient:
+class AsyncRetrievalClient(ModelConnection):
     """`RetrievalClient`'s questions, awaited: the same arguments, answers and errors.
 
     Make and use it inside one running event loop; any number of tasks may share it.
-
-    Args:
-        target: the server, `HOST:PORT` or `[IPV6]:PORT`.
-        model_name: the model's name on the server.
-        timeout: seconds a call may take, with all its requests and retries. Default: 5.
-        version: ask this version only. Default: the one that the server takes.
-        version_label: or the version with this label. Default: none.
-        retries: how often to send again what was UNAVAILABLE, 0 to 4. Default: 4.
-        wait_for_ready: wait for a connection until the timeout. Default: False.
-        root_certificates: PEM file of the authorities; turns TLS on. Default: no TLS.
-        client_certificate: PEM file of the client's certificate, for mutual TLS. Default: none.
-        client_key: PEM file of its key. Default: none.
 
     Raises:
         InputError: an argument is out of its range, or a PEM file cannot be used.
@@ -64,46 +44,6 @@ class AsyncRetrievalClient:
         >>> async with AsyncRetrievalClient("127.0.0.1:8500", "shop") as client:  # doctest: +SKIP
         ...     (answer,) = await client.recommend(["tent", "stove"], k=3)
     """
-
-    def __init__(
-        self,
-        target: str,
-        model_name: str,
-        timeout: float = 5.0,
-        *,
-        version: int | None = None,
-        version_label: str | None = None,
-        retries: int = MAX_RETRIES,
-        wait_for_ready: bool = False,
-        root_certificates: str | Path | None = None,
-        client_certificate: str | Path | None = None,
-        client_key: str | Path | None = None,
-    ) -> None:
-        """Prepare the connection; it is made by the first question."""
-        self.endpoint = ModelEndpoint(
-            target,
-            model_name,
-            timeout,
-            version=version,
-            version_label=version_label,
-            retries=retries,
-            wait_for_ready=wait_for_ready,
-            root_certificates=root_certificates,
-            client_certificate=client_certificate,
-            client_key=client_key,
-        )
-        credentials, options = self.endpoint.credentials(), self.endpoint.channel_options()
-        self._channel = (
-            grpc.aio.insecure_channel(target, options)
-            if credentials is None
-            else grpc.aio.secure_channel(target, credentials, options)
-        )
-        self._send_predict = self._channel.unary_unary(
-            PREDICT, PredictRequest.SerializeToString, PredictResponse.FromString
-        )
-        self._send_status = self._channel.unary_unary(
-            GET_MODEL_STATUS, GetModelStatusRequest.SerializeToString, GetModelStatusResponse.FromString
-        )
 
     async def recommend(
         self,
@@ -154,6 +94,14 @@ class AsyncRetrievalClient:
     ) -> None:
         """Close the connection."""
         await self.close()
+
+    @staticmethod
+    def _open_channel(
+        target: str, credentials: grpc.ChannelCredentials | None, options: Sequence[tuple[str, Any]]
+    ) -> grpc.aio.Channel:
+        if credentials is None:
+            return grpc.aio.insecure_channel(target, options)
+        return grpc.aio.secure_channel(target, credentials, options)
 
     async def _ask(self, query: RetrievalQuery[Answer]) -> Answer:
         end = time.monotonic() + self.endpoint.timeout

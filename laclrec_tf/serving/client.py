@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -12,19 +11,12 @@ import grpc
 import numpy as np
 
 from laclrec_tf.serving.history_queries import HistoryQueries
-from laclrec_tf.serving.model_endpoint import MAX_RETRIES, ModelEndpoint, read_outputs, read_status
+from laclrec_tf.serving.model_connection import ModelConnection
+from laclrec_tf.serving.model_endpoint import read_outputs, read_status
 from laclrec_tf.serving.retrieval_query import Answer, RetrievalQuery
-from laclrec_tf.serving.wire_messages import (
-    GET_MODEL_STATUS,
-    PREDICT,
-    GetModelStatusRequest,
-    GetModelStatusResponse,
-    PredictRequest,
-    PredictResponse,
-)
 
 
-class RetrievalClient(HistoryQueries):
+class RetrievalClient(ModelConnection, HistoryQueries):
     """Asks a server for recommendations. Several threads may share one client.
 
     A request that the server could not take (UNAVAILABLE) is sent again, up to `retries` times, after 0.1, 0.2,
@@ -54,61 +46,6 @@ class RetrievalClient(HistoryQueries):
         ('lamp', 'mug', 'map') (1.9, 1.2, 0.4)
     """
 
-    def __init__(
-        self,
-        target: str,
-        model_name: str,
-        timeout: float = 5.0,
-        *,
-        version: int | None = None,
-        version_label: str | None = None,
-        retries: int = MAX_RETRIES,
-        wait_for_ready: bool = False,
-        root_certificates: str | Path | None = None,
-        client_certificate: str | Path | None = None,
-        client_key: str | Path | None = None,
-    ) -> None:
-        """Prepare the connection; it is made by the first question."""
-        self.endpoint = ModelEndpoint(
-            target,
-            model_name,
-            timeout,
-            version=version,
-            version_label=version_label,
-            retries=retries,
-            wait_for_ready=wait_for_ready,
-            root_certificates=root_certificates,
-            client_certificate=client_certificate,
-            client_key=client_key,
-        )
-        credentials, options = self.endpoint.credentials(), self.endpoint.channel_options()
-        self._channel = (
-            grpc.insecure_channel(target, options)
-            if credentials is None
-            else grpc.secure_channel(target, credentials, options)
-        )
-        self._send_predict = self._channel.unary_unary(
-            PREDICT, PredictRequest.SerializeToString, PredictResponse.FromString
-        )
-        self._send_status = self._channel.unary_unary(
-            GET_MODEL_STATUS, GetModelStatusRequest.SerializeToString, GetModelStatusResponse.FromString
-        )
-
-    @property
-    def target(self) -> str:
-        """The server's address."""
-        return self.endpoint.target
-
-    @property
-    def model_name(self) -> str:
-        """The model's name on the server."""
-        return self.endpoint.model_name
-
-    @property
-    def timeout(self) -> float:
-        """Seconds a call may take."""
-        return self.endpoint.timeout
-
     def status(self) -> dict[int, str]:
         """Return the state of each version, such as `{1: "AVAILABLE"}`.
 
@@ -130,6 +67,14 @@ class RetrievalClient(HistoryQueries):
     ) -> None:
         """Close the connection."""
         self.close()
+
+    @staticmethod
+    def _open_channel(
+        target: str, credentials: grpc.ChannelCredentials | None, options: Sequence[tuple[str, Any]]
+    ) -> grpc.Channel:
+        if credentials is None:
+            return grpc.insecure_channel(target, options)
+        return grpc.secure_channel(target, credentials, options)
 
     def _ask(self, query: RetrievalQuery[Answer]) -> Answer:
         end = time.monotonic() + self.timeout

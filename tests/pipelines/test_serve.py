@@ -13,7 +13,9 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from laclrec_tf.errors import InputError
-from pipelines.serve import ServeSettings, batching_of, limits_of, serve
+from laclrec_tf.serving.request_limits import RequestLimits
+from pipelines.cli import main
+from pipelines.serve import ServeSettings, limits_of, serve
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "pipelines.cli", "serve"]
@@ -37,10 +39,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def ask(port: int, name: str) -> list[bytes]:
+def ask(port: int, name: str, *history: str) -> list[bytes]:
     request = predict_pb2.PredictRequest()
     request.model_spec.name = name
-    request.inputs["history"].CopyFrom(tf.make_tensor_proto([["a", "b"]]))
+    request.inputs["history"].CopyFrom(tf.make_tensor_proto([history]))
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         return list(stub.Predict(request, timeout=30).outputs["first"].string_val)
@@ -48,7 +50,9 @@ def ask(port: int, name: str) -> list[bytes]:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_serves_until_it_is_told_to_stop(folder, tmp_path, number):
-    arguments = [str(folder), "--port", "0", "--poll-seconds", "0", "--max-batch-size", "8", "--max-k", "9"]
+    (tmp_path / "batching_parameters.txt").write_text("max_batch_size { value: 8 }")
+    arguments = [str(folder), "--port", "0", "--poll-seconds", "0", "--limit", "max_history_length=2"]
+    arguments += ["--batching-parameters-file", str(tmp_path / "batching_parameters.txt")]
     name = "first-item"
     if number is signal.SIGINT:
         name = "renamed"
@@ -63,7 +67,11 @@ def test_it_serves_until_it_is_told_to_stop(folder, tmp_path, number):
         while line and "serving" not in line:
             line = process.stderr.readline()
         assert line.startswith(f"serving {name} on 127.0.0.1:")
-        assert ask(int(line.split(":")[1].split()[0]), name) == [b"a"]
+        port = int(line.split(":")[1].split()[0])
+        assert ask(port, name, "a", "b") == [b"a"]
+        if number is signal.SIGTERM:
+            with pytest.raises(grpc.RpcError, match="may have 2 columns"):
+                ask(port, name, "a", "b", "c")
         process.send_signal(number)
         assert process.wait(timeout=60) == 0
         assert process.stderr.read() == ""
@@ -75,8 +83,11 @@ def test_it_serves_until_it_is_told_to_stop(folder, tmp_path, number):
     ("settings", "text"),
     [
         (lambda: ServeSettings(grace_seconds=-1), "Argument `grace_seconds` must be at least 0"),
-        (lambda: batching_of(max_batch_size=0, num_batch_threads=None), "Argument `max_batch_size`"),
-        (lambda: limits_of(max_k=0), "Argument `max_k`"),
+        (lambda: ServeSettings(rest_port=65536), "Argument `rest_port` must be between 0 and 65535"),
+        (lambda: limits_of(["max_k=0"]), "Argument `max_k`"),
+        (lambda: limits_of(["max_k"]), "--limit takes NAME=N with a whole number N. Received: 'max_k'."),
+        (lambda: limits_of(["max_k=1.5"]), "Received: 'max_k=1.5'."),
+        (lambda: limits_of(["k=5"]), "--limit takes one of max_message_bytes, .* Received: 'k'."),
         (lambda: serve(), "Give either a model's folder or --model-config FILE."),
         (lambda: serve("no/model"), "no/model is no folder"),
     ],
@@ -86,15 +97,22 @@ def test_mistakes(settings, text):
         settings()
 
 
-def test_batching_parameters_of_a_file(tmp_path):
+def test_limits_of_flags():
+    assert limits_of([]) == RequestLimits()
+    assert limits_of(["max_k=3", "max_history_length=7", "max_k=5"]) == RequestLimits(max_k=5, max_history_length=7)
+
+
+def test_what_the_flags_say_comes_before_the_model(folder, tmp_path, capsys):
     file = tmp_path / "batching_parameters.txt"
-    file.write_text("max_batch_size { value: 32 }\nbatch_timeout_micros { value: 500 }")
-    assert batching_of(file).max_batch_size == 32
-    with pytest.raises(InputError, match="--batching-parameters-file holds all .* leave --max-batch-size out"):
-        batching_of(file, max_batch_size=3)
-
-
-def test_flags_that_are_left_out():
-    assert batching_of(max_batch_size=None).max_batch_size == 64
-    assert batching_of(max_batch_size=3, batch_timeout_micros=5).batch_timeout_micros == 5
-    assert limits_of(max_k=3).max_message_bytes == 64 * 2**20
+    file.write_text("max_batch_size { value: 0 }")
+    for flags, text in (
+        (["--batching-parameters-file", str(file)], "batching_parameters.txt: Argument `max_batch_size` must be"),
+        (["--limit", "max_k=none"], "--limit takes NAME=N"),
+        (["--tls-key", "key.pem"], "TLS needs a certificate and its key. Received: a key."),
+        (["--port", "65536"], "Argument `port` must be between 0 and 65535"),
+        (["--rest-port", "65536"], "Argument `rest_port` must be between 0 and 65535"),
+    ):
+        with pytest.raises(SystemExit) as caught:
+            main(["serve", str(folder), *flags])
+        error = capsys.readouterr().err
+        assert caught.value.code == 2 and text in error and error.count("\n") == 1

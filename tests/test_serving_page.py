@@ -1,0 +1,46 @@
+"""What docs/serving.md says of defaults is what the code does."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from laclrec_tf.serving.batching_parameters import BatchingParameters, read_batching_parameters
+from laclrec_tf.serving.request_batcher import Batching
+from laclrec_tf.serving.request_limits import RequestLimits
+from laclrec_tf.serving.tensor_protos import MAX_ELEMENTS, MAX_ROWS
+
+PAGE = (Path(__file__).parents[1] / "docs" / "serving.md").read_text()
+
+
+def number(text: str) -> int:
+    """Read `1,024 ...`."""
+    return int(text.split()[0].replace(",", ""))
+
+
+@pytest.mark.parametrize(
+    ("name", "default"),
+    [*asdict(RequestLimits()).items(), ("max_enqueued_batches", Batching().max_enqueued_batches)],
+)
+def test_the_defaults_of_limits(name, default):
+    (row,) = re.findall(rf"^\| `{name}`:[^|]*\|([^|]*)\|", PAGE, re.MULTILINE)
+    assert number(row) == default
+
+
+def test_the_fixed_limits():
+    (row,) = re.findall(r"^\| fixed:[^|]*\|([^|]*)\|", PAGE, re.MULTILINE)
+    assert [number(part) for part in row.split(" and ")] == [MAX_ROWS, MAX_ELEMENTS]
+
+
+def test_the_batching_file_holds_the_defaults(monkeypatch, tmp_path):
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    (block,) = re.findall(r"```\n(max_batch_size.*?)```", PAGE, re.DOTALL)
+    file = tmp_path / "batching_parameters.txt"
+    file.write_text(block)
+    assert asdict(read_batching_parameters(file)) == asdict(Batching())
+    left_out = BatchingParameters()
+    others = (left_out.max_batch_size, left_out.batch_timeout_micros, left_out.max_enqueued_batches)
+    assert f"({', '.join(map(str, others))}, one thread for each processor)" in PAGE
