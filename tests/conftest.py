@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,29 @@ def shared_dir() -> Path:
     if not folder.is_dir():
         pytest.skip("the real data sets are missing: no ../shared beside the repository")
     return folder
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """Return a function that has a folder made, by name, once for all workers of a test run.
+
+    The first worker that asks makes it, the others wait. All read it; a test that changes it takes a copy.
+    """
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+    def make(name: str, maker: Callable[[Path], object]) -> Path:
+        folder, made = shared / f"shared-{name}", shared / f"shared-{name}.made"
+        with (shared / f"shared-{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not made.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of a worker that failed
+                folder.mkdir()
+                maker(folder)
+                made.touch()
+        return folder
+
+    return make
 
 
 class HandWrittenService(prediction_service_pb2_grpc.PredictionServiceServicer):

@@ -1,33 +1,71 @@
-"""Small prepared data for the stages after it."""
+"""Small prepared data, runs and exports for the stages after them, each made once; who changes one takes a copy."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from pipelines.config import TrainConfig
 from pipelines.evaluate import evaluate
+from pipelines.export import export
 from pipelines.prepare import prepare
+from pipelines.run_folder import RunFolder
 from pipelines.simulate import simulate_events
 from pipelines.train import train
 
 
 @pytest.fixture(scope="session")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def data(made_once) -> Path:
     """Return a folder of prepared data: 150 shoppers, 150 items, nobody dropped."""
-    folder = tmp_path_factory.mktemp("prepared")
-    simulate_events(folder / "events.csv", users=150, items=150, seed=5)
-    prepare([folder / "events.csv"], folder / "data", min_interactions=1)
-    return folder / "data"
+
+    def make(folder: Path) -> None:
+        simulate_events(folder / "events.csv", users=150, items=150, seed=5)
+        prepare([folder / "events.csv"], folder / "data", min_interactions=1)
+
+    return made_once("prepared", make) / "data"
 
 
 @pytest.fixture(scope="session")
-def evaluated_run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a run of two epochs that was evaluated on the test split, under two protocols."""
-    run = tmp_path_factory.mktemp("evaluated") / "run"
-    small = {"width": 8, "n_encoder_blocks": 1, "n_recommender_blocks": 1}
-    train(data, run, TrainConfig.of({"preset": "sasrec", "epochs": 2, **small}), show_progress=False)
-    for protocol in ("full", "full-with-history"):
-        evaluate(run, protocol=protocol, show_progress=False)
-    return run
+def sasrec_run(data: Path, made_once) -> RunFolder:
+    """Return a run of a model without an augmenter, three epochs."""
+    config = TrainConfig.of({"preset": "sasrec", "width": 16, "epochs": 3, "learning_rate": 0.02, "seed": 3})
+    return RunFolder.open(
+        made_once("sasrec", lambda folder: train(data, folder / "run", config, show_progress=False)) / "run"
+    )
+
+
+@pytest.fixture(scope="session")
+def laclrec_run(data: Path, made_once) -> RunFolder:
+    """Return a run of a model with an augmenter, one epoch."""
+    config = TrainConfig.of({"width": 8, "epochs": 1, "lambda_aug": 1.0, "learning_rate": 0.02, "dropout": 0.0})
+    return RunFolder.open(
+        made_once("laclrec", lambda folder: train(data, folder / "run", config, show_progress=False)) / "run"
+    )
+
+
+@pytest.fixture(scope="session")
+def evaluated_run(sasrec_run: RunFolder, made_once) -> Path:
+    """Return the run without an augmenter, evaluated on the test split under two protocols."""
+
+    def make(folder: Path) -> None:
+        shutil.copytree(sasrec_run.folder, folder / "run")
+        for protocol in ("full", "full-with-history"):
+            evaluate(folder / "run", protocol=protocol, show_progress=False)
+
+    return made_once("evaluated", make) / "run"
+
+
+@pytest.fixture(scope="session")
+def sasrec_export(evaluated_run: Path, made_once) -> Path:
+    """Return the model's folder of an export of the evaluated run, `.../shop`, which holds version 1."""
+    make = lambda folder: export(evaluated_run, folder / "shop", show_progress=False)  # noqa: E731
+    return made_once("sasrec-export", make) / "shop"
+
+
+@pytest.fixture(scope="session")
+def laclrec_export(laclrec_run: RunFolder, made_once) -> Path:
+    """Return the model's folder of an export of the run with an augmenter, `.../shop`, which holds version 1."""
+    make = lambda folder: export(laclrec_run.folder, folder / "shop", show_progress=False)  # noqa: E731
+    return made_once("laclrec-export", make) / "shop"

@@ -13,21 +13,13 @@ from laclrec_tf.data.splits import held_out
 from laclrec_tf.edits import DELETE
 from laclrec_tf.errors import InputError
 from pipelines.augmenter_report import Deletions, augmenter_report
-from pipelines.config import TrainConfig
 from pipelines.report_tables import augmenter_table
-from pipelines.train import train
 
 
 @pytest.fixture(scope="module")
-def run(data, tmp_path_factory):
-    config = TrainConfig.of({"width": 8, "epochs": 1, "lambda_aug": 1.0, "learning_rate": 0.02, "dropout": 0.0})
-    return train(data, tmp_path_factory.mktemp("runs") / "run", config, show_progress=False)
-
-
-@pytest.fixture(scope="module")
-def report(run, data, tmp_path_factory):
+def report(laclrec_run, data, tmp_path_factory):
     out = tmp_path_factory.mktemp("reports") / "augmenter"
-    found = augmenter_report(run.folder, out, truth=data.parent / "events.truth.csv", seed=4)
+    found = augmenter_report(laclrec_run.folder, out, truth=data.parent / "events.truth.csv", seed=4)
     assert sorted(file.name for file in out.iterdir()) == [
         "augmenter.json", "insertions.png", "operations.png", "planted_noise.png", "views.png"
     ]  # fmt: skip
@@ -62,15 +54,15 @@ def test_events_that_are_equally_likely_noise_share_a_threshold():
     assert [part.tolist() for part in curve] == [[1.0, 2 / 3, 0.5], [0.5, 1.0, 1.0], [0.0, 0.5, 1.0]]
 
 
-def test_the_numbers_are_those_of_the_models_decisions(run, report):
+def test_the_numbers_are_those_of_the_models_decisions(laclrec_run, report):
     """The same, history by history."""
-    histories = [before for history in run.data.histories()[1] if (before := held_out(history, "validation"))]
+    histories = [before for history in laclrec_run.data.histories()[1] if (before := held_out(history, "validation"))]
     histories = sorted((before for before, _ in histories), key=len)
     assert report["histories"] == len(histories) == 150 and len(histories) < 256, "one batch, so one seed"
     padded = np.zeros([150, max(map(len, histories))], np.int32)
     for row, history in enumerate(histories):
         padded[row, : len(history)] = history
-    model = run.model
+    model = laclrec_run.model
     corrupted, operations, insertions = corrupt(
         tf.constant(padded), n_items=model.n_items, seed=tf.constant([4, 0], tf.int64)
     )
@@ -88,7 +80,7 @@ def test_the_numbers_are_those_of_the_models_decisions(run, report):
     assert len(inserting) > 100
 
 
-def test_planted_noise_is_counted_over_all_test_histories(run, data, report):
+def test_planted_noise_is_counted_over_all_test_histories(data, report):
     truth = [line.split(",") for line in (data.parent / "events.truth.csv").read_text().splitlines()]
     header, rows = truth[0], truth[1:]
     user, noise, time = (header.index(name) for name in ("user_id", "is_noise", "timestamp"))
@@ -113,18 +105,16 @@ def test_the_table_tells_it(report):
     assert f"{report['planted_noise']['good_lost']:.4f}" in cells
 
 
-def test_a_model_without_augmenter_has_none_to_measure(data, tmp_path):
-    config = TrainConfig.of({"preset": "sasrec", "width": 8, "epochs": 1})
-    train(data, tmp_path / "run", config, show_progress=False)
+def test_a_model_without_augmenter_has_none_to_measure(sasrec_run, tmp_path):
     with pytest.raises(InputError, match=r"has no trained augmenter \(preset sasrec\)"):
-        augmenter_report(tmp_path / "run", tmp_path / "out")
+        augmenter_report(sasrec_run.folder, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_what_is_there_is_not_overwritten(run, tmp_path):
+def test_what_is_there_is_not_overwritten(laclrec_run, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(InputError, match="exists already and is not overwritten"):
-        augmenter_report(run.folder, tmp_path)
+        augmenter_report(laclrec_run.folder, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -135,10 +125,10 @@ def test_what_is_there_is_not_overwritten(run, tmp_path):
         ("user_id,item_id,timestamp,is_noise\nu,other,1,true\nu,other,2,true\n", "No item of .*truth.csv is in"),
     ],
 )
-def test_a_truth_that_does_not_fit_is_named_and_leaves_nothing(run, tmp_path, content, message):
+def test_a_truth_that_does_not_fit_is_named_and_leaves_nothing(laclrec_run, tmp_path, content, message):
     file = tmp_path / "truth.csv"
     if content is not None:
         file.write_text(content)
     with pytest.raises(InputError, match=message):
-        augmenter_report(run.folder, tmp_path / "out", truth=file)
+        augmenter_report(laclrec_run.folder, tmp_path / "out", truth=file)
     assert not (tmp_path / "out").exists()

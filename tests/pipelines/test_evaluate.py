@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.errors import InputError
-from pipelines.config import TrainConfig
 from pipelines.evaluate import evaluate
-from pipelines.train import train
+from pipelines.run_folder import RunFolder
 
 
 @pytest.fixture(scope="module")
-def run(data, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs") / "run"
-    config = TrainConfig.of({"preset": "sasrec", "width": 8, "epochs": 1})
-    return train(data, folder, config, show_progress=False)
+def run(sasrec_run, tmp_path_factory):
+    """Return a run that evaluations are written into."""
+    return RunFolder.open(shutil.copytree(sasrec_run.folder, tmp_path_factory.mktemp("runs") / "run"))
 
 
 def write(tmp_path, *histories):

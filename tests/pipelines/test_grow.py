@@ -13,20 +13,17 @@ from laclrec_tf.errors import InputError
 from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.serving import LocalModel
 from pipelines.cli import main
-from pipelines.config import TrainConfig
 from pipelines.evaluate import evaluate
 from pipelines.export import export
 from pipelines.grow import grow
 from pipelines.prepare import prepare
 from pipelines.run_folder import RunFolder
-from pipelines.train import train
 
 
 @pytest.fixture(scope="module")
-def run(data, tmp_path_factory):
-    """Return a trained run of 150 items."""
-    config = TrainConfig.of({"preset": "sasrec", "width": 16, "epochs": 3, "learning_rate": 0.02, "seed": 3})
-    return train(data, tmp_path_factory.mktemp("runs") / "run", config, show_progress=False)
+def run(sasrec_run, tmp_path_factory):
+    """Return a trained run of 150 items, which evaluations are written into."""
+    return RunFolder.open(shutil.copytree(sasrec_run.folder, tmp_path_factory.mktemp("runs") / "run"))
 
 
 @pytest.fixture

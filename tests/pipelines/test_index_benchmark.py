@@ -8,9 +8,7 @@ import pytest
 
 from laclrec_tf.errors import InputError
 from pipelines.cli import main
-from pipelines.config import TrainConfig
 from pipelines.index_benchmark import index_benchmark
-from pipelines.train import train
 
 
 def test_random_vectors_are_searched_exactly(tmp_path, capsys):
@@ -26,15 +24,13 @@ def test_random_vectors_are_searched_exactly(tmp_path, capsys):
     assert "700 items x 8" in capsys.readouterr().out
 
 
-def test_a_run_is_searched_in_partitions_too(data, tmp_path):
-    config = TrainConfig.of({"preset": "sasrec", "width": 16, "epochs": 1})
-    run = train(data, tmp_path / "run", config, show_progress=False)
-    report = index_benchmark(run.folder, show_progress=False)
-    assert report["items"] == run.vocabulary.n_items
+def test_a_run_is_searched_in_partitions_too(sasrec_run):
+    report = index_benchmark(sasrec_run.folder, show_progress=False)
+    assert report["items"] == sasrec_run.vocabulary.n_items
     partitioned = report["ways"]["partitioned"]
     assert partitioned["recall@20"] >= 0.98 and 1 <= partitioned["probes"] <= partitioned["partitions"]
     with pytest.raises(InputError, match="--items and --width are for random vectors"):
-        index_benchmark(run.folder, items=5)
+        index_benchmark(sasrec_run.folder, items=5)
 
 
 @pytest.mark.parametrize("option", [["--recall", "0.9"], ["--partitions", "3"], ["--int8"]])

@@ -10,16 +10,7 @@ import pytest
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving import LocalModel
 from pipelines.cli import main
-from pipelines.config import TrainConfig
 from pipelines.index_settings import IndexSettings
-from pipelines.train import train
-
-
-@pytest.fixture(scope="module")
-def run(data, tmp_path_factory):
-    """Return a trained run of 150 items."""
-    config = TrainConfig.of({"preset": "sasrec", "width": 16, "epochs": 2, "learning_rate": 0.02, "seed": 3})
-    return train(data, tmp_path_factory.mktemp("runs") / "run", config, show_progress=False)
 
 
 @pytest.mark.parametrize(
@@ -37,13 +28,12 @@ def test_settings_out_of_range(settings, text):
         IndexSettings(**settings)
 
 
-def test_a_partitioned_export_says_its_recall_and_answers_nearly_like_the_exact_one(run, tmp_path, capsys):
-    with pytest.raises(SystemExit):
-        main(["export", str(run.folder), "--to", str(tmp_path / "exact")])
-    assert "exact index" in capsys.readouterr().out
+def test_a_partitioned_export_says_its_recall_and_answers_nearly_like_the_exact_one(
+    sasrec_run, sasrec_export, tmp_path, capsys
+):
     arguments = ["--index", "partitioned", "--partitions", "20", "--recall", "0.9", "--int8"]
     with pytest.raises(SystemExit) as status:
-        main(["export", str(run.folder), "--to", str(tmp_path / "shop"), *arguments])
+        main(["export", str(sasrec_run.folder), "--to", str(tmp_path / "shop"), *arguments])
     assert status.value.code == 0
     printed = " ".join(capsys.readouterr().out.split())
     metadata = json.loads((tmp_path / "shop" / "1" / "assets.extra" / "metadata.json").read_text())["metadata"]
@@ -56,9 +46,9 @@ def test_a_partitioned_export_says_its_recall_and_answers_nearly_like_the_exact_
         in printed
     )
 
-    exact, partitioned = (LocalModel(tmp_path / name) for name in ("exact", "shop"))
-    _, histories = run.data.histories()
-    asked = [run.vocabulary.to_items(history.tolist()) for history in histories[:64]]
+    exact, partitioned = (LocalModel(folder) for folder in (sasrec_export, tmp_path / "shop"))
+    _, histories = sasrec_run.data.histories()
+    asked = [sasrec_run.vocabulary.to_items(history.tolist()) for history in histories[:64]]
     pairs = list(zip(exact.recommend(asked, k=20), partitioned.recommend(asked, k=20), strict=True))
     assert all(len(found.item_ids) == 20 for _, found in pairs)
     shared = [len(set(best.item_ids) & set(found.item_ids)) for best, found in pairs]
@@ -69,12 +59,12 @@ def test_a_partitioned_export_says_its_recall_and_answers_nearly_like_the_exact_
             assert item not in scores or scores[item] == pytest.approx(score, rel=1e-4, abs=1e-5)
 
 
-def test_too_many_partitions_leave_nothing(run, tmp_path, capsys):
+def test_too_many_partitions_leave_nothing(sasrec_run, tmp_path, capsys):
     with pytest.raises(SystemExit) as status:
         main(
             [
                 "export",
-                str(run.folder),
+                str(sasrec_run.folder),
                 "--to",
                 str(tmp_path / "shop"),
                 "--index",

@@ -11,31 +11,24 @@ import numpy as np
 import pytest
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.item_vocabulary import ItemVocabulary
-from laclrec_tf.models import LACLRec
-from laclrec_tf.serving import ModelServer, Retriever, export_model
+from laclrec_tf.serving import ModelServer
 from pipelines.cli import main
 from pipelines.loadtest import loadtest
 from pipelines.malformed_kinds import KINDS
 
-N_ITEMS = 12
+N_ITEMS = 150
+
+
+@pytest.fixture
+def model(sasrec_export: Path) -> Path:
+    """Return the folder of an exported model, `.../shop`."""
+    return sasrec_export
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of a small exported model, `.../shop`."""
-    laclrec = LACLRec(
-        n_items=N_ITEMS, width=4, n_encoder_blocks=1, n_recommender_blocks=1, alpha=0.0, beta=0.0, lambda_aug=0.0
-    )
-    vocabulary = ItemVocabulary([f"item-{number}" for number in range(N_ITEMS)])
-    retriever = Retriever(laclrec, vocabulary, np.arange(N_ITEMS))
-    return export_model(retriever, tmp_path_factory.mktemp("models") / "shop").parent
-
-
-@pytest.fixture(scope="module")
-def target(model: Path) -> Iterator[str]:
+def target(sasrec_export: Path) -> Iterator[str]:
     """Return the address of a running server of the model."""
-    with ModelServer("shop", model, port=0) as server:
+    with ModelServer("shop", sasrec_export, port=0) as server:
         yield f"127.0.0.1:{server.port}"
 
 

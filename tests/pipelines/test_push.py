@@ -14,13 +14,12 @@ from laclrec_tf.serving.model_metrics import METRICS_FILE, ModelMetrics
 from laclrec_tf.serving.push_record import read_record
 from laclrec_tf.serving.validation import Validation
 from pipelines.cli import main
-from pipelines.export import export
 
 
-@pytest.fixture(scope="module")
-def candidate(evaluated_run, tmp_path_factory) -> Path:
+@pytest.fixture
+def candidate(sasrec_export) -> Path:
     """Return the model's folder of an export of the run."""
-    return export(evaluated_run, tmp_path_factory.mktemp("exports") / "shop", show_progress=False).parent
+    return sasrec_export
 
 
 @pytest.fixture

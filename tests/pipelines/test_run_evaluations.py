@@ -33,7 +33,7 @@ def test_validation_and_evaluations_are_gathered(run, data):
     assert (metrics.data_hash, metrics.trained_on, metrics.seed, metrics.preset) == (
         PreparedData.open(data).data_hash,
         "strict",
-        0,
+        3,
         "sasrec",
     )
     assert metrics.data_counts == PreparedData.open(data).counts

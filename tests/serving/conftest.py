@@ -60,9 +60,10 @@ def retriever(model: LACLRec, vocabulary: ItemVocabulary, popularity: np.ndarray
 
 
 @pytest.fixture(scope="session")
-def exported(retriever: Retriever, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported(retriever: Retriever, made_once: Callable[..., Path]) -> Path:
     """Return the version's folder of the exported model, `.../shop/1`."""
-    return export_model(retriever, tmp_path_factory.mktemp("models") / "shop", metadata={"seed": 3})
+    make = lambda folder: export_model(retriever, folder / "shop", metadata={"seed": 3})  # noqa: E731
+    return made_once("exported", make) / "shop" / "1"
 
 
 @pytest.fixture(scope="session")
