@@ -9,11 +9,9 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from laclrec_tf.errors import InputError
-from pipelines.choices import IndexKind, LogFormat, Signature
+from pipelines.choices import IndexKind, LogFormat
 from pipelines.item_list import parse_items
 from pipelines.quiet_tensorflow import import_tensorflow_quietly, silence_grpc
-from pipelines.report_tables import index_table
 from pipelines.terminal import terminal
 
 serving_app = typer.Typer()
@@ -89,28 +87,6 @@ def verify(
 
     folder, files = run_verify(model)
     console.print(f"{folder}: {files} files, as they were exported")
-
-
-@serving_app.command(name="index-benchmark")
-def index_benchmark(
-    run: Annotated[Path | None, typer.Argument(help="A folder made by `train`. Default: random vectors.")] = None,
-    items: Annotated[int, typer.Option(help="Random vectors: how many.", min=1)] = 1_000_000,
-    width: Annotated[int, typer.Option(help="Random vectors: their size.", min=1)] = 64,
-    recall: Annotated[float | None, typer.Option(help="As for `export`; for a run.")] = None,
-    partitions: Annotated[int | None, typer.Option(help="As for `export`; for a run.")] = None,
-    int8: Annotated[bool, typer.Option("--int8", help="As for `export`; for a run.")] = False,
-    json_out: Annotated[Path | None, typer.Option("--json", help="Also write the report to this file.")] = None,
-) -> None:
-    """Measure how fast the 20 best items of a catalogue are found, exactly and in partitions."""
-    import_tensorflow_quietly()
-    from pipelines.index_benchmark import index_benchmark as run_benchmark
-    from pipelines.index_settings import IndexSettings
-
-    if run is None and (recall, partitions, int8) != (None, None, False):
-        raise InputError("--recall, --partitions and --int8 are for the vectors of a run: random ones have no order.")
-    settings = IndexSettings("partitioned", recall, partitions, int8)
-    report = run_benchmark(run, items=items, width=width, settings=settings, json_out=json_out)
-    console.print(index_table(report))
 
 
 @serving_app.command()
@@ -232,56 +208,3 @@ def recommend(
     for rank, (item, score) in enumerate(zip(answer.item_ids, answer.scores, strict=True), start=1):
         table.add_row(str(rank), item, f"{score:.3f}")
     console.print(table)
-
-
-@serving_app.command()
-def loadtest(
-    model: Annotated[Path, typer.Argument(help="saved_models/NAME; histories are drawn from its items.")],
-    server: Annotated[
-        str | None, typer.Option(help="HOST:PORT of a running server. Default: `laclrec-tf serve` is started.")
-    ] = None,
-    model_name: Annotated[str | None, typer.Option(help="Its name on that server. Default: the folder's.")] = None,
-    serve_arg: Annotated[
-        list[str] | None, typer.Option(help="An argument of `serve`: --serve-arg=--FLAG=VALUE. May be repeated.")
-    ] = None,
-    clients: Annotated[int, typer.Option(help="Requests under way at any time.")] = 4,
-    seconds: Annotated[float, typer.Option(help="How long.")] = 10.0,
-    signature: Annotated[Signature, typer.Option(help="What is asked.")] = Signature.serving_default,
-    k: Annotated[int | None, typer.Option(help="How many items, for retrieve. Default: 10.")] = None,
-    rows: Annotated[int, typer.Option(help="Histories in each request.")] = 1,
-    push_every: Annotated[
-        float | None, typer.Option(help="Push a new version every so many seconds, into a copy of the folder.")
-    ] = None,
-    malformed: Annotated[
-        int | None, typer.Option(help="Instead: send so many malformed requests and check each status.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Of histories and malformed requests.", min=0)] = 0,
-    json_out: Annotated[Path | None, typer.Option("--json", help="Also write the report to this file.")] = None,
-) -> None:
-    """Measure a server under load: answers a second, latencies, errors, memory.
-
-    Exits with code 1 when a request failed, or a malformed one got a wrong status.
-    """
-    silence_grpc()
-    from pipelines.loadtest import loadtest as run_loadtest
-    from pipelines.loadtest_tables import loadtest_tables
-
-    report = run_loadtest(
-        model,
-        server=server,
-        model_name=model_name,
-        serve_arguments=serve_arg or [],
-        clients=clients,
-        seconds=seconds,
-        signature=signature.value,
-        k=k,
-        rows=rows,
-        push_every=push_every,
-        malformed=malformed,
-        seed=seed,
-        json_out=json_out,
-    )
-    for table in loadtest_tables(report):
-        console.print(table)
-    if report["failed"]:
-        raise typer.Exit(1)

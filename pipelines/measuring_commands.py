@@ -1,0 +1,206 @@
+"""The commands that measure runs, training, indexes and servers; `cli` adds them to its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from laclrec_tf.errors import InputError
+from pipelines.choices import Gain, Protocol, Signature, Split
+from pipelines.quiet_tensorflow import import_tensorflow_quietly, silence_grpc
+from pipelines.report_tables import augmenter_table, cost_table, index_table, metrics_table
+from pipelines.terminal import terminal
+
+measuring_app = typer.Typer()
+console = terminal()
+
+
+@measuring_app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A folder made by `train`.")],
+    split: Annotated[Split, typer.Option(help="Which held-out item.")] = Split.test,
+    protocol: Annotated[Protocol, typer.Option(help="What it is ranked against.")] = Protocol.full,
+    histories: Annotated[
+        Path | None, typer.Option(help="Events to evaluate on in place of the run's data, e.g. with noise.")
+    ] = None,
+    clean: Annotated[bool, typer.Option("--clean", help="Let the augmenter edit each history first.")] = False,
+    ranks: Annotated[Path | None, typer.Option(help="Also write each user's rank to this .npy file.")] = None,
+    json_out: Annotated[Path | None, typer.Option("--json", help="Also write the report to this file.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the items that sampled-99 draws.", min=0)] = 0,
+) -> None:
+    """Rank held-out items and print recall, MRR and NDCG at 5, 10 and 20."""
+    import_tensorflow_quietly()
+    from pipelines.evaluate import evaluate as run_evaluation
+
+    report = run_evaluation(
+        run,
+        split=split.value,
+        protocol=protocol.value,
+        histories=histories,
+        clean=clean,
+        ranks_out=ranks,
+        json_out=json_out,
+        seed=seed,
+    )
+    console.print(metrics_table(report))
+
+
+@measuring_app.command()
+def augmenter(
+    run: Annotated[Path, typer.Argument(help="A laclrec run, a folder made by `train`.")],
+    out: Annotated[Path, typer.Option(help="The folder to make: augmenter.json and plots.")],
+    truth: Annotated[
+        Path | None, typer.Option(help="For a run on simulated events: the .truth.csv beside them.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of broken histories and random views.", min=0)] = 0,
+) -> None:
+    """Measure what a run's augmenter deletes and inserts, and how near its views stay to the histories."""
+    import_tensorflow_quietly()
+    from pipelines.augmenter_report import augmenter_report
+
+    console.print(augmenter_table(augmenter_report(run, out, truth=truth, seed=seed)))
+    console.print(f"wrote {out}")
+
+
+@measuring_app.command()
+def study(
+    study_file: Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="Models, seeds, data sets, evaluations.")],
+    out: Annotated[Path, typer.Option(help="The study's folder; what is done in it already is not done again.")],
+) -> None:
+    """Train models over seeds and data sets, compare them on the same users, and write a report."""
+    import_tensorflow_quietly()
+    from pipelines.study import study as run_study
+
+    run_study(study_file, out)
+
+
+@measuring_app.command()
+def page(
+    studies: Annotated[list[Path], typer.Argument(help="Folders made by `study`, in the order of the page.")],
+    out: Annotated[Path, typer.Option(help="The Markdown file to write.")],
+    notes: Annotated[Path | None, typer.Option(help="A Markdown file that the page begins with.")] = None,
+) -> None:
+    """Join the reports of studies into one Markdown page."""
+    from pipelines.results_page import results_page
+
+    results_page(studies, out, notes)
+    console.print(f"wrote {out}")
+
+
+@measuring_app.command()
+def benchmark(
+    data: Annotated[
+        Path | None, typer.Option(help="A folder made by `prepare`. Default: 5,000 simulated users.")
+    ] = None,
+    preset: Annotated[str | None, typer.Option(help="As for `train`. Default: laclrec.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting, as for `train`.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs to time, after a first one. Default: 3.", min=1)] = None,
+    without: Annotated[
+        Gain | None, typer.Option(help="Take one gain of the training path back, to see what it is worth.")
+    ] = None,
+    json_out: Annotated[Path | None, typer.Option("--json", help="Also write the report to this file.")] = None,
+    growth: Annotated[
+        Path | None,
+        typer.Option(help="Instead: measure growing users, items and lengths; write growth.json and growth.png here."),
+    ] = None,
+) -> None:
+    """Measure training: time, memory, where the time goes, and the share of the machine's peak."""
+    import_tensorflow_quietly()
+    from pipelines.config import TrainConfig, parse_assignments
+
+    settings = parse_assignments(set_ or []) | ({"preset": preset} if preset else {})
+    config = TrainConfig.of(settings)
+    if growth is not None:
+        others = {"--data": data, "--epochs": epochs, "--without": without, "--json": json_out}
+        given = [name for name, value in others.items() if value is not None]
+        if given:
+            raise InputError(f"`--growth` measures an epoch of random histories of its own: leave {given[0]} out.")
+        from pipelines.cost_growth import cost_growth
+
+        cost_growth(growth, config)
+        console.print(f"wrote {growth / 'growth.json'} and {growth / 'growth.png'}")
+        return
+    from pipelines.benchmark import benchmark as run_benchmark
+
+    taken_back = None if without is None else without.value
+    report = run_benchmark(data, config, epochs=epochs or 3, taken_back=taken_back, json_out=json_out)
+    console.print(cost_table(report))
+
+
+@measuring_app.command(name="index-benchmark")
+def index_benchmark(
+    run: Annotated[Path | None, typer.Argument(help="A folder made by `train`. Default: random vectors.")] = None,
+    items: Annotated[int, typer.Option(help="Random vectors: how many.", min=1)] = 1_000_000,
+    width: Annotated[int, typer.Option(help="Random vectors: their size.", min=1)] = 64,
+    recall: Annotated[float | None, typer.Option(help="As for `export`; for a run.")] = None,
+    partitions: Annotated[int | None, typer.Option(help="As for `export`; for a run.")] = None,
+    int8: Annotated[bool, typer.Option("--int8", help="As for `export`; for a run.")] = False,
+    json_out: Annotated[Path | None, typer.Option("--json", help="Also write the report to this file.")] = None,
+) -> None:
+    """Measure how fast the 20 best items of a catalogue are found, exactly and in partitions."""
+    import_tensorflow_quietly()
+    from pipelines.index_benchmark import index_benchmark as run_benchmark
+    from pipelines.index_settings import IndexSettings
+
+    if run is None and (recall, partitions, int8) != (None, None, False):
+        raise InputError("--recall, --partitions and --int8 are for the vectors of a run: random ones have no order.")
+    settings = IndexSettings("partitioned", recall, partitions, int8)
+    report = run_benchmark(run, items=items, width=width, settings=settings, json_out=json_out)
+    console.print(index_table(report))
+
+
+@measuring_app.command()
+def loadtest(
+    model: Annotated[Path, typer.Argument(help="saved_models/NAME; histories are drawn from its items.")],
+    server: Annotated[
+        str | None, typer.Option(help="HOST:PORT of a running server. Default: `laclrec-tf serve` is started.")
+    ] = None,
+    model_name: Annotated[str | None, typer.Option(help="Its name on that server. Default: the folder's.")] = None,
+    serve_arg: Annotated[
+        list[str] | None, typer.Option(help="An argument of `serve`: --serve-arg=--FLAG=VALUE. May be repeated.")
+    ] = None,
+    clients: Annotated[int, typer.Option(help="Requests under way at any time.")] = 4,
+    seconds: Annotated[float, typer.Option(help="How long.")] = 10.0,
+    signature: Annotated[Signature, typer.Option(help="What is asked.")] = Signature.serving_default,
+    k: Annotated[int | None, typer.Option(help="How many items, for retrieve. Default: 10.")] = None,
+    rows: Annotated[int, typer.Option(help="Histories in each request.")] = 1,
+    push_every: Annotated[
+        float | None, typer.Option(help="Push a new version every so many seconds, into a copy of the folder.")
+    ] = None,
+    malformed: Annotated[
+        int | None, typer.Option(help="Instead: send so many malformed requests and check each status.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of histories and malformed requests.", min=0)] = 0,
+    json_out: Annotated[Path | None, typer.Option("--json", help="Also write the report to this file.")] = None,
+) -> None:
+    """Measure a server under load: answers a second, latencies, errors, memory.
+
+    Exits with code 1 when a request failed, or a malformed one got a wrong status.
+    """
+    silence_grpc()
+    from pipelines.loadtest import loadtest as run_loadtest
+    from pipelines.loadtest_tables import loadtest_tables
+
+    report = run_loadtest(
+        model,
+        server=server,
+        model_name=model_name,
+        serve_arguments=serve_arg or [],
+        clients=clients,
+        seconds=seconds,
+        signature=signature.value,
+        k=k,
+        rows=rows,
+        push_every=push_every,
+        malformed=malformed,
+        seed=seed,
+        json_out=json_out,
+    )
+    for table in loadtest_tables(report):
+        console.print(table)
+    if report["failed"]:
+        raise typer.Exit(1)

@@ -1,0 +1,148 @@
+"""The commands from events to a trained run; `cli` adds them to its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pipelines.choices import Duplicates
+from pipelines.quiet_tensorflow import import_tensorflow_quietly
+from pipelines.terminal import terminal
+
+training_app = typer.Typer()
+console = terminal()
+
+
+@training_app.command()
+def simulate(
+    out: Annotated[Path, typer.Option(help="Where to write the events, .csv or .parquet.")],
+    users: Annotated[int, typer.Option(help="Number of shoppers.")] = 2000,
+    items: Annotated[int, typer.Option(help="Number of items.")] = 300,
+    noise: Annotated[float, typer.Option(help="Share of events that are random items.")] = 0.15,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same events.")] = 0,
+) -> None:
+    """Write simulated events with planted patterns and planted noise, and the truth beside them."""
+    import_tensorflow_quietly()
+    from pipelines.simulate import simulate_events
+
+    for file in simulate_events(out, users=users, items=items, noise=noise, seed=seed):
+        console.print(f"wrote {file}")
+
+
+@training_app.command()
+def prepare(
+    events: Annotated[list[Path], typer.Argument(help="CSV, CSV.gz, TSV, Parquet or JSON Lines files.")],
+    out: Annotated[Path, typer.Option(help="The data folder to make.")],
+    user_column: Annotated[str, typer.Option(help="Column of the user id.")] = "user_id",
+    item_column: Annotated[str, typer.Option(help="Column of the item id.")] = "item_id",
+    time_column: Annotated[str, typer.Option(help="Column of the time: integers, floats or ISO text.")] = "timestamp",
+    min_interactions: Annotated[int, typer.Option(help="k-core: events each user and item must have.")] = 5,
+    max_length: Annotated[int, typer.Option(help="Most recent events kept of each user.")] = 50,
+    duplicates: Annotated[
+        Duplicates, typer.Option(help="The same user, item and time twice: drop one, or keep both.")
+    ] = Duplicates.drop,
+) -> None:
+    """Validate, filter and order events, and write them as TFRecords with a vocabulary."""
+    import_tensorflow_quietly()
+    from pipelines.prepare import prepare as run
+
+    data = run(
+        events,
+        out,
+        user_column=user_column,
+        item_column=item_column,
+        time_column=time_column,
+        min_interactions=min_interactions,
+        max_length=max_length,
+        duplicates=duplicates.value,
+    )
+    counts = data.counts
+    console.print(f"wrote {out}: {counts['users']:,} users, {counts['items']:,} items, {counts['events']:,} events")
+
+
+@training_app.command()
+def train(
+    data: Annotated[Path, typer.Argument(help="A folder made by `prepare`.")],
+    out: Annotated[Path, typer.Option(help="The run folder to make.")],
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="laclrec (default), cl4srec, sasrec, laclrec-no-delete, laclrec-no-insert or laclrec-no-triplet."
+        ),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting, see `laclrec-tf settings`. May be repeated."),
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="A YAML file of settings; --set goes over it.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Most epochs; training stops earlier when it stalls.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of weights, order, views and dropout.")] = None,
+    refit: Annotated[bool, typer.Option("--refit", help="Then train anew on everything before the test item.")] = False,
+) -> None:
+    """Train a preset, keep the best validation epoch, and write a run folder."""
+    import_tensorflow_quietly()
+    from pipelines.config import TrainConfig, parse_assignments, read_settings
+    from pipelines.train import train as run
+
+    settings: dict[str, Any] = read_settings(config) if config else {}
+    settings |= parse_assignments(set_ or [])
+    given = {"preset": preset, "epochs": epochs, "seed": seed, "refit": refit or None}
+    settings |= {name: value for name, value in given.items() if value is not None}
+    finished = run(data, out, TrainConfig.of(settings))
+    record = finished.record
+    what = (
+        f"epochs {record['refit_epochs']}" if record["trained_on"] == "refit" else f"best epoch {record['best_epoch']}"
+    )
+    console.print(f"wrote {out}: {record['trained_on']}, {what}, {record['seconds']:.0f} s")
+
+
+@training_app.command()
+def grow(
+    run: Annotated[Path, typer.Argument(help="A folder made by `train`, or by `grow`.")],
+    vocabulary: Annotated[
+        Path, typer.Option(help="The new catalogue: a file of one item a line, or a folder made by `prepare`.")
+    ],
+    out: Annotated[Path, typer.Option(help="The run folder to make.")],
+    neighbours: Annotated[
+        Path | None,
+        typer.Option(help="A table of item, neighbour and, if wanted, weight: what new items are like."),
+    ] = None,
+    events: Annotated[
+        Path | None, typer.Option(help="Recent events: what other new items are met with, and how often.")
+    ] = None,
+    user_column: Annotated[str, typer.Option(help="Column of the events' user id.")] = "user_id",
+    item_column: Annotated[str, typer.Option(help="Column of the events' item id.")] = "item_id",
+    time_column: Annotated[str, typer.Option(help="Column of the events' time.")] = "timestamp",
+    keep_missing: Annotated[
+        bool, typer.Option("--keep-missing", help="Do not retire the items that the new catalogue lacks.")
+    ] = False,
+) -> None:
+    """Fit a run to a new catalogue without training: items are added, and retired ones no longer recommended."""
+    import_tensorflow_quietly()
+    from pipelines.grow import describe_growth
+    from pipelines.grow import grow as run_growth
+
+    grown = run_growth(
+        run,
+        vocabulary,
+        out,
+        neighbours=neighbours,
+        events=events,
+        user_column=user_column,
+        item_column=item_column,
+        time_column=time_column,
+        keep_missing=keep_missing,
+    )
+    console.print(f"wrote {out}: {describe_growth(grown.record)}", soft_wrap=True)
+
+
+@training_app.command()
+def settings() -> None:
+    """List what `train --set` and `train --config` take, with the defaults."""
+    import_tensorflow_quietly()
+    from pipelines.config import setting_names
+
+    for name, default in setting_names().items():
+        console.print(f"{name} = {default}")
