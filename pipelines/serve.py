@@ -14,7 +14,7 @@ from types import FrameType
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving.request_batcher import BatchingParameters
+from laclrec_tf.serving.batching import BatchingParameters
 from laclrec_tf.serving.request_limits import RequestLimits
 from laclrec_tf.serving.rest_server import RestServer
 from laclrec_tf.serving.server import ModelServer

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from laclrec_tf.serving.batching import Batching
 from laclrec_tf.serving.batching_parameters import BatchingParameters, read_batching_parameters
-from laclrec_tf.serving.request_batcher import Batching
 from laclrec_tf.serving.request_limits import RequestLimits
 from laclrec_tf.serving.tensor_protos import MAX_ELEMENTS, MAX_ROWS
 

@@ -3,81 +3,21 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import grpc
 import numpy as np
 
-from laclrec_tf.errors import InputError
 from laclrec_tf.serving.batch_merging import Merging, merged, merging_key, rows_of, split
+from laclrec_tf.serving.batching import BatchingParameters
 from laclrec_tf.serving.serving_error import ServingError
 
 logger = logging.getLogger(__name__)
-_SMALLEST = {"max_batch_size": 1, "batch_timeout_micros": 0, "max_enqueued_batches": 1, "num_batch_threads": 1}
-
-
-@dataclass(frozen=True)
-class Batching:
-    """TensorFlow Serving's batching parameters, with defaults that measured best for retrieval on few processors.
-
-    Args:
-        max_batch_size: rows that are run together. 1 switches batching off. Default: 64.
-        batch_timeout_micros: how long a request waits for others, in microseconds. Default: 0, a batch is
-            whatever is waiting when a thread is free.
-        max_enqueued_batches: full batches that may wait; what comes on top is answered UNAVAILABLE. Default: 64.
-        num_batch_threads: batches that run at the same time. Default: one less than processors, at least 1; one
-            processor reads requests and writes answers.
-
-    Raises:
-        InputError: a parameter is out of its range.
-
-    Source: https://github.com/tensorflow/serving/blob/master/tensorflow_serving/batching/README.md
-
-    Example:
-        >>> Batching(max_batch_size=32).batch_timeout_micros
-        0
-    """
-
-    max_batch_size: int = 64
-    batch_timeout_micros: int = 0
-    max_enqueued_batches: int = 64
-    num_batch_threads: int = field(default_factory=lambda: max(1, (os.cpu_count() or 1) - 1))
-
-    def __post_init__(self) -> None:
-        """Check the parameters."""
-        for name, smallest in _SMALLEST.items():
-            value = getattr(self, name)
-            if value < smallest:
-                raise InputError(f"Argument `{name}` must be at least {smallest}. Received: {name}={value}.")
-
-
-class BatchingParameters(Protocol):
-    """Anything with TensorFlow Serving's four parameters."""
-
-    @property
-    def max_batch_size(self) -> int:
-        """Rows that are run together."""
-
-    @property
-    def batch_timeout_micros(self) -> int:
-        """How long a request waits for others."""
-
-    @property
-    def max_enqueued_batches(self) -> int:
-        """Full batches that may wait."""
-
-    @property
-    def num_batch_threads(self) -> int:
-        """Batches that run at the same time."""
-
-
 Arrays = dict[str, np.ndarray]
 
 
@@ -104,6 +44,7 @@ class RequestBatcher:
         on_batch: called with the model's name and the rows of each run. Default: nothing.
 
     Example:
+        >>> from laclrec_tf.serving.batching import Batching
         >>> batcher = RequestBatcher(Batching())
         >>> double = lambda inputs: {"y": 2 * inputs["x"]}
         >>> batcher.submit("shop", ("shop", 1), double, {"x": np.array([1, 2])}, Merging.PADDED).result()

@@ -12,13 +12,15 @@ from grpc_reflection.v1alpha import reflection
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from laclrec_tf.errors import InputError
+from laclrec_tf.serving.batching import Batching, BatchingParameters
 from laclrec_tf.serving.event_loop import EventLoop
 from laclrec_tf.serving.model_registry import ModelRegistry
 from laclrec_tf.serving.model_versions import newest_version
-from laclrec_tf.serving.request_batcher import Batching, BatchingParameters, RequestBatcher
+from laclrec_tf.serving.request_batcher import RequestBatcher
 from laclrec_tf.serving.request_limits import RequestLimits
+from laclrec_tf.serving.request_metrics import Metrics
 from laclrec_tf.serving.services import MODEL_SERVICE, PREDICTION_SERVICE, service_handlers
-from laclrec_tf.serving.serving_api import Metrics, ServingApi
+from laclrec_tf.serving.serving_api import ServingApi
 from laclrec_tf.serving.serving_error import ServingError
 from laclrec_tf.serving.tls import TlsFiles
 from laclrec_tf.serving.version_watcher import VersionWatcher

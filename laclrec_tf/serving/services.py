@@ -18,8 +18,9 @@ from tensorflow_serving.apis import (
 )
 
 from laclrec_tf.serving.deliveries import Deliveries
+from laclrec_tf.serving.request_metrics import Metrics
 from laclrec_tf.serving.server_log import log_request
-from laclrec_tf.serving.serving_api import Metrics, ServingApi
+from laclrec_tf.serving.serving_api import ServingApi
 from laclrec_tf.serving.serving_error import ServingError
 
 logger = logging.getLogger(__name__)

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from typing import Protocol
 
 import grpc
 import numpy as np
@@ -25,24 +24,9 @@ from laclrec_tf.serving.model_registry import ModelRegistry
 from laclrec_tf.serving.prediction import PredictionInputs, read_request, response_of
 from laclrec_tf.serving.request_batcher import RequestBatcher
 from laclrec_tf.serving.request_limits import RequestLimits
+from laclrec_tf.serving.request_metrics import Metrics
 from laclrec_tf.serving.served_version import ServedVersion
 from laclrec_tf.serving.serving_error import ServingError
-
-
-class Metrics(Protocol):
-    """Where the server counts; `ServerMetrics` is one."""
-
-    def observe_request(self, method: str, model: str, code: str, seconds: float) -> None:
-        """Count an answered request."""
-
-    def observe_batch(self, model: str, rows: int) -> None:
-        """Count a run of a model."""
-
-    def set_in_flight(self, n: int) -> None:
-        """Say how many requests are being answered."""
-
-    def set_version_state(self, model: str, version: int, state: str) -> None:
-        """Say in which state a version is."""
 
 
 class RunningPrediction:

@@ -12,7 +12,8 @@ import pytest
 
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving.batch_merging import Merging
-from laclrec_tf.serving.request_batcher import Batching, RequestBatcher
+from laclrec_tf.serving.batching import Batching
+from laclrec_tf.serving.request_batcher import RequestBatcher
 from laclrec_tf.serving.serving_error import ServingError
 
 
