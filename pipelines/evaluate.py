@@ -71,7 +71,7 @@ def evaluate(
     if split == "validation" and folder.record["trained_on"] == "refit":
         raise InputError(
             f"{folder.folder} is a refit: it was trained on the validation items. Evaluate it on --split test, "
-            "or a run without --refit on validation."
+            "or a strict run on validation."
         )
     if clean and not folder.model.has_augmenter:
         raise InputError(

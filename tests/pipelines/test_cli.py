@@ -1,7 +1,9 @@
 """The command line as users call it: the whole way once, and mistakes that cost one line."""
 
+import ast
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -9,8 +11,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
-from pipelines.cli import main
+from pipelines.cli import app, main
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,14 +25,31 @@ def run(*arguments, cwd):
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
 
 
+def options_of(command):
+    """Return the options of a command, all commands' when it is no command."""
+    commands = typer.main.get_command(app).commands
+    asked = [commands[command]] if command in commands else commands.values()
+    return {"--help", *(option for each in asked for parameter in each.params for option in parameter.opts)}
+
+
+def options_in(message):
+    """Return the options that a message names, but for those of a command that it names too."""
+    own = re.sub(r"`laclrec-tf [^`]*`", "", message)
+    return set(re.findall(r"(?<![\w-])--[a-z][\w-]*", own))
+
+
 def fail(capsys, *arguments):
-    """Run the command in this process, expect exit code 2 and one line, and return the line."""
+    """Run the command in this process, expect exit code 2 and one line, and return the line.
+
+    An option that the line names must be one of the command.
+    """
     with pytest.raises(SystemExit) as exit_:
         main([str(argument) for argument in arguments])
     captured = capsys.readouterr()
     assert exit_.value.code == 2
     assert captured.err.count("\n") == 1
     assert captured.err.startswith("laclrec-tf: ")
+    assert options_in(captured.err) <= options_of(arguments[0])
     return captured.err
 
 
@@ -170,6 +190,24 @@ def test_mistakes_cost_one_line_and_leave_nothing(way, monkeypatch, capsys, argu
     before = sorted(way.rglob("*"))
     assert message in fail(capsys, *arguments)
     assert sorted(way.rglob("*")) == before
+
+
+def raised_texts():
+    """Yield file, line and text of each text in an `InputError(...)` or a `remedy = ...`."""
+    for file in sorted([*(ROOT / "laclrec_tf").rglob("*.py"), *(ROOT / "pipelines").rglob("*.py")]):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            raises = isinstance(node, ast.Call) and getattr(node.func, "id", "") == "InputError"
+            remedy = isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "remedy"
+            if raises or remedy:
+                parts = (part.value for part in ast.walk(node) if isinstance(part, ast.Constant))
+                yield file.name, node.lineno, "".join(part for part in parts if isinstance(part, str))
+
+
+def test_no_error_names_an_option_that_no_command_has():
+    found = [(file, line, options_in(text)) for file, line, text in raised_texts()]
+    assert sum(bool(options) for *_, options in found) > 20
+    known = options_of(None)
+    assert [(file, line, options - known) for file, line, options in found if options - known] == []
 
 
 def interrupted(capsys, *arguments):
