@@ -9,6 +9,7 @@ from keras import ops
 
 from laclrec_tf.losses.next_item import catalogue_logits, next_item_loss
 from laclrec_tf.losses.sampled_softmax import draw_negatives, sampled_softmax_loss
+from laclrec_tf.masking import is_item
 from laclrec_tf.models.multi_task_model import MultiTaskModel
 
 
@@ -72,3 +73,10 @@ class CatalogueModel(MultiTaskModel):
         """Draw `[n_negatives]` item ids, frequent ones more often."""
         uniform = keras.random.uniform((self.n_negatives,), dtype="float64", seed=self.negatives_seed)
         return draw_negatives(uniform, self.n_items)
+
+    def sampled_candidates(self, item_ids):
+        """Return `[n_negatives + P]` item ids: sampled ones, and those of `[...]` ids, `P` in all, 0 for padding."""
+        item_ids = ops.reshape(item_ids, (-1,))
+        # Padding is no item; in its place stands one that is a candidate anyway.
+        item_ids = ops.where(is_item(item_ids), item_ids, item_ids[0])
+        return ops.concatenate([self.draw_negatives(), item_ids])

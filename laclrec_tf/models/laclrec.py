@@ -11,22 +11,17 @@ from typing import Any
 import keras
 from keras import ops
 
-from laclrec_tf.layers.augmenter_outputs import Edits
-from laclrec_tf.layers.sequence_augmenter import SequenceAugmenter
-from laclrec_tf.layers.sequence_encoder import SequenceEncoder, attention_mask
-from laclrec_tf.layers.transformer_block import TransformerBlock
 from laclrec_tf.losses.augmentation import operation_loss
 from laclrec_tf.losses.contrastive import info_nce
 from laclrec_tf.losses.triplet import triplet_loss
-from laclrec_tf.masking import gather_last, history_lengths, is_item, positions_where, take_prefixes, trim_padding
+from laclrec_tf.masking import gather_last, is_item, positions_where, take_prefixes, trim_padding
+from laclrec_tf.models.augmented_recommender import AugmentedRecommender
 from laclrec_tf.models.batch_requirements import batch_requirements, check_batch
-from laclrec_tf.models.catalogue_model import CatalogueModel
-from laclrec_tf.models.laclrec_arguments import check_arguments, check_history
 from laclrec_tf.models.training_statistics import repair_statistics, view_statistics
 
 
 @keras.saving.register_keras_serializable(package="laclrec_tf")
-class LACLRec(CatalogueModel):
+class LACLRec(AugmentedRecommender):
     """Sequential recommender trained on three views of each history: raw, learned and random.
 
     `L = L_rec + alpha * L_cl + beta * L_tri + lambda_aug * L_aug + gamma * L_view`. A term whose weight is 0 is not
@@ -115,75 +110,7 @@ class LACLRec(CatalogueModel):
         **kwargs: Any,
     ) -> None:
         settings = {name: value for name, value in locals().items() if name not in ("self", "kwargs", "__class__")}
-        super().__init__(seed, **kwargs)
-        check_arguments(**settings)
-        # Only real positions are projected to the catalogue, so shapes change from batch to batch, unless
-        # `compile(jit_compile=True)` asks for static ones.
-        self.supports_jit = False
-        self._settings = settings
-        for name, value in settings.items():
-            setattr(self, name, value)
-        block: dict[str, Any] = {"n_heads": n_heads, "dropout": dropout, "normalisation": normalisation}
-        block["dtype"] = self.dtype_policy
-        self.encoder = SequenceEncoder(
-            n_items, max(max_length, max_edited_length), width, n_encoder_blocks, positions=positions, **block
-        )
-        self.augmenter = SequenceAugmenter(
-            n_items,
-            max_edited_length,
-            max_insertions,
-            width,
-            attention=augmenter_attention,
-            decision=decision,
-            temperature=decision_temperature,
-            can_delete=can_delete,
-            can_insert=can_insert,
-            seed=seed,
-            **block,
-        )
-        self.recommender_blocks = [TransformerBlock(width, **block) for _ in range(n_recommender_blocks)]
-        self.user_norm = keras.layers.LayerNormalization(epsilon=1e-6, dtype=self.dtype_policy)
-        self.build()
-
-    def build(self, input_shape: Any = None) -> None:
-        """Create all weights; histories may have any batch size and length."""
-        self.encoder.build((None, None))
-        self.augmenter.build()
-        for block in self.recommender_blocks:
-            block.build((None, None, self.width))
-        self.user_norm.build((None, None, self.width))
-        self.built = True
-
-    # ---- what the model computes -------------------------------------------------------------------------
-
-    def hidden_states(self, history, training=None):
-        """Return the recommender's hidden state at every position: `[B, L, D]`, each seeing only its past."""
-        hidden = self.encoder(history, causal=True, training=training)
-        mask = attention_mask(history, causal=True)
-        for block in self.recommender_blocks:
-            hidden = block(hidden, mask, training=training)
-        return self.user_norm(hidden)
-
-    def call(self, inputs, training=None):
-        """Return user vectors `[B, D]`: the hidden state at the last real item."""
-        history = inputs["history"] if isinstance(inputs, dict) else inputs
-        check_history(history, self.encoder.max_length)
-        lengths = history_lengths(history)
-        if not self.recommender_blocks:
-            return gather_last(self.hidden_states(history, training=training), lengths)
-        # As `hidden_states`, but the last block is asked at one position only, which sees the whole history.
-        hidden = self.encoder(history, causal=True, training=training)
-        for block in self.recommender_blocks[:-1]:
-            hidden = block(hidden, attention_mask(history, causal=True), training=training)
-        last, is_key = gather_last(hidden, lengths)[:, None], is_item(history)[:, None]
-        last = self.recommender_blocks[-1](last, is_key, context=hidden, training=training)
-        return self.user_norm(last[:, 0])
-
-    def edit(self, history, decision: str | None = None) -> Edits:
-        """Return what the augmenter does to histories `[B, L]`; `decision` overrides the model's."""
-        return self.augmenter.edit(self.encoder, history, decision)
-
-    # ---- the objective -----------------------------------------------------------------------------------
+        super().__init__(settings, **kwargs)
 
     def losses_of(self, batch, training=True):
         """Return the terms of the objective on a batch, before their weights, and what to watch beside them.
@@ -244,12 +171,7 @@ class LACLRec(CatalogueModel):
         return self(item_ids if self.static_shapes else trim_padding(item_ids), training=training)
 
     def _learned_edits(self, history):
-        candidates = None
-        if self.n_negatives:
-            of_batch = ops.reshape(history, (-1,))
-            # Padding is no item; in its place stands one that is a candidate anyway.
-            of_batch = ops.where(is_item(of_batch), of_batch, of_batch[0])
-            candidates = ops.concatenate([self.draw_negatives(), of_batch])
+        candidates = self.sampled_candidates(history) if self.n_negatives else None
         return self.augmenter.edit(self.encoder, history, None, candidates, self.static_shapes)
 
     def _repair(self, batch, training, terms, statistics):
@@ -267,13 +189,6 @@ class LACLRec(CatalogueModel):
         # With a sample of negatives nothing scores the whole catalogue, so neither does this.
         table = None if self.n_negatives else self.encoder.item_table
         statistics |= repair_statistics(repair, table, corrupted, operations, most_targets=64)
-
-    def repair_statistics_of(self, batch):
-        """Say how well the corrupted histories of a batch are repaired."""
-        corrupted, operations = batch["corrupted"], batch["operations"]
-        repair = self.augmenter.repair(self.encoder, corrupted, operations, batch["insertions"], training=False)
-        most = ops.shape(corrupted)[0] if self.n_negatives else None
-        return repair_statistics(repair, self.encoder.item_table, corrupted, operations, most_targets=most)
 
     @property
     def term_weights(self) -> dict[str, float]:
@@ -302,9 +217,3 @@ class LACLRec(CatalogueModel):
     def has_augmenter(self) -> bool:
         """Whether a learned view is made, or the augmenter trained."""
         return self.n_random_views == 1 or self.lambda_aug > 0
-
-    # ---- Keras -------------------------------------------------------------------------------------------
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments."""
-        return {"name": self.name, "dtype": self.dtype_policy.name, **self._settings}

@@ -50,3 +50,12 @@ def test_vectors_of_another_shape_are_refused():
     message = r"Argument `vectors` must have the shape \(3, 2\). Received: \(4, 2\)."
     with pytest.raises(ValueError, match=message):
         LACLRec(n_items=3, width=2).initialise_items(np.zeros((4, 2)))
+
+
+def test_candidates_are_sampled_items_and_those_given():
+    model = CatalogueModel(seed=3)
+    model.n_items, model.n_negatives = 50, 4
+    candidates = model.sampled_candidates(tf.constant([[7, 9, 0], [8, 0, 0]])).numpy()
+    assert candidates.shape == (4 + 6,)
+    assert candidates[4:].tolist() == [7, 9, 7, 8, 7, 7]  # an item in place of padding
+    assert candidates.min() >= 1

@@ -94,35 +94,7 @@ def groups(model: LACLRec) -> dict[str, set[str]]:
     }
 
 
-# ---- user vectors and scores -----------------------------------------------------------------------------
-
-
-def test_a_user_vector_depends_neither_on_padding_nor_on_batch_mates():
-    model = decided()
-    histories = np.array([[5, 6, 7, 8], [9, 3, 0, 0]], np.int32)
-    vectors = numbers(model(histories))
-    assert vectors.shape == (2, 8)
-    assert numbers(model(np.pad(histories, [(0, 0), (0, 4)]))) == pytest.approx(vectors, abs=1e-5)
-    assert numbers(model(np.array([[9, 3]], np.int32)))[0] == pytest.approx(vectors[1], abs=1e-5)
-    assert numbers(model({"history": histories})) == pytest.approx(vectors, abs=0)
-
-
-@pytest.mark.parametrize("blocks", [0, 1, 2])
-@pytest.mark.parametrize("positions", ["start", "end"])
-def test_a_user_vector_is_the_hidden_state_at_the_last_item(blocks: int, positions: str):
-    model = made(n_recommender_blocks=blocks, positions=positions)
-    histories = np.array([[3, 1, 4, 0], [2, 0, 0, 0], [1, 2, 3, 4]])
-    hidden = numbers(model.hidden_states(histories))
-    assert numbers(model(histories)) == pytest.approx(hidden[[0, 1, 2], [2, 0, 3]], abs=1e-5)
-
-
-@pytest.mark.parametrize("augmenter_attention", ["causal", "bidirectional"])
-def test_next_item_prediction_never_sees_the_future(augmenter_attention: str):
-    model = decided(augmenter_attention=augmenter_attention)
-    before = numbers(model.hidden_states(np.array([[5, 6, 7, 8]], np.int32)))
-    after = numbers(model.hidden_states(np.array([[5, 6, 9, 8]], np.int32)))
-    assert after[0, :2] == pytest.approx(before[0, :2], abs=1e-5)
-    assert np.abs(after - before)[0, 2:].max(axis=-1).min() > 1e-3
+# ---- scores ---------------------------------------------------------------------------------------------
 
 
 def test_scores_are_dot_products_and_specials_are_minus_infinity():
