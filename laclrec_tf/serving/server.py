@@ -9,7 +9,6 @@ from types import TracebackType
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from tensorflow_serving.apis import model_service_pb2, prediction_service_pb2
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from laclrec_tf.errors import InputError
@@ -26,8 +25,6 @@ from laclrec_tf.serving.serving_error import ServingError
 from laclrec_tf.serving.tls import TlsFiles
 from laclrec_tf.serving.version_watcher import VersionWatcher
 
-# Reflection describes what lies in protobuf's pool, and importing these puts the services there.
-DESCRIBED = (prediction_service_pb2.DESCRIPTOR, model_service_pb2.DESCRIPTOR)
 SERVICES = ("", PREDICTION_SERVICE, MODEL_SERVICE)  # "" is the server as a whole
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
