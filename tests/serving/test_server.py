@@ -224,7 +224,7 @@ def test_a_few_bytes_cannot_ask_for_a_huge_tensor(prediction, shape):
 
 def test_the_largest_request_allowed_is_answered(prediction):
     repeated = proto(tf.string, [MAX_ROWS, 8], string_val=[b"007"])
-    exclude = proto(tf.string, [1, 2**20], string_val=[b"item-9"])
+    exclude = proto(tf.string, [1, 2**14], string_val=[b"item-9"])
     response = prediction.Predict(predict_request(signature="retrieve", history=repeated, k=2**31 - 1, exclude=exclude))
     items = tf.make_ndarray(response.outputs["item_ids"])
     assert items.shape == (MAX_ROWS, 20)
