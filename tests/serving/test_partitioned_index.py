@@ -88,6 +88,13 @@ def test_as_few_partitions_as_a_recall_needs(table, partitions, exact, queries):
     assert PartitionedIndex(table, partitions, index.n_probes - 1).recall(exact, queries) < 0.9
 
 
+def test_recall_is_of_active_items_where_fewer_are_left_than_asked_for(table, queries):
+    active = np.zeros(len(table) - 3, bool)
+    active[:7] = True
+    few = partition(table[1:8], np.arange(1, 8, dtype=np.int32), n_partitions=2)
+    assert PartitionedIndex(table, few).recall(ExactIndex(lambda: table, len(active), active), queries) == 1.0
+
+
 @pytest.mark.parametrize("n_probes", [0, 1000])
 def test_numbers_of_probes_out_of_range(table, partitions, n_probes):
     with pytest.raises(InputError, match=f"`n_probes` must be between 1 and the .* Received: {n_probes}"):
