@@ -16,6 +16,7 @@ from laclrec_tf.serving.batching_parameters import batching_parameters_proto, re
 from laclrec_tf.serving.model_config import read_model_config
 from laclrec_tf.serving.rest_app import METRICS_ROUTE
 from laclrec_tf.serving.rest_server import RestServer
+from laclrec_tf.serving.retrieval_query import recommend_query
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 CONTAINER_FOLDER = "/config/"
@@ -87,11 +88,17 @@ def test_metrics_are_where_prometheus_looks(compose, flags):
 
 def test_the_flags_name_files_that_are_there(compose, flags):
     named = {name: value for name, value in flags.items() if name.endswith("_file")}
-    assert set(named) == {"model_config_file", "batching_parameters_file", "monitoring_config_file"}
+    assert set(named) == {"model_config_file", "monitoring_config_file"}
     for file in named.values():
         assert file.startswith(CONTAINER_FOLDER) and (DEPLOY / file.removeprefix(CONTAINER_FOLDER)).is_file()
-    assert flags["enable_batching"] == "true"
     assert int(flags["model_config_file_poll_wait_seconds"]) > 0
+
+
+def test_the_packages_own_client_is_not_refused(flags):
+    """Batching refuses scalars: https://github.com/tensorflow/serving/blob/master/tensorflow_serving/batching."""
+    (inputs,) = recommend_query(["sku-17"], k=3, exclude=(), allow=(), exclude_history=True).requests
+    assert {name for name, array in inputs.items() if array.ndim == 0} == {"k", "exclude_history"}
+    assert "enable_batching" not in flags
 
 
 def test_the_volumes_are_there_and_hold_the_models(compose):

@@ -10,7 +10,7 @@ import pytest
 
 from laclrec_tf.serving.batching import Batching
 from laclrec_tf.serving.batching_parameters import BatchingParameters, read_batching_parameters
-from laclrec_tf.serving.request_limits import RequestLimits
+from laclrec_tf.serving.request_limits import MAX_COPIED_ELEMENTS, RequestLimits
 from laclrec_tf.serving.tensor_protos import MAX_ELEMENTS, MAX_ROWS
 
 PAGE = (Path(__file__).parents[1] / "docs" / "serving.md").read_text()
@@ -31,8 +31,9 @@ def test_the_defaults_of_limits(name, default):
 
 
 def test_the_fixed_limits():
-    (row,) = re.findall(r"^\| fixed:[^|]*\|([^|]*)\|", PAGE, re.MULTILINE)
-    assert [number(part) for part in row.split(" and ")] == [MAX_ROWS, MAX_ELEMENTS]
+    one_input, copied = re.findall(r"^\| fixed:[^|]*\|([^|]*)\|", PAGE, re.MULTILINE)
+    assert [number(part) for part in one_input.split(" and ")] == [MAX_ROWS, MAX_ELEMENTS]
+    assert number(copied) == MAX_COPIED_ELEMENTS
 
 
 def test_the_batching_file_holds_the_defaults(monkeypatch, tmp_path):

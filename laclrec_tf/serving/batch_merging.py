@@ -51,12 +51,16 @@ def merging_key(inputs: Mapping[str, np.ndarray], merging: Merging) -> Hashable 
     rows = rows_of(inputs)
     if merging is Merging.NEVER or rows is None:
         return None
+    asks_with_strings = any(array.dtype == object for array in inputs.values())
     key: list[Hashable] = []
     for name, array in inputs.items():
         if array.size * (rows if array.ndim and len(array) == 1 else 1) > MAX_ELEMENTS:
             return None
         if array.ndim == 0:
             key.append((name, array.item()))
+        elif array.ndim == 1 and array.dtype.kind == "i" and asks_with_strings:
+            # One number for each list, such as `k`: the answer is as wide as the largest asks for.
+            key.append((name, int(array.max())))
         elif not (merging is Merging.PADDED and array.dtype == object):
             key.append((name, array.shape[1:]))
     return tuple(key)

@@ -71,8 +71,9 @@ class ItemSignatures(tf.Module):
             """
             item_ids = self.lookup.to_ids(items)
             known = tf.not_equal(item_ids, PAD_ID)
-            width = slots(at_least_one("k", k), self.index.n_items)
-            k = tf.where(known, for_each_row("k", k, tf.shape(items)[0]), 0)
+            batch = tf.shape(items)[0]
+            width = slots(at_least_one("k", k), self.index.n_items, batch)
+            k = tf.where(known, for_each_row("k", k, batch), 0)
             scores, found = self.index.search(self._vectors(item_ids), width + 1, cosine=True)
             scores = tf.where(tf.equal(found, item_ids[:, tf.newaxis]), -np.inf, scores)
             scores, places = tf.math.top_k(scores, width)

@@ -7,6 +7,7 @@ from pathlib import Path
 from laclrec_tf.errors import InputError
 
 SAVED_MODEL_FILE = "saved_model.pb"
+LARGEST_VERSION = 2**63 - 1  # on the wire a version is an int64
 
 
 def version_numbers(model: Path) -> list[int]:
@@ -26,7 +27,7 @@ def version_numbers(model: Path) -> list[int]:
 
 
 def version_folders(model: Path) -> dict[int, Path]:
-    """Find the folder of each version; names may carry leading zeros.
+    """Find the folder of each version; names may carry leading zeros. A number beyond int64 is no version.
 
     Args:
         model: the model's folder, usually `saved_models/NAME`; it need not exist.
@@ -41,7 +42,8 @@ def version_folders(model: Path) -> dict[int, Path]:
     if not model.is_dir():
         return {}
     named = [path for path in model.iterdir() if path.name.isascii() and path.name.isdigit() and path.is_dir()]
-    return {int(path.name): path for path in sorted(named, key=lambda path: int(path.name))}
+    numbered = sorted((int(path.name), path) for path in named)
+    return {number: path for number, path in numbered if number <= LARGEST_VERSION}
 
 
 def newest_version(model: Path) -> tuple[int, Path]:

@@ -9,7 +9,11 @@ import grpc
 import numpy as np
 
 from laclrec_tf.errors import InputError
+from laclrec_tf.serving.batch_merging import rows_of
 from laclrec_tf.serving.serving_error import ServingError
+
+# A list that stands for all rows has so many elements when each row has a copy; a score for each takes 64 MB.
+MAX_COPIED_ELEMENTS = 2**24
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class RequestLimits:
                 raise InputError(f"Argument `{field.name}` must be at least 1. Received: {field.name}={value}.")
 
     def check_inputs(self, inputs: Mapping[str, np.ndarray]) -> None:
-        """Refuse inputs beyond the limits.
+        """Refuse inputs beyond the limits, and one list for so many rows that a score for each would fill the memory.
 
         Args:
             inputs: arrays by name.
@@ -52,8 +56,16 @@ class RequestLimits:
         Raises:
             ServingError: RESOURCE_EXHAUSTED.
         """
+        rows = rows_of(inputs) or 1
         for name, array in inputs.items():
-            if array.dtype == object and array.ndim >= 2 and array.shape[1] > self.max_history_length:
+            if array.dtype != object or array.ndim < 2:
+                continue
+            if len(array) == 1 and array.size * rows > MAX_COPIED_ELEMENTS:
+                raise _exhausted(
+                    f"Input '{name}' may have {MAX_COPIED_ELEMENTS} elements when each row has a copy. "
+                    f"Received: {array.size} for {rows} rows. Send fewer histories in one request."
+                )
+            if array.shape[1] > self.max_history_length:
                 raise _exhausted(
                     f"Input '{name}' may have {self.max_history_length} columns (max_history_length). "
                     f"Received: shape {list(array.shape)}."

@@ -18,7 +18,7 @@ from laclrec_tf.serving.item_selection import ItemIndex, ItemSelection
 from laclrec_tf.serving.item_signatures import ItemSignatures
 from laclrec_tf.serving.retired_items import active_items
 from laclrec_tf.serving.retrieval_model import RetrievalModel
-from laclrec_tf.serving.row_inputs import at_least_one, for_each_row, rows_fit, slots
+from laclrec_tf.serving.row_inputs import at_least_one, filled_up, for_each_row, rows_fit, slots
 from laclrec_tf.serving.signature_specs import (
     ALLOW,
     CANDIDATES,
@@ -147,7 +147,7 @@ class Retriever(tf.Module):
             As `retrieve`.
         """
         features = tf.io.parse_example(examples, {"history": tf.io.VarLenFeature(tf.string)})
-        return self._ten_best(tf.sparse.to_dense(features["history"], ""))
+        return self._ten_best(filled_up("history", features["history"]))
 
     @tf.function(input_signature=[HISTORY, CANDIDATES], autograph=False)
     def rank(self, history: tf.Tensor, candidates: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -233,7 +233,7 @@ class Retriever(tf.Module):
             vectors,
             has_vector,
             for_each_row("k", k, batch),
-            slots(k, self.n_items),
+            slots(k, self.n_items, batch),
             [exclude_ids, tf.where(excludes_history, history_ids, PAD_ID)],
             allowed_ids,
             tf.reduce_any(tf.not_equal(allow, ""), axis=1),

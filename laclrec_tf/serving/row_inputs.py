@@ -6,6 +6,10 @@ from contextlib import AbstractContextManager
 
 import tensorflow as tf
 
+# A few bytes can ask for more than fits into memory: one long list beside many short ones, all items for many rows.
+MOST_ITEMS = 2**22
+MOST_SLOTS = 2**24
+
 
 def rows_fit(name: str, lists: tf.Tensor, history: tf.Tensor) -> AbstractContextManager[None]:
     """Let what is built inside run only when an input has one row, or as many as `history`.
@@ -58,18 +62,47 @@ def at_least_one(name: str, value: tf.Tensor) -> tf.Tensor:
         return tf.identity(value)
 
 
-def slots(k: tf.Tensor, n_items: int) -> tf.Tensor:
+def filled_up(name: str, lists: tf.SparseTensor) -> tf.Tensor:
+    """Fill lists of strings up to the longest one.
+
+    Args:
+        name: the input's name, for the error.
+        lists: `[B, S]` string, each row's values in front.
+
+    Returns:
+        `[B, S]` string, `""` behind shorter rows; it raises `InvalidArgumentError` when the graph runs on lists that
+        would have more than 4,194,304 strings then.
+
+    Example:
+        >>> filled_up("history", tf.sparse.from_dense([["tent", "stove"], ["rope", ""]])).numpy().tolist()
+        [[b'tent', b'stove'], [b'rope', b'']]
+    """
+    message = (
+        f"Input {name} may have {MOST_ITEMS} items, all rows as long as the longest. Received rows and the longest:"
+    )
+    fits = tf.debugging.Assert(tf.reduce_prod(lists.dense_shape) <= MOST_ITEMS, [message, lists.dense_shape])
+    with tf.control_dependencies([fits]):
+        return tf.sparse.to_dense(tf.sparse.map_values(tf.identity, lists), "")
+
+
+def slots(k: tf.Tensor, n_items: int, batch: tf.Tensor) -> tf.Tensor:
     """Return how many slots the largest `k` needs, at most `n_items`; one when there is no row.
 
     Args:
         k: int32 of any shape, at least 1.
         n_items: `N`.
+        batch: int32 scalar, how many rows have these slots.
 
     Returns:
-        int32 scalar.
+        int32 scalar; it raises `InvalidArgumentError` when the graph runs on rows that would have more than
+        16,777,216 slots in all.
 
     Example:
-        >>> slots(tf.constant([2, 5]), n_items=4).numpy().item()
+        >>> slots(tf.constant([2, 5]), n_items=4, batch=tf.constant(2)).numpy().item()
         4
     """
-    return tf.minimum(tf.reduce_max(tf.concat([tf.reshape(k, [-1]), [1]], axis=0)), n_items)
+    width = tf.minimum(tf.reduce_max(tf.concat([tf.reshape(k, [-1]), [1]], axis=0)), n_items)
+    in_all = tf.cast(width, tf.int64) * tf.cast(batch, tf.int64)
+    message = f"Input k asks for more than {MOST_SLOTS} items in all. Received rows, and items for each:"
+    with tf.control_dependencies([tf.debugging.Assert(in_all <= MOST_SLOTS, [message, batch, width])]):
+        return tf.identity(width)

@@ -1,14 +1,14 @@
-"""Train one preset for two epochs on one or two virtual processors and print the losses; see the test beside it."""
+"""Train one preset for two epochs on one and on two virtual processors and print the losses; see the test beside it."""
 
 import json
 import sys
+from typing import Any
 
 import tensorflow as tf
 
-preset, n_replicas, n_negatives = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 # Virtual processors must be made before TensorFlow starts.
 cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * n_replicas)
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
@@ -17,25 +17,30 @@ from laclrec_tf.data.input_pipeline import training_dataset  # noqa: E402
 from laclrec_tf.lazy_adam import LazyAdam  # noqa: E402
 from laclrec_tf.models import build_preset  # noqa: E402
 
-strategy = tf.distribute.get_strategy()
-if n_replicas > 1:
-    strategy = tf.distribute.MirroredStrategy([f"CPU:{index}" for index in range(n_replicas)])
-keras.utils.set_random_seed(1)
-with strategy.scope():
-    model = build_preset(
-        preset,
-        30,
-        max_length=12,
-        max_edited_length=24,
-        max_insertions=2,
-        width=8,
-        dropout=0.0,
-        seed=2,
-        n_negatives=n_negatives,
-    )
-    model.compile(LazyAdam(1e-2, use_ema=not n_negatives, ema_momentum=0.9))
-histories = [np.random.default_rng(n).integers(1, 31, 2 + n % 11).astype(np.int32) for n in range(38)]
-batches = training_dataset(histories, targets_per_batch=40, seed=3, **model.batch_requirements)
-log = model.fit(batches, epochs=2, shuffle=False, verbose=0)
-weights = [float(np.abs(part).sum()) for part in model.get_weights() if part.dtype == np.float32]
-print("RESULT" + json.dumps({"log": log.history, "weights": weights}))
+
+def trained(strategy: tf.distribute.Strategy, preset: str, n_negatives: int) -> dict[str, Any]:
+    """Return the log of the losses and each weight's sum."""
+    keras.utils.set_random_seed(1)
+    with strategy.scope():
+        model = build_preset(
+            preset,
+            30,
+            max_length=12,
+            max_edited_length=24,
+            max_insertions=2,
+            width=8,
+            dropout=0.0,
+            seed=2,
+            n_negatives=n_negatives,
+        )
+        model.compile(LazyAdam(1e-2, use_ema=not n_negatives, ema_momentum=0.9))
+    histories = [np.random.default_rng(n).integers(1, 31, 2 + n % 11).astype(np.int32) for n in range(38)]
+    batches = training_dataset(histories, targets_per_batch=40, seed=3, **model.batch_requirements)
+    log = model.fit(batches, epochs=2, shuffle=False, verbose=0)
+    weights = [float(np.abs(part).sum()) for part in model.get_weights() if part.dtype == np.float32]
+    return {"log": log.history, "weights": weights}
+
+
+strategies = tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+results = [trained(strategy, sys.argv[1], int(sys.argv[2])) for strategy in strategies]
+print("RESULT" + json.dumps(results))

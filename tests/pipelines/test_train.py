@@ -122,7 +122,9 @@ def test_a_refit_keeps_the_average_of_its_steps(data, tmp_path, monkeypatch):
     np.testing.assert_allclose(run.model.encoder.item_table.numpy(), average, atol=1e-6)
 
 
-def test_the_augmenter_can_be_trained_first(data, tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def pretrained(data, tmp_path_factory):
+    """Return a run whose augmenter was trained first, with the largest seed, and the objectives in their order."""
     objectives = []
     compiled = LACLRec.compile
 
@@ -130,11 +132,17 @@ def test_the_augmenter_can_be_trained_first(data, tmp_path, monkeypatch):
         objectives.append(objective)
         compiled(model, *arguments, objective=objective, **more)
 
-    monkeypatch.setattr(LACLRec, "compile", compile_and_note)
-    with warnings.catch_warnings():
+    settings = {"preset": "laclrec", "epochs": 1, "pretrain_epochs": 1, "width": 8, "seed": 2**32 - 1}
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        patch.setattr(LACLRec, "compile", compile_and_note)
         warnings.simplefilter("ignore")  # after one epoch the augmenter may well keep everything
-        run = trained(data, tmp_path / "run", preset="laclrec", epochs=1, pretrain_epochs=1, width=8)
-    assert objectives[:2] == ["augmenter", "full"]
+        run = trained(data, tmp_path_factory.mktemp("runs") / "pretrained", **settings)
+    return run, tuple(objectives)
+
+
+def test_the_augmenter_can_be_trained_first(pretrained):
+    run, objectives = pretrained
+    assert objectives[:2] == ("augmenter", "full")
     (row,) = logged(run)
     assert {"gradient_ratio/triplet_loss", "gradient_ratio/contrast_loss", "gradient_ratio/augmenter_loss"} <= set(row)
 
@@ -216,8 +224,9 @@ def test_a_folder_that_cannot_be_made_is_named(data, tmp_path, folder):
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_the_largest_seed_trains(data, tmp_path):
-    run = trained(data, tmp_path / "run", preset="laclrec", width=8, epochs=1, seed=2**32 - 1)
+def test_the_largest_seed_trains(pretrained):
+    run, _ = pretrained
+    assert run.record["settings"]["seed"] == 2**32 - 1
     assert run.record["best_epoch"] == 1
 
 
@@ -264,18 +273,36 @@ def test_a_run_whose_data_changed_is_not_evaluated(refit, tmp_path):
         _ = RunFolder.open(tmp_path).data
 
 
-def test_accelerator_settings_go_the_whole_way(data, tmp_path):
+@pytest.fixture
+def two_lengths(data, tmp_path):
+    """Return prepared data of two buckets, of 54 and of 80 users: whole batches of 100 targets, 18 and 40 users each.
+
+    XLA compiles the step anew for each shape, so for these two only.
+    """
+    header, *events = (data.parent / "events.csv").read_text().splitlines()
+    user = header.split(",").index("user_id")
+    of_user: dict[str, list[str]] = {}
+    for event in events:
+        of_user.setdefault(event.split(",")[user], []).append(event)
+    by_length = sorted(of_user.values(), key=len, reverse=True)
+    cut = [event for each in by_length[:54] for event in each[:8]] + [e for each in by_length[54:134] for e in each[:6]]
+    (tmp_path / "events.csv").write_text("\n".join([header, *cut]) + "\n")
+    prepare(tmp_path / "events.csv", tmp_path / "data", min_interactions=1, show_progress=False)
+    return tmp_path / "data"
+
+
+def test_accelerator_settings_go_the_whole_way(two_lengths, tmp_path):
     """bfloat16, XLA and several steps at once: trained, kept, loaded, evaluated."""
     run = trained(
-        data,
+        two_lengths,
         tmp_path / "run",
         epochs=2,
         precision="mixed_bfloat16",
         jit_compile=True,
         steps_per_execution=2,
-        targets_per_batch=400,
+        targets_per_batch=100,
     )
-    plain = trained(data, tmp_path / "plain", epochs=2, targets_per_batch=400)
+    plain = trained(two_lengths, tmp_path / "plain", epochs=2, targets_per_batch=100)
     assert run.model.dtype_policy.name == "mixed_bfloat16"
     losses, expected = ([float(row["loss"]) for row in logged(each)] for each in (run, plain))
     assert losses == pytest.approx(expected, rel=0.05)

@@ -61,6 +61,7 @@ def test_keys():
     assert key(Merging.SAME_SHAPES) == key(Merging.SAME_SHAPES)
     assert key(Merging.NEVER) is None
     assert key(weights=np.zeros((1, 2))) != key(weights=np.zeros((1, 3)))  # only strings have a padding
+    assert key(each=np.array([3, 7])) == key(each=np.array([7])) != key(each=np.array([3]))  # the widest answer
     assert key(exclude=np.full((2, 1), b"", object)) == key()
     assert key(exclude=np.full((0, 1), b"", object)) is None  # no row at all
     assert key(width=MAX_ELEMENTS + 1) is None

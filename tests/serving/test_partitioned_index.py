@@ -88,6 +88,13 @@ def test_as_few_partitions_as_a_recall_needs(table, partitions, exact, queries):
     assert PartitionedIndex(table, partitions, index.n_probes - 1).recall(exact, queries) < 0.9
 
 
+def test_recall_is_of_active_items_where_fewer_are_left_than_asked_for(table, queries):
+    active = np.zeros(len(table) - 3, bool)
+    active[:7] = True
+    few = partition(table[1:8], np.arange(1, 8, dtype=np.int32), n_partitions=2)
+    assert PartitionedIndex(table, few).recall(ExactIndex(lambda: table, len(active), active), queries) == 1.0
+
+
 @pytest.mark.parametrize("n_probes", [0, 1000])
 def test_numbers_of_probes_out_of_range(table, partitions, n_probes):
     with pytest.raises(InputError, match=f"`n_probes` must be between 1 and the .* Received: {n_probes}"):
@@ -97,6 +104,16 @@ def test_numbers_of_probes_out_of_range(table, partitions, n_probes):
 def test_no_vectors(table, partitions):
     scores, item_ids = PartitionedIndex(table, partitions, 2).search(tf.zeros([0, 8]), tf.constant(3))
     assert scores.shape == item_ids.shape == (0, 3)
+
+
+def test_more_asked_for_than_the_partitions_hold():
+    """Partitions of unequal length are padded with nothing, which must not be taken for an item."""
+    vectors = np.concatenate([np.ones([150, 4]), -np.ones([7, 4])]).astype(np.float32)
+    table = np.concatenate([np.zeros([1, 4]), vectors, np.zeros([2, 4])]).astype(np.float32)
+    index = PartitionedIndex(table, partition(vectors, np.arange(1, 158), 2), n_probes=1)
+    scores, item_ids = index.search(-tf.ones([1, 4]), tf.constant(157))
+    found = item_ids.numpy()[scores.numpy() > -np.inf]
+    assert len(found) >= 7 and set(range(151, 158)) <= set(found.tolist())
 
 
 @pytest.mark.parametrize("int8", [False, True])

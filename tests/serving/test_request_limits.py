@@ -39,6 +39,16 @@ def test_what_is_beyond_is_refused_by_the_limits_name():
         limits.check_concurrency(2)
 
 
+def test_one_list_for_many_rows_counts_for_each():
+    at_the_limit = {"history": strings(1024, 1), "candidates": strings(1, 2**14), "k": np.array(5, np.int32)}
+    RequestLimits().check_inputs(at_the_limit)
+    RequestLimits().check_inputs({"history": strings(1, 1), "candidates": strings(1, 2**14 + 1)})
+    assert refusal(RequestLimits(), at_the_limit | {"candidates": strings(1, 2**14 + 1)}) == (
+        "Input 'candidates' may have 16777216 elements when each row has a copy. "
+        "Received: 16385 for 1024 rows. Send fewer histories in one request."
+    )
+
+
 @pytest.mark.parametrize("name", ["max_message_bytes", "max_history_length", "max_k", "max_concurrent_requests"])
 def test_a_limit_below_one(name):
     with pytest.raises(InputError, match=f"Argument `{name}` must be at least 1. Received: {name}=0."):

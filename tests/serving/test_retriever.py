@@ -313,6 +313,13 @@ def test_examples_are_histories(retriever):
         retriever.predict_examples(tf.constant([b"no example"]))
 
 
+def test_one_long_example_does_not_fill_the_memory_for_all(retriever):
+    example = tf.train.Example()
+    example.features.feature["history"].bytes_list.value.extend([b""] * 2**13)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="history may have 4194304 items"):
+        retriever.predict_examples(tf.constant([example.SerializeToString(), *[b""] * 2**9]))
+
+
 def test_the_answer_follows_the_model(vocabulary, popularity):
     model = LACLRec(n_items=20, width=8, max_length=6, max_edited_length=8)
     retriever = Retriever(model, vocabulary, popularity)
