@@ -123,7 +123,7 @@ def _growth(
     """Say what is changed, and by which files."""
     read = {"vocabulary": vocabulary / "vocabulary.txt" if vocabulary.is_dir() else vocabulary} | files
     return {
-        "run": str(folder.folder.resolve()),
+        "run": folder.folder.resolve().name,
         "data_hash": folder.record["data_hash"],
         "items_before": folder.vocabulary.n_items,
         "added": len(change.added),
@@ -131,9 +131,7 @@ def _growth(
         "returned": len(change.returned),
         "rows_from": rows.sources,
         "inputs": {
-            name: {"file": str(file.resolve()), "sha256": _sha256(file)}
-            for name, file in read.items()
-            if file is not None
+            name: {"file": file.name, "sha256": _sha256(file)} for name, file in read.items() if file is not None
         },
     }
 

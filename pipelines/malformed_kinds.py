@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from google.protobuf.message import DecodeError
 
 from laclrec_tf.serving.wire_messages import PredictRequest, TensorProto
+from pipelines.drawn_requests import BOOL, FLOAT, INT32, INT64, STRING, RequestDraw, tensor
 
-FLOAT, INT32, STRING, INT64, BOOL = 1, 3, 7, 9, 10
 # Half, complex, quantised, resources, variants, references: nothing a retriever takes.
 EXOTIC_DTYPES = (4, 5, 6, 8, 11, 14, 18, 19, 20, 21, 22, 23, 103, 107)
 NO_DTYPES = (-1, 0, 99, 200, 2**31 - 1)
@@ -21,52 +20,7 @@ TOO_LARGE = frozenset({"INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"})
 NO_PROTO = frozenset({"INTERNAL", "INVALID_ARGUMENT"})  # gRPC's own answer to what it cannot parse is INTERNAL
 
 
-class Draw:
-    """Well-formed parts to break.
-
-    Args:
-        generator: draws.
-        model_name: the model's name on the server.
-        items: items that the model knows.
-    """
-
-    def __init__(self, generator: random.Random, model_name: str, items: list[str]) -> None:
-        self.random = generator
-        self.model_name = model_name
-        self.items = items
-
-    def history(self, length: int | None = None) -> list[bytes]:
-        """Draw items; 1 to 8 when no length is given."""
-        length = self.random.randint(1, 8) if length is None else length
-        return [self.random.choice(self.items).encode() for _ in range(length)]
-
-    def request(self, signature: str | None = None, history: Any = None, **inputs: Any) -> Any:
-        """Make a request that is right but for what the caller gives."""
-        signature = self.random.choice(("", "serving_default", "retrieve")) if signature is None else signature
-        request = PredictRequest()
-        request.model_spec.name = self.model_name
-        request.model_spec.signature_name = signature
-        if history is None:
-            items = self.history()
-            history = _tensor(STRING, [1, len(items)], string_val=items)
-        inputs = {"history": history} | inputs
-        if signature == "retrieve":
-            empty = _tensor(STRING, [1, 0])
-            inputs = {"k": _tensor(INT32, [], int_val=[5]), "exclude": empty} | inputs
-        for name, tensor in inputs.items():
-            request.inputs[name].CopyFrom(tensor)
-        return request
-
-
-def _tensor(dtype: int, shape: Sequence[int], **values: Any) -> Any:
-    tensor = TensorProto(dtype=dtype, **values)
-    tensor.tensor_shape.SetInParent()
-    for size in shape:
-        tensor.tensor_shape.dim.add(size=size)
-    return tensor
-
-
-def _wrong_dtype_of_history(draw: Draw) -> Any:
+def _wrong_dtype_of_history(draw: RequestDraw) -> Any:
     values: dict[int, dict[str, list]] = {
         FLOAT: {"float_val": [1.5, 2.5]},
         INT32: {"int_val": [1, 2]},
@@ -74,142 +28,142 @@ def _wrong_dtype_of_history(draw: Draw) -> Any:
         BOOL: {"bool_val": [True, False]},
     }
     dtype = draw.random.choice(sorted(values))
-    return draw.request(history=_tensor(dtype, [1, 2], **values[dtype]))
+    return draw.request(history=tensor(dtype, [1, 2], **values[dtype]))
 
 
-def _exotic_dtype(draw: Draw) -> Any:
-    return draw.request(history=_tensor(draw.random.choice(EXOTIC_DTYPES), [1, 1]))
+def _exotic_dtype(draw: RequestDraw) -> Any:
+    return draw.request(history=tensor(draw.random.choice(EXOTIC_DTYPES), [1, 1]))
 
 
-def _unknown_dtype(draw: Draw) -> Any:
-    return draw.request(history=_tensor(draw.random.choice(NO_DTYPES), [1, 1], string_val=draw.history(1)))
+def _unknown_dtype(draw: RequestDraw) -> Any:
+    return draw.request(history=tensor(draw.random.choice(NO_DTYPES), [1, 1], string_val=draw.history(1)))
 
 
-def _wrong_rank_of_history(draw: Draw) -> Any:
+def _wrong_rank_of_history(draw: RequestDraw) -> Any:
     items = draw.history()
     shape = draw.random.choice(([], [len(items)], [1, len(items), 1], [1] * 5 + [len(items)]))
-    return draw.request(history=_tensor(STRING, shape, string_val=items if shape else items[:1]))
+    return draw.request(history=tensor(STRING, shape, string_val=items if shape else items[:1]))
 
 
-def _unknown_rank(draw: Draw) -> Any:
-    tensor = TensorProto(dtype=STRING, string_val=draw.history())
-    tensor.tensor_shape.unknown_rank = True
-    return draw.request(history=tensor)
+def _unknown_rank(draw: RequestDraw) -> Any:
+    history = TensorProto(dtype=STRING, string_val=draw.history())
+    history.tensor_shape.unknown_rank = True
+    return draw.request(history=history)
 
 
-def _negative_dimension(draw: Draw) -> Any:
+def _negative_dimension(draw: RequestDraw) -> Any:
     shape = draw.random.choice(([1, -1], [-1, 1], [-1, -1], [1, -(2**63)], [-7, 2]))
-    return draw.request(history=_tensor(STRING, shape, string_val=draw.history(1)))
+    return draw.request(history=tensor(STRING, shape, string_val=draw.history(1)))
 
 
-def _huge_dimensions(draw: Draw) -> Any:
+def _huge_dimensions(draw: RequestDraw) -> Any:
     huge = 2 ** draw.random.randint(31, 62)
     shape = draw.random.choice(([1, huge], [huge, 1], [huge, huge], [2**32, 2**32]))
-    return draw.request(history=_tensor(STRING, shape, string_val=draw.history(1)))
+    return draw.request(history=tensor(STRING, shape, string_val=draw.history(1)))
 
 
-def _too_few_values(draw: Draw) -> Any:
+def _too_few_values(draw: RequestDraw) -> Any:
     items = draw.history()
-    return draw.request(history=_tensor(STRING, [1, len(items) + draw.random.randint(1, 4)], string_val=items))
+    return draw.request(history=tensor(STRING, [1, len(items) + draw.random.randint(1, 4)], string_val=items))
 
 
-def _too_many_values(draw: Draw) -> Any:
+def _too_many_values(draw: RequestDraw) -> Any:
     items = draw.history()
-    return draw.request(history=_tensor(STRING, [1, len(items) - 1], string_val=items))
+    return draw.request(history=tensor(STRING, [1, len(items) - 1], string_val=items))
 
 
-def _content_of_another_size(draw: Draw) -> Any:
+def _content_of_another_size(draw: RequestDraw) -> Any:
     content = draw.random.randbytes(draw.random.choice((1, 2, 3, 5, 9)))
     if draw.random.random() < 0.5:
-        return draw.request("retrieve", k=_tensor(INT32, [], tensor_content=content))
-    return draw.request(history=_tensor(STRING, [1, 1], tensor_content=content))
+        return draw.request("retrieve", k=tensor(INT32, [], tensor_content=content))
+    return draw.request(history=tensor(STRING, [1, 1], tensor_content=content))
 
 
-def _invalid_utf8(draw: Draw) -> Any:
+def _invalid_utf8(draw: RequestDraw) -> Any:
     items = [draw.random.choice((b"\xff", b"\xc3\x28", b"\x80", b"\xed\xa0\x80")) + item for item in draw.history()]
-    return draw.request(history=_tensor(STRING, [1, len(items)], string_val=items))
+    return draw.request(history=tensor(STRING, [1, len(items)], string_val=items))
 
 
-def _wrong_dtype_of_k(draw: Draw) -> Any:
-    tensor = draw.random.choice(
+def _wrong_dtype_of_k(draw: RequestDraw) -> Any:
+    k = draw.random.choice(
         (
-            _tensor(FLOAT, [], float_val=[3.0]),
-            _tensor(INT64, [], int64_val=[3]),
-            _tensor(STRING, [], string_val=[b"3"]),
-            _tensor(BOOL, [], bool_val=[True]),
+            tensor(FLOAT, [], float_val=[3.0]),
+            tensor(INT64, [], int64_val=[3]),
+            tensor(STRING, [], string_val=[b"3"]),
+            tensor(BOOL, [], bool_val=[True]),
         )
     )
-    return draw.request("retrieve", k=tensor)
+    return draw.request("retrieve", k=k)
 
 
-def _wrong_shape_of_k(draw: Draw) -> Any:
+def _wrong_shape_of_k(draw: RequestDraw) -> Any:
     shape = draw.random.choice(([2], [1, 1], [0], [3, 1]))
-    return draw.request("retrieve", k=_tensor(INT32, shape, int_val=[3] if 0 not in shape else []))
+    return draw.request("retrieve", k=tensor(INT32, shape, int_val=[3] if 0 not in shape else []))
 
 
-def _huge_k(draw: Draw) -> Any:
+def _huge_k(draw: RequestDraw) -> Any:
     k = draw.random.choice((2**31 - 1, draw.random.randint(10**6, 2**31 - 1)))
-    return draw.request("retrieve", k=_tensor(INT32, [], int_val=[k]))
+    return draw.request("retrieve", k=tensor(INT32, [], int_val=[k]))
 
 
-def _k_below_one(draw: Draw) -> Any:
+def _k_below_one(draw: RequestDraw) -> Any:
     k = draw.random.choice((0, -1, -(2**31), draw.random.randint(-1000, 0)))
-    return draw.request("retrieve", k=_tensor(INT32, [], int_val=[k]))
+    return draw.request("retrieve", k=tensor(INT32, [], int_val=[k]))
 
 
-def _rows_of_exclude(draw: Draw) -> Any:
+def _rows_of_exclude(draw: RequestDraw) -> Any:
     rows = draw.random.randint(2, 5)
-    return draw.request("retrieve", exclude=_tensor(STRING, [rows, 1], string_val=draw.history(1)))
+    return draw.request("retrieve", exclude=tensor(STRING, [rows, 1], string_val=draw.history(1)))
 
 
-def _missing_history(draw: Draw) -> Any:
+def _missing_history(draw: RequestDraw) -> Any:
     request = draw.request()
     del request.inputs["history"]
     return request
 
 
-def _superfluous_input(draw: Draw) -> Any:
+def _superfluous_input(draw: RequestDraw) -> Any:
     name = draw.random.choice(("", "histories", "K", "history ", "\u0000"))
-    return draw.request(**{name: _tensor(INT32, [], int_val=[1])})
+    return draw.request(**{name: tensor(INT32, [], int_val=[1])})
 
 
-def _unknown_signature(draw: Draw) -> Any:
+def _unknown_signature(draw: RequestDraw) -> Any:
     request = draw.request()
     request.model_spec.signature_name = draw.random.choice(("Retrieve", "no such one", "__call__", "é" * 100))
     return request
 
 
-def _unknown_model(draw: Draw) -> Any:
+def _unknown_model(draw: RequestDraw) -> Any:
     request = draw.request()
     request.model_spec.name = draw.random.choice(("", f"{draw.model_name}?", "../..", "é" * 100))
     return request
 
 
-def _unknown_version(draw: Draw) -> Any:
+def _unknown_version(draw: RequestDraw) -> Any:
     request = draw.request()
     request.model_spec.version.value = draw.random.choice((-1, 2**62, -(2**63), 10**9))
     return request
 
 
-def _unknown_label(draw: Draw) -> Any:
+def _unknown_label(draw: RequestDraw) -> Any:
     request = draw.request()
     request.model_spec.version_label = draw.random.choice(("no such label", "STABLE?", "1"))
     return request
 
 
-def _unknown_output(draw: Draw) -> Any:
+def _unknown_output(draw: RequestDraw) -> Any:
     request = draw.request()
     request.output_filter.append(draw.random.choice(("", "score", "item_ids:0")))
     return request
 
 
-def _no_model_spec(draw: Draw) -> Any:
+def _no_model_spec(draw: RequestDraw) -> Any:
     request = draw.request()
     request.ClearField("model_spec")
     return request
 
 
-def _truncated(draw: Draw) -> bytes:
+def _truncated(draw: RequestDraw) -> bytes:
     while True:
         whole = draw.request().SerializeToString()
         part = whole[: draw.random.randint(1, len(whole) - 1)]
@@ -217,7 +171,7 @@ def _truncated(draw: Draw) -> bytes:
             return part
 
 
-def _random_bytes(draw: Draw) -> bytes:
+def _random_bytes(draw: RequestDraw) -> bytes:
     while True:
         noise = draw.random.randbytes(draw.random.randint(1, 300))
         if not _parses(noise):
@@ -232,7 +186,7 @@ def _parses(payload: bytes) -> bool:
     return True
 
 
-KINDS: dict[str, tuple[Callable[[Draw], Any], frozenset[str]]] = {
+KINDS: dict[str, tuple[Callable[[RequestDraw], Any], frozenset[str]]] = {
     "wrong dtype of history": (_wrong_dtype_of_history, INVALID),
     "exotic dtype": (_exotic_dtype, INVALID),
     "unknown dtype": (_unknown_dtype, INVALID),

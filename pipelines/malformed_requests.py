@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from laclrec_tf.serving.wire_messages import PREDICT
-from pipelines.malformed_kinds import KINDS, Draw
+from pipelines.drawn_requests import RequestDraw
+from pipelines.malformed_kinds import KINDS
 
 UNKNOWN_METHOD = f"{PREDICT}Nothing"
 
@@ -48,7 +49,7 @@ def malformed_requests(count: int, model_name: str, items: Sequence[str], seed: 
         >>> {request.kind for request in malformed_requests(len(KINDS), "shop", ["tent"])} == set(KINDS)
         True
     """
-    draw = Draw(random.Random(seed), model_name, list(items))
+    draw = RequestDraw(random.Random(seed), model_name, list(items))
     kinds: list[str] = []
     for _ in range(count):
         if not kinds:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from pathlib import Path
+
+from pipelines.repetition import Repetition
 
 
 def resident_megabytes(pid: int) -> float | None:
@@ -37,33 +37,27 @@ class MemoryWatch:
         every: seconds between two notes. Default: 1.
 
     Attributes:
-        notes: `(seconds since the start, megabytes)`, the first one at the start.
+        notes: `(seconds since the start, megabytes)`, the first at the start, the last at the end.
     """
 
     def __init__(self, pid: int | None, every: float = 1.0) -> None:
         self.pid = pid
-        self.every = every
         self.notes: list[tuple[float, float]] = []
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="memory-watch", daemon=True)
+        self._repetition = Repetition(self._note, every, name="memory-watch")
 
     def __enter__(self) -> MemoryWatch:
-        """Begin."""
-        self._began = time.monotonic()
-        self._thread.start()
+        """Make the first note."""
+        self._repetition.__enter__()
+        self._note()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Make the last note and stop."""
-        self._stop.set()
-        self._thread.join()
+        """Stop and make the last note."""
+        self._repetition.__exit__()
+        self._note()
 
-    def _watch(self) -> None:
-        while True:
-            stopped = self._stop.is_set()
-            size = None if self.pid is None else resident_megabytes(self.pid)
-            if size is not None:
-                self.notes.append((round(time.monotonic() - self._began, 2), size))
-            if stopped:
-                return
-            self._stop.wait(self.every)
+    def _note(self) -> bool:
+        size = None if self.pid is None else resident_megabytes(self.pid)
+        if size is not None:
+            self.notes.append((self._repetition.elapsed(), size))
+        return True

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import shutil
-import threading
-import time
+import uuid
 from pathlib import Path
 
-from laclrec_tf.serving.model_versions import newest_version, version_numbers
+from laclrec_tf.serving.model_versions import newest_version
+from laclrec_tf.serving.publication import COMING, remove_old_versions, rename_to_next_version
+from pipelines.repetition import Repetition
 
 KEPT_VERSIONS = 3
 
 
 def push_copy(model: Path) -> int:
-    """Push a copy of the newest version under the next number, and take all but the newest three away.
+    """Put a copy of the newest version under the next number, and take all but the newest three away.
 
-    The copy is made in a hidden folder beside, then renamed: a server never sees half a version.
+    Unlike a push it takes models without a manifest, and waits for no disk; a server never sees half a version.
 
     Args:
         model: the model's folder.
@@ -23,14 +24,12 @@ def push_copy(model: Path) -> int:
     Returns:
         The new version's number.
     """
-    number, newest = newest_version(model)
-    partial = model / f".partial-{number + 1}"
-    shutil.copytree(newest, partial)
-    partial.rename(model / str(number + 1))
-    for old in version_numbers(model)[:-KEPT_VERSIONS]:
-        leaving = (model / str(old)).rename(model / f".old-{old}")
-        shutil.rmtree(leaving)
-    return number + 1
+    _, newest = newest_version(model)
+    copy = model / f"{COMING}{uuid.uuid4().hex}"
+    shutil.copytree(newest, copy)
+    new = rename_to_next_version(copy, model)
+    remove_old_versions(model, KEPT_VERSIONS)
+    return int(new.name)
 
 
 class VersionPusher:
@@ -47,28 +46,24 @@ class VersionPusher:
 
     def __init__(self, model: Path, every: float | None) -> None:
         self.model = model
-        self.every = every
         self.pushed: list[tuple[float, int]] = []
         self.error: OSError | None = None
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._push, name="version-pusher", daemon=True)
+        self._repetition = Repetition(self._push, every, name="version-pusher")
 
     def __enter__(self) -> VersionPusher:
         """Begin; the first push is `every` seconds from now."""
-        self._began = time.monotonic()
-        self._thread.start()
+        self._repetition.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
         """Stop, after the push that is under way."""
-        self._stop.set()
-        self._thread.join()
+        self._repetition.__exit__()
 
-    def _push(self) -> None:
-        while self.every is not None and not self._stop.wait(self.every):
-            try:
-                number = push_copy(self.model)
-            except OSError as error:
-                self.error = error
-                return
-            self.pushed.append((round(time.monotonic() - self._began, 2), number))
+    def _push(self) -> bool:
+        try:
+            number = push_copy(self.model)
+        except OSError as error:
+            self.error = error
+            return False
+        self.pushed.append((self._repetition.elapsed(), number))
+        return True

@@ -1,25 +1,20 @@
-"""Files of events: their formats, reading three named columns, and saying where a bad row stands."""
+"""Files of events: reading named columns, whatever the format."""
 
 from __future__ import annotations
 
-import csv
 import difflib
-import gzip
 import json
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO
 
 import polars as pl
 
+from laclrec_tf.data.event_formats import JSON_LINES, SEPARATORS, ending_of, source_of
+from laclrec_tf.data.file_damage import damage_of
+from laclrec_tf.data.row_places import row_place
 from laclrec_tf.errors import InputError
 
-_SEPARATORS = {".csv": ",", ".tsv": "\t"}
-_JSON_LINES = (".jsonl", ".ndjson")
-ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
-_BOM = b"\xef\xbb\xbf"
 # What is no id; JSON may write it as any number.
 _NUMBERS = ("time", "weight")
 
@@ -50,11 +45,11 @@ def read_columns(file: Path, columns: Mapping[str, str], *, named_by_option: boo
         >>> read_columns(file, {"user": "who"}).rows()
         [('007', 1)]
     """
-    ending = _ending(file)
+    ending = ending_of(file)
     try:
-        if ending in _SEPARATORS:
-            events = _read_delimited(file, _SEPARATORS[ending], columns, named_by_option)
-        elif ending in _JSON_LINES:
+        if ending in SEPARATORS:
+            events = _read_delimited(file, SEPARATORS[ending], columns, named_by_option)
+        elif ending in JSON_LINES:
             events = _read_json_lines(file, columns, named_by_option)
         else:
             _check_columns(file, list(pl.read_parquet_schema(file)), columns, named_by_option)
@@ -62,9 +57,9 @@ def read_columns(file: Path, columns: Mapping[str, str], *, named_by_option: boo
     except pl.exceptions.NoDataError:
         raise InputError(f"{file} is empty. It must hold a header and rows of events.") from None
     except (pl.exceptions.PolarsError, OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{file}: {_damage(file, ending, error)}") from None
+        raise InputError(f"{file}: {damage_of(file, ending, error)}") from None
     events = events.select(columns.values()).with_row_index("row", offset=1)
-    if ending in _SEPARATORS:
+    if ending in SEPARATORS:
         events = events.filter(pl.any_horizontal(pl.col(*columns.values()).is_not_null()))
     if events.is_empty():
         raise InputError(f"{file} holds no rows of events.")
@@ -81,15 +76,15 @@ def has_column(file: Path, name: str) -> bool:
     Returns:
         False too for a file that `read_columns` refuses.
     """
-    ending = _ending(file)
+    ending = ending_of(file)
     try:
-        if ending in _SEPARATORS:
+        if ending in SEPARATORS:
             header = pl.read_csv(
-                _source(file), separator=_SEPARATORS[ending], has_header=False, infer_schema=False, n_rows=1
+                source_of(file), separator=SEPARATORS[ending], has_header=False, infer_schema=False, n_rows=1
             )
             return name in header.row(0)
-        if ending in _JSON_LINES:
-            return name in pl.read_ndjson(_source(file), infer_schema_length=1000).columns
+        if ending in JSON_LINES:
+            return name in pl.read_ndjson(source_of(file), infer_schema_length=1000).columns
         return name in pl.read_parquet_schema(file)
     except (pl.exceptions.PolarsError, OSError, EOFError, zlib.error):
         return False
@@ -120,67 +115,8 @@ def as_ids(file: Path, values: pl.Series) -> pl.Series:
     )
 
 
-def row_place(file: Path, row: int) -> str:
-    """Say where a row stands, for a message: `row 17 (line 18)`.
-
-    Args:
-        file: the file.
-        row: the row's number; the first row of data is 1.
-
-    Returns:
-        The text; without a line for `.parquet`.
-    """
-    ending = _ending(file)
-    line = None
-    if ending in _SEPARATORS:
-        with _open_text(file) as text:
-            reader = csv.reader(text, delimiter=_SEPARATORS[ending])
-            try:
-                next(islice(reader, row - 1, row), None)  # fields of the rows before may hold line breaks
-                line = reader.line_num + 1
-            except csv.Error:
-                line = None
-    elif ending in _JSON_LINES:
-        with _open_text(file) as text:
-            filled = (number for number, content in enumerate(text, start=1) if content.strip())
-            line = next(islice(filled, row - 1, row), None)
-    return f"row {row}" if line is None else f"row {row} (line {line})"
-
-
-def _ending(file: Path) -> str:
-    if file.is_dir():
-        raise InputError(f"{file} is a folder. Name the files in it.")
-    if not file.exists():
-        raise InputError(f"{file} does not exist. Check the path.")
-    suffixes = [suffix.lower() for suffix in file.suffixes[-2:]]
-    zipped = suffixes[-1:] == [".gz"]
-    ending = suffixes[-2] if zipped and len(suffixes) == 2 else "".join(suffixes[-1:])
-    if ending not in ENDINGS or (zipped and ending == ".parquet"):
-        raise InputError(f"{file}: unknown ending. Known: {', '.join(ENDINGS)}; all but the last also .gz.")
-    return ending
-
-
-def _is_zipped(file: Path) -> bool:
-    return file.suffix.lower() == ".gz"
-
-
-def _source(file: Path) -> Path | bytes:
-    """Return what polars reads: the path, or the content when it is gzipped or has a byte order mark."""
-    if _is_zipped(file):
-        return gzip.decompress(file.read_bytes()).removeprefix(_BOM)
-    with file.open("rb") as opened:
-        marked = opened.read(len(_BOM)) == _BOM
-    return file.read_bytes().removeprefix(_BOM) if marked else file
-
-
-def _open_text(file: Path) -> IO[str]:
-    if _is_zipped(file):
-        return gzip.open(file, "rt", encoding="utf-8-sig", errors="replace", newline="")
-    return file.open(encoding="utf-8-sig", errors="replace", newline="")
-
-
 def _read_delimited(file: Path, separator: str, columns: Mapping[str, str], named_by_option: bool) -> pl.DataFrame:
-    source = _source(file)
+    source = source_of(file)
     # Read as a row: as a header, polars would rename what comes twice.
     first = pl.read_csv(source, separator=separator, has_header=False, infer_schema=False, n_rows=1)
     _check_columns(file, [name or "" for name in first.row(0)], columns, named_by_option)
@@ -188,7 +124,7 @@ def _read_delimited(file: Path, separator: str, columns: Mapping[str, str], name
 
 
 def _read_json_lines(file: Path, columns: Mapping[str, str], named_by_option: bool) -> pl.DataFrame:
-    source = _source(file)
+    source = source_of(file)
     # A schema of text takes every number's own digits: no integer turns into a float on its way.
     events = pl.read_ndjson(source, schema=dict.fromkeys(columns.values(), pl.String))
     if not events.is_empty() and any(column.null_count() == events.height for column in events):
@@ -228,60 +164,3 @@ def _check_columns(file: Path, found: list[str], columns: Mapping[str, str], nam
         shown = ", ".join(repr(column) for column in found[:20]) + (", ..." if len(found) > 20 else "")
         remedy = f"Choose one with --{role}-column." if named_by_option else "Rename it."
         raise InputError(f"{file}: no column {name!r}.{hint} Columns found: {shown}. {remedy}")
-
-
-def _damage(file: Path, ending: str, error: Exception) -> str:
-    """Say in one line what is wrong with a file that the reader gave up on."""
-    if isinstance(error, (EOFError, zlib.error)) or (isinstance(error, OSError) and error.errno is None):
-        return "the gzip content is damaged or cut off. Copy the file again, or gzip it anew."
-    if isinstance(error, OSError):
-        return f"cannot be read: {error.strerror}."
-    if ending == ".parquet":
-        return f"not a whole Parquet file ({_first_line(error)}). Copy or write the file again."
-    with _open_text(file) as text:
-        found = _bad_json(text) if ending in _JSON_LINES else _bad_delimited(text, _SEPARATORS[ending])
-        for place, problem in found:
-            return f"{place} {problem}. Mend the row."
-    return f"cannot be read as {ending} ({_first_line(error)}). Check the format."
-
-
-def _bad_json(text: IO[str]) -> Iterator[tuple[str, str]]:
-    filled = ((line, content) for line, content in enumerate(text, start=1) if content.strip())
-    for row, (line, content) in enumerate(filled, start=1):
-        place = f"row {row} (line {line})"
-        if "\ufffd" in content:
-            yield place, "is not UTF-8 text"
-        try:
-            value = json.loads(content)
-        except ValueError:
-            yield place, "is not JSON"
-        else:
-            if not isinstance(value, dict):
-                yield place, "is not a JSON object"
-
-
-def _bad_delimited(text: IO[str], separator: str) -> Iterator[tuple[str, str]]:
-    reader = csv.reader(text, delimiter=separator, strict=True)
-    open_quote = "holds a quote that is not closed (inside a quoted field write it twice)"
-    row, width = 0, 0
-    while True:
-        place = f"row {row} (line {reader.line_num + 1})" if row else "the header (line 1)"
-        try:
-            fields = next(reader)
-        except StopIteration:
-            return
-        except csv.Error:
-            yield place, open_quote
-            return
-        width = width or len(fields)
-        if any("\ufffd" in field for field in fields):
-            yield place, "is not UTF-8 text"
-        if any(field.count('"') % 2 for field in fields):  # Python's reader takes a stray quote for a letter
-            yield place, open_quote
-        if len(fields) > width:
-            yield place, f"has {len(fields)} fields, the header has {width}"
-        row += 1
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import polars as pl
 
-from laclrec_tf.data.event_files import as_ids, has_column, read_columns, row_place
+from laclrec_tf.data.event_files import as_ids, has_column, read_columns
+from laclrec_tf.data.row_places import row_place
 from laclrec_tf.errors import InputError
 
 _IDS = ("item", "neighbour")

@@ -2,49 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import keras
 from keras import ops
 
-from laclrec_tf.best_rows import best_rows
 from laclrec_tf.edits import INSERT, apply_edits
+from laclrec_tf.layers.augmenter_outputs import Edits, Repair
+from laclrec_tf.layers.greedy_runs import greedy_runs
+from laclrec_tf.layers.operation_choice import DECISIONS, NEVER, choose_operations
 from laclrec_tf.layers.reverse_generator import ReverseGenerator
 from laclrec_tf.layers.sequence_encoder import SequenceEncoder
 from laclrec_tf.masking import PAD_ID, positions_where
-from laclrec_tf.table_rows import table_rows
-
-DECISIONS = ("argmax", "gumbel", "noise")
-NEVER = -1e9
-
-
-class Repair(NamedTuple):
-    """What the augmenter says of corrupted histories, to be compared with their labels.
-
-    `operation_logits` is `[B, M, 3]`. `run_states [T, D]` and `run_targets [T]` hold one row for each
-    insertion target (EOS included): only INSERT positions are ever decoded. `run_weights [T]` is 0 for a row that
-    only keeps the shape static, else 1. `run_present [T, M + K]` holds the ids that are there already, in the corrupted
-    history or earlier in the run, and so would not be inserted, padded with 0.
-    """
-
-    operation_logits: keras.KerasTensor
-    run_states: keras.KerasTensor
-    run_targets: keras.KerasTensor
-    run_weights: keras.KerasTensor
-    run_present: keras.KerasTensor
-
-
-class Edits(NamedTuple):
-    """The augmenter's decisions on a batch of histories, and the histories after them.
-
-    `operations [B, L]`, `probabilities [B, L, 3]`, `insertions [B, L, K]` (nearest first, closed by EOS),
-    `edited [B, M]`.
-    """
-
-    operations: keras.KerasTensor
-    probabilities: keras.KerasTensor
-    insertions: keras.KerasTensor
-    edited: keras.KerasTensor
 
 
 @keras.saving.register_keras_serializable(package="laclrec_tf")
@@ -217,7 +184,8 @@ class SequenceAugmenter(keras.layers.Layer):
         hidden = self.encode(encoder, history, training=False)
         logits = self(hidden)
         real = history != PAD_ID
-        operations = ops.cast(self._decide(logits, decision or self.decision), history.dtype)
+        chosen = choose_operations(logits, decision or self.decision, self.temperature, self.seed_generator)
+        operations = ops.cast(chosen, history.dtype)
         operations = ops.where(real, operations, ops.zeros_like(operations))
         where, _ = positions_where(ops.logical_and(real, operations == INSERT), static_shapes)
         context = ops.take(ops.reshape(self.hidden_norm(hidden), (-1, self.width)), where, axis=0)  # [P, D]
@@ -231,58 +199,17 @@ class SequenceAugmenter(keras.layers.Layer):
         return Edits(operations, ops.softmax(logits), insertions, edited)
 
     def generate(self, encoder: SequenceEncoder, context, candidates=None, static_shapes: bool = False, present=None):
-        """Decode runs greedily: `[P, K]` integer ids from `[P, D]` hidden states, PAD behind the EOS that ends a run.
-
-        No item comes twice in a run.
-
-        Args:
-            encoder: the shared encoder.
-            context: `[P, D]` hidden states of the items to insert before.
-            candidates: `[C]` integer ids to choose from beside EOS. Default: the whole catalogue.
-            static_shapes: decode ended runs too, so that shapes do not depend on where they end. Default: False.
-            present: `[P, L]` integer ids that are not inserted, since they are there already. Default: none.
-        """
-        if candidates is None:
-            # PAD and MASK are no items: only ids 1..N and EOS may come.
-            ids = tokens = ops.arange(1, self.eos_id + 1)
-            rows = ops.convert_to_tensor(encoder.item_table)[1 : self.eos_id + 1]
-        else:
-            ids = ops.sort(ops.append(ops.cast(candidates, "int32"), self.eos_id))
-            # A candidate given twice would come in its second place where its first is excluded; EOS may.
-            again = ops.concatenate([ops.zeros((1,), "bool"), ids[1:] == ids[:-1]])
-            tokens = ops.where(again, self.eos_id, ids)
-            rows = table_rows(encoder.item_table, tokens)
-        rows = ops.cast(rows, context.dtype)
-        runs = ops.zeros((ops.shape(context)[0], self.max_insertions), "int32")
-        going = ops.ones((ops.shape(context)[0],), "bool")
-        for step in range(self.max_insertions):
-            # Most runs are short: only those that go on are scored against the catalogue.
-            where, _ = positions_where(going, static_shapes)
-            # The generator is causal. One item at least: Keras warns of attention to a single position.
-            n_so_far = min(max(step, 1), self.max_insertions - 1)
-            so_far = ops.take(runs, where, axis=0)  # [P', K]
-            # Over the whole catalogue the table is read whole anyway, see `ItemEmbedding`.
-            whole = False if candidates is None else None
-            embedded = encoder.item_embedding(so_far[:, :n_so_far], training=whole)  # [P', J, D]
-            states = self.generator(ops.take(context, where, axis=0), embedded, training=False)
-            unwanted = so_far[:, :step]
-            if present is not None:
-                unwanted = ops.concatenate([ops.cast(ops.take(present, where, axis=0), "int32"), unwanted], axis=1)
-            best = ops.take(tokens, best_rows(states[:, step], rows, excluded=_places(unwanted, ids)))
-            best = ops.where(ops.take(going, where), best, PAD_ID)
-            runs = ops.scatter_update(runs, ops.stack([where, ops.full_like(where, step)], axis=1), best)
-            going = ops.logical_and(runs[:, step] != self.eos_id, going)
-        return runs
-
-    def _decide(self, logits, decision: str):
-        if decision == "gumbel":
-            uniform = keras.random.uniform(ops.shape(logits), minval=1e-7, seed=self.seed_generator)
-            logits = logits / self.temperature - ops.log(-ops.log(uniform))
-        elif decision == "noise":
-            allowed = logits > NEVER / 2
-            noisy = logits * keras.random.uniform(ops.shape(logits), seed=self.seed_generator)
-            logits = ops.where(allowed, noisy, NEVER)
-        return ops.argmax(logits, axis=-1)
+        """Decode runs `[P, K]` from hidden states `[P, D]`, see `greedy_runs`."""
+        return greedy_runs(
+            self.generator,
+            encoder,
+            context,
+            length=self.max_insertions,
+            eos_id=self.eos_id,
+            candidates=candidates,
+            static_shapes=static_shapes,
+            present=present,
+        )
 
     def compute_output_shape(self, hidden_shape):
         """Return `[B, L, 3]`."""
@@ -305,11 +232,3 @@ class SequenceAugmenter(keras.layers.Layer):
             "can_insert": self.can_insert,
             "seed": self.seed,
         }
-
-
-def _places(item_ids, sorted_ids):
-    """Return where ids `[P, E]` first stand in `[C]` sorted ids, int32; `C` for those that do not."""
-    places = ops.reshape(ops.searchsorted(sorted_ids, ops.reshape(item_ids, (-1,))), ops.shape(item_ids))
-    end = ops.shape(sorted_ids)[0]
-    found = ops.take(sorted_ids, ops.minimum(places, end - 1)) == item_ids
-    return ops.cast(ops.where(found, places, end), "int32")

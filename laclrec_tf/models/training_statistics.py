@@ -12,7 +12,7 @@ from keras import ops
 
 from laclrec_tf.best_rows import best_rows
 from laclrec_tf.edits import DELETE, INSERT, KEEP
-from laclrec_tf.layers.sequence_augmenter import Edits, Repair
+from laclrec_tf.layers.augmenter_outputs import Edits, Repair
 from laclrec_tf.masking import history_lengths, is_item
 
 VIEW_STATISTICS = (

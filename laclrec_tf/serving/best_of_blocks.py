@@ -19,6 +19,7 @@ def best_of_blocks(scores: tf.Tensor, k: tf.Tensor, block: int = BLOCK) -> tuple
 
     Returns:
         `(scores [B, min(k, T)] float32, places [B, min(k, T)] int32)`, best first; of equal scores any.
+        The place of a score of `-inf` means nothing, but there is one.
 
     Example:
         >>> scores, places = best_of_blocks(tf.constant([[1.0, 3.0, 2.0]]), tf.constant(2))
@@ -32,4 +33,6 @@ def best_of_blocks(scores: tf.Tensor, k: tf.Tensor, block: int = BLOCK) -> tuple
     _, chosen = tf.math.top_k(tf.reduce_max(blocks, axis=-1), tf.minimum(k, n_blocks))
     candidates = tf.reshape(tf.gather(blocks, chosen, batch_dims=1), [batch, tf.shape(chosen)[1] * block])
     best, places = tf.math.top_k(candidates, tf.minimum(k, width))
-    return best, tf.gather(chosen, places // block, batch_dims=1) * block + places % block
+    places = tf.gather(chosen, places // block, batch_dims=1) * block + places % block
+    # Where scores are -inf themselves, the padding is as good as they are.
+    return best, tf.minimum(places, width - 1)

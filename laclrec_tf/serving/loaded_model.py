@@ -125,6 +125,10 @@ class LoadedModel:
         except tf.errors.OpError as error:
             code = STATUS_OF_CODE.get(error.error_code, grpc.StatusCode.UNKNOWN)
             raise ServingError(code, _reason(error)) from error
+        except UnicodeDecodeError as error:  # TensorFlow's message quotes the input, and that is no text
+            raise ServingError(
+                grpc.StatusCode.INVALID_ARGUMENT, f"Signature '{signature}' cannot read its inputs: malformed bytes"
+            ) from error
         return dict(zip(self.signature_defs[signature].outputs, outputs, strict=True))
 
     def close(self) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving.client_certificates import channel_credentials
+from laclrec_tf.serving.request_refused import RequestRefused
 from laclrec_tf.serving.wire_messages import STATES, GetModelStatusRequest, PredictRequest
 from laclrec_tf.serving.wire_tensors import array_to_tensor, tensor_to_array
 
@@ -25,7 +26,7 @@ REMEDIES = {
     grpc.StatusCode.FAILED_PRECONDITION: "",
     grpc.StatusCode.RESOURCE_EXHAUSTED: "Ask for fewer histories or a smaller k.",
     grpc.StatusCode.UNAVAILABLE: "Start a server with `laclrec-tf serve MODEL`, or give its HOST:PORT.",
-    grpc.StatusCode.DEADLINE_EXCEEDED: "Give a larger timeout.",
+    grpc.StatusCode.DEADLINE_EXCEEDED: "Give a larger timeout; check that the server runs and answers others.",
     grpc.StatusCode.UNIMPLEMENTED: "Give the address of a server of TensorFlow Serving's protocol.",
 }
 TLS_REMEDY = "Check that the server speaks TLS, the certificates on both sides, and the server's name in its own."
@@ -119,13 +120,15 @@ class ModelEndpoint:
         request.model_spec.name = self.model_name
         return request
 
-    def refusal(self, error: grpc.RpcError) -> InputError:
+    def refusal(self, error: grpc.RpcError) -> RequestRefused:
         """Return a call's error as one line for people, with what to do."""
         code, details = error.code(), " ".join(str(error.details()).split()).rstrip(".")
         remedy = REMEDIES.get(code, "This is the server's fault: its log says more.")
         if code is grpc.StatusCode.UNAVAILABLE and self.root_certificates is not None:
             remedy = f"{remedy} {TLS_REMEDY}"
-        return InputError(f"{self.target}, model {self.model_name}: {details} ({code.name}). {remedy}".rstrip())
+        return RequestRefused(
+            f"{self.target}, model {self.model_name}: {details} ({code.name}). {remedy}".rstrip(), code
+        )
 
 
 def read_outputs(response: Any) -> dict[str, np.ndarray]:

@@ -62,13 +62,15 @@ def remove_leftovers(model: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def remove_old_versions(model: Path, keep: int, before_rename: Callable[[int], None]) -> tuple[int, ...]:
+def remove_old_versions(
+    model: Path, keep: int, before_rename: Callable[[int], None] = lambda version: None
+) -> tuple[int, ...]:
     """Remove all but the newest versions. Each is hidden by a rename first, so no server finds half of one.
 
     Args:
         model: the model's folder, under `push_lock`.
         keep: how many stay, at least 1.
-        before_rename: called with the version number just before it goes.
+        before_rename: called with the version number just before it goes. Default: nothing.
 
     Returns:
         The numbers of the removed versions.

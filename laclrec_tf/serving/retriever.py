@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,11 @@ from laclrec_tf.errors import InputError
 from laclrec_tf.item_vocabulary import PAD_ID, ItemVocabulary
 from laclrec_tf.serving.exact_index import ExactIndex
 from laclrec_tf.serving.history_editor import HistoryEditor
+from laclrec_tf.serving.history_embedder import HistoryEmbedder
 from laclrec_tf.serving.item_lookup import ItemLookup, unknown_items
 from laclrec_tf.serving.item_selection import ItemIndex, ItemSelection
 from laclrec_tf.serving.item_signatures import ItemSignatures
+from laclrec_tf.serving.retired_items import active_items
 from laclrec_tf.serving.retrieval_model import RetrievalModel
 from laclrec_tf.serving.row_inputs import at_least_one, filled_up, for_each_row, rows_fit, slots
 from laclrec_tf.serving.signature_specs import (
@@ -84,15 +86,15 @@ class Retriever(tf.Module):
         self.n_items = model.n_items
         self.max_length = model.max_length
         self.lookup = ItemLookup(vocabulary)
-        # Functions, because a Keras model set as an attribute would be saved with everything it holds.
-        self._vectors: Callable[[tf.Tensor], tf.Tensor] = lambda ids: tf.cast(model(ids, training=False), tf.float32)
-        active = _active(vocabulary, retired)
+        self.embedder = HistoryEmbedder(model, self.lookup)
+        active = active_items(vocabulary, retired)
         self.retired_ids = tuple(vocabulary.to_ids(retired))
         self.exact_index = ExactIndex(lambda: model.item_vectors, self.n_items, active)
         shares = np.where(active, counts / max(counts.sum(), 1.0), -np.inf)
         popular = np.pad(shares, (1, 2), constant_values=-np.inf).astype(np.float32)
         self.selection = ItemSelection(self.exact_index, popular, index)
         self.editor = HistoryEditor(model, self.lookup) if model.has_augmenter else None
+        self.embed_history, self._user_vectors = self.embedder.embed_history, self.embedder.user_vectors
         self.retrieve = self._retrieve_signature()
         about_items = ItemSignatures(self.lookup, self.exact_index)
         self.similar_items, self.embed_items = about_items.similar_items, about_items.embed_items
@@ -146,23 +148,6 @@ class Retriever(tf.Module):
         """
         features = tf.io.parse_example(examples, {"history": tf.io.VarLenFeature(tf.string)})
         return self._ten_best(filled_up("history", features["history"]))
-
-    @tf.function(input_signature=[HISTORY], autograph=False)
-    def embed_history(self, history: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Return user vectors, to be asked of an index elsewhere: a score is the dot product with an item vector.
-
-        Args:
-            history: `[B, S]` string, any `B` and `S`.
-
-        Returns:
-            `user_vectors` `[B, D]` float32, zero for a history without a known item; `unknown` `[B]` int32.
-        """
-        history_ids = self.lookup.to_ids(history)
-        vectors, has_vector = self._user_vectors(history_ids)
-        return {
-            "user_vectors": tf.where(has_vector[:, tf.newaxis], vectors, 0.0),
-            "unknown": unknown_items(history, history_ids),
-        }
 
     @tf.function(input_signature=[HISTORY, CANDIDATES], autograph=False)
     def rank(self, history: tf.Tensor, candidates: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -254,19 +239,3 @@ class Retriever(tf.Module):
             tf.reduce_any(tf.not_equal(allow, ""), axis=1),
         )
         return self.lookup.answer(scores, item_ids) | {"unknown": unknown_items(history, history_ids)}
-
-    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)], autograph=False)
-    def _user_vectors(self, history_ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return `[B, D]` vectors and `[B]` bool, False where no item of the history is known."""
-        vectors = self._vectors(self.lookup.recent_known(history_ids, self.max_length))
-        return vectors, tf.reduce_any(tf.not_equal(history_ids, PAD_ID), axis=1)
-
-
-def _active(vocabulary: ItemVocabulary, retired: Collection[str]) -> np.ndarray:
-    """Return `[N]` bool, False for a retired item."""
-    active = np.ones(vocabulary.n_items, bool)
-    for item, item_id in zip(retired, vocabulary.to_ids(retired), strict=True):
-        if item_id == PAD_ID:
-            raise InputError(f"Argument `retired` must hold items of the vocabulary. Received: {item!r}.")
-        active[item_id - 1] = False
-    return active

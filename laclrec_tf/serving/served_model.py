@@ -44,7 +44,7 @@ class ServedModel:
         _check(config)
         self.config = config
         self.name = config.name
-        self.base_path = Path(config.base_path)
+        self.base_path = Path(config.base_path).absolute()
         self.labels: dict[str, int] = dict(config.version_labels)
         self._on_state = on_state
         takes_over = before is not None and before.base_path == self.base_path

@@ -1,4 +1,4 @@
-"""Tests of reading single files of events: formats, damage, and where a row stands."""
+"""Tests of reading single files of events."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from laclrec_tf.data.event_files import read_columns, row_place
+from laclrec_tf.data.event_files import read_columns
 from laclrec_tf.errors import InputError
 
 COLUMNS = {"user": "user_id", "item": "item_id", "time": "timestamp"}
-JSON = b'{"user_id":1,"item_id":2,"timestamp":3}\n'
 CSV = b"user_id,item_id,timestamp\n007,tent,1\n8,stove,2\n"
 
 
@@ -137,19 +136,6 @@ def test_blank_lines_are_left_out_but_counted(tmp_path):
     assert events.rows() == [("1", "tent", "1", 2), ("2", None, None, 4)]
 
 
-def test_files_that_are_not_there(tmp_path):
-    assert "does not exist" in complaint(tmp_path / "events.csv")
-    (tmp_path / "folder.csv").mkdir()
-    assert "is a folder" in complaint(tmp_path / "folder.csv")
-
-
-@pytest.mark.parametrize("name", ["events.xlsx", "events", "events.parquet.gz", "events.gz", ".csv.zip"])
-def test_unknown_endings_list_the_known_ones(tmp_path, name):
-    message = complaint(written(tmp_path, name, CSV))
-    assert "unknown ending" in message
-    assert ".csv, .tsv, .jsonl, .ndjson, .parquet" in message
-
-
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.csv.gz", "a.jsonl", "a.parquet"])
 def test_empty_files(tmp_path, name):
     content = gzipped(b"") if name.endswith("gz") else b""
@@ -180,38 +166,3 @@ def test_a_missing_column_is_named_with_the_closest(tmp_path, ending):
 def test_a_column_of_nulls_is_not_a_missing_column(tmp_path):
     content = b'{"user_id":null,"item_id":"i","timestamp":1}\n'
     assert read_columns(written(tmp_path, "events.jsonl", content), COLUMNS).rows() == [(None, "i", "1", 1)]
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "problem"),
-    [
-        ("cut.csv.gz", gzipped(CSV * 99)[:-12], "gzip content is damaged or cut off"),
-        ("not.csv.gz", CSV, "gzip content is damaged or cut off"),
-        ("flipped.csv.gz", gzipped(CSV)[:-6] + b"\0" * 6, "gzip content is damaged or cut off"),
-        ("cut.parquet", b"PAR1" + b"\0" * 40, "not a whole Parquet file"),
-        ("wide.csv", CSV + b"9,kayak,3,4\n", "row 3 (line 4) has 4 fields, the header has 3"),
-        ("latin.csv", CSV + b"9,caf\xe9,3\n", "row 3 (line 4) is not UTF-8 text"),
-        ("broken.jsonl", JSON + b'\n{"user_id":\n', "row 2 (line 3) is not JSON"),
-        ("list.jsonl", JSON + b"[1]\n", "row 2 (line 2) is not a JSON object"),
-        ("latin.jsonl", JSON + b'{"user_id":"caf\xe9"}\n', "row 2 (line 2) is not UTF-8 text"),
-        ("quote.csv", CSV + b'9,5" nail,3\n', "row 3 (line 4) holds a quote that is not closed"),
-        ("open.csv", CSV + b'9,"nail,3\n10,rope,4\n', "row 3 (line 4)"),
-    ],
-)
-def test_damage_is_said_in_one_line_with_its_place(tmp_path, name, content, problem):
-    assert problem in complaint(written(tmp_path, name, content))
-
-
-def test_rows_are_placed_by_line_where_the_file_has_lines(tmp_path):
-    content = b'a,b\n"x\ny",1\n\nz,2\nw,3\n'
-    file = written(tmp_path, "events.csv", content)
-    assert [row_place(file, row) for row in (1, 2, 3, 4)] == [
-        "row 1 (line 2)",
-        "row 2 (line 4)",
-        "row 3 (line 5)",
-        "row 4 (line 6)",
-    ]
-    zipped = written(tmp_path, "events.csv.gz", gzipped(content))
-    assert row_place(zipped, 4) == "row 4 (line 6)"
-    assert row_place(written(tmp_path, "events.jsonl", b"{}\n\n{}\n"), 2) == "row 2 (line 3)"
-    assert row_place(written(tmp_path, "events.parquet", b""), 2) == "row 2"

@@ -10,7 +10,7 @@ from keras import ops
 
 from laclrec_tf.edits import DELETE, INSERT, KEEP, apply_edits
 from laclrec_tf.layers import SequenceAugmenter, SequenceEncoder
-from laclrec_tf.layers.sequence_augmenter import DECISIONS
+from laclrec_tf.layers.operation_choice import DECISIONS
 
 N_ITEMS, WIDTH, K = 20, 8, 3
 EOS, MASK = N_ITEMS + 1, N_ITEMS + 2
@@ -58,25 +58,6 @@ def test_argmax_takes_the_likeliest_operation_and_padding_is_kept():
     assert probabilities.shape == (*HISTORIES.shape, 3)
     assert probabilities.sum(axis=-1) == pytest.approx(np.ones(HISTORIES.shape), abs=1e-5)
     assert numbers(edits.operations).tolist() == np.where(REAL, probabilities.argmax(axis=-1), KEEP).tolist()
-
-
-@pytest.mark.parametrize("temperature", [1.0, 2.0])
-def test_gumbel_samples_from_the_softmax_at_its_temperature(temperature: float):
-    encoder, augmenter = built(decision="gumbel", temperature=temperature)
-    always(augmenter, np.log([0.64, 0.32, 0.04]).tolist())
-    operations = numbers(augmenter.edit(encoder, np.full([600, 10], 5, np.int32)).operations)
-    weights = np.array([0.64, 0.32, 0.04]) ** (1 / temperature)
-    shares = np.bincount(operations.ravel(), minlength=3) / operations.size
-    assert shares == pytest.approx(weights / weights.sum(), abs=0.02)
-
-
-def test_noise_takes_the_argmax_of_logits_times_uniform_noise():
-    # 2 u < v for one pair in four; a negative logit stays below both.
-    encoder, augmenter = built(decision="noise")
-    always(augmenter, [2.0, 1.0, -1.0])
-    operations = numbers(augmenter.edit(encoder, np.full([600, 10], 5, np.int32)).operations)
-    shares = np.bincount(operations.ravel(), minlength=3) / operations.size
-    assert shares == pytest.approx([0.75, 0.25, 0.0], abs=0.02)
 
 
 def test_a_decision_can_be_overridden_for_one_call():
@@ -211,29 +192,6 @@ def test_edits_are_the_same_in_a_graph_of_open_shapes():
 # ---- the generator ---------------------------------------------------------------------------------------
 
 
-def context_of(augmenter: SequenceAugmenter, encoder: SequenceEncoder):
-    hidden = augmenter.encode(encoder, HISTORIES)
-    return ops.reshape(augmenter.hidden_norm(hidden), (-1, WIDTH))[REAL.ravel()]
-
-
-@pytest.mark.parametrize("max_insertions", [1, 2, 5])
-def test_generate_takes_the_best_item_step_by_step(max_insertions: int):
-    encoder, augmenter = built(max_insertions=max_insertions)
-    context = context_of(augmenter, encoder)
-    table = numbers(encoder.item_table)
-    so_far = np.zeros([context.shape[0], 0], np.int32)
-    for _ in range(max_insertions):
-        states = numbers(augmenter.generator(context, encoder.item_embedding(so_far)))
-        scores = states[:, -1] @ table[1 : EOS + 1].T
-        np.put_along_axis(scores, so_far - 1, -np.inf, axis=1)  # no item comes twice
-        best = 1 + scores.argmax(axis=1)
-        so_far = np.concatenate([so_far, best[:, None].astype(np.int32)], axis=1)
-    ended = np.cumsum(so_far == EOS, axis=1) - (so_far == EOS) > 0
-    runs = numbers(augmenter.generate(encoder, context))
-    assert runs.tolist() == np.where(ended, 0, so_far).tolist()
-    assert len(np.unique(runs)) > 5
-
-
 def test_generate_agrees_with_the_states_that_repair_trains():
     # Its own runs as labels: at each target the trained state puts that very target first.
     encoder, augmenter = built()
@@ -247,41 +205,6 @@ def test_generate_agrees_with_the_states_that_repair_trains():
         scores[row, [item - 1 for item in (*HISTORIES[of_history], *run[:step]) if item]] = -np.inf
     assert (1 + scores.argmax(axis=1)).tolist() == numbers(repair.run_targets).tolist()
     assert REAL.sum() < len(scores) <= REAL.sum() * K
-
-
-def test_pad_and_mask_are_never_generated_even_when_they_score_best():
-    encoder, augmenter = built()
-    norm = augmenter.generator.output_norm
-    state = np.ones(WIDTH)
-    norm.set_weights([np.zeros(WIDTH), state])  # every decoder state is `state`
-    table = encoder.item_embedding.get_weights()[0] * 0
-    table[0] = table[MASK] = 10 * state
-    table[3], table[4] = 2 * state, state
-    encoder.item_embedding.set_weights([table])
-    context = ops.convert_to_tensor(np.random.default_rng(0).normal(size=[4, WIDTH]).astype("float32"))
-    assert numbers(augmenter.generate(encoder, context)).tolist() == [[3, 4, 1]] * 4
-    table[EOS] = 3 * state
-    encoder.item_embedding.set_weights([table])
-    assert numbers(augmenter.generate(encoder, context)).tolist() == [[EOS, *[0] * (K - 1)]] * 4
-
-
-@pytest.mark.parametrize("static_shapes", [False, True])
-def test_nothing_is_decoded_behind_the_end_of_a_run(static_shapes: bool):
-    """The item before decides alone: 3 starts a run, 4 follows 3, EOS follows 4 and everything else."""
-    encoder, augmenter = built()
-    rows = np.zeros([N_ITEMS + 3, WIDTH], np.float32)
-    rows[3, 0], rows[4, 1], rows[EOS, 2] = 1.0, 1.0, 1.0
-    encoder.item_embedding.set_weights([rows])
-
-    def states(context, so_far, training=None):
-        return tf.concat([context[:, tf.newaxis], tf.roll(so_far, 1, axis=-1)], axis=1)
-
-    augmenter.generator = states
-    starts_at_3, ends_at_once = np.eye(WIDTH, dtype=np.float32)[[0, 2]]
-    context = tf.constant([starts_at_3, ends_at_once, starts_at_3])
-    runs = numbers(augmenter.generate(encoder, context, static_shapes=static_shapes))
-    padding = [0] * (K - 3)
-    assert runs.tolist() == [[3, 4, EOS, *padding], [EOS, 0, 0, *padding], [3, 4, EOS, *padding]]
 
 
 @pytest.mark.parametrize("static_shapes", [False, True])
@@ -302,14 +225,6 @@ def test_what_the_history_holds_is_not_inserted_and_nothing_twice(static_shapes:
             assert len(set(items)) == len(items)
             inserted += len(items)
     assert inserted > REAL.sum()
-
-
-def test_an_item_is_generated_even_when_all_items_score_badly():
-    encoder, augmenter = built()
-    augmenter.generator.output_norm.set_weights([np.zeros(WIDTH), np.full(WIDTH, 1e4)])
-    encoder.item_embedding.set_weights([np.full([N_ITEMS + 3, WIDTH], -1e3)])
-    runs = numbers(augmenter.generate(encoder, ops.ones([2, WIDTH])))
-    assert runs[:, 0].min() >= 1 and runs.max() <= EOS
 
 
 # ---- training --------------------------------------------------------------------------------------------

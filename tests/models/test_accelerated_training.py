@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from laclrec_tf.data.input_pipeline import training_dataset
 from laclrec_tf.edits import DELETE, INSERT, KEEP, apply_edits
-from laclrec_tf.layers.sequence_augmenter import Edits
+from laclrec_tf.layers.augmenter_outputs import Edits
 from laclrec_tf.lazy_adam import LazyAdam
 from laclrec_tf.masking import is_item
 from laclrec_tf.models import LACLRec, build_preset

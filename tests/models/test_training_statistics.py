@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from laclrec_tf.edits import DELETE, INSERT, KEEP
-from laclrec_tf.layers.sequence_augmenter import Edits, Repair
+from laclrec_tf.layers.augmenter_outputs import Edits, Repair
 from laclrec_tf.models.training_statistics import (
     REPAIR_STATISTICS,
     VIEW_STATISTICS,

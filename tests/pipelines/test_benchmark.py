@@ -12,7 +12,7 @@ import tensorflow as tf
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.edits import INSERT
 from laclrec_tf.errors import InputError
-from laclrec_tf.layers.sequence_augmenter import Edits
+from laclrec_tf.layers.augmenter_outputs import Edits
 from laclrec_tf.models import LACLRec, build_preset
 from pipelines import cost_growth as growth
 from pipelines.benchmark import benchmark, measure

@@ -89,7 +89,7 @@ def test_old_items_stay_and_new_ones_begin_where_their_neighbours_are(run, liste
     assert growth["rows_from"] == {"neighbours": 2, "events": 0, "catalogue": 1}
     assert (growth["items_before"], growth["added"], growth["retired"]) == (150, 3, 0)
     assert set(growth["inputs"]) == {"vocabulary", "neighbours"}
-    assert new.record["grown_from"] == str(run.folder.resolve())
+    assert new.record["grown_from"] == run.folder.name  # no path of this machine
     assert growth["validation_before"] == run.record["validation"]
     assert "validation" not in new.record
     for name in ("settings", "trained_on", "data_hash", "data_folder", "max_length"):
@@ -160,7 +160,7 @@ def test_growing_twice_retires_and_brings_back(run, listed, tmp_path):
     np.testing.assert_array_equal(table_of(second)[:152], table_of(first)[:152])
     growths = second.record["growths"]
     assert [(g["added"], g["retired"], g["returned"]) for g in growths] == [(1, 2, 0), (1, 1, 1)]
-    assert [g["run"] for g in growths] == [str(run.folder.resolve()), str(first.folder.resolve())]
+    assert [g["run"] for g in growths] == [run.folder.name, first.folder.name]
     assert second.record["grown_from"] == growths[1]["run"]
     kept = grown(second, listed(*items[:5], "rope"), tmp_path / "kept", keep_missing=True)
     assert kept.retired == ()
@@ -174,7 +174,7 @@ def test_prepared_data_is_a_vocabulary(run, data, tmp_path):
     prepare(tmp_path / "events.csv", tmp_path / "data", min_interactions=1, show_progress=False)
     new = grown(run, tmp_path / "data", tmp_path / "run")
     assert new.vocabulary.items == (*run.vocabulary, "lamp")
-    assert new.record["growths"][0]["inputs"]["vocabulary"]["file"].endswith("data/vocabulary.txt")
+    assert new.record["growths"][0]["inputs"]["vocabulary"]["file"] == "vocabulary.txt"
 
 
 def test_evaluation_leaves_retired_items_out_and_ranks_new_ones(run, listed, tmp_path):

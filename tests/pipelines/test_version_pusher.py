@@ -29,7 +29,7 @@ def test_a_version_appears_whole(model, monkeypatch):
     rename = type(model).rename
 
     def watched(path, target):
-        if path.name == ".partial-5":
+        if path.name.startswith(".push-"):
             seen.append((version_numbers(model), sorted(file.name for file in path.rglob("*"))))
         return rename(path, target)
 
@@ -62,5 +62,7 @@ def test_a_push_that_fails_is_told(model, monkeypatch):
 
     monkeypatch.setattr("pipelines.version_pusher.shutil.copytree", full)
     with VersionPusher(model, every=0.01) as pusher:
-        pusher._thread.join(timeout=30)
+        end = time.monotonic() + 30
+        while pusher.error is None and time.monotonic() < end:
+            time.sleep(0.01)
     assert pusher.error is not None and pusher.error.errno == 28

@@ -24,3 +24,11 @@ def test_they_are_those_of_a_sort(width: int, k: int, block: int, seed: int):
     order = np.argsort(-rows, axis=1)[:, :k]
     assert places.numpy().tolist() == order.tolist()
     assert scores.numpy().tolist() == np.take_along_axis(rows, order, axis=1).tolist()
+
+
+def test_no_place_lies_behind_the_end_where_scores_are_minus_infinity():
+    scores = np.full((1, 200), -np.inf, np.float32)
+    scores[0, 7] = 1.0
+    best, places = best_of_blocks(tf.constant(scores), tf.constant(200))
+    assert places.numpy()[0, 0] == 7 and best.numpy()[0, 0] == 1.0
+    assert places.numpy().max() < 200

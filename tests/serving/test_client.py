@@ -21,6 +21,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving import AugmentedHistory, LocalModel, RetrievalClient, retrieval_query
 from laclrec_tf.serving.history_batch import as_histories, padded_batch
+from laclrec_tf.serving.request_refused import RequestRefused
 
 
 @pytest.fixture(scope="session")
@@ -195,6 +196,12 @@ def test_no_server():
     assert text.endswith("Start a server with `laclrec-tf serve MODEL`, or give its HOST:PORT.")
 
 
+def test_an_error_tells_its_status():
+    with RetrievalClient("127.0.0.1:1", "shop") as client, pytest.raises(RequestRefused) as caught:
+        client.recommend(["007"])
+    assert caught.value.code is grpc.StatusCode.UNAVAILABLE
+
+
 def test_another_model(target):
     text = error_of(RetrievalClient(target, "house"))
     assert "Served here: shop, version 1 (NOT_FOUND)." in text
@@ -269,7 +276,7 @@ def test_a_server_that_does_not_answer_in_time():
     with scripted_server(lambda context: bool(done.wait(30))) as target:
         text = error_of(RetrievalClient(target, "shop", timeout=0.1))
         done.set()
-    assert "(DEADLINE_EXCEEDED). Give a larger timeout." in text
+    assert "(DEADLINE_EXCEEDED). Give a larger timeout; " in text
 
 
 # ---- versions, deadlines, retries --------------------------------------------------------------------------

@@ -156,6 +156,18 @@ def test_a_model_that_is_being_loaded(counting_folder):
     registry.close()
 
 
+def test_a_folder_written_otherwise_is_the_same_folder(counting_folder, monkeypatch):
+    registry = ModelRegistry()
+    registry.apply(config_of({"name": "counting", "base_path": str(counting_folder)}))
+    before = registry.acquire(model_pb2.ModelSpec(name="counting"))
+    monkeypatch.chdir(counting_folder.parent)
+    registry.apply(config_of({"name": "counting", "base_path": counting_folder.name}))
+    after = registry.acquire(model_pb2.ModelSpec(name="counting"))
+    assert after is before  # not loaded anew
+    before.release(), after.release()
+    registry.close()
+
+
 def test_nothing_stays_of_a_first_configuration_that_fails(counting_folder, tmp_path):
     registry = ModelRegistry()
     good = {"name": "counting", "base_path": str(counting_folder)}

@@ -106,6 +106,16 @@ def test_no_vectors(table, partitions):
     assert scores.shape == item_ids.shape == (0, 3)
 
 
+def test_more_asked_for_than_the_partitions_hold():
+    """Partitions of unequal length are padded with nothing, which must not be taken for an item."""
+    vectors = np.concatenate([np.ones([150, 4]), -np.ones([7, 4])]).astype(np.float32)
+    table = np.concatenate([np.zeros([1, 4]), vectors, np.zeros([2, 4])]).astype(np.float32)
+    index = PartitionedIndex(table, partition(vectors, np.arange(1, 158), 2), n_probes=1)
+    scores, item_ids = index.search(-tf.ones([1, 4]), tf.constant(157))
+    found = item_ids.numpy()[scores.numpy() > -np.inf]
+    assert len(found) >= 7 and set(range(151, 158)) <= set(found.tolist())
+
+
 @pytest.mark.parametrize("int8", [False, True])
 def test_a_retriever_fills_every_slot_and_keeps_exclusions(int8):
     """One partition of ten holds too few items once the excluded ones are dropped."""

@@ -293,11 +293,6 @@ def test_retired_items_are_read_but_never_come_out():
     np.testing.assert_array_equal(retriever.rank(_strings([["b"]]), _strings([["a", "c"]]))["scores"], [[NEVER, 3.0]])
 
 
-def test_an_unknown_item_cannot_retire():
-    with pytest.raises(InputError, match="`retired` must hold items of the vocabulary. Received: 'z'"):
-        Retriever(ScriptedModel(), ItemVocabulary("abcde"), np.zeros(5), retired=["a", "z"])
-
-
 def test_rank_scores_the_candidates_in_their_order():
     scores = scripted().rank(_strings([["a"], [""]]), _strings([["d", "unknown", "a", "", "d"]]))["scores"]
     np.testing.assert_allclose(scores, [[4.0, NEVER, 1.0, NEVER, 4.0], [0.1, NEVER, 0.4, NEVER, 0.1]], rtol=1e-6)
@@ -305,33 +300,6 @@ def test_rank_scores_the_candidates_in_their_order():
     np.testing.assert_array_equal(own, [[4.0, 1.0], [2.0, 3.0]])
     with pytest.raises(tf.errors.InvalidArgumentError, match="candidates must have one row, or as many as history"):
         scripted().rank(_strings([["a"], ["b"]]), tf.fill([3, 1], "c"))
-
-
-def test_vectors_multiply_to_the_scores(retriever, vocabulary):
-    history = _strings([["007", "item-12"], ["unknown", ""]])
-    users = retriever.embed_history(history)["user_vectors"].numpy()
-    items = retriever.embed_items(tf.constant([*vocabulary, "unknown"]))
-    np.testing.assert_array_equal(items["known"], [True] * 20 + [False])
-    np.testing.assert_array_equal(items["item_vectors"][-1], np.zeros(8))
-    np.testing.assert_array_equal(users[1], np.zeros(8))
-    scores = retriever.rank(history, _strings([list(vocabulary)]))["scores"]
-    np.testing.assert_allclose(items["item_vectors"].numpy()[:-1] @ users[0], scores[0], rtol=1e-5, atol=1e-6)
-
-
-def test_similar_items_have_the_nearest_directions(retriever, model, vocabulary):
-    table = model.item_vectors.numpy()[1:-2]
-    table /= np.linalg.norm(table, axis=1, keepdims=True)
-    cosine = table @ table[4]
-    cosine[4] = NEVER
-    order = np.argsort(-cosine)
-    similar = retriever.similar_items(tf.constant([vocabulary.items[4], "unknown"]), k=tf.constant(30))
-    assert _names(similar["item_ids"]) == [[*(vocabulary.items[i] for i in order[:19]), ""], [""] * 20]
-    np.testing.assert_allclose(similar["scores"][0, :19], cosine[order[:19]], rtol=1e-5, atol=1e-6)
-    np.testing.assert_array_equal(similar["filled"], [19, 0])
-    np.testing.assert_array_equal(similar["known"], [True, False])
-    assert retriever.similar_items(tf.constant(["007"]))["item_ids"].shape == (1, 10)
-    with pytest.raises(tf.errors.InvalidArgumentError, match="k must be at least 1"):
-        retriever.similar_items(tf.constant(["007"]), k=tf.constant(0))
 
 
 def test_examples_are_histories(retriever):
@@ -367,54 +335,6 @@ def test_what_does_not_belong_together_is_refused(model):
         Retriever(model, ItemVocabulary("ab"), np.array([1, 1]))
     with pytest.raises(InputError, match="Received: 5, 5 and 4"):
         Retriever(ScriptedModel(), ItemVocabulary("abcde"), np.ones(4))
-
-
-# ---- augment ---------------------------------------------------------------------------------------------
-
-# Ids: a..e are 1..5, EOS 6. Histories "a c" and "b"; runs are nearest first.
-EDITS = SimpleNamespace(
-    operations=tf.constant([[2, 0], [1, 0]]),
-    probabilities=tf.constant([[[0.1, 0.2, 0.7], [0.8, 0.1, 0.1]], [[0.2, 0.5, 0.3], [0.4, 0.3, 0.3]]]),
-    insertions=tf.constant([[[5, 4, 6], [3, 3, 3]], [[2, 6, 6], [2, 2, 2]]]),
-    edited=tf.constant([[4, 5, 1, 3, 0], [2, 0, 0, 0, 0]]),
-)
-
-
-def test_augment_names_what_was_decided():
-    augment = scripted(edits=EDITS).signatures["augment"]
-    answer = augment(tf.constant([["a", "unknown", "c"], ["", "b", ""]]))
-    assert _names(answer["history"]) == [["a", "c"], ["b", ""]]
-    # b was to be deleted; as nothing would be left, it stays.
-    assert _names(answer["operations"]) == [["insert", "keep"], ["keep", ""]]
-    np.testing.assert_allclose(
-        answer["probabilities"], [[[0.1, 0.2, 0.7], [0.8, 0.1, 0.1]], [[0.2, 0.5, 0.3], [0.0, 0.0, 0.0]]]
-    )
-    # The nearest to a is e: in reading order it comes last. Only runs of INSERT count.
-    assert _names(answer["inserted"]) == [[["d", "e", ""], ["", "", ""]], [["", "", ""], ["", "", ""]]]
-    assert _names(answer["edited_history"]) == [["d", "e", "a", "c"], ["b", "", "", ""]]
-
-
-def test_augment_is_the_models_likeliest_edit(retriever, model, vocabulary):
-    generator = np.random.default_rng(0)
-    ids = generator.integers(1, 21, (30, 6))
-    edits = model.edit(ids, decision="argmax")
-    answer = retriever.signatures["augment"](tf.constant([vocabulary.to_items(row) for row in ids.tolist()]))
-    assert {"keep", "delete", "insert"} <= {name for row in _names(answer["operations"]) for name in row}
-    np.testing.assert_allclose(answer["probabilities"], edits.probabilities, rtol=1e-5, atol=1e-6)
-    edited = [vocabulary.to_items([i for i in row if i]) for row in edits.edited.numpy().tolist()]
-    assert [[item for item in row if item] for row in _names(answer["edited_history"])] == edited
-
-
-def test_operations_and_insertions_explain_the_edited_history(retriever, vocabulary):
-    ids = np.random.default_rng(1).integers(1, 21, (50, 6)).tolist()
-    answer = retriever.signatures["augment"](tf.constant([vocabulary.to_items(row) for row in ids]))
-    columns = (_names(answer[name]) for name in ("history", "operations", "inserted", "edited_history"))
-    for history, operations, inserted, edited in zip(*columns, strict=True):
-        rebuilt = []
-        for item, operation, run in zip(history, operations, inserted, strict=True):
-            assert operation == "insert" or not any(run)
-            rebuilt += [*filter(None, run), *([item] if operation != "delete" else [])]
-        assert rebuilt[-8:] == [item for item in edited if item]
 
 
 def test_a_model_without_augmenter_has_no_augment(vocabulary, popularity):

@@ -15,6 +15,7 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
+from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from tensorflow.core.framework import tensor_pb2
@@ -223,7 +224,7 @@ def test_a_few_bytes_cannot_ask_for_a_huge_tensor(prediction, shape):
 
 def test_the_largest_request_allowed_is_answered(prediction):
     repeated = proto(tf.string, [MAX_ROWS, 8], string_val=[b"007"])
-    exclude = proto(tf.string, [1, 2**20], string_val=[b"item-9"])
+    exclude = proto(tf.string, [1, 2**14], string_val=[b"item-9"])
     response = prediction.Predict(predict_request(signature="retrieve", history=repeated, k=2**31 - 1, exclude=exclude))
     items = tf.make_ndarray(response.outputs["item_ids"])
     assert items.shape == (MAX_ROWS, 20)
@@ -365,6 +366,16 @@ def test_reflection(channel):
         "grpc.health.v1.Health",
         "grpc.reflection.v1alpha.ServerReflection",
     }
+    pool = DescriptorPool(ProtoReflectionDescriptorDatabase(channel))
+    methods = pool.FindServiceByName("tensorflow.serving.PredictionService").methods_by_name
+    assert methods["Predict"].input_type.fields_by_name["output_filter"].number == 3
+    assert "GetModelStatus" in pool.FindServiceByName("tensorflow.serving.ModelService").methods_by_name
+
+
+def test_a_malformed_example_is_the_callers_fault(channel, prediction):
+    request = predict_request(signature="predict_examples", examples=[b"\xff\xff"])
+    code, message = refusal(prediction.Predict, request)
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
 
 
 @pytest.mark.parametrize("seed", range(4))
