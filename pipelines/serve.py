@@ -6,6 +6,8 @@ import gc
 import logging
 import signal
 import sys
+import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -106,15 +108,19 @@ def serve(
     gc.collect()
     gc.freeze()
 
+    told_to_stop = threading.Event()
+
     def stop(number: int, frame: FrameType | None) -> None:
-        server.stop(grace=settings.grace_seconds)
+        told_to_stop.set()
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     terminal(stderr=True).print(f"serving {', '.join(names)} on {' and '.join(faces)}; Ctrl-C stops")
-    server.wait()
+    told_to_stop.wait()
+    end = time.monotonic() + settings.grace_seconds
     if rest is not None:
-        rest.stop(settings.grace_seconds)
+        rest.stop(settings.grace_seconds)  # first: it would tell its callers that there is no such model
+    server.stop(max(0.0, end - time.monotonic())).wait()
 
 
 def tls_of(certificate: Path | None, key: Path | None, client_ca: Path | None) -> TlsFiles | None:

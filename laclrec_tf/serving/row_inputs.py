@@ -8,7 +8,6 @@ import tensorflow as tf
 
 # A few bytes can ask for more than fits into memory: one long list beside many short ones, all items for many rows.
 MOST_ITEMS = 2**22
-MOST_SLOTS = 2**24
 
 
 def rows_fit(name: str, lists: tf.Tensor, history: tf.Tensor) -> AbstractContextManager[None]:
@@ -95,7 +94,7 @@ def slots(k: tf.Tensor, n_items: int, batch: tf.Tensor) -> tf.Tensor:
 
     Returns:
         int32 scalar; it raises `InvalidArgumentError` when the graph runs on rows that would have more than
-        16,777,216 slots in all.
+        4,194,304 slots in all.
 
     Example:
         >>> slots(tf.constant([2, 5]), n_items=4, batch=tf.constant(2)).numpy().item()
@@ -103,6 +102,6 @@ def slots(k: tf.Tensor, n_items: int, batch: tf.Tensor) -> tf.Tensor:
     """
     width = tf.minimum(tf.reduce_max(tf.concat([tf.reshape(k, [-1]), [1]], axis=0)), n_items)
     in_all = tf.cast(width, tf.int64) * tf.cast(batch, tf.int64)
-    message = f"Input k asks for more than {MOST_SLOTS} items in all. Received rows, and items for each:"
-    with tf.control_dependencies([tf.debugging.Assert(in_all <= MOST_SLOTS, [message, batch, width])]):
+    message = f"Input k asks for more than {MOST_ITEMS} items in all. Received rows, and items for each:"
+    with tf.control_dependencies([tf.debugging.Assert(in_all <= MOST_ITEMS, [message, batch, width])]):
         return tf.identity(width)

@@ -20,6 +20,7 @@ from tensorflow_serving.apis import (
 )
 
 from laclrec_tf.serving.deliveries import Deliveries
+from laclrec_tf.serving.prediction import DEFAULT_SIGNATURE
 from laclrec_tf.serving.request_metrics import Metrics
 from laclrec_tf.serving.server_log import log_request
 from laclrec_tf.serving.serving_api import ServingApi
@@ -126,11 +127,17 @@ def _handler(
     async def answer(data: bytes, context: grpc.aio.ServicerContext) -> Message:
         start = time.perf_counter()
         model, code, text = "", grpc.StatusCode.OK, ""
+        signature = version = None
         try:
             # Read here and not by gRPC, which would answer UNKNOWN for what is no request.
             request = request_type.FromString(data)
             model = request.model_spec.name if hasattr(request, "model_spec") else ""
-            return await method(request, context)
+            if isinstance(request, predict_pb2.PredictRequest):
+                signature = request.model_spec.signature_name or DEFAULT_SIGNATURE
+            response = await method(request, context)
+            if isinstance(response, predict_pb2.PredictResponse):
+                version = response.model_spec.version.value
+            return response
         except ServingError as error:
             code, text = error.code, error.message
         except DecodeError:
@@ -145,7 +152,15 @@ def _handler(
             seconds = time.perf_counter() - start
             if metrics is not None:
                 metrics.observe_request(name, model, code.name, seconds)
-            log_request(method=name, model=model, code=code.name, milliseconds=seconds * 1000, error=text or None)
+            log_request(
+                method=name,
+                model=model,
+                version=version,
+                signature=signature,
+                code=code.name,
+                milliseconds=seconds * 1000,
+                error=text or None,
+            )
         await context.abort(code, text)
         raise AssertionError("abort() always raises")
 

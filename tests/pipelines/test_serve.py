@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import grpc
@@ -14,6 +16,8 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving.request_limits import RequestLimits
+from laclrec_tf.serving.rest_server import RestServer
+from laclrec_tf.serving.server import ModelServer
 from pipelines.cli import main
 from pipelines.serve import ServeSettings, limits_of, serve
 
@@ -77,6 +81,29 @@ def test_it_serves_until_it_is_told_to_stop(folder, tmp_path, number):
         assert process.stderr.read() == ""
     finally:
         process.kill()
+
+
+def test_rest_takes_no_requests_any_more_when_the_models_go(folder, monkeypatch):
+    stopped = []
+
+    def noted(server: type, name: str) -> None:
+        stop = server.stop
+        monkeypatch.setattr(server, "stop", lambda self, grace: (stopped.append(name), stop(self, grace))[1])
+
+    noted(RestServer, "rest")
+    noted(ModelServer, "models")
+    told = {}
+
+    def install(number: int, handler: Callable) -> None:
+        told[number] = handler
+        if set(told) == {signal.SIGTERM, signal.SIGINT}:
+            threading.Timer(0.1, handler, (number, None)).start()
+
+    monkeypatch.setattr(signal, "signal", install)
+    monkeypatch.setattr("gc.freeze", lambda: None)
+    monkeypatch.setattr("pipelines.serve.set_up_log", lambda *_: None)
+    serve(folder, settings=ServeSettings(port=0, rest_port=0, poll_seconds=0))
+    assert stopped == ["rest", "models"]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import tensorflow as tf
 
-from laclrec_tf.serving.row_inputs import MOST_ITEMS, MOST_SLOTS, at_least_one, filled_up, for_each_row, rows_fit, slots
+from laclrec_tf.serving.row_inputs import MOST_ITEMS, at_least_one, filled_up, for_each_row, rows_fit, slots
 
 
 @pytest.mark.parametrize(
@@ -51,6 +51,6 @@ def test_one_long_list_beside_many_short_ones():
 
 def test_all_items_for_many_rows():
     all_items, n_items = tf.constant(2**31 - 1), 2**14
-    assert slots(all_items, n_items, tf.constant(MOST_SLOTS // n_items)).numpy() == n_items
-    with pytest.raises(tf.errors.InvalidArgumentError, match=f"k asks for more than {MOST_SLOTS} items in all"):
-        slots(all_items, n_items, tf.constant(MOST_SLOTS // n_items + 1))
+    assert slots(all_items, n_items, tf.constant(MOST_ITEMS // n_items)).numpy() == n_items
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"k asks for more than {MOST_ITEMS} items in all"):
+        slots(all_items, n_items, tf.constant(MOST_ITEMS // n_items + 1))

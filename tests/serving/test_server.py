@@ -240,6 +240,14 @@ def test_bytes_that_are_no_request(channel, prediction):
         assert details == "The message is no tensorflow.serving.PredictRequest."
 
 
+def test_the_log_tells_which_version_and_signature_answered(prediction, caplog):
+    caplog.set_level("INFO", logger="laclrec_tf.serving.access")
+    prediction.Predict(predict_request(signature="embed_history", history=HISTORY))
+    refusal(prediction.Predict, predict_request(signature="nothing", history=HISTORY))
+    told = [(line.signature, getattr(line, "version", None), line.code) for line in caplog.records]
+    assert told == [("embed_history", 1, "OK"), ("nothing", None, "INVALID_ARGUMENT")]
+
+
 def test_a_fault_of_the_server_is_internal_and_logged(prediction, monkeypatch, caplog):
     def fail(self, signature, inputs):
         raise ZeroDivisionError("a bug")
