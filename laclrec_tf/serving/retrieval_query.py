@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from numbers import Integral
 from typing import Generic, TypeAlias, TypeVar
 
 import numpy as np
@@ -127,9 +128,11 @@ def _one_or_each(argument: str, value: Items, histories: list[list[str]]) -> lis
 
 
 def _checked_k(k: int) -> np.ndarray:
+    if isinstance(k, bool) or not isinstance(k, Integral):
+        raise InputError(f"Argument `k` must be a whole number. Received: k={k!r}.")
     if k < 1:
         raise InputError(f"Argument `k` must be at least 1. Received: k={k}.")
-    return np.array(min(k, MAX_K), np.int32)
+    return np.array(min(int(k), MAX_K), np.int32)
 
 
 def _column(items: list[str]) -> np.ndarray:

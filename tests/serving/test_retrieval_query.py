@@ -138,3 +138,14 @@ def test_an_answer_of_another_version_says_so():
     outputs = {"item_ids": strings([[b"x"]]), "scores": np.array([[1.0]])}
     with pytest.raises(InputError, match="no output 'unknown', only item_ids, scores: .* Export it again."):
         query.read([outputs])
+
+
+@pytest.mark.parametrize("k", [2.5, True, "3", None])
+def test_k_that_is_no_whole_number(k):
+    with pytest.raises(InputError, match=f"Argument `k` must be a whole number. Received: k={k!r}."):
+        recommend_query(["a"], k, (), (), True)
+
+
+def test_a_k_of_numpy_is_a_whole_number():
+    ((inputs),) = recommend_query(["a"], np.int64(3), (), (), True).requests
+    assert inputs["k"].item() == 3
