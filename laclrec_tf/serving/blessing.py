@@ -24,6 +24,9 @@ class Comparison:
         candidate: the candidate's number.
         serving: the other one's.
         tolerance: how much worse the candidate may be, as a share of `serving`.
+        candidate_users: how many histories the candidate was asked. Default: None, not recorded.
+        serving_users: how many the other one; others when items were retired in between, since whoever's held-out
+            item is one of them is not asked. Default: None.
     """
 
     metric: str
@@ -31,6 +34,8 @@ class Comparison:
     candidate: float
     serving: float
     tolerance: float
+    candidate_users: int | None = None
+    serving_users: int | None = None
 
     @property
     def is_good_enough(self) -> bool:
@@ -40,7 +45,10 @@ class Comparison:
     def __str__(self) -> str:
         """Say both numbers in one line."""
         change = f" ({self.candidate / self.serving - 1:+.1%})" if self.serving else ""
-        return f"{self.metric} {self.candidate:.4f} against {self.serving:.4f}{change} on {self.evaluation}"
+        users = ""
+        if None not in (self.candidate_users, self.serving_users) and self.candidate_users != self.serving_users:
+            users = f", {self.candidate_users:,} users against {self.serving_users:,}"
+        return f"{self.metric} {self.candidate:.4f} against {self.serving:.4f}{change} on {self.evaluation}{users}"
 
 
 def check_bar(metric: str, tolerance: float) -> None:
@@ -106,7 +114,8 @@ def _comparison(ours: ModelMetrics, theirs: ModelMetrics, metric: str, tolerance
             continue
         candidate, serving = evaluation.metrics.get(metric), rival.metrics.get(metric)
         if candidate is not None and serving is not None:
-            return Comparison(metric, evaluation.name, candidate, serving, tolerance)
+            users = evaluation.users, rival.users
+            return Comparison(metric, evaluation.name, candidate, serving, tolerance, *users)
     return None
 
 

@@ -52,6 +52,12 @@ def test_a_served_zero_is_beaten_by_anything(both):
     assert str(bless(*both([measured(0.0)], [measured(0.0)]))) == "ndcg@10 0.0000 against 0.0000 on validation, full"
 
 
+def test_other_users_are_told(both):
+    comparison = bless(*both([measured(0.1, users=1166)], [measured(0.1, users=1200)]))
+    assert str(comparison).endswith("on validation, full, 1,166 users against 1,200")
+    assert (comparison.candidate_users, comparison.serving_users) == (1166, 1200)
+
+
 def test_of_several_the_test_split_under_full_counts(both):
     ours = [measured(0.1), measured(0.9, "test", "full-with-history"), measured(0.3, "test")]
     comparison = bless(*both(ours, [measured(0.1), measured(0.9, "test", "full-with-history"), measured(0.3, "test")]))
