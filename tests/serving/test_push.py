@@ -92,6 +92,8 @@ def test_a_good_one_takes_the_next_number(fit, candidate, served):
             "candidate": 0.1,
             "serving": 0.1,
             "tolerance": 0.02,
+            "candidate_users": None,
+            "serving_users": None,
         },
         "refusal": None,
     }
