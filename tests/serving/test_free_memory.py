@@ -24,5 +24,7 @@ def test_what_was_freed_between_what_is_in_use_goes_back():
 
 
 def test_nothing_happens_where_the_c_library_cannot(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
+    asked: list[None] = []
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: asked.append(name) or object())
     return_free_memory()
+    assert asked == [None]  # the process's own C library was looked at, and has no such function
