@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from laclrec_tf.data.prepared import PreparedData
+from laclrec_tf.data.splits import held_out
+from laclrec_tf.errors import InputError
 from laclrec_tf.serving.blessing import METRIC, TOLERANCE
+from laclrec_tf.serving.held_out_measurement import HeldOutItems
 from laclrec_tf.serving.push import KEEP, Push, push_version
 from pipelines.progress import spinner
 from pipelines.verify import exported_version
@@ -16,6 +20,7 @@ def push(
     *,
     metric: str = METRIC,
     tolerance: float = TOLERANCE,
+    data: str | Path | None = None,
     force: bool = False,
     keep: int = KEEP,
     show_progress: bool = True,
@@ -27,6 +32,8 @@ def push(
         to: the folder that is served, usually `saved_models/NAME`.
         metric: what to compare by. Default: "ndcg@10".
         tolerance: how much worse than the served version the candidate may be, as a share. Default: 0.02.
+        data: what `laclrec-tf prepare` made, newest events in it: both versions are asked for each user's last item.
+            Default: the numbers that both exports carry are compared, which must be of the same data.
         force: serve it whatever the comparison says; the record tells so. Default: False.
         keep: how many versions stay. Default: 3.
         show_progress: Default: True.
@@ -35,11 +42,36 @@ def push(
         What was done.
 
     Raises:
-        InputError: see `laclrec_tf.serving.push.push_version`.
+        InputError: see `laclrec_tf.serving.push.push_version`; or `data` holds no history of three events.
     """
     folder = exported_version(Path(candidate))
     with spinner(f"pushing {folder}", disable=not show_progress):
-        return push_version(folder, Path(to), metric=metric, tolerance=tolerance, force=force, keep=keep)
+        asked = None if data is None else last_items(PreparedData.open(data))
+        return push_version(
+            folder, Path(to), metric=metric, tolerance=tolerance, held_out=asked, force=force, keep=keep
+        )
+
+
+def last_items(data: PreparedData) -> HeldOutItems:
+    """Hold out every user's last item, the test split.
+
+    Args:
+        data: the prepared data.
+
+    Returns:
+        The histories before it, and the items.
+
+    Raises:
+        InputError: no history has the three events it takes.
+    """
+    pairs = [pair for history in data.histories()[1] if (pair := held_out(history, "test")) is not None]
+    if not pairs:
+        raise InputError(f"No history in {data.folder} has the three events that a held-out item takes.")
+    return HeldOutItems(
+        f"the last items of {data.folder.name} (hash {data.data_hash[:12]})",
+        [data.vocabulary.to_items(before.tolist()) for before, _ in pairs],
+        data.vocabulary.to_items([target for _, target in pairs]),
+    )
 
 
 def told(done: Push) -> list[str]:

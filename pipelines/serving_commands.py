@@ -53,6 +53,12 @@ def push(
     to: Annotated[Path, typer.Option(help="saved_models/NAME, the folder that is served.")],
     metric: Annotated[str, typer.Option(help="Of metrics.json; more is better.")] = "ndcg@10",
     tolerance: Annotated[float, typer.Option(help="How much worse than the served version, as a share.")] = 0.02,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Prepared data to compare both versions on. Default: what was measured before their exports."
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Whatever the comparison says; the record tells so.")] = False,
     keep: Annotated[int, typer.Option(help="Versions that stay, the new one among them.", min=1)] = 3,
 ) -> None:
@@ -61,7 +67,8 @@ def push(
     from pipelines.push import push as run_push
     from pipelines.push import told
 
-    for line in told(run_push(candidate, to, metric=metric, tolerance=tolerance, force=force, keep=keep)):
+    done = run_push(candidate, to, metric=metric, tolerance=tolerance, data=data, force=force, keep=keep)
+    for line in told(done):
         console.print(line)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from laclrec_tf.errors import InputError
+from laclrec_tf.serving.held_out_measurement import HeldOutItems, k_of, measure_version
 from laclrec_tf.serving.model_metrics import METRICS_FILE, Evaluation, ModelMetrics
 
 METRIC = "ndcg@10"
@@ -90,7 +91,8 @@ def bless(candidate: Path, serving: Path, *, metric: str = METRIC, tolerance: fl
     if ours.data_hash is None or ours.data_hash != theirs.data_hash:
         raise InputError(
             f"{candidate} cannot be compared with {serving}: they were not measured on the same data (hash "
-            f"{_short(ours.data_hash)} and {_short(theirs.data_hash)}). {remedy}"
+            f"{_short(ours.data_hash)} and {_short(theirs.data_hash)}). Give --data to measure both on, or push with "
+            "--force."
         )
     comparison = _comparison(ours, theirs, metric, tolerance)
     if comparison is None:
@@ -98,9 +100,41 @@ def bless(candidate: Path, serving: Path, *, metric: str = METRIC, tolerance: fl
             f"{candidate} cannot be compared with {serving}: no {metric} of the same split and protocol is in the "
             f"{METRICS_FILE.name} of both. {_remedy(ours, theirs, metric)} {remedy}"
         )
+    return _good_enough(comparison, candidate, serving)
+
+
+def bless_on(
+    held_out: HeldOutItems, candidate: Path, serving: Path, *, metric: str = METRIC, tolerance: float = TOLERANCE
+) -> Comparison:
+    """Compare a candidate with the version that is served, asking both for the same held-out items.
+
+    For versions of different data, such as last week's and this week's. The served version has not been trained on
+    what came since.
+
+    Args:
+        held_out: histories and held-out items, of which the candidate was trained on the former at most.
+        candidate: the candidate's version folder.
+        serving: the folder of the version that is served.
+        metric: "recall@k", "mrr@k" or "ndcg@k". Default: "ndcg@10".
+        tolerance: how much worse the candidate may be, as a share of the other's number. Default: 0.02.
+
+    Returns:
+        The comparison; the candidate stood it.
+
+    Raises:
+        InputError: the candidate is worse, or one of the two cannot be asked; the message says why.
+    """
+    check_bar(metric, tolerance)
+    k = k_of(metric)
+    ours, theirs = (measure_version(folder, held_out, k)[metric] for folder in (candidate, serving))
+    users = len(held_out.targets)
+    return _good_enough(Comparison(metric, held_out.source, ours, theirs, tolerance, users, users), candidate, serving)
+
+
+def _good_enough(comparison: Comparison, candidate: Path, serving: Path) -> Comparison:
     if not comparison.is_good_enough:
         raise InputError(
-            f"{candidate} is worse than {serving}: {comparison}, tolerance {tolerance:.1%}. "
+            f"{candidate} is worse than {serving}: {comparison}, tolerance {comparison.tolerance:.1%}. "
             "Train a better one, or push with --force."
         )
     return comparison

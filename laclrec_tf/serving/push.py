@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from laclrec_tf.errors import InputError, reason_of
-from laclrec_tf.serving.blessing import METRIC, TOLERANCE, Comparison, bless, check_bar
+from laclrec_tf.serving.blessing import METRIC, TOLERANCE, Comparison, bless, bless_on, check_bar
+from laclrec_tf.serving.held_out_measurement import HeldOutItems, k_of
 from laclrec_tf.serving.manifest import manifest_sha256, read_manifest
 from laclrec_tf.serving.model_folder import check_model_folder, model_folder
 from laclrec_tf.serving.model_versions import newest_version, version_folders
@@ -57,6 +58,7 @@ def push_version(
     *,
     metric: str = METRIC,
     tolerance: float = TOLERANCE,
+    held_out: HeldOutItems | None = None,
     force: bool = False,
     keep: int = KEEP,
 ) -> Push:
@@ -72,6 +74,8 @@ def push_version(
         model: the model's folder, usually `saved_models/NAME`. It is made when missing.
         metric: what to compare by. Default: "ndcg@10".
         tolerance: how much worse than the served version the candidate may be, as a share. Default: 0.02.
+        held_out: ask both versions for these held-out items and compare what comes of it, see `bless_on`. Default:
+            compare the numbers that their exports carry, see `bless`.
         force: serve it whatever the comparison says; the record tells so. Validated it must be. Default: False.
         keep: how many versions stay, the new one among them. Default: 3.
 
@@ -90,13 +94,15 @@ def push_version(
     if keep < 1:
         raise InputError(f"Argument `keep` must be at least 1: the newest version is served. Received: {keep}.")
     check_bar(metric, tolerance)
+    if held_out is not None:
+        k_of(metric)
     check_model_folder(model)
     read_manifest(candidate)
     sha256 = manifest_sha256(candidate)
     validation = validate(candidate)
     with model_folder(model), push_lock(model):
         remove_leftovers(model)
-        blessing = _blessing(candidate, model, metric, tolerance, force)
+        blessing = _blessing(candidate, model, metric, tolerance, held_out, force)
         about: dict[str, Any] = {
             "candidate": str(candidate),
             "manifest_sha256": sha256,
@@ -113,11 +119,17 @@ def push_version(
     return Push(version, validation, blessing, removed)
 
 
-def _blessing(candidate: Path, model: Path, metric: str, tolerance: float, force: bool) -> Blessing:
+def _blessing(
+    candidate: Path, model: Path, metric: str, tolerance: float, held_out: HeldOutItems | None, force: bool
+) -> Blessing:
     if not version_folders(model):
         return Blessing("first")
     try:
-        comparison = bless(candidate, newest_version(model)[1], metric=metric, tolerance=tolerance)
+        serving = newest_version(model)[1]
+        if held_out is None:
+            comparison = bless(candidate, serving, metric=metric, tolerance=tolerance)
+        else:
+            comparison = bless_on(held_out, candidate, serving, metric=metric, tolerance=tolerance)
     except InputError as error:
         if not force:
             raise

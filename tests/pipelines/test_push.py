@@ -106,3 +106,30 @@ def test_no_candidate(run, tmp_path):
     assert code == 2
     assert "nothing is no folder" in error
     assert not (tmp_path / "shop").exists()
+
+
+def test_versions_of_other_data_are_compared_on_the_data_given(candidate, data, tmp_path, run):
+    served = tmp_path / "shop"
+    assert run("push", candidate, "--to", served)[0] == 0
+    other = shutil.copytree(candidate / "1", tmp_path / "other")
+    metrics = json.loads((other / METRICS_FILE).read_text())
+    (other / METRICS_FILE).write_text(json.dumps(metrics | {"data_hash": "f" * 64}))
+    write_manifest(other)
+
+    code, _, error = run("push", other, "--to", served)
+    assert code == 2
+    assert "not measured on the same data" in error
+    assert "Give --data" in error
+
+    code, lines, _ = run("push", other, "--to", served, "--data", data)
+    assert code == 0
+    (blessed,) = [line for line in lines if line.startswith("blessed: ")]
+    assert "(+0.0%) on the last items of" in blessed
+    assert read_record(served)[-1]["blessing"]["comparison"]["candidate"] > 0
+
+    code, _, error = run("push", other, "--to", served, "--data", data, "--metric", "loss")
+    assert code == 2
+    assert "must be recall@k, mrr@k or ndcg@k" in error
+    code, _, error = run("push", other, "--to", served, "--data", tmp_path / "nowhere")
+    assert code == 2
+    assert "is no prepared data" in error

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving.blessing import Comparison, bless, check_bar
+from laclrec_tf.serving import blessing
+from laclrec_tf.serving.blessing import Comparison, bless, bless_on, check_bar
+from laclrec_tf.serving.held_out_measurement import HeldOutItems
 from laclrec_tf.serving.model_metrics import Evaluation, ModelMetrics
 
 
@@ -114,3 +116,25 @@ def test_a_tolerance_that_cannot_be_one(tolerance):
 def test_no_metric():
     with pytest.raises(InputError, match="`metric` must name a metric"):
         check_bar("", 0.1)
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Let the folders' names tell what is measured; the measurement has tests of its own."""
+    monkeypatch.setattr(
+        blessing,
+        "measure_version",
+        lambda folder, held_out, k: dict.fromkeys((f"ndcg@{k}", f"recall@{k}"), float(folder.name)),
+    )
+    return HeldOutItems("the last items of shop", [["a"], ["b"]], ["b", "a"])
+
+
+def test_both_are_asked_for_the_same_items(asked, tmp_path):
+    comparison = bless_on(asked, tmp_path / "0.3", tmp_path / "0.2")
+    assert comparison == Comparison("ndcg@10", "the last items of shop", 0.3, 0.2, 0.02, 2, 2)
+
+
+def test_worse_on_the_same_items_is_refused(asked, tmp_path):
+    with pytest.raises(InputError, match=r"recall@5 0.1000 against 0.2000 \(-50.0%\) on the last items of shop"):
+        bless_on(asked, tmp_path / "0.1", tmp_path / "0.2", metric="recall@5")
+    assert bless_on(asked, tmp_path / "0.1", tmp_path / "0.2", tolerance=0.5).is_good_enough
