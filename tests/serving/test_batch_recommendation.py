@@ -8,7 +8,7 @@ import pytest
 from laclrec_tf.serving.batch_recommendation import recommend_in_batches
 from laclrec_tf.serving.loaded_model import LoadedModel
 
-HISTORIES = [["a", "b", "c"], ["d"], ["nowhere", "b"], [], ["e", "f", "a", "b"]]
+HISTORIES = [["007", "a b", "x,y"], ["-1"], ["nowhere", "a b"], [], ["item-9", "item-10", "007", "None"]]
 
 
 @pytest.fixture(scope="module")
