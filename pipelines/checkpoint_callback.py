@@ -81,6 +81,14 @@ class CheckpointCallback(keras.callbacks.Callback):
             self._write_if_due(step=0)
         self.position.assign([epoch, self._before])
 
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """End the epoch that training went on in after its last batch, as an iterator would.
+
+        Asking the exhausted iterator once more would run what of a step needs no batch: the random generators.
+        """
+        if self._before + batch >= self.steps:
+            raise StopIteration
+
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Write a checkpoint if it is time for one; that of an epoch's last batch waits for the next epoch."""
         step = self._before + batch + 1

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
+import tensorflow as tf
 
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.data.splits import held_out, training_part
@@ -102,12 +105,26 @@ def train(
         )
         _check_same_training(session)
         if not workers.is_chief:
-            _train_parts(session)
+            with _lost_workers_named(session):
+                _train_parts(session)
             return None
-        with new_folder(out, lambda folder: has_epochs(folder) or bool(kept)):
+        with new_folder(out, lambda folder: has_epochs(folder) or bool(kept)), _lost_workers_named(session):
             _write_run(session)
     kept.remove()
     return RunFolder.open(out)
+
+
+@contextmanager
+def _lost_workers_named(session: TrainingSession) -> Iterator[None]:
+    try:
+        yield
+    except tf.errors.OpError as error:
+        if session.workers.is_alone:
+            raise
+        raise InputError(
+            f"Worker {session.workers.index} of {session.workers.count} lost touch with another one, whose log says why "
+            f"({' '.join(error.message.split())[:200]}). Start all of them again with --resume."
+        ) from error
 
 
 def _check_validation(prepared: PreparedData) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from laclrec_tf.data.input_pipeline import BUCKETS, evaluation_dataset, training_dataset
+from laclrec_tf.data.input_pipeline import BUCKETS, count_batches, evaluation_dataset, training_dataset
 from laclrec_tf.edits import DELETE, INSERT, apply_edits
 from laclrec_tf.masking import take_prefixes
 
@@ -357,3 +357,55 @@ def test_evaluation_corrupts_the_same_way_on_every_pass():
         repaired = apply_edits(batch["corrupted"], batch["operations"], batch["insertions"], eos_id=EOS, max_length=50)
         width = batch["history"].shape[1]
         assert repaired.numpy()[:, :width].tolist() == batch["history"].tolist()
+
+
+@pytest.fixture(scope="module")
+def numbered() -> tuple[tf.Variable, tf.data.Dataset]:
+    position = tf.Variable([0, 0], dtype=tf.int64)
+    return position, made(**EVERYTHING, seed=5, position=position)
+
+
+def from_position(numbered, number: int, left_out: int = 0) -> list[dict[str, np.ndarray]]:
+    position, dataset = numbered
+    position.assign([number, left_out])
+    return epoch(dataset)
+
+
+def test_an_epoch_depends_on_its_number_alone(numbered):
+    first, second = from_position(numbered, 0), from_position(numbered, 1)
+    again = from_position(numbered, 0)
+    for name in first[0]:
+        assert equal(first, again, name)
+        assert not equal(first, second, name)
+
+
+def test_an_epoch_goes_on_in_its_middle(numbered):
+    whole, rest = from_position(numbered, 2), from_position(numbered, 2, left_out=3)
+    assert all(equal(whole[3:], rest, name) for name in whole[0])
+
+
+def test_the_process_wide_seed_has_no_say(numbered):
+    whole = from_position(numbered, 1)
+    tf.random.set_seed(0)
+    position = tf.Variable([1, 0], dtype=tf.int64)
+    assert equal(whole, epoch(made(**EVERYTHING, seed=5, position=position)), "random_view")
+
+
+def test_with_steps_the_epochs_follow_each_other(numbered):
+    position = tf.Variable([1, 0], dtype=tf.int64)
+    passing = epoch(made(**EVERYTHING, seed=5, position=position, steps=2).take(5))
+    expected = [batch for number in (1, 2, 3) for batch in from_position(numbered, number)[:2]]
+    assert all(equal(expected[:5], passing, name) for name in passing[0])
+
+
+def test_batches_are_counted_before_they_are_made():
+    assert count_batches(histories(), 60) == len(epoch(made()))
+
+
+def test_evaluation_in_a_given_number_of_batches_has_every_user_once():
+    whole, targets = histories(), np.arange(1, N_HISTORIES + 1, dtype=np.int32)
+    for n_batches in (1, 4, 7, N_HISTORIES):
+        batches = epoch(evaluation_dataset(whole, targets, n_batches=n_batches))
+        sizes = [len(batch["held_out_item"]) for batch in batches]
+        assert len(sizes) == n_batches and max(sizes) - min(sizes) <= 1
+        assert sorted(item for batch in batches for item in batch["held_out_item"]) == sorted(targets)

@@ -1,0 +1,57 @@
+"""Two processes on this machine train as one does on the same global batches."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SCRIPT = Path(__file__).with_name("worker_training.py")
+ROOT = Path(__file__).parents[2]
+
+
+def free_ports() -> list[str]:
+    sockets = [socket.socket() for _ in range(2)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [str(each.getsockname()[1]) for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def results(preset: str, tasks: list[str], ports: list[str]) -> list[dict[str, Any]]:
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, str(SCRIPT), preset, task, *ports],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for task in tasks
+    ]
+    answers = [process.communicate(timeout=240) for process in processes]
+    for out, error in answers:
+        assert "RESULT" in out, error[-3000:]
+    return [json.loads(out.split("RESULT")[1]) for out, _ in answers]
+
+
+@pytest.mark.parametrize("preset", ["cl4srec", "laclrec"])
+def test_two_workers_give_the_losses_of_one_on_the_same_batches(preset: str):
+    chief, other, alone = results(preset, ["0", "1", "alone"], free_ports())
+    assert set(chief["log"]) == set(alone["log"])
+    # With InfoNCE (cl4srec, laclrec) this holds only if each sees the other's histories as negatives.
+    for name, values in alone["log"].items():
+        if name.endswith("loss") or name.startswith("val_"):
+            assert chief["log"][name] == pytest.approx(values, rel=1e-5, abs=1e-5), name
+            assert other["log"][name] == pytest.approx(values, rel=1e-5, abs=1e-5), name
+    assert chief["weights"] == other["weights"]
+    assert chief["weights"] == pytest.approx(alone["weights"], rel=1e-4, abs=1e-4)

@@ -1,0 +1,140 @@
+"""Going on after an interruption: the weights of a training that was never disturbed, from any moment."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from laclrec_tf.errors import InputError
+from pipelines import checkpoint_callback
+from pipelines.checkpoint_settings import CheckpointSettings
+from pipelines.config import TrainConfig
+from pipelines.run_folder import RunFolder
+from pipelines.train import train
+from pipelines.training_checkpoints import TrainingCheckpoints
+
+SETTINGS = {
+    "preset": "laclrec",
+    "width": 8,
+    "epochs": 3,
+    "patience": 1,
+    "targets_per_batch": 700,
+    "learning_rate": 0.02,
+    "pretrain_epochs": 1,
+    "refit": True,
+    "seed": 3,
+}
+
+
+def run(data: Path, out: Path, **keeping) -> RunFolder:
+    return train(data, out, TrainConfig.of(SETTINGS), checkpoints=CheckpointSettings(**keeping), show_progress=False)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(data, tmp_path_factory) -> RunFolder:
+    """Return a run of the augmenter, a strict training and a refit, in one go."""
+    return run(data, tmp_path_factory.mktemp("whole") / "run")
+
+
+@pytest.fixture(scope="module")
+def moments(data, tmp_path_factory) -> list[Path]:
+    """Return copies of a run folder as a kill would have left it, after every step and between epochs."""
+    folder = tmp_path_factory.mktemp("moments")
+    copies: list[Path] = []
+    write = TrainingCheckpoints.write
+
+    def write_and_copy(checkpoints: TrainingCheckpoints, state) -> bool:
+        done = write(checkpoints, state)
+        copies.append(shutil.copytree(folder / "run", folder / f"killed-{len(copies)}"))
+        return done
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrainingCheckpoints, "write", write_and_copy)
+        run(data, folder / "run", minutes=0)
+    return copies
+
+
+def weights(run_: RunFolder) -> list[np.ndarray]:
+    return keras.saving.load_model(run_.folder / "model.keras").get_weights()
+
+
+def where(killed: Path) -> tuple[str, str, int, int]:
+    about = TrainingCheckpoints(killed / "checkpoints").newest().about
+    return about["part"], about["objective"], about["epoch"], about["step"]
+
+
+def test_writing_checkpoints_changes_nothing(moments, undisturbed):
+    finished = RunFolder.open(moments[0].parent / "run")
+    assert all(map(np.array_equal, weights(finished), weights(undisturbed)))
+    assert not (finished.folder / "checkpoints").exists()
+
+
+def test_from_any_moment_the_run_ends_with_the_same_weights(data, moments, undisturbed):
+    places = [where(killed) for killed in moments]
+    # One in each part: the augmenter alone, mid-epoch and later in the strict training, and in the refit.
+    wanted = [
+        next(i for i, place in enumerate(places) if place[1] == "augmenter" and place[3] > 0),
+        next(i for i, place in enumerate(places) if place[:3] == ("strict", "full", 0) and place[3] > 0),
+        next(i for i, place in enumerate(places) if place[:3] == ("strict", "full", 1) and place[3] > 1),
+        next(i for i, place in enumerate(places) if place[0] == "refit" and place[1] == "full" and place[3] > 0),
+    ]
+    for moment in wanted:
+        resumed = run(data, moments[moment], resume=True)
+        assert all(map(np.array_equal, weights(resumed), weights(undisturbed))), places[moment]
+        for name in ("epochs-strict.csv", "epochs-refit.csv"):
+            assert (resumed.folder / name).read_text() == (undisturbed.folder / name).read_text(), places[moment]
+        for name in ("best_epoch", "epochs_run", "validation", "refit_epochs"):
+            assert resumed.record[name] == undisturbed.record[name], places[moment]
+
+
+def test_a_finished_run_is_returned_as_it_is(data, undisturbed):
+    before = (undisturbed.folder / "run.json").read_bytes()
+    assert run(data, undisturbed.folder, resume=True).record == undisturbed.record
+    assert (undisturbed.folder / "run.json").read_bytes() == before
+
+
+def test_another_training_is_not_gone_on_with(data, moments):
+    other = TrainConfig.of(SETTINGS | {"width": 16})
+    with pytest.raises(InputError, match="of another training: model differ"):
+        train(data, moments[-1], other, checkpoints=CheckpointSettings(resume=True), show_progress=False)
+    assert TrainingCheckpoints(moments[-1] / "checkpoints")
+
+
+def test_without_resume_checkpoints_are_not_overwritten(data, moments):
+    with pytest.raises(InputError, match=r"holds checkpoints of a training. Go on with --resume"):
+        run(data, moments[-1])
+
+
+def test_sigterm_leaves_a_checkpoint_and_the_command_goes_on_from_it(data, tmp_path):
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "pipelines.cli", "train", str(data), "--out", str(out), "--preset", "sasrec"]
+    command += ["--set", "width=8", "--set", "targets_per_batch=20", "--epochs", "40", "--set", "patience=40"]
+    root = Path(checkpoint_callback.__file__).parents[1]
+    environment = os.environ | {"PYTHONPATH": str(root), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    log = out / "epochs-strict.csv"
+    while process.poll() is None and not (log.exists() and log.read_text().count("\n") > 1):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 130, error
+    assert "interrupted" in error
+    checkpoints = TrainingCheckpoints(out / "checkpoints")
+    epoch = checkpoints.newest().about["epoch"]
+    assert epoch >= 1
+    done = subprocess.run(
+        [*command, "--resume"], env=environment, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert RunFolder.open(out).record["epochs_run"] == 40
+    assert len(log.read_text().splitlines()) == 41
+    assert not checkpoints
