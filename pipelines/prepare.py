@@ -99,7 +99,7 @@ def prepare(
         )
         filtering = progress.add_task("Filtering", total=None)
         try:
-            histories, items, counts = _histories(table, min_interactions, max_length, duplicates)
+            histories, items, counts = histories_of(table, min_interactions, max_length, duplicates)
         except InputError as error:
             shown = ", ".join(str(file) for file in files[:3]) + (", ..." if len(files) > 3 else "")
             raise InputError(f"{shown}: {error}") from None
@@ -144,10 +144,24 @@ def _check_out(out: Path, overwrite: bool) -> None:
         raise InputError(f"{out} is not replaced: it also holds {strange[0]!r}. Give another --out.")
 
 
-def _histories(
+def histories_of(
     table: pl.DataFrame, min_interactions: int, max_length: int, duplicates: str
 ) -> tuple[pl.DataFrame, list[str], dict[str, int]]:
-    """Return users with lists of item ids, the items by id, and counts."""
+    """Filter, order and number events, as `prepare` says.
+
+    Args:
+        table: what `read_interactions` returns.
+        min_interactions: see `prepare`.
+        max_length: see `prepare`.
+        duplicates: see `prepare`.
+
+    Returns:
+        Users with lists of item ids (`user_id` String, `item_ids` list of integers), the items by id, the first of
+        which is item 1, and counts.
+
+    Raises:
+        InputError: no event is left.
+    """
     counts = {"rows_read": table.height, "users_read": 0, "items_read": 0}
     # Small integers from here on. A user's number is the order of appearance, so sorting keeps that order.
     users, items = (table[name].unique(maintain_order=True) for name in ("user_id", "item_id"))
