@@ -72,7 +72,7 @@ def prepare(
     """
     files = [Path(file) for file in ([events] if isinstance(events, str | Path) else events)]
     out = Path(out)
-    _check_arguments(min_interactions, max_length, duplicates)
+    check_arguments(min_interactions, max_length, duplicates)
     _check_out(out, overwrite)
     settings = {
         "user_column": user_column,
@@ -107,21 +107,37 @@ def prepare(
         del table
 
         writing = progress.add_task("Writing", total=histories.height)
-        input_sha256 = hashlib.sha256("".join(each["sha256"] for each in inputs).encode()).hexdigest()
-        hashed = json.dumps({"input_sha256": input_sha256, "settings": settings}, sort_keys=True)
-        about = {
-            "format_version": FORMAT_VERSION,
-            "counts": counts,
-            "input": inputs,
-            "input_sha256": input_sha256,
-            "settings": settings,
-            "data_hash": hashlib.sha256(hashed.encode()).hexdigest(),
-        }
+        about = description(counts, inputs, settings)
         _write(out, about, items, histories, lambda users: progress.advance(writing, users))
     return PreparedData.open(out)
 
 
-def _check_arguments(min_interactions: int, max_length: int, duplicates: str) -> None:
+def description(counts: dict[str, int], inputs: list[dict[str, Any]], settings: dict[str, Any]) -> dict[str, Any]:
+    """Return what `dataset.json` holds, but for the shards.
+
+    Args:
+        counts: "users", "items", "events", and what was read and dropped.
+        inputs: "file", "sha256" and "rows" of each file.
+        settings: the arguments of `prepare`.
+    """
+    input_sha256 = hashlib.sha256("".join(each["sha256"] for each in inputs).encode()).hexdigest()
+    hashed = json.dumps({"input_sha256": input_sha256, "settings": settings}, sort_keys=True)
+    return {
+        "format_version": FORMAT_VERSION,
+        "counts": counts,
+        "input": inputs,
+        "input_sha256": input_sha256,
+        "settings": settings,
+        "data_hash": hashlib.sha256(hashed.encode()).hexdigest(),
+    }
+
+
+def check_arguments(min_interactions: int, max_length: int, duplicates: str) -> None:
+    """Refuse arguments of `prepare` that make no sense.
+
+    Raises:
+        InputError: as told.
+    """
     if min_interactions < 0:
         raise InputError(f"Argument `min_interactions` must be at least 0. Received: {min_interactions}.")
     if max_length < 3:
