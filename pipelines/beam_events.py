@@ -16,6 +16,7 @@ from laclrec_tf.data.interactions import read_event_file
 from laclrec_tf.data.timestamps import comparable_numbers
 from laclrec_tf.errors import InputError
 from pipelines.beam_files import fetched, read_bytes, send, write_bytes
+from pipelines.beam_pipeline import BeamPipelines
 
 ROWS_IN_A_PIECE = 2**18
 Event = tuple[str, str, Any, int]  # user, item, timestamp, place in all files
@@ -73,19 +74,30 @@ class ReadPiece(beam.DoFn):
             yield user, item, time, place
 
 
-def read_summaries(work: str, paths: list[str]) -> tuple[list[dict[str, Any]], list[tuple[int, int, int, str]]]:
-    """Read what was found in the files.
+def read_event_files(
+    pipelines: BeamPipelines, work: str, paths: list[str], columns: Mapping[str, str]
+) -> tuple[list[dict[str, Any]], list[tuple[int, int, int, str]]]:
+    """Read and validate files, and leave their rows in pieces.
 
     Args:
-        work: the folder that `ReadEventFile` wrote to.
+        pipelines: the runner.
+        work: the folder for the pieces.
         paths: the files.
+        columns: "user", "item" and "time" -> the column's name.
 
     Returns:
         "file", "sha256" and "rows" of each file, and what `ReadPiece` takes.
 
     Raises:
-        InputError: of the first file that has a mistake, or timestamps of files do not fit together.
+        InputError: columns are the same, a file has a mistake, or timestamps of files do not fit together.
     """
+    if len(set(columns.values())) < len(columns):
+        raise InputError(
+            "Arguments `user_column`, `item_column` and `time_column` must differ. "
+            f"Received: {', '.join(map(repr, columns.values()))}."
+        )
+    files = list(enumerate(paths))
+    pipelines.run(lambda p: p | beam.Create(files) | beam.Reshuffle() | beam.ParDo(ReadEventFile(work, columns)))
     summaries = [json.loads(read_bytes(_summary(work, number))) for number in range(len(paths))]
     for summary in summaries:
         if "error" in summary:

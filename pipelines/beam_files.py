@@ -30,6 +30,18 @@ def matched(pattern: str) -> list[str]:
         raise InputError(f"{pattern} cannot be read: {str(error).splitlines()[0]}.") from None
 
 
+def existing(pattern: str) -> list[str]:
+    """List the files that fit, in order.
+
+    Raises:
+        InputError: there is none; or see `matched`.
+    """
+    found = matched(pattern)
+    if not found:
+        raise InputError(f"{pattern} does not exist. Check the path.")
+    return found
+
+
 def read_bytes(path: str) -> bytes:
     """Read a small file."""
     with FileSystems.open(path, compression_type="uncompressed") as file:

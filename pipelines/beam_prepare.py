@@ -6,6 +6,7 @@ import json
 import tempfile
 import uuid
 from collections.abc import Sequence
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,8 @@ from laclrec_tf.data.k_core import nothing_left
 from laclrec_tf.data.prepared import DATASET_FILE, VOCABULARY_FILE
 from laclrec_tf.errors import InputError
 from laclrec_tf.item_vocabulary import ItemVocabulary
-from pipelines.beam_events import ReadEventFile, ReadPiece, read_summaries
-from pipelines.beam_files import delete_all, fetched, make_folder, matched, read_bytes, send, write_bytes
+from pipelines.beam_events import ReadPiece, read_event_files
+from pipelines.beam_files import delete_all, existing, fetched, make_folder, matched, read_bytes, send, write_bytes
 from pipelines.beam_histories import (
     CORE_ROUNDS,
     CoreRound,
@@ -81,7 +82,7 @@ def beam_prepare(
     out = out.rstrip("/")
     if matched(f"{out}/*") or matched(out):
         raise InputError(f"{out} is not empty. Give another --out, or delete it first.")
-    paths = [path for pattern in events for path in _files(pattern)]
+    paths = [path for pattern in events for path in existing(pattern)]
     settings = {
         "user_column": user_column,
         "item_column": item_column,
@@ -100,13 +101,6 @@ def beam_prepare(
     finally:
         delete_all([work])
     return dict(about["counts"])
-
-
-def _files(pattern: str) -> list[str]:
-    found = matched(pattern)
-    if not found:
-        raise InputError(f"{pattern} does not exist. Check the path.")
-    return found
 
 
 class _Preparation:
@@ -137,20 +131,7 @@ class _Preparation:
 
     def _read_files(self) -> None:
         columns = {role: self.settings[f"{role}_column"] for role in ("user", "item", "time")}
-        if len(set(columns.values())) < len(columns):
-            raise InputError(
-                "Arguments `user_column`, `item_column` and `time_column` must differ. "
-                f"Received: {', '.join(map(repr, columns.values()))}."
-            )
-        self.pipelines.run(
-            lambda pipeline: (
-                pipeline
-                | beam.Create(list(enumerate(self.paths)))
-                | beam.Reshuffle()
-                | beam.ParDo(ReadEventFile(self.work, columns))
-            )
-        )
-        self.inputs, self.pieces = read_summaries(self.work, self.paths)
+        self.inputs, self.pieces = read_event_files(self.pipelines, self.work, self.paths, columns)
         self.rows = sum(each["rows"] for each in self.inputs)
         self.kind = self.pieces[0][3]
         self.stretch = self.rows // STRETCHES + 1
@@ -175,17 +156,16 @@ class _Preparation:
         while self._noted("core") and self._noted("core-before") != self._noted("core"):
             rounds += 1
             before, prefix = prefix, f"{self.work}/core-{rounds}-"
-            self.pipelines.run(
-                lambda pipeline, before=before, prefix=prefix: self._core(
-                    pipeline | read_rows(before), prefix, CORE_ROUNDS
-                )
-            )
+            self.pipelines.run(partial(self._more_rounds, before, prefix))
         if not self._noted("core"):
             shown = ", ".join(self.paths[:3]) + (", ..." if len(self.paths) > 3 else "")
             raise InputError(
                 f"{shown}: {nothing_left(least, *self._noted('user-counts')[:2], *self._noted('item-counts')[:2])}"
             )
         return prefix
+
+    def _more_rounds(self, before: str, prefix: str, pipeline: beam.Pipeline) -> None:
+        self._core(pipeline | read_rows(before), prefix, CORE_ROUNDS)
 
     def _core(self, events: beam.PCollection, prefix: str, rounds: int) -> None:
         before = events

@@ -18,7 +18,17 @@ from pipelines.progress import progress_bar
 from pipelines.user_histories import read_user_histories
 
 USERS_IN_A_PART = 4096
-SCHEMA = {"user_id": pl.String, "item_ids": pl.List(pl.String), "scores": pl.List(pl.Float32), "unknown": pl.Int32}
+SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
+    "user_id": pl.String,
+    "item_ids": pl.List(pl.String),
+    "scores": pl.List(pl.Float32),
+    "unknown": pl.Int32,
+}
+    "user_id": pl.String,
+    "item_ids": pl.List(pl.String),
+    "scores": pl.List(pl.Float32),
+    "unknown": pl.Int32,
+}
 
 
 def recommend_all(

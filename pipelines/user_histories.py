@@ -13,6 +13,8 @@ from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.errors import InputError
 from pipelines.prepare import histories_of
 
+COLUMNS = {"user_column": "user_id", "item_column": "item_id", "time_column": "timestamp"}
+
 
 @dataclass(frozen=True)
 class UserHistories:
@@ -56,16 +58,21 @@ def read_user_histories(
     if max_length is not None and max_length < 1:
         raise InputError(f"Argument `max_length` must be at least 1. Received: {max_length}.")
     paths = [Path(source) for source in sources]
-    columns = dict(columns or {})
+    columns = {**COLUMNS, **(columns or {})}
     folders = [path for path in paths if path.is_dir()]
     if folders:
         if len(paths) > 1:
             raise InputError(f"{folders[0]} is a folder. Give one prepared folder alone, or files of events.")
-        if columns:
+        if columns != COLUMNS:
             raise InputError(f"{folders[0]} is a folder, and columns are named for files of events. Leave them out.")
         return _of_folder(folders[0], max_length)
     max_length = 50 if max_length is None else max_length
-    table = read_interactions(paths, **columns)
+    table = read_interactions(
+        paths,
+        user_column=columns["user_column"],
+        item_column=columns["item_column"],
+        time_column=columns["time_column"],
+    )
     about = [[_sha256(path) for path in paths], sorted(columns.items()), max_length]
     rows, items, _ = histories_of(table, 0, max_length, "drop")
     named = [[items[item_id - 1] for item_id in item_ids] for item_ids in rows["item_ids"].to_list()]
