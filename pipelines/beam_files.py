@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -80,8 +80,10 @@ def send(local: Path, path: str) -> None:
         shutil.copyfileobj(source, copy, 2**20)
 
 
-def delete_all(paths: Sequence[str]) -> None:
-    """Delete files and folders, as far as they are there."""
-    there = [path for path in paths if FileSystems.exists(path)]
-    if there:
-        FileSystems.delete(there)
+def delete_folder(path: str) -> None:
+    """Delete a folder with all that is in it, if it is there."""
+    files = matched(f"{path}/**")  # where folders are but part of a name, there is nothing else
+    if files:
+        FileSystems.delete(files)
+    if FileSystems.exists(path):
+        FileSystems.delete([path])

@@ -22,7 +22,7 @@ from laclrec_tf.data.prepared import DATASET_FILE, VOCABULARY_FILE
 from laclrec_tf.errors import InputError
 from laclrec_tf.item_vocabulary import ItemVocabulary
 from pipelines.beam_events import ReadPiece, read_event_files
-from pipelines.beam_files import delete_all, existing, fetched, make_folder, matched, read_bytes, send, write_bytes
+from pipelines.beam_files import delete_folder, existing, fetched, make_folder, matched, read_bytes, send, write_bytes
 from pipelines.beam_histories import (
     CORE_ROUNDS,
     CoreRound,
@@ -99,7 +99,7 @@ def beam_prepare(
         make_folder(out)
         FileSystems.rename([f"{work}/{name}" for name in made], [f"{out}/{name}" for name in made])
     finally:
-        delete_all([work])
+        delete_folder(work)
     return dict(about["counts"])
 
 

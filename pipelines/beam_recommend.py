@@ -21,7 +21,7 @@ from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.serving.loaded_model import LoadedModel
 from laclrec_tf.serving.model_versions import SAVED_MODEL_FILE
 from pipelines.beam_events import ReadPiece, read_event_files
-from pipelines.beam_files import delete_all, existing, fetched, make_folder, matched, read_bytes, write_bytes
+from pipelines.beam_files import delete_folder, existing, fetched, make_folder, matched, read_bytes, write_bytes
 from pipelines.beam_histories import LastEvents, WithoutDuplicates
 from pipelines.beam_pipeline import BeamPipelines
 from pipelines.recommend_all import check_recommend_all, recommended
@@ -92,7 +92,7 @@ def beam_recommend_all(
         FileSystems.rename([f"{work}/whole.parquet"], [out])
         return int(read_bytes(f"{work}/users"))
     finally:
-        delete_all([work])
+        delete_folder(work)
 
 
 class Recommend(beam.DoFn):

@@ -24,11 +24,6 @@ SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "scores": pl.List(pl.Float32),
     "unknown": pl.Int32,
 }
-    "user_id": pl.String,
-    "item_ids": pl.List(pl.String),
-    "scores": pl.List(pl.Float32),
-    "unknown": pl.Int32,
-}
 
 
 def recommend_all(
