@@ -150,9 +150,9 @@ def test_mistakes_cost_one_line(data, sasrec_export, tmp_path, monkeypatch, caps
     assert names(tmp_path) == ["there.parquet"]
 
 
-def test_parts_of_another_model_are_not_gone_on_with(data, sasrec_export, laclrec_export, tmp_path):
+def test_parts_of_another_model_are_not_gone_on_with(data, sasrec_export, tmp_path):
     parts = tmp_path / "best.parquet.parts"
     parts.mkdir()
     (parts / "about.json").write_text(json.dumps({"model": "another"}))
     with pytest.raises(InputError, match="made with another model and another histories"):
-        recommend_all(laclrec_export, [data], tmp_path / "best.parquet", show_progress=False)
+        recommend_all(sasrec_export, [data], tmp_path / "best.parquet", show_progress=False)
