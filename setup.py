@@ -41,6 +41,7 @@ setup(
         "uvicorn",
     ],
     extras_require={
+        "beam": ["apache-beam", "pyarrow"],
         "test": ["httpx", "hypothesis", "mypy", "pytest", "pytest-xdist", "ruff", "trustme", "types-PyYAML"],
         "notebooks": ["jupyterlab", "nbmake"],
         "pipelines": ["apache-beam", "google-cloud-aiplatform", "kfp"],

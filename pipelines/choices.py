@@ -55,3 +55,19 @@ class LogFormat(StrEnum):
 
     text = "text"
     json = "json"
+
+
+class Engine(StrEnum):
+    """What works on a table: this process, or Apache Beam."""
+
+    local = "local"
+    beam = "beam"
+
+
+class Runner(StrEnum):
+    """What executes a Beam pipeline."""
+
+    DirectRunner = "DirectRunner"
+    DataflowRunner = "DataflowRunner"
+    FlinkRunner = "FlinkRunner"
+    SparkRunner = "SparkRunner"

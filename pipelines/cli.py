@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from laclrec_tf.errors import InputError, reason_of
+from pipelines.batch_commands import batch_app
 from pipelines.measuring_commands import measuring_app
 from pipelines.quiet_tensorflow import import_tensorflow_quietly
 from pipelines.serving_commands import serving_app
@@ -25,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (training_app, measuring_app, serving_app):
+for group in (training_app, measuring_app, serving_app, batch_app):
     app.add_typer(group)
 INTERRUPTED = 130
 

@@ -72,7 +72,7 @@ def prepare(
     """
     files = [Path(file) for file in ([events] if isinstance(events, str | Path) else events)]
     out = Path(out)
-    _check_arguments(min_interactions, max_length, duplicates)
+    check_arguments(min_interactions, max_length, duplicates)
     _check_out(out, overwrite)
     settings = {
         "user_column": user_column,
@@ -99,7 +99,7 @@ def prepare(
         )
         filtering = progress.add_task("Filtering", total=None)
         try:
-            histories, items, counts = _histories(table, min_interactions, max_length, duplicates)
+            histories, items, counts = histories_of(table, min_interactions, max_length, duplicates)
         except InputError as error:
             shown = ", ".join(str(file) for file in files[:3]) + (", ..." if len(files) > 3 else "")
             raise InputError(f"{shown}: {error}") from None
@@ -107,21 +107,37 @@ def prepare(
         del table
 
         writing = progress.add_task("Writing", total=histories.height)
-        input_sha256 = hashlib.sha256("".join(each["sha256"] for each in inputs).encode()).hexdigest()
-        hashed = json.dumps({"input_sha256": input_sha256, "settings": settings}, sort_keys=True)
-        about = {
-            "format_version": FORMAT_VERSION,
-            "counts": counts,
-            "input": inputs,
-            "input_sha256": input_sha256,
-            "settings": settings,
-            "data_hash": hashlib.sha256(hashed.encode()).hexdigest(),
-        }
+        about = description(counts, inputs, settings)
         _write(out, about, items, histories, lambda users: progress.advance(writing, users))
     return PreparedData.open(out)
 
 
-def _check_arguments(min_interactions: int, max_length: int, duplicates: str) -> None:
+def description(counts: dict[str, int], inputs: list[dict[str, Any]], settings: dict[str, Any]) -> dict[str, Any]:
+    """Return what `dataset.json` holds, but for the shards.
+
+    Args:
+        counts: "users", "items", "events", and what was read and dropped.
+        inputs: "file", "sha256" and "rows" of each file.
+        settings: the arguments of `prepare`.
+    """
+    input_sha256 = hashlib.sha256("".join(each["sha256"] for each in inputs).encode()).hexdigest()
+    hashed = json.dumps({"input_sha256": input_sha256, "settings": settings}, sort_keys=True)
+    return {
+        "format_version": FORMAT_VERSION,
+        "counts": counts,
+        "input": inputs,
+        "input_sha256": input_sha256,
+        "settings": settings,
+        "data_hash": hashlib.sha256(hashed.encode()).hexdigest(),
+    }
+
+
+def check_arguments(min_interactions: int, max_length: int, duplicates: str) -> None:
+    """Refuse arguments of `prepare` that make no sense.
+
+    Raises:
+        InputError: as told.
+    """
     if min_interactions < 0:
         raise InputError(f"Argument `min_interactions` must be at least 0. Received: {min_interactions}.")
     if max_length < 3:
@@ -144,10 +160,24 @@ def _check_out(out: Path, overwrite: bool) -> None:
         raise InputError(f"{out} is not replaced: it also holds {strange[0]!r}. Give another --out.")
 
 
-def _histories(
+def histories_of(
     table: pl.DataFrame, min_interactions: int, max_length: int, duplicates: str
 ) -> tuple[pl.DataFrame, list[str], dict[str, int]]:
-    """Return users with lists of item ids, the items by id, and counts."""
+    """Filter, order and number events, as `prepare` says.
+
+    Args:
+        table: what `read_interactions` returns.
+        min_interactions: see `prepare`.
+        max_length: see `prepare`.
+        duplicates: see `prepare`.
+
+    Returns:
+        Users with lists of item ids (`user_id` String, `item_ids` list of integers), the items by id, the first of
+        which is item 1, and counts.
+
+    Raises:
+        InputError: no event is left.
+    """
     counts = {"rows_read": table.height, "users_read": 0, "items_read": 0}
     # Small integers from here on. A user's number is the order of appearance, so sorting keeps that order.
     users, items = (table[name].unique(maintain_order=True) for name in ("user_id", "item_id"))

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipelines.choices import Duplicates
+from pipelines.choices import Duplicates, Engine, Runner
 from pipelines.quiet_tensorflow import import_tensorflow_quietly
 from pipelines.terminal import terminal
 
@@ -33,8 +33,8 @@ def simulate(
 
 @training_app.command()
 def prepare(
-    events: Annotated[list[Path], typer.Argument(help="CSV, CSV.gz, TSV, Parquet or JSON Lines files.")],
-    out: Annotated[Path, typer.Option(help="The data folder to make.")],
+    events: Annotated[list[str], typer.Argument(help="CSV, CSV.gz, TSV, Parquet or JSON Lines files.")],
+    out: Annotated[str, typer.Option(help="The data folder to make.")],
     user_column: Annotated[str, typer.Option(help="Column of the user id.")] = "user_id",
     item_column: Annotated[str, typer.Option(help="Column of the item id.")] = "item_id",
     time_column: Annotated[str, typer.Option(help="Column of the time: integers, floats or ISO text.")] = "timestamp",
@@ -43,22 +43,33 @@ def prepare(
     duplicates: Annotated[
         Duplicates, typer.Option(help="The same user, item and time twice: drop one, or keep both.")
     ] = Duplicates.drop,
+    engine: Annotated[Engine, typer.Option(help="This process, or Apache Beam: the same folder.")] = Engine.local,
+    runner: Annotated[Runner | None, typer.Option(help="Of Beam. Default: DirectRunner, this machine.")] = None,
+    beam_option: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Of Beam or its runner. May be repeated.")
+    ] = None,
 ) -> None:
     """Validate, filter and order events, and write them as TFRecords with a vocabulary."""
     import_tensorflow_quietly()
-    from pipelines.prepare import prepare as run
+    from pipelines.beam_pipeline import pipelines_of
 
-    data = run(
-        events,
-        out,
-        user_column=user_column,
-        item_column=item_column,
-        time_column=time_column,
-        min_interactions=min_interactions,
-        max_length=max_length,
-        duplicates=duplicates.value,
-    )
-    counts = data.counts
+    settings: dict[str, Any] = {
+        "user_column": user_column,
+        "item_column": item_column,
+        "time_column": time_column,
+        "min_interactions": min_interactions,
+        "max_length": max_length,
+        "duplicates": duplicates.value,
+    }
+    pipelines = pipelines_of(engine.value, runner and runner.value, beam_option or [])
+    if pipelines is None:
+        from pipelines.prepare import prepare as run
+
+        counts = dict(run(events, out, **settings).counts)
+    else:
+        from pipelines.beam_prepare import beam_prepare
+
+        counts = beam_prepare(events, out, pipelines=pipelines, **settings)
     console.print(f"wrote {out}: {counts['users']:,} users, {counts['items']:,} items, {counts['events']:,} events")
 
 

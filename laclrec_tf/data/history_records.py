@@ -41,17 +41,31 @@ def write_histories(
         >>> read_shard(folder / "histories-00000-of-00001.tfrecord")
         (['ann'], [array([3, 1], dtype=int32)])
     """
-    n_shards = max(1, min(MAX_SHARDS, histories.height))
-    names = [f"histories-{shard:05d}-of-{n_shards:05d}.tfrecord" for shard in range(n_shards)]
+    names = shard_names(histories.height)
+    n_shards = len(names)
     for shard, name in enumerate(names):
         part = histories.gather_every(n_shards, offset=shard)
         with tf.io.TFRecordWriter(str(folder / name)) as writer:
             for chunk in part.iter_slices(_BATCH):
                 for user_id, item_ids in chunk.select("user_id", "item_ids").iter_rows():
-                    writer.write(_serialise(user_id, item_ids))
+                    writer.write(serialise_history(user_id, item_ids))
                 if on_written is not None:
                     on_written(chunk.height)
     return names
+
+
+def shard_names(n_users: int) -> list[str]:
+    """Name the shards of so many users.
+
+    Args:
+        n_users: how many.
+
+    Example:
+        >>> shard_names(2)
+        ['histories-00000-of-00002.tfrecord', 'histories-00001-of-00002.tfrecord']
+    """
+    n_shards = max(1, min(MAX_SHARDS, n_users))
+    return [f"histories-{shard:05d}-of-{n_shards:05d}.tfrecord" for shard in range(n_shards)]
 
 
 def read_shard(file: Path) -> tuple[list[str], list[np.ndarray]]:
@@ -88,7 +102,13 @@ def _parse(records: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     return features["user_id"], features["item_ids"].values, features["item_ids"].row_lengths()
 
 
-def _serialise(user_id: str, item_ids: list[int]) -> bytes:
+def serialise_history(user_id: str, item_ids: list[int]) -> bytes:
+    """Return the record of a user; equal for equal arguments.
+
+    Args:
+        user_id: the user.
+        item_ids: oldest first.
+    """
     features = {
         "user_id": tf.train.Feature(bytes_list=tf.train.BytesList(value=[user_id.encode("utf-8")])),
         "item_ids": tf.train.Feature(int64_list=tf.train.Int64List(value=item_ids)),

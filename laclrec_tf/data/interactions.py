@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -64,7 +64,7 @@ def read_interactions(
         )
     tables = []
     for path in paths:
-        tables.append(_read_file(path, columns, named_by_option))
+        tables.append(read_event_file(path, columns, named_by_option=named_by_option))
         if on_file is not None:
             on_file(path, tables[-1].height)
     times = comparable_numbers([table["timestamp"] for table in tables], [str(path) for path in paths])
@@ -72,7 +72,20 @@ def read_interactions(
     return pl.concat(tables, rechunk=True)
 
 
-def _read_file(file: Path, columns: dict[str, str], named_by_option: bool) -> pl.DataFrame:
+def read_event_file(file: Path, columns: Mapping[str, str], *, named_by_option: bool = True) -> pl.DataFrame:
+    """Read the events of one file, with times as the file has them.
+
+    Args:
+        file: see `read_interactions`.
+        columns: "user", "item" and "time" -> the column's name.
+        named_by_option: see `read_columns`. Default: True.
+
+    Returns:
+        `user_id` String, `item_id` String, and `timestamp` as `parse_timestamps` returns it, without nulls.
+
+    Raises:
+        InputError: see `read_interactions`.
+    """
     raw = read_columns(file, columns, named_by_option=named_by_option)
     users, items, times = (raw[name] for name in columns.values())
     table = pl.DataFrame({"user_id": as_ids(file, users), "item_id": as_ids(file, items)})

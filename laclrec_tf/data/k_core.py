@@ -39,10 +39,24 @@ def k_core(events: pl.DataFrame, min_interactions: int) -> pl.DataFrame:
             return events if kept.size == events.height else events[kept]
         kept = kept[enough]
     user_counts, item_counts = np.unique_counts(users).counts, np.unique_counts(items).counts
-    raise InputError(
+    users_left, items_left = ((counts.size, int(counts.max(initial=0))) for counts in (user_counts, item_counts))
+    raise InputError(nothing_left(min_interactions, *users_left, *items_left))
+
+
+def nothing_left(min_interactions: int, n_users: int, most_of_user: int, n_items: int, most_of_item: int) -> str:
+    """Say that the k-core of a table is empty, and of which table.
+
+    Args:
+        min_interactions: the bound.
+        n_users: users of the table.
+        most_of_user: events of the largest.
+        n_items: items of the table.
+        most_of_item: events of the largest.
+    """
+    return (
         f"No event is left: no users and items have at least {min_interactions} events each. Received: "
-        f"{user_counts.size} users, the largest with {user_counts.max(initial=0)} events, and "
-        f"{item_counts.size} items, the largest with {item_counts.max(initial=0)}. "
+        f"{n_users} users, the largest with {most_of_user} events, and "
+        f"{n_items} items, the largest with {most_of_item}. "
         "Give a lower --min-interactions."
     )
 

@@ -1,0 +1,57 @@
+"""The command that recommends for every user at once; `cli` adds it to its own."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from pipelines.choices import Engine, Runner
+from pipelines.quiet_tensorflow import import_tensorflow_quietly
+from pipelines.terminal import terminal
+
+batch_app = typer.Typer()
+console = terminal()
+EVENTS = "Names of columns, for files of events"
+
+
+@batch_app.command("recommend-all")
+def recommend_all(
+    model: Annotated[str, typer.Argument(help="saved_models/NAME, its newest version, or saved_models/NAME/VERSION.")],
+    histories: Annotated[list[str], typer.Argument(help="A folder made by `prepare`, or files of events.")],
+    out: Annotated[str, typer.Option(metavar="FILE.parquet", help="The table to make, a row for each user.")],
+    k: Annotated[int, typer.Option(help="How many items a user.", min=1)] = 10,
+    keep_history: Annotated[bool, typer.Option("--keep-history", help="Items of the history may come, too.")] = False,
+    max_length: Annotated[
+        int | None, typer.Option(help="Most recent events of each user. Default: 50, or as prepared.", min=1)
+    ] = None,
+    user_column: Annotated[str | None, typer.Option(help="Default: user_id.", rich_help_panel=EVENTS)] = None,
+    item_column: Annotated[str | None, typer.Option(help="Default: item_id.", rich_help_panel=EVENTS)] = None,
+    time_column: Annotated[str | None, typer.Option(help="Default: timestamp.", rich_help_panel=EVENTS)] = None,
+    engine: Annotated[Engine, typer.Option(help="This process, or Apache Beam: the same rows.")] = Engine.local,
+    runner: Annotated[Runner | None, typer.Option(help="Of Beam. Default: DirectRunner, this machine.")] = None,
+    beam_option: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Of Beam or its runner. May be repeated.")
+    ] = None,
+) -> None:
+    """Recommend items for every user, into one Parquet file; killed, it goes on where it was."""
+    import_tensorflow_quietly()
+    from pipelines.beam_pipeline import pipelines_of
+
+    names = {"user_column": user_column, "item_column": item_column, "time_column": time_column}
+    settings: dict[str, Any] = {
+        "k": k,
+        "exclude_history": not keep_history,
+        "max_length": max_length,
+        "columns": {name: value for name, value in names.items() if value is not None},
+    }
+    pipelines = pipelines_of(engine.value, runner and runner.value, beam_option or [])
+    if pipelines is None:
+        from pipelines.recommend_all import recommend_all as run
+
+        users = run(model, histories, out, **settings)
+    else:
+        from pipelines.beam_recommend import beam_recommend_all
+
+        users = beam_recommend_all(model, histories, out, pipelines=pipelines, **settings)
+    console.print(f"wrote {out}: {users:,} users")

@@ -1,0 +1,150 @@
+"""Events in Beam: each file read and validated by one worker as the local engine does, then rows as elements."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import polars as pl
+
+from laclrec_tf.data.interactions import read_event_file
+from laclrec_tf.data.timestamps import comparable_numbers
+from laclrec_tf.errors import InputError
+from pipelines.beam_files import fetched, read_bytes, send, write_bytes
+from pipelines.beam_pipeline import BeamPipelines
+
+ROWS_IN_A_PIECE = 2**18
+Event = tuple[str, str, Any, int]  # user, item, timestamp, place in all files
+
+
+class ReadEventFile(beam.DoFn):
+    """Validates a file and writes its rows as Parquet pieces, with a summary beside them.
+
+    Args:
+        work: the folder to write to.
+        columns: what each column is needed for -> its name.
+    """
+
+    def __init__(self, work: str, columns: Mapping[str, str]) -> None:
+        self.work, self.columns = work, dict(columns)
+
+    def process(self, element: tuple[int, str]) -> Iterator[None]:
+        """Take a file's number and path."""
+        number, path = element
+        with fetched(path) as local:
+            try:
+                table = read_event_file(local, self.columns)
+            except InputError as error:
+                summary: dict[str, Any] = {"error": str(error).replace(str(local), path)}
+            else:
+                with local.open("rb") as opened:
+                    digest = hashlib.file_digest(opened, "sha256").hexdigest()
+                summary = {"file": local.name, "sha256": digest, "rows": table.height} | _times(table["timestamp"])
+                for piece, rows in enumerate(table.iter_slices(ROWS_IN_A_PIECE)):
+                    _send_parquet(rows, piece_of(self.work, number, piece))
+        write_bytes(_summary(self.work, number), json.dumps(summary).encode())
+        yield from ()
+
+
+class ReadPiece(beam.DoFn):
+    """Gives the events of a piece, with timestamps of the number type that all files share.
+
+    Args:
+        work: the folder that `ReadEventFile` wrote to.
+    """
+
+    def __init__(self, work: str) -> None:
+        self.work = work
+
+    def process(self, element: tuple[int, int, int, str]) -> Iterator[Event]:
+        """Take a file's number, a piece's number, the place of its first row, and the type of timestamps."""
+        number, piece, first, kind = element
+        with fetched(piece_of(self.work, number, piece)) as local:
+            table = pl.read_parquet(local)
+        times = _as_kind(table["timestamp"], kind)
+        if kind == "float":
+            times = times + 0.0  # -0.0 is 0.0, also as a key
+        rows = zip(table["user_id"].to_list(), table["item_id"].to_list(), times.to_list(), strict=True)
+        for place, (user, item, time) in enumerate(rows, start=first):
+            yield user, item, time, place
+
+
+def read_event_files(
+    pipelines: BeamPipelines, work: str, paths: list[str], columns: Mapping[str, str]
+) -> tuple[list[dict[str, Any]], list[tuple[int, int, int, str]]]:
+    """Read and validate files, and leave their rows in pieces.
+
+    Args:
+        pipelines: the runner.
+        work: the folder for the pieces.
+        paths: the files.
+        columns: "user", "item" and "time" -> the column's name.
+
+    Returns:
+        "file", "sha256" and "rows" of each file, and what `ReadPiece` takes.
+
+    Raises:
+        InputError: columns are the same, a file has a mistake, or timestamps of files do not fit together.
+    """
+    if len(set(columns.values())) < len(columns):
+        raise InputError(
+            "Arguments `user_column`, `item_column` and `time_column` must differ. "
+            f"Received: {', '.join(map(repr, columns.values()))}."
+        )
+    files = list(enumerate(paths))
+    pipelines.run(lambda p: p | beam.Create(files) | beam.Reshuffle() | beam.ParDo(ReadEventFile(work, columns)))
+    summaries = [json.loads(read_bytes(_summary(work, number))) for number in range(len(paths))]
+    for summary in summaries:
+        if "error" in summary:
+            raise InputError(summary["error"])
+    ends = [pl.Series("timestamp", summary["ends"], dtype=_DTYPES[summary["kind"]]) for summary in summaries]
+    (kind,) = {_kind_after(ends, comparable_numbers(ends, paths))}
+    pieces, first = [], 0
+    for number, summary in enumerate(summaries):
+        for piece, start in enumerate(range(0, summary["rows"], ROWS_IN_A_PIECE)):
+            pieces.append((number, piece, first + start, kind))
+        first += summary["rows"]
+    return [{name: summary[name] for name in ("file", "sha256", "rows")} for summary in summaries], pieces
+
+
+def piece_of(work: str, number: int, piece: int) -> str:
+    """Name the file of a piece."""
+    return f"{work}/events-{number:05d}-{piece:05d}.parquet"
+
+
+def _summary(work: str, number: int) -> str:
+    return f"{work}/summary-{number:05d}.json"
+
+
+_DTYPES: dict[str, Any] = {"int": pl.Int64, "float": pl.Float64, "us": pl.Datetime("us"), "ns": pl.Datetime("ns")}
+
+
+def _times(times: pl.Series) -> dict[str, Any]:
+    """Tell the type of a column and its ends, which is all that `comparable_numbers` looks at."""
+    (kind,) = (kind for kind, dtype in _DTYPES.items() if dtype == times.dtype)
+    numbers = times.to_physical()
+    return {"kind": kind, "ends": [numbers.min(), numbers.max()]}
+
+
+def _kind_after(ends: list[pl.Series], compared: list[pl.Series]) -> str:
+    if isinstance(ends[0].dtype, pl.Datetime):
+        return "ns" if any(each.dtype == pl.Datetime("ns") for each in ends) else "us"
+    return "float" if compared[0].dtype == pl.Float64 else "int"
+
+
+def _as_kind(times: pl.Series, kind: str) -> pl.Series:
+    if isinstance(times.dtype, pl.Datetime):
+        return times.dt.cast_time_unit("ns" if kind == "ns" else "us").to_physical()
+    return times.cast(_DTYPES[kind])
+
+
+def _send_parquet(table: pl.DataFrame, path: str) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        local = Path(scratch) / "piece.parquet"
+        table.write_parquet(local)
+        send(local, path)

@@ -1,0 +1,252 @@
+"""`prepare` on Apache Beam: the folder that the local engine makes, from and to any filesystem that Beam knows."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import uuid
+from collections.abc import Sequence
+from functools import partial
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import polars as pl
+import pyarrow
+from apache_beam.io.filesystems import FileSystems
+
+from laclrec_tf.data.history_records import shard_names
+from laclrec_tf.data.k_core import nothing_left
+from laclrec_tf.data.prepared import DATASET_FILE, VOCABULARY_FILE
+from laclrec_tf.errors import InputError
+from laclrec_tf.item_vocabulary import ItemVocabulary
+from pipelines.beam_events import ReadPiece, read_event_files
+from pipelines.beam_files import delete_folder, existing, fetched, make_folder, matched, read_bytes, send, write_bytes
+from pipelines.beam_histories import (
+    CORE_ROUNDS,
+    CoreRound,
+    LastEvents,
+    SizeLargestSum,
+    WithoutDuplicates,
+    read_rows,
+    write_events,
+    write_rows,
+)
+from pipelines.beam_pipeline import BeamPipelines
+from pipelines.beam_records import WriteShards
+from pipelines.prepare import check_arguments, description
+
+STRETCHES = 1024
+
+
+def beam_prepare(
+    events: Sequence[str],
+    out: str,
+    *,
+    pipelines: BeamPipelines | None = None,
+    user_column: str = "user_id",
+    item_column: str = "item_id",
+    time_column: str = "timestamp",
+    min_interactions: int = 5,
+    max_length: int = 50,
+    duplicates: str = "drop",
+) -> dict[str, int]:
+    """Make the folder that `prepare` makes of the same files, byte for byte.
+
+    Each file is read whole by one worker: give many. The catalogue's names must fit into a worker's memory, the events
+    need not. What is made on the way is in `OUT.partial-*` and is taken away.
+
+    Args:
+        events: files, or patterns such as `gs://bucket/events-*.parquet`, whose files are taken in order.
+        out: the folder to make.
+        pipelines: the runner. Default: this process.
+        user_column: see `prepare`.
+        item_column: see `prepare`.
+        time_column: see `prepare`.
+        min_interactions: see `prepare`.
+        max_length: see `prepare`.
+        duplicates: see `prepare`.
+
+    Returns:
+        The counts that `dataset.json` holds.
+
+    Raises:
+        InputError: see `prepare`; or the pipeline failed.
+
+    Example:
+        >>> beam_prepare(["gs://bucket/events-*.parquet"], "gs://bucket/data")["users"]  # doctest: +SKIP
+        22362
+    """
+    check_arguments(min_interactions, max_length, duplicates)
+    out = out.rstrip("/")
+    if matched(f"{out}/*") or matched(out):
+        raise InputError(f"{out} is not empty. Give another --out, or delete it first.")
+    paths = [path for pattern in events for path in existing(pattern)]
+    settings = {
+        "user_column": user_column,
+        "item_column": item_column,
+        "time_column": time_column,
+        "min_interactions": min_interactions,
+        "max_length": max_length,
+        "duplicates": duplicates,
+    }
+    work = f"{out}.partial-{uuid.uuid4().hex[:12]}"
+    job = _Preparation(pipelines or BeamPipelines(), work, paths, settings)
+    try:
+        make_folder(work)
+        about, made = job.run()
+        make_folder(out)
+        FileSystems.rename([f"{work}/{name}" for name in made], [f"{out}/{name}" for name in made])
+    finally:
+        delete_folder(work)
+    return dict(about["counts"])
+
+
+class _Preparation:
+    """The pipelines of one folder, one after the other."""
+
+    def __init__(self, pipelines: BeamPipelines, work: str, paths: list[str], settings: dict[str, Any]) -> None:
+        self.pipelines, self.work, self.paths, self.settings = pipelines, work, paths, settings
+
+    def run(self) -> tuple[dict[str, Any], list[str]]:
+        """Make all files in `work`; return what `dataset.json` says, and the names to keep, that file last."""
+        self._read_files()
+        events = self._filter()
+        self._histories(events)
+        items = self._catalogue()
+        stretches = {int(name): count for name, count in self._noted("stretches").items()}
+        users, kept, core = self._noted("users"), self._noted("kept"), self._noted("core")
+        (users_read, _, unique), (items_read, _, _) = self._noted("user-counts"), self._noted("item-counts")
+        counts = {"users": users, "items": len(items), "events": kept}
+        counts |= {"rows_read": self.rows, "users_read": users_read, "items_read": items_read}
+        counts["duplicates_dropped"] = self.rows - unique
+        counts["below_min_interactions_dropped"] = unique - core
+        counts["beyond_max_length_dropped"] = core - kept
+        about = description(counts, self.inputs, self.settings)
+        about["shards"] = shard_names(users)
+        self._records(stretches, about["shards"])
+        write_bytes(f"{self.work}/{DATASET_FILE}", (json.dumps(about, indent=2) + "\n").encode())
+        return about, [VOCABULARY_FILE, *about["shards"], DATASET_FILE]
+
+    def _read_files(self) -> None:
+        columns = {role: self.settings[f"{role}_column"] for role in ("user", "item", "time")}
+        self.inputs, self.pieces = read_event_files(self.pipelines, self.work, self.paths, columns)
+        self.rows = sum(each["rows"] for each in self.inputs)
+        self.kind = self.pieces[0][3]
+        self.stretch = self.rows // STRETCHES + 1
+
+    def _filter(self) -> str:
+        """Drop duplicates and what is below the bound; return the prefix of the files of events kept."""
+        least, rounds = self.settings["min_interactions"], 0
+        prefix = f"{self.work}/core-0-"
+
+        def first(pipeline: beam.Pipeline) -> None:
+            events = pipeline | beam.Create(self.pieces) | beam.Reshuffle() | beam.ParDo(ReadPiece(self.work))
+            first_places = events | beam.Map(lambda event: (event[0], event[3])) | "Firsts" >> beam.CombinePerKey(min)
+            fields = {"user": pyarrow.string(), "place": pyarrow.int64()}
+            first_places | "WriteFirsts" >> write_rows(f"{self.work}/firsts-", fields)
+            if self.settings["duplicates"] == "drop":
+                events = events | WithoutDuplicates()
+            self._note("user-counts", events | "CountUsers" >> _Counted(0))
+            self._note("item-counts", events | "CountItems" >> _Counted(1))
+            self._core(events, prefix, 0 if least <= 1 else CORE_ROUNDS)
+
+        self.pipelines.run(first)
+        while self._noted("core") and self._noted("core-before") != self._noted("core"):
+            rounds += 1
+            before, prefix = prefix, f"{self.work}/core-{rounds}-"
+            self.pipelines.run(partial(self._more_rounds, before, prefix))
+        if not self._noted("core"):
+            shown = ", ".join(self.paths[:3]) + (", ..." if len(self.paths) > 3 else "")
+            raise InputError(
+                f"{shown}: {nothing_left(least, *self._noted('user-counts')[:2], *self._noted('item-counts')[:2])}"
+            )
+        return prefix
+
+    def _more_rounds(self, before: str, prefix: str, pipeline: beam.Pipeline) -> None:
+        self._core(pipeline | read_rows(before), prefix, CORE_ROUNDS)
+
+    def _core(self, events: beam.PCollection, prefix: str, rounds: int) -> None:
+        before = events
+        for number in range(rounds):
+            before, events = events, events | f"Round{number}" >> CoreRound(self.settings["min_interactions"])
+        events | "WriteCore" >> write_events(prefix, self.kind)
+        self._note("core", events | "CountCore" >> beam.combiners.Count.Globally())
+        self._note("core-before", before | "CountBefore" >> beam.combiners.Count.Globally())
+
+    def _histories(self, prefix: str) -> None:
+        def build(pipeline: beam.Pipeline) -> None:
+            histories = pipeline | read_rows(prefix) | LastEvents(self.settings["max_length"])
+            items = histories | beam.FlatMapTuple(lambda _, items: items) | beam.combiners.Count.PerElement()
+            fields = {"item_id": pyarrow.string(), "len": pyarrow.int64()}
+            items | "WriteItems" >> write_rows(f"{self.work}/items-", fields)
+            kept = items | beam.MapTuple(lambda _, count: count) | beam.CombineGlobally(sum)
+            self._note("kept", kept)
+            firsts = pipeline | "Firsts" >> read_rows(f"{self.work}/firsts-")
+            # One history and one place a user.
+            placed = (
+                (histories, firsts)
+                | beam.CoGroupByKey()
+                | beam.FlatMapTuple(lambda user, found: [(found[1][0], user, items) for items in found[0]])
+            )
+            fields = {"place": pyarrow.int64(), "user": pyarrow.string(), "items": pyarrow.list_(pyarrow.string())}
+            placed | "WritePlaced" >> write_rows(f"{self.work}/placed-", fields)
+            self._note("users", placed | beam.combiners.Count.Globally())
+            stretch = self.stretch
+            stretches = (
+                placed | beam.Map(lambda row: row[0] // stretch) | "Stretches" >> beam.combiners.Count.PerElement()
+            )
+            self._note("stretches", stretches | beam.combiners.ToDict())
+
+        self.pipelines.run(build)
+
+    def _catalogue(self) -> list[str]:
+        """Order the items, most frequent first, then by name, and write the vocabulary."""
+        tables = []
+        for path in matched(f"{self.work}/items-*"):
+            with fetched(path) as file:
+                tables.append(pl.read_parquet(file))
+        items = pl.concat(tables).sort("len", "item_id", descending=[True, False])["item_id"].to_list()
+        with tempfile.TemporaryDirectory() as scratch:
+            ItemVocabulary(items).save(Path(scratch) / VOCABULARY_FILE)
+            send(Path(scratch) / VOCABULARY_FILE, f"{self.work}/{VOCABULARY_FILE}")
+        return items
+
+    def _records(self, stretches: dict[int, int], shards: list[str]) -> None:
+        in_order = sorted(stretches)
+        sums = accumulate((stretches[stretch] for stretch in in_order), initial=0)
+        before = dict(zip(in_order, sums, strict=False))
+        write = WriteShards(
+            self.work,
+            [f"{self.work}/{name}" for name in shards],
+            f"{self.work}/{VOCABULARY_FILE}",
+            self.stretch,
+            before,
+        )
+        self.pipelines.run(lambda pipeline: pipeline | read_rows(f"{self.work}/placed-") | write)
+
+    def _note(self, name: str, value: beam.PCollection) -> None:
+        path = f"{self.work}/{name}.json"
+        value | f"Note {name}" >> beam.Map(lambda found: write_bytes(path, json.dumps(found).encode()))
+
+    def _noted(self, name: str) -> Any:
+        return json.loads(read_bytes(f"{self.work}/{name}.json"))
+
+
+class _Counted(beam.PTransform):
+    """How many different values events have at an index, the most events of one, and events in all."""
+
+    def __init__(self, index: int) -> None:
+        super().__init__()
+        self.index = index
+
+    def expand(self, events: beam.PCollection) -> beam.PCollection:
+        index = self.index
+        return (
+            events
+            | beam.Map(lambda event: event[index])
+            | beam.combiners.Count.PerElement()
+            | beam.MapTuple(lambda _, count: count)
+            | beam.CombineGlobally(SizeLargestSum())
+        )

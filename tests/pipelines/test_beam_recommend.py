@@ -1,0 +1,51 @@
+"""Recommendations for all users on Beam: the local engine's rows."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+
+from laclrec_tf.errors import InputError
+from pipelines.beam_recommend import beam_recommend_all
+from pipelines.cli import main
+from pipelines.recommend_all import recommend_all
+
+
+def same_rows(beam: pl.DataFrame, local: pl.DataFrame) -> None:
+    assert beam.schema == local.schema
+    beam, local = beam.sort("user_id"), local.sort("user_id")
+    assert beam.drop("scores").equals(local.drop("scores"))
+    for scores, expected in zip(beam["scores"].to_list(), local["scores"].to_list(), strict=True):
+        np.testing.assert_allclose(scores, expected, rtol=1e-5)
+
+
+def test_a_prepared_folder(data, sasrec_export, tmp_path, capsys):
+    recommend_all(sasrec_export, [data], tmp_path / "local.parquet", k=4, show_progress=False)
+    out = tmp_path / "beam.parquet"
+    with pytest.raises(SystemExit) as exit_:
+        main(["recommend-all", str(sasrec_export), str(data), "--out", str(out), "--k", "4", "--engine", "beam"])
+    assert (exit_.value.code, capsys.readouterr().out) == (0, f"wrote {out}: 150 users\n")
+    same_rows(pl.read_parquet(out), pl.read_parquet(tmp_path / "local.parquet"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["beam.parquet", "local.parquet"]
+    with pytest.raises(InputError, match="beam.parquet exists. Give another --out, or delete it first."):
+        beam_recommend_all(str(sasrec_export), [str(data)], str(out))
+
+
+def test_files_of_events_and_one_version(data, sasrec_export, tmp_path):
+    events = pl.read_csv(data.parent / "events.csv").rename({"user_id": "who"})
+    events[:900].write_csv(tmp_path / "1.csv")
+    events[900:].write_csv(tmp_path / "2.csv")
+    arguments = {"max_length": 4, "exclude_history": False, "columns": {"user_column": "who"}}
+    files = [str(tmp_path / "1.csv"), str(tmp_path / "2.csv")]
+    version = str(sasrec_export / "1")
+    recommend_all(version, files, tmp_path / "local.parquet", show_progress=False, **arguments)
+    users = beam_recommend_all(version, [f"{tmp_path}/*.csv"], str(tmp_path / "beam.parquet"), **arguments)
+    assert users == 150
+    same_rows(pl.read_parquet(tmp_path / "beam.parquet"), pl.read_parquet(tmp_path / "local.parquet"))
+
+
+def test_no_version_no_pipeline(data, tmp_path):
+    with pytest.raises(InputError, match="holds no version of a model"):
+        beam_recommend_all(str(tmp_path), [str(data)], str(tmp_path / "a.parquet"))
+    assert list(tmp_path.iterdir()) == []
