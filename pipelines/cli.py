@@ -17,6 +17,7 @@ from pipelines.measuring_commands import measuring_app
 from pipelines.quiet_tensorflow import import_tensorflow_quietly
 from pipelines.serving_commands import serving_app
 from pipelines.training_commands import training_app
+from pipelines.vertex_commands import vertex_app
 
 app = typer.Typer(
     help="LACLRec: sequential recommendation with a learned augmenter.",
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 for group in (training_app, measuring_app, serving_app):
     app.add_typer(group)
+app.add_typer(vertex_app, name="vertex")
 INTERRUPTED = 130
 
 
