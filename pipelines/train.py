@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,13 @@ MONITOR = "val_ndcg@10"
 
 
 def train(
-    data: str | Path, out: str | Path, config: TrainConfig | None = None, *, show_progress: bool = True
+    data: str | Path,
+    out: str | Path,
+    config: TrainConfig | None = None,
+    *,
+    tensorboard: str | Path | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    show_progress: bool = True,
 ) -> RunFolder:
     """Train on prepared data, keep the weights of the best validation epoch, and write a run folder.
 
@@ -41,6 +48,8 @@ def train(
         data: a folder made by `laclrec-tf prepare`.
         out: the run folder to make.
         config: settings. Default: `TrainConfig()`, the preset "laclrec".
+        tensorboard: where TensorBoard's logs go. Default: `tensorboard/` in `out`.
+        callbacks: see each epoch with its validation, after all others. Default: none.
         show_progress: a bar and a line for each epoch on standard error. Default: True.
 
     Returns:
@@ -60,22 +69,18 @@ def train(
         raise InputError(
             f"{prepared.folder} has no history of three or more events, so none to validate on. Prepare more events."
         )
+    logs = out / "tensorboard" if tensorboard is None else Path(tensorboard)
     with new_folder(out, has_epochs):
-        _write_run(out, config, prepared, histories, validation, show_progress)
+        _write_run(_Session(prepared, config, out, logs, tuple(callbacks), show_progress), histories, validation)
     return RunFolder.open(out)
 
 
 def _write_run(
-    out: Path,
-    config: TrainConfig,
-    prepared: PreparedData,
-    histories: list[np.ndarray],
-    validation: list[tuple[np.ndarray, int]],
-    show_progress: bool,
+    session: _Session, histories: list[np.ndarray], validation: list[tuple[np.ndarray, int]]
 ) -> None:
     started = time.perf_counter()
+    prepared, config, out = session.prepared, session.config, session.out
     keras.utils.set_random_seed(config.seed)
-    session = _Session(prepared, config, out, show_progress)
     record: dict[str, Any] = {"trained_on": "strict"}
     if config.refit_epochs is None or not config.refit:
         strict = [training_part(history, "strict") for history in histories]
@@ -111,6 +116,8 @@ class _Session:
     prepared: PreparedData
     config: TrainConfig
     out: Path
+    tensorboard: Path
+    callbacks: tuple[keras.callbacks.Callback, ...]
     show_progress: bool
 
     def fit(
@@ -171,8 +178,9 @@ class _Session:
             ]
         callbacks += [
             keras.callbacks.CSVLogger(self.out / f"epochs-{name}.csv"),
-            keras.callbacks.TensorBoard(self.out / "tensorboard" / name, write_graph=False, profile_batch=0),
+            keras.callbacks.TensorBoard(self.tensorboard / name, write_graph=False, profile_batch=0),
             *self._progress(title),
+            *self.callbacks,
         ]
         log = model.fit(
             batches, validation_data=evaluated, epochs=epochs, shuffle=False, verbose=0, callbacks=callbacks

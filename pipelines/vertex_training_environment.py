@@ -1,0 +1,71 @@
+"""What Vertex AI tells a training container by its environment."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from laclrec_tf.errors import InputError
+from pipelines.gcs_paths import reachable
+
+CHIEF_POOLS = ("chief", "workerpool0")
+
+
+@dataclass(frozen=True)
+class VertexTrainingEnvironment:
+    """Where results go, as paths below the mounted buckets, and which of the job's machines this is.
+
+    Args:
+        model: `AIP_MODEL_DIR`: what is served later.
+        tensorboard: `AIP_TENSORBOARD_LOG_DIR`, or None.
+        is_chief: whether this machine writes the results; by `CLUSTER_SPEC`, which several machines have.
+        machines: how many train together. Default: 1.
+
+    Source: https://cloud.google.com/vertex-ai/docs/training/code-requirements
+    """
+
+    model: Path
+    tensorboard: Path | None
+    is_chief: bool = True
+    machines: int = 1
+
+
+def read_training_environment(environment: Mapping[str, str] = os.environ) -> VertexTrainingEnvironment:
+    """Read the variables.
+
+    Args:
+        environment: the variables by name; empty ones say nothing. Default: this process's.
+
+    Raises:
+        InputError: `AIP_MODEL_DIR` is missing, a bucket is not mounted, or `CLUSTER_SPEC` is not valid.
+
+    Example:
+        >>> read_training_environment({"AIP_MODEL_DIR": "out/model"}).model
+        PosixPath('out/model')
+    """
+    model = environment.get("AIP_MODEL_DIR")
+    if not model:
+        raise InputError(
+            "AIP_MODEL_DIR is not set. Vertex AI sets it for jobs with a baseOutputDirectory; elsewhere set it to the "
+            "folder that the model shall go to."
+        )
+    is_chief, machines = _cluster(environment.get("CLUSTER_SPEC"))
+    logs = environment.get("AIP_TENSORBOARD_LOG_DIR")
+    return VertexTrainingEnvironment(reachable(model), reachable(logs) if logs else None, is_chief, machines)
+
+
+def _cluster(text: str | None) -> tuple[bool, int]:
+    if not text:
+        return True, 1
+    try:
+        spec = json.loads(text)
+        task = spec["task"]
+        machines = sum(len(addresses) for addresses in spec["cluster"].values())
+        return task["type"] in CHIEF_POOLS and int(task["index"]) == 0, machines
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise InputError(
+            f"CLUSTER_SPEC must be JSON with `cluster` and `task`, as Vertex AI sets it. Received: {text!r}."
+        ) from None
