@@ -43,7 +43,9 @@ setup(
     extras_require={
         "test": ["httpx", "hypothesis", "mypy", "pytest", "pytest-xdist", "ruff", "trustme", "types-PyYAML"],
         "notebooks": ["jupyterlab", "nbmake"],
-        "pipelines": ["apache-beam", "google-cloud-aiplatform", "kfp"],
+        "pipelines": ["apache-beam"],
+        "vertex": ["google-cloud-aiplatform", "google-cloud-storage"],
+        "kubeflow": ["kfp"],
     },
     entry_points={"console_scripts": ["laclrec-tf = pipelines.cli:main"]},
 )

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from laclrec_tf.errors import InputError, reason_of
+from pipelines.kubeflow_commands import kubeflow_app
 from pipelines.measuring_commands import measuring_app
 from pipelines.quiet_tensorflow import import_tensorflow_quietly
 from pipelines.serving_commands import serving_app
@@ -29,6 +30,7 @@ app = typer.Typer(
 for group in (training_app, measuring_app, serving_app):
     app.add_typer(group)
 app.add_typer(vertex_app, name="vertex")
+app.add_typer(kubeflow_app, name="kubeflow")
 INTERRUPTED = 130
 
 

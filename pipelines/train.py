@@ -75,9 +75,7 @@ def train(
     return RunFolder.open(out)
 
 
-def _write_run(
-    session: _Session, histories: list[np.ndarray], validation: list[tuple[np.ndarray, int]]
-) -> None:
+def _write_run(session: _Session, histories: list[np.ndarray], validation: list[tuple[np.ndarray, int]]) -> None:
     started = time.perf_counter()
     prepared, config, out = session.prepared, session.config, session.out
     keras.utils.set_random_seed(config.seed)

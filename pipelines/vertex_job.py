@@ -18,7 +18,7 @@ from pipelines.vertex_machines import check_machine
 # Vertex AI's prebuilt TensorFlow images end at Python 3.10, this package begins at 3.11.
 IMAGE = "tensorflow/tensorflow"
 # The arguments stand after the shell's command, so that a tuning job can add its own to them.
-_COMMAND = "python3 -m pip install --quiet --no-cache-dir {package} && exec laclrec-tf vertex run \"$@\""
+_COMMAND = 'python3 -m pip install --quiet --no-cache-dir {package} && exec laclrec-tf vertex run "$@"'
 _LABEL = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}")
 

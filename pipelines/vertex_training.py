@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from pipelines.run_folder import check_new_run
 from pipelines.train import train
 from pipelines.tuning_metrics import TuningMetrics, is_tuning_trial
 from pipelines.vertex_training_environment import VertexTrainingEnvironment
+from pipelines.whole_copy import copy_whole
 
 
 def train_here(data: str, config: TrainConfig, environment: VertexTrainingEnvironment) -> Iterator[str]:
@@ -55,16 +55,5 @@ def train_here(data: str, config: TrainConfig, environment: VertexTrainingEnviro
         report = evaluate(made)
         yield f"test: ndcg@10 {report['ndcg@10']:.4f}, recall@10 {report['recall@10']:.4f}"
         version = export(made, Path(scratch, "model"))
-        yield f"wrote {_copied(made, run, last='run.json')}"
-        yield f"wrote {_copied(version, environment.model, last=SAVED_MODEL_FILE)}"
-
-
-def _copied(folder: Path, to: Path, last: str) -> Path:
-    """Copy a folder's files, the one that makes it whole at the end."""
-    try:
-        left = lambda inside, _: [last] if Path(inside) == folder else []  # noqa: E731
-        shutil.copytree(folder, to, dirs_exist_ok=True, ignore=left, copy_function=shutil.copyfile)
-        shutil.copyfile(folder / last, to / last)
-    except OSError as error:
-        raise InputError(f"Cannot write {to}: {error}. Check the bucket and the job's service account.") from error
-    return to
+        yield f"wrote {copy_whole(made, run, last='run.json')}"
+        yield f"wrote {copy_whole(version, environment.model, last=SAVED_MODEL_FILE)}"

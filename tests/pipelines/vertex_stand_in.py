@@ -136,9 +136,7 @@ def google_cloud() -> Iterator[GoogleCloud]:
             address = urlsplit(self.path)
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             try:
-                status, answer = cloud.answer(
-                    self.command, address.path, parse_qs(address.query), self.headers, body
-                )
+                status, answer = cloud.answer(self.command, address.path, parse_qs(address.query), self.headers, body)
             except Exception as error:  # what the test did not expect is told to the one who asked
                 status, answer = 400, {"error": {"code": 400, "message": f"stand-in: {error}"}}
             text = json.dumps(answer).encode()
