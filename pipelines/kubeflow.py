@@ -55,7 +55,7 @@ def build_pipeline(image: str | None = None, package: str | None = None, *, here
         metric: str = METRIC,
         tolerance: float = TOLERANCE,
     ) -> Outcome:
-        # What lies at `events`, and what is served, changes outside the pipeline: an answer of yesterday's says nothing.
+        # What lies at `events`, and what is served, change outside the pipeline: yesterday's answer says nothing.
         prepared = prepare(events=events, min_interactions=min_interactions).set_caching_options(False)
         data = prepared.outputs["data"]
         run = train(data=data, settings=settings).outputs["run"]

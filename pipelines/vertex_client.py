@@ -87,7 +87,7 @@ def refusals(what: str) -> Iterator[None]:
     Raises:
         InputError: credentials are missing or not accepted, the call was refused, or nobody answered.
     """
-    from google.api_core.exceptions import GoogleAPICallError, NotFound, PermissionDenied, RetryError, Unauthenticated
+    from google.api_core.exceptions import Forbidden, GoogleAPICallError, NotFound, RetryError, Unauthorized
     from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
     from requests.exceptions import ConnectionError as NoConnection
 
@@ -96,12 +96,12 @@ def refusals(what: str) -> Iterator[None]:
     except DefaultCredentialsError as error:
         named = "GOOGLE_APPLICATION_CREDENTIALS" if "was not found" in str(error) else None
         raise InputError(f"{_NO_CREDENTIALS} {error}" if named else _NO_CREDENTIALS) from None
-    except (Unauthenticated, GoogleAuthError) as error:
+    except (Unauthorized, GoogleAuthError) as error:
         raise InputError(
             f"{what}: the credentials are not accepted: {_first_line(error)}. "
             "Run `gcloud auth application-default login` again."
         ) from None
-    except PermissionDenied as error:
+    except Forbidden as error:
         raise InputError(
             f"{what}: not allowed: {_first_line(error)}. Give the account the role that names it, or another account."
         ) from None

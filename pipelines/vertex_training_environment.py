@@ -11,25 +11,21 @@ from pathlib import Path
 from laclrec_tf.errors import InputError
 from pipelines.gcs_paths import reachable
 
-CHIEF_POOLS = ("chief", "workerpool0")
-
 
 @dataclass(frozen=True)
 class VertexTrainingEnvironment:
-    """Where results go, as paths below the mounted buckets, and which of the job's machines this is.
+    """Where results go, as paths below the mounted buckets, and how many machines the job has.
 
     Args:
         model: `AIP_MODEL_DIR`: what is served later.
         tensorboard: `AIP_TENSORBOARD_LOG_DIR`, or None.
-        is_chief: whether this machine writes the results; by `CLUSTER_SPEC`, which several machines have.
-        machines: how many train together. Default: 1.
+        machines: how many train together, by `CLUSTER_SPEC`. Default: 1.
 
     Source: https://cloud.google.com/vertex-ai/docs/training/code-requirements
     """
 
     model: Path
     tensorboard: Path | None
-    is_chief: bool = True
     machines: int = 1
 
 
@@ -52,20 +48,17 @@ def read_training_environment(environment: Mapping[str, str] = os.environ) -> Ve
             "AIP_MODEL_DIR is not set. Vertex AI sets it for jobs with a baseOutputDirectory; elsewhere set it to the "
             "folder that the model shall go to."
         )
-    is_chief, machines = _cluster(environment.get("CLUSTER_SPEC"))
+    machines = _machines(environment.get("CLUSTER_SPEC"))
     logs = environment.get("AIP_TENSORBOARD_LOG_DIR")
-    return VertexTrainingEnvironment(reachable(model), reachable(logs) if logs else None, is_chief, machines)
+    return VertexTrainingEnvironment(reachable(model), reachable(logs) if logs else None, machines)
 
 
-def _cluster(text: str | None) -> tuple[bool, int]:
+def _machines(text: str | None) -> int:
     if not text:
-        return True, 1
+        return 1
     try:
-        spec = json.loads(text)
-        task = spec["task"]
-        machines = sum(len(addresses) for addresses in spec["cluster"].values())
-        return task["type"] in CHIEF_POOLS and int(task["index"]) == 0, machines
+        return sum(len(addresses) for addresses in json.loads(text)["cluster"].values())
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError(
-            f"CLUSTER_SPEC must be JSON with `cluster` and `task`, as Vertex AI sets it. Received: {text!r}."
+            f"CLUSTER_SPEC must be JSON with `cluster`, as Vertex AI sets it. Received: {text!r}."
         ) from None

@@ -1,4 +1,4 @@
-"""A stand-in of Google Cloud on this machine: tokens, Cloud Storage and Vertex AI over HTTP, keeping what arrives.
+"""A stand-in of Google Cloud on this machine: Cloud Storage and Vertex AI over HTTP, keeping what arrives.
 
 It parses each request into the API's own message, so a field that does not exist is an error of the test.
 """
@@ -12,15 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from email import message_from_bytes
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 from google.cloud.aiplatform_v1 import types
 from google.protobuf import json_format
 
+TOKEN = "a-token"
 PARENT = "projects/shop-project/locations/europe-west4"
 
 
@@ -39,38 +37,16 @@ class GoogleCloud:
         self.endpoints = {"77"}
         self.asked: list[tuple[str, Any]] = []
         self.refuse: dict[str, tuple[int, str]] = {}
-        self.tokens: set[str] = set()
         self.address = ""
-
-    def environment(self, folder: Path) -> dict[str, str]:
-        """Return the variables with which Google's libraries find this and a service account's key."""
-        key = rsa.generate_private_key(65537, 2048).private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        account = {
-            "type": "service_account",
-            "project_id": "shop-project",
-            "private_key_id": "1",
-            "private_key": key.decode(),
-            "client_email": "me@shop-project.iam.gserviceaccount.com",
-            "token_uri": f"{self.address}/token",
-        }
-        (folder / "key.json").write_text(json.dumps(account))
-        return {
-            "GOOGLE_APPLICATION_CREDENTIALS": str(folder / "key.json"),
-            "STORAGE_EMULATOR_HOST": self.address,
-        }
 
     def answer(self, method: str, path: str, query: dict[str, list[str]], headers: Any, body: bytes) -> tuple[int, Any]:
         """Return the status and the JSON for one request."""
         for end, (status, message) in self.refuse.items():
             if path.endswith(end):
                 return status, {"error": {"code": status, "message": message}}
-        if path == "/token":
-            return 200, {"access_token": "a-token", "expires_in": 3600, "token_type": "Bearer"}
         if path.startswith(("/storage/", "/upload/storage/")):
             return self._storage(method, path, query, headers, body)
-        assert headers["Authorization"].startswith("Bearer ")
+        assert headers["Authorization"] == f"Bearer {TOKEN}"
         return self._vertex(method, path.removeprefix("/v1/"), query, body)
 
     def _storage(

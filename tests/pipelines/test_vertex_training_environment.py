@@ -1,0 +1,41 @@
+"""What Vertex AI's variables say."""
+
+import json
+
+import pytest
+
+from laclrec_tf.errors import InputError
+from pipelines import gcs_paths
+from pipelines.vertex_training_environment import read_training_environment
+
+
+def test_buckets_become_folders(tmp_path, monkeypatch):
+    monkeypatch.setattr(gcs_paths, "MOUNT", tmp_path)
+    (tmp_path / "shop").mkdir()
+    found = read_training_environment(
+        {"AIP_MODEL_DIR": "gs://shop/may/model/", "AIP_TENSORBOARD_LOG_DIR": "gs://shop/may/logs/"}
+    )
+    assert found.model == tmp_path / "shop/may/model"
+    assert found.tensorboard == tmp_path / "shop/may/logs"
+    assert found.machines == 1
+
+
+def test_one_of_several_machines():
+    addresses = {"workerpool0": ["a:2222"], "workerpool1": ["b:2222", "c:2222"]}
+    spec = {"cluster": addresses, "task": {"type": "workerpool1", "index": 1}, "environment": "cloud"}
+    found = read_training_environment({"AIP_MODEL_DIR": "m", "CLUSTER_SPEC": json.dumps(spec)})
+    assert found.machines == 3
+
+
+@pytest.mark.parametrize(
+    ("environment", "says"),
+    [
+        ({}, "AIP_MODEL_DIR is not set"),
+        ({"AIP_MODEL_DIR": "gs://no-such-bucket/m"}, "is not there"),
+        ({"AIP_MODEL_DIR": "m", "CLUSTER_SPEC": "{}"}, "CLUSTER_SPEC must be JSON"),
+        ({"AIP_MODEL_DIR": "m", "CLUSTER_SPEC": "?"}, "CLUSTER_SPEC must be JSON"),
+    ],
+)
+def test_mistakes(environment, says):
+    with pytest.raises(InputError, match=says):
+        read_training_environment(environment)
