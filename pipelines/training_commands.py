@@ -80,9 +80,18 @@ def train(
     epochs: Annotated[int | None, typer.Option(help="Most epochs; training stops earlier when it stalls.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of weights, order, views and dropout.")] = None,
     refit: Annotated[bool, typer.Option("--refit", help="Then train anew on everything before the test item.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the newest checkpoint; begin anew if there is none.")
+    ] = False,
+    checkpoints: Annotated[
+        Path | None, typer.Option(help="Folder of the checkpoints. Default: `checkpoints` in the run folder.")
+    ] = None,
+    checkpoint_minutes: Annotated[float, typer.Option(help="Minutes between two checkpoints.", min=0)] = 10,
+    keep_checkpoints: Annotated[int, typer.Option(help="How many checkpoints stay.", min=1)] = 2,
 ) -> None:
     """Train a preset, keep the best validation epoch, and write a run folder."""
     import_tensorflow_quietly()
+    from pipelines.checkpoint_settings import CheckpointSettings
     from pipelines.config import TrainConfig, parse_assignments, read_settings
     from pipelines.train import train as run
 
@@ -90,7 +99,8 @@ def train(
     settings |= parse_assignments(set_ or [])
     given = {"preset": preset, "epochs": epochs, "seed": seed, "refit": refit or None}
     settings |= {name: value for name, value in given.items() if value is not None}
-    finished = run(data, out, TrainConfig.of(settings))
+    keeping = CheckpointSettings(checkpoint_minutes, keep_checkpoints, checkpoints, resume)
+    finished = run(data, out, TrainConfig.of(settings), checkpoints=keeping)
     record = finished.record
     what = (
         f"epochs {record['refit_epochs']}" if record["trained_on"] == "refit" else f"best epoch {record['best_epoch']}"

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from laclrec_tf.data.input_pipeline import training_dataset
+from laclrec_tf.data.input_pipeline import count_batches, training_dataset
 from laclrec_tf.data.item_vectors import cooccurrence_vectors
 from laclrec_tf.data.similar_items import similar_items
 from laclrec_tf.errors import InputError
@@ -53,13 +53,16 @@ def initialise_items(config: TrainConfig, model: LACLRec, training: list[np.ndar
         model.initialise_items(cooccurrence_vectors(training, model.n_items, model.width, seed=config.seed))
 
 
-def training_batches(config: TrainConfig, model: LACLRec, training: list[np.ndarray]) -> tf.data.Dataset:
+def training_batches(
+    config: TrainConfig, model: LACLRec, training: list[np.ndarray], position: tf.Variable | None = None
+) -> tf.data.Dataset:
     """Make the batches the model asks for.
 
     Args:
         config: settings.
         model: what they are for.
         training: per user `[n]` int32 ids, oldest first.
+        position: where an epoch begins, see there. Default: None.
 
     Returns:
         See `laclrec_tf.data.input_pipeline.training_dataset`.
@@ -76,7 +79,7 @@ def training_batches(config: TrainConfig, model: LACLRec, training: list[np.ndar
     substitutes = None
     if "substitute" in config.random_kinds and needs["n_random_views"]:
         substitutes = similar_items(training, needs["n_items"])
-    return training_dataset(
+    batches = training_dataset(
         training,
         targets_per_batch=config.targets_per_batch,
         random_kinds=config.random_kinds,
@@ -84,8 +87,14 @@ def training_batches(config: TrainConfig, model: LACLRec, training: list[np.ndar
         prefix_share=config.prefix_share,
         static_shapes=config.jit_compile,
         seed=config.seed,
+        position=position,
         **needs,
     )
+    if position is not None:
+        # Keras takes the first epoch it sees for the length of all, and after a resume that is a short one.
+        steps = count_batches(training, config.targets_per_batch)
+        batches.cardinality = lambda: tf.constant(steps, tf.int64)
+    return batches
 
 
 def compile_model(config: TrainConfig, model: LACLRec, steps_per_epoch: int, objective: str = "full") -> bool:

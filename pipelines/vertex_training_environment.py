@@ -18,6 +18,7 @@ class VertexTrainingEnvironment:
 
     Args:
         model: `AIP_MODEL_DIR`: what is served later.
+        checkpoints: `AIP_CHECKPOINT_DIR`, or None.
         tensorboard: `AIP_TENSORBOARD_LOG_DIR`, or None.
         machines: how many train together, by `CLUSTER_SPEC`. Default: 1.
 
@@ -25,6 +26,7 @@ class VertexTrainingEnvironment:
     """
 
     model: Path
+    checkpoints: Path | None
     tensorboard: Path | None
     machines: int = 1
 
@@ -49,8 +51,11 @@ def read_training_environment(environment: Mapping[str, str] = os.environ) -> Ve
             "folder that the model shall go to."
         )
     machines = _machines(environment.get("CLUSTER_SPEC"))
-    logs = environment.get("AIP_TENSORBOARD_LOG_DIR")
-    return VertexTrainingEnvironment(reachable(model), reachable(logs) if logs else None, machines)
+    checkpoints, tensorboard = (
+        reachable(place) if (place := environment.get(name)) else None
+        for name in ("AIP_CHECKPOINT_DIR", "AIP_TENSORBOARD_LOG_DIR")
+    )
+    return VertexTrainingEnvironment(reachable(model), checkpoints, tensorboard, machines)
 
 
 def _machines(text: str | None) -> int:

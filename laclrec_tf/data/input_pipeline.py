@@ -41,6 +41,7 @@ def training_dataset(
     static_shapes: bool = False,
     cache: bool = True,
     seed: int = 0,
+    position: tf.Variable | None = None,
 ) -> tf.data.Dataset:
     """Make training batches from histories.
 
@@ -72,6 +73,9 @@ def training_dataset(
         cache: keep the histories of a dataset in memory after the first pass; those of a list are there already.
             Default: True.
         seed: of order, views and corruptions. Default: 0.
+        position: `[2]` int64, read when a pass begins: the number of its epoch, and how many of that epoch's batches
+            to leave out at its start. What an epoch draws depends on `seed` and its number alone, so training can go on
+            in the middle of one. Default: None, each pass is another epoch.
 
     Returns:
         A dataset of dicts: `history` and `target` `[B, L]` int32, and as asked for `prefix_lengths [B, P]`,
@@ -94,7 +98,7 @@ def training_dataset(
     if n_random_views not in (0, 1, 2):
         raise ValueError(f"Argument `n_random_views` must be 0, 1 or 2. Received: {n_random_views}.")
 
-    batch_sizes = [max(1, round(targets_per_batch / length)) for length in _TYPICAL_LENGTHS]
+    batch_sizes = _batch_sizes(targets_per_batch)
     n_batches = tf.data.UNKNOWN_CARDINALITY
     boundaries = _BOUNDARIES
     if static_shapes:
@@ -109,16 +113,23 @@ def training_dataset(
         if cache:
             rows = rows.cache()
     else:
-        n_batches = _count_batches([len(history) for history in histories], batch_sizes)
+        n_batches = count_batches(histories, targets_per_batch)
         flat = FlatHistories([history for history in histories if len(history) >= 2])
         rows = tf.data.Dataset.from_tensor_slices(flat.bounds)
-    rows = rows.shuffle(100_000, seed=seed, reshuffle_each_iteration=True)
     # With static shapes the last boundary ends the last bucket, and nothing is beyond it.
     sizes = [*batch_sizes[: len(boundaries)], batch_sizes[min(len(boundaries), len(batch_sizes) - 1)]]
-    batches = rows.bucket_by_sequence_length(tf.size if flat is None else _length_between, boundaries, sizes)
-    # Full batches leave a bucket when they are full, so their order follows length; mix them again.
-    batches = batches.shuffle(16, seed=seed + 1, reshuffle_each_iteration=True)
-    seeds = tf.data.Dataset.random(seed=seed + 2, rerandomize_each_iteration=True).batch(2)
+
+    @tf.autograph.experimental.do_not_convert
+    def epoch_of(epoch_seed: tf.Tensor, left_out: tf.Tensor) -> tf.data.Dataset:
+        # Of this function's graph: without it the process's seed has a say too, and a seed of 0 fails.
+        tf.random.set_seed(1)
+        order, mixing, views = tf.unstack(tf.random.stateless_uniform([3], epoch_seed, None, None, tf.int64))
+        batches = rows.shuffle(100_000, seed=order, reshuffle_each_iteration=False).bucket_by_sequence_length(
+            tf.size if flat is None else _length_between, boundaries, sizes
+        )
+        # Full batches leave a bucket when they are full, so their order follows length; mix them again.
+        batches = batches.shuffle(16, seed=mixing, reshuffle_each_iteration=False)
+        return tf.data.Dataset.zip(batches, tf.data.Dataset.random(seed=views).batch(2)).skip(left_out)
 
     @tf.autograph.experimental.do_not_convert
     def add_views(rows: tf.Tensor, seed_pair: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -157,10 +168,37 @@ def training_dataset(
             batch |= _named(corruption_of_batch) if static_shapes else _trimmed(_named(corruption_of_batch))
         return batch
 
-    batches = tf.data.Dataset.zip(batches, seeds).map(add_views, num_parallel_calls=PARALLEL_CALLS)
-    if n_batches != tf.data.UNKNOWN_CARDINALITY:
+    batches = _passes(seed, position).flat_map(epoch_of).map(add_views, num_parallel_calls=PARALLEL_CALLS)
+    if position is None and n_batches != tf.data.UNKNOWN_CARDINALITY:
         batches = batches.apply(tf.data.experimental.assert_cardinality(n_batches))
     return _without_autotuning(batches.prefetch(PREFETCHED_BATCHES))
+
+
+def count_batches(histories: Sequence[np.ndarray], targets_per_batch: int = 512) -> int:
+    """Return how many batches an epoch of `training_dataset` has.
+
+    Args:
+        histories: `[n]` int32 histories.
+        targets_per_batch: as there. Default: 512.
+
+    Example:
+        >>> count_batches([np.array([5, 6]), np.array([7])])
+        1
+    """
+    sizes = np.array(_batch_sizes(targets_per_batch))
+    usable = np.array([len(history) for history in histories if len(history) >= 2])
+    per_bucket = np.bincount(np.searchsorted(_BOUNDARIES, usable, side="right"), minlength=len(sizes))
+    return int(np.sum(-(-per_bucket // sizes)))
+
+
+def _passes(seed: int, position: tf.Variable | None) -> tf.data.Dataset:
+    """Return a dataset of one element, the `[2]` seed of an epoch and how many batches to leave out at its start."""
+    if position is None:
+        numbers = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).batch(1).take(1)
+        return numbers.map(lambda number: (tf.stack([tf.cast(seed, tf.int64), number[0]]), tf.constant(0, tf.int64)))
+    return tf.data.Dataset.from_tensors(tf.cast(seed, tf.int64)).map(
+        lambda seed: (tf.stack([seed, position[0]]), position[1])
+    )
 
 
 def evaluation_dataset(
@@ -236,10 +274,8 @@ def _bucket_end(rows: tf.Tensor, boundaries: Sequence[int]) -> tf.Tensor:
     return ends[tf.searchsorted(ends, longest[tf.newaxis])[0]]
 
 
-def _count_batches(lengths: Sequence[int], batch_sizes: Sequence[int]) -> int:
-    usable = np.array([length for length in lengths if length >= 2])
-    per_bucket = np.bincount(np.searchsorted(_BOUNDARIES, usable, side="right"), minlength=len(batch_sizes))
-    return int(np.sum(-(-per_bucket // np.array(batch_sizes))))
+def _batch_sizes(targets_per_batch: int) -> list[int]:
+    return [max(1, round(targets_per_batch / length)) for length in _TYPICAL_LENGTHS]
 
 
 def _prefix_lengths(history: tf.Tensor, share: float, seed: tf.Tensor) -> tf.Tensor:

@@ -1,5 +1,6 @@
 """The sdist in a fresh environment, started as the job's command starts it, with Vertex AI's variables."""
 
+import csv
 import json
 import os
 import subprocess
@@ -7,11 +8,17 @@ import sys
 import venv
 from pathlib import Path
 
+import keras
 import pytest
 
+from pipelines.checkpoint_settings import CheckpointSettings
+from pipelines.config import TrainConfig
 from pipelines.run_folder import RunFolder
 from pipelines.source_distribution import build_source_distribution
+from pipelines.train import train
 from pipelines.verify import verify
+from pipelines.vertex_training import train_here
+from pipelines.vertex_training_environment import VertexTrainingEnvironment
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +81,7 @@ def test_a_trial_trains_reports_and_leaves_a_model(machine, data, tmp_path):
     again = vertex_run(machine, data, *settings, cwd=tmp_path, **variables)
     assert again.returncode == 2
     assert again.stderr.count("\n") == 1
-    assert "exists already and is not overwritten" in again.stderr
+    assert "holds a model already" in again.stderr
 
 
 def test_a_bucket_that_is_not_mounted(machine, tmp_path):
@@ -88,3 +95,37 @@ def test_a_stray_argument(machine, tmp_path):
     done = vertex_run(machine, "data", "--width", cwd=tmp_path, AIP_MODEL_DIR="model")
     assert done.returncode == 2
     assert "as --NAME=VALUE. Received: '--width'" in done.stderr
+
+
+class Preemption(keras.callbacks.Callback):
+    """Takes the machine away after the second epoch."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+
+def test_a_job_started_again_goes_on_from_its_checkpoint(data, tmp_path):
+    config = TrainConfig.of({"preset": "sasrec", "width": 8, "epochs": 4})
+    environment = VertexTrainingEnvironment(tmp_path / "model", tmp_path / "checkpoints", None)
+    with pytest.raises(KeyboardInterrupt):
+        # A checkpoint after every step, where the environment says.
+        often = CheckpointSettings(minutes=0, folder=environment.checkpoints)
+        train(data, tmp_path / "run", config, checkpoints=often, callbacks=[Preemption()], show_progress=False)
+    (tmp_path / "run/epochs-strict.csv").unlink()  # what a mounted bucket may not have got
+
+    said = list(train_here(str(data), config, environment))
+    assert said[-1] == f"wrote {tmp_path / 'model'}"
+    with (tmp_path / "run/epochs-strict.csv").open() as rows:
+        assert [row["epoch"] for row in csv.DictReader(rows)][-2:] == ["2", "3"]
+        rows.seek(0)
+        assert "0" not in [row["epoch"] for row in csv.DictReader(rows)]
+    assert not list((tmp_path / "checkpoints").glob("*"))  # a finished run has none left
+
+
+def test_several_machines_are_refused(data, tmp_path):
+    with pytest.raises(ValueError, match="names 2 machines"):
+        list(
+            train_here(str(data), TrainConfig(), VertexTrainingEnvironment(tmp_path / "model", None, None, machines=2))
+        )
+    assert not list(tmp_path.iterdir())

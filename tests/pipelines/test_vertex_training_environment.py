@@ -13,8 +13,13 @@ def test_buckets_become_folders(tmp_path, monkeypatch):
     monkeypatch.setattr(gcs_paths, "MOUNT", tmp_path)
     (tmp_path / "shop").mkdir()
     found = read_training_environment(
-        {"AIP_MODEL_DIR": "gs://shop/may/model/", "AIP_TENSORBOARD_LOG_DIR": "gs://shop/may/logs/"}
+        {
+            "AIP_MODEL_DIR": "gs://shop/may/model/",
+            "AIP_CHECKPOINT_DIR": "gs://shop/may/checkpoints/",
+            "AIP_TENSORBOARD_LOG_DIR": "gs://shop/may/logs/",
+        }
     )
+    assert found.checkpoints == tmp_path / "shop/may/checkpoints"
     assert found.model == tmp_path / "shop/may/model"
     assert found.tensorboard == tmp_path / "shop/may/logs"
     assert found.machines == 1
