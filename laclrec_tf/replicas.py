@@ -6,6 +6,9 @@ Gradients are summed over replicas by the optimizer, so each replica's loss is i
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from typing import Any
+
 import tensorflow as tf
 
 
@@ -65,6 +68,39 @@ def n_replicas() -> int:
     """Return how many replicas share the batch of the code that calls this, 1 outside of a replica."""
     context = _context()
     return 1 if context is None else int(context.num_replicas_in_sync)
+
+
+def has_several_workers(strategy: tf.distribute.Strategy) -> bool:
+    """Say whether a strategy's replicas are spread over several processes.
+
+    Example:
+        >>> has_several_workers(tf.distribute.get_strategy())
+        False
+    """
+    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) and strategy.extended._in_multi_worker_mode()
+
+
+def step_of_all_workers(
+    strategy: tf.distribute.Strategy, step: Callable[[Any], dict[str, tf.Tensor]]
+) -> Callable[[Iterator[Any]], dict[str, tf.Tensor]]:
+    """Make of a replica's step what `fit` and `evaluate` call. Keras's own would average scalars over an axis.
+
+    Args:
+        strategy: a `MultiWorkerMirroredStrategy`.
+        step: from a replica's part of the batch to scalars that are the same on each replica.
+
+    Returns:
+        A function from an iterator over distributed batches to those scalars.
+
+    Source: https://github.com/keras-team/keras/issues/20585
+    """
+
+    @tf.function(reduce_retracing=True)
+    def run(batch: Any) -> dict[str, tf.Tensor]:
+        outputs = strategy.run(step, args=(batch,))
+        return {name: strategy.experimental_local_results(value)[0] for name, value in outputs.items()}
+
+    return lambda iterator: run(next(iterator))
 
 
 def _context() -> tf.distribute.ReplicaContext | None:

@@ -31,6 +31,7 @@ class CheckpointCallback(keras.callbacks.Callback):
         steps: batches an epoch.
         about: what else a checkpoint tells, such as the settings.
         others: the training's other callbacks.
+        within_epochs: also write in the middle of an epoch, in place of at its start only. Default: True.
         minutes: between two checkpoints.
         stop: whether SIGTERM has come.
         state: go on from here. Default: None, from the start.
@@ -48,6 +49,7 @@ class CheckpointCallback(keras.callbacks.Callback):
         about: Mapping[str, Any],
         others: list[keras.callbacks.Callback],
         *,
+        within_epochs: bool = True,
         minutes: float,
         stop: StopRequest,
         state: TrainingState | None = None,
@@ -59,6 +61,7 @@ class CheckpointCallback(keras.callbacks.Callback):
         self.steps = steps
         self.about = about
         self.others = others
+        self.within_epochs = within_epochs
         self.minutes = minutes
         self.stop = stop
         self.state = state
@@ -81,7 +84,7 @@ class CheckpointCallback(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Write a checkpoint if it is time for one; that of an epoch's last batch waits for the next epoch."""
         step = self._before + batch + 1
-        if step < self.steps:
+        if step < self.steps and self.within_epochs:
             self._write_if_due(step)
 
     def _write_if_due(self, step: int) -> None:

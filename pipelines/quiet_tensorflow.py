@@ -33,7 +33,9 @@ def import_tensorflow_quietly(intra_op_threads: int = 0) -> None:
             with suppress(RuntimeError):  # TensorFlow has run in this process before, and keeps its threads
                 tf.config.threading.set_intra_op_parallelism_threads(intra_op_threads)
         tf.config.list_physical_devices()
-        tf.transpose(tf.zeros([2, 3], tf.int32))  # the first operations look for devices and fast paths
+        # The first operations look for devices and fast paths. Workers must find each other before that.
+        if not (os.environ.get("TF_CONFIG") or os.environ.get("CLUSTER_SPEC")):
+            tf.transpose(tf.zeros([2, 3], tf.int32))
 
 
 def silence_grpc() -> None:

@@ -91,6 +91,9 @@ def train(
 ) -> None:
     """Train a preset, keep the best validation epoch, and write a run folder."""
     import_tensorflow_quietly()
+    from pipelines.worker_group import join_workers
+
+    workers = join_workers()  # first, before anything else sets TensorFlow up
     from pipelines.checkpoint_settings import CheckpointSettings
     from pipelines.config import TrainConfig, parse_assignments, read_settings
     from pipelines.train import train as run
@@ -100,7 +103,11 @@ def train(
     given = {"preset": preset, "epochs": epochs, "seed": seed, "refit": refit or None}
     settings |= {name: value for name, value in given.items() if value is not None}
     keeping = CheckpointSettings(checkpoint_minutes, keep_checkpoints, checkpoints, resume)
-    finished = run(data, out, TrainConfig.of(settings), checkpoints=keeping)
+    chosen = TrainConfig.of(settings)
+    finished = run(data, out, chosen, checkpoints=keeping, workers=workers)
+    if finished is None:
+        console.print("done; the chief writes the run")
+        return
     record = finished.record
     what = (
         f"epochs {record['refit_epochs']}" if record["trained_on"] == "refit" else f"best epoch {record['best_epoch']}"

@@ -54,7 +54,14 @@ def initialise_items(config: TrainConfig, model: LACLRec, training: list[np.ndar
 
 
 def training_batches(
-    config: TrainConfig, model: LACLRec, training: list[np.ndarray], position: tf.Variable | None = None
+    config: TrainConfig,
+    model: LACLRec,
+    training: list[np.ndarray],
+    *,
+    position: tf.Variable | None = None,
+    steps: int | None = None,
+    targets_per_batch: int | None = None,
+    seed: int | None = None,
 ) -> tf.data.Dataset:
     """Make the batches the model asks for.
 
@@ -62,7 +69,10 @@ def training_batches(
         config: settings.
         model: what they are for.
         training: per user `[n]` int32 ids, oldest first.
-        position: where an epoch begins, see there. Default: None.
+        position: where an epoch begins, see `laclrec_tf.data.input_pipeline.training_dataset`. Default: None.
+        steps: with `position`, batches an epoch is cut to, see there. Default: None.
+        targets_per_batch: Default: the setting.
+        seed: of order, views and corruptions. Default: the setting.
 
     Returns:
         See `laclrec_tf.data.input_pipeline.training_dataset`.
@@ -81,19 +91,20 @@ def training_batches(
         substitutes = similar_items(training, needs["n_items"])
     batches = training_dataset(
         training,
-        targets_per_batch=config.targets_per_batch,
+        targets_per_batch=targets_per_batch or config.targets_per_batch,
         random_kinds=config.random_kinds,
         similar_items=substitutes,
         prefix_share=config.prefix_share,
         static_shapes=config.jit_compile,
-        seed=config.seed,
+        seed=config.seed if seed is None else seed,
         position=position,
+        steps=steps,
         **needs,
     )
-    if position is not None:
+    if position is not None and steps is None:
         # Keras takes the first epoch it sees for the length of all, and after a resume that is a short one.
-        steps = count_batches(training, config.targets_per_batch)
-        batches.cardinality = lambda: tf.constant(steps, tf.int64)
+        n_batches = count_batches(training, targets_per_batch or config.targets_per_batch)
+        batches.cardinality = lambda: tf.constant(n_batches, tf.int64)
     return batches
 
 

@@ -158,6 +158,9 @@ def run(
     A tuning job adds its parameters as --NAME=VALUE; they are settings too and go over --set.
     """
     import_tensorflow_quietly()
+    from pipelines.worker_group import join_workers
+
+    workers = join_workers()  # first, before anything else sets TensorFlow up
     from pipelines.config import TrainConfig, parse_assignments
     from pipelines.vertex_training import train_here
     from pipelines.vertex_training_environment import read_training_environment
@@ -167,7 +170,7 @@ def run(
     if wrong:
         raise InputError(f"`vertex run` takes parameters of a tuning job as --NAME=VALUE. Received: {wrong[0]!r}.")
     settings = parse_assignments(set_ or []) | parse_assignments(tuned)
-    done = train_here(data, TrainConfig.of(settings), read_training_environment())
+    done = train_here(data, TrainConfig.of(settings), read_training_environment(), workers)
     for line in done:
         _say(line)
 

@@ -17,9 +17,12 @@ from pipelines.train import train
 from pipelines.tuning_metrics import TuningMetrics, is_tuning_trial
 from pipelines.vertex_training_environment import VertexTrainingEnvironment
 from pipelines.whole_copy import copy_whole
+from pipelines.worker_group import WorkerGroup
 
 
-def train_here(data: str, config: TrainConfig, environment: VertexTrainingEnvironment) -> Iterator[str]:
+def train_here(
+    data: str, config: TrainConfig, environment: VertexTrainingEnvironment, workers: WorkerGroup | None = None
+) -> Iterator[str]:
     """Train on this machine; `model/` is what `vertex deploy` takes, `run/` beside it what all other commands take.
 
     Started again, as a spot machine's job is, it goes on from the newest checkpoint. The model is exported on the
@@ -29,6 +32,7 @@ def train_here(data: str, config: TrainConfig, environment: VertexTrainingEnviro
         data: "gs://..." of a folder made by `laclrec-tf prepare`, or its path.
         config: settings.
         environment: what Vertex AI says.
+        workers: who trains together; the chief alone writes. Default: one alone.
 
     Yields:
         What was done, a line each.
@@ -36,23 +40,25 @@ def train_here(data: str, config: TrainConfig, environment: VertexTrainingEnviro
     Raises:
         InputError: the data cannot be read, there is a model already, or nothing can be written.
     """
-    if environment.machines > 1:
-        raise InputError(
-            f"CLUSTER_SPEC names {environment.machines} machines, and training runs on one. Submit with --replicas 1."
-        )
+    workers = workers or WorkerGroup()
     if (environment.model / SAVED_MODEL_FILE).exists():
         raise InputError(
             f"{environment.model} holds a model already and is not overwritten. Give the job another name."
         )
     place, run = reachable(data), environment.model.parent / "run"
-    record = train(
+    done = train(
         place,
         run,
         config,
         checkpoints=CheckpointSettings(folder=environment.checkpoints, resume=True),
+        workers=workers,
         tensorboard=environment.tensorboard,
         callbacks=[TuningMetrics()] if is_tuning_trial() else [],
-    ).record
+    )
+    if done is None or not workers.is_chief:
+        yield "done; the chief writes the run and the model"
+        return
+    record = done.record
     yield f"trained: {record['trained_on']}, {record['seconds']:.0f} s, wrote {run}"
     report = evaluate(run)
     yield f"test: ndcg@10 {report['ndcg@10']:.4f}, recall@10 {report['recall@10']:.4f}"

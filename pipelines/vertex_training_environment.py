@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,13 +13,12 @@ from pipelines.gcs_paths import reachable
 
 @dataclass(frozen=True)
 class VertexTrainingEnvironment:
-    """Where results go, as paths below the mounted buckets, and how many machines the job has.
+    """Where results go, as paths below the mounted buckets.
 
     Args:
         model: `AIP_MODEL_DIR`: what is served later.
         checkpoints: `AIP_CHECKPOINT_DIR`, or None.
         tensorboard: `AIP_TENSORBOARD_LOG_DIR`, or None.
-        machines: how many train together, by `CLUSTER_SPEC`. Default: 1.
 
     Source: https://cloud.google.com/vertex-ai/docs/training/code-requirements
     """
@@ -28,7 +26,6 @@ class VertexTrainingEnvironment:
     model: Path
     checkpoints: Path | None
     tensorboard: Path | None
-    machines: int = 1
 
 
 def read_training_environment(environment: Mapping[str, str] = os.environ) -> VertexTrainingEnvironment:
@@ -38,7 +35,7 @@ def read_training_environment(environment: Mapping[str, str] = os.environ) -> Ve
         environment: the variables by name; empty ones say nothing. Default: this process's.
 
     Raises:
-        InputError: `AIP_MODEL_DIR` is missing, a bucket is not mounted, or `CLUSTER_SPEC` is not valid.
+        InputError: `AIP_MODEL_DIR` is missing, or a bucket is not mounted.
 
     Example:
         >>> read_training_environment({"AIP_MODEL_DIR": "out/model"}).model
@@ -50,20 +47,8 @@ def read_training_environment(environment: Mapping[str, str] = os.environ) -> Ve
             "AIP_MODEL_DIR is not set. Vertex AI sets it for jobs with a baseOutputDirectory; elsewhere set it to the "
             "folder that the model shall go to."
         )
-    machines = _machines(environment.get("CLUSTER_SPEC"))
     checkpoints, tensorboard = (
         reachable(place) if (place := environment.get(name)) else None
         for name in ("AIP_CHECKPOINT_DIR", "AIP_TENSORBOARD_LOG_DIR")
     )
-    return VertexTrainingEnvironment(reachable(model), checkpoints, tensorboard, machines)
-
-
-def _machines(text: str | None) -> int:
-    if not text:
-        return 1
-    try:
-        return sum(len(addresses) for addresses in json.loads(text)["cluster"].values())
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise InputError(
-            f"CLUSTER_SPEC must be JSON with `cluster`, as Vertex AI sets it. Received: {text!r}."
-        ) from None
+    return VertexTrainingEnvironment(reachable(model), checkpoints, tensorboard)

@@ -42,6 +42,7 @@ def training_dataset(
     cache: bool = True,
     seed: int = 0,
     position: tf.Variable | None = None,
+    steps: int | None = None,
 ) -> tf.data.Dataset:
     """Make training batches from histories.
 
@@ -76,6 +77,8 @@ def training_dataset(
         position: `[2]` int64, read when a pass begins: the number of its epoch, and how many of that epoch's batches
             to leave out at its start. What an epoch draws depends on `seed` and its number alone, so training can go on
             in the middle of one. Default: None, each pass is another epoch.
+        steps: with `position`: a pass goes on with the next epochs without end, and each is cut to so many batches, for
+            workers that take them side by side. Default: None, a pass is an epoch.
 
     Returns:
         A dataset of dicts: `history` and `target` `[B, L]` int32, and as asked for `prefix_lengths [B, P]`,
@@ -129,7 +132,8 @@ def training_dataset(
         )
         # Full batches leave a bucket when they are full, so their order follows length; mix them again.
         batches = batches.shuffle(16, seed=mixing, reshuffle_each_iteration=False)
-        return tf.data.Dataset.zip(batches, tf.data.Dataset.random(seed=views).batch(2)).skip(left_out)
+        batches = tf.data.Dataset.zip(batches, tf.data.Dataset.random(seed=views).batch(2)).skip(left_out)
+        return batches if steps is None else batches.take(steps)
 
     @tf.autograph.experimental.do_not_convert
     def add_views(rows: tf.Tensor, seed_pair: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -168,7 +172,11 @@ def training_dataset(
             batch |= _named(corruption_of_batch) if static_shapes else _trimmed(_named(corruption_of_batch))
         return batch
 
-    batches = _passes(seed, position).flat_map(epoch_of).map(add_views, num_parallel_calls=PARALLEL_CALLS)
+    batches = (
+        _passes(seed, position, endless=steps is not None)
+        .flat_map(epoch_of)
+        .map(add_views, num_parallel_calls=PARALLEL_CALLS)
+    )
     if position is None and n_batches != tf.data.UNKNOWN_CARDINALITY:
         batches = batches.apply(tf.data.experimental.assert_cardinality(n_batches))
     return _without_autotuning(batches.prefetch(PREFETCHED_BATCHES))
@@ -191,13 +199,18 @@ def count_batches(histories: Sequence[np.ndarray], targets_per_batch: int = 512)
     return int(np.sum(-(-per_bucket // sizes)))
 
 
-def _passes(seed: int, position: tf.Variable | None) -> tf.data.Dataset:
-    """Return a dataset of one element, the `[2]` seed of an epoch and how many batches to leave out at its start."""
+def _passes(seed: int, position: tf.Variable | None, endless: bool) -> tf.data.Dataset:
+    """Return the epochs of a pass: the `[2]` seed of each, and how many batches to leave out at its start."""
+    first = tf.cast(seed, tf.int64)
     if position is None:
         numbers = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).batch(1).take(1)
-        return numbers.map(lambda number: (tf.stack([tf.cast(seed, tf.int64), number[0]]), tf.constant(0, tf.int64)))
-    return tf.data.Dataset.from_tensors(tf.cast(seed, tf.int64)).map(
-        lambda seed: (tf.stack([seed, position[0]]), position[1])
+        return numbers.map(lambda number: (tf.stack([first, number[0]]), tf.constant(0, tf.int64)))
+    later = tf.data.Dataset.counter() if endless else tf.data.Dataset.range(1)
+    return later.map(
+        lambda passed: (
+            tf.stack([first, position[0] + passed]),
+            tf.where(passed == 0, position[1], tf.zeros_like(passed)),
+        )
     )
 
 
@@ -206,6 +219,7 @@ def evaluation_dataset(
     targets: np.ndarray,
     *,
     batch_size: int = 512,
+    n_batches: int | None = None,
     corruption: dict[str, Any] | None = None,
     seed: int = 0,
 ) -> tf.data.Dataset:
@@ -215,6 +229,8 @@ def evaluation_dataset(
         histories: per user `[n]` int32 ids, oldest first.
         targets: `[U]` int32, each user's held-out item.
         batch_size: users a batch. Default: 512.
+        n_batches: in place of `batch_size`, so many batches of equally many users, but for one more or less. Default:
+            None.
         corruption: arguments of `corrupt` (`n_items`, `max_length`, ...), to measure how well the augmenter
             repairs these histories. Default: None, no corruption.
         seed: of the corruption. Default: 0.
@@ -231,9 +247,13 @@ def evaluation_dataset(
     order = np.argsort([len(history) for history in histories], kind="stable")
     flat = FlatHistories(histories)
     pairs = tf.data.Dataset.from_tensor_slices((flat.bounds[order], np.asarray(targets, np.int32)[order]))
-    batches = pairs.batch(batch_size).map(
-        lambda rows, held_out: {"history": flat.gather(rows), "held_out_item": held_out}
-    )
+    if n_batches is None:
+        batches = pairs.batch(batch_size)
+    else:
+        least, more = divmod(len(order), n_batches)
+        larger = more * (least + 1)
+        batches = pairs.take(larger).batch(least + 1).concatenate(pairs.skip(larger).batch(max(1, least)))
+    batches = batches.map(lambda rows, held_out: {"history": flat.gather(rows), "held_out_item": held_out})
     if corruption is not None:
 
         @tf.autograph.experimental.do_not_convert

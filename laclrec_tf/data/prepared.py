@@ -86,8 +86,13 @@ class PreparedData:
                 raise InputError(f"{shard} is missing. {_REMEDY}")
         return data
 
-    def histories(self) -> tuple[list[str], list[np.ndarray]]:
-        """Read all histories into memory.
+    def histories(self, part: int = 0, parts: int = 1) -> tuple[list[str], list[np.ndarray]]:
+        """Read histories into memory: all, or one part of several that hold each user once.
+
+        Args:
+            part: which, from 0. Default: 0.
+            parts: of how many. A part is some of the shards; with more parts than shards several read the same one.
+                Default: 1, everything.
 
         Returns:
             User ids, and per user `[n]` int32 item ids, oldest first; shard by shard, in file order.
@@ -97,7 +102,10 @@ class PreparedData:
         """
         user_ids: list[str] = []
         histories: list[np.ndarray] = []
-        for index, shard in enumerate(self.shards):
+        n_shards = len(self.shards)
+        mine = range(part, n_shards, parts) if parts <= n_shards else [part % n_shards]
+        for index in mine:
+            shard = self.shards[index]
             users, items = read_shard(shard)
             # Users are dealt out round-robin. A file cut between two records reads without an error.
             expected = len(range(index, self.counts["users"], len(self.shards)))
@@ -108,6 +116,10 @@ class PreparedData:
                 raise InputError(f"{shard} holds items that {VOCABULARY_FILE} does not name. {_REMEDY}")
             user_ids.extend(users)
             histories.extend(items)
+        if parts > n_shards:
+            readers = len(range(part % n_shards, parts, n_shards))  # of this shard
+            place = part // n_shards
+            return user_ids[place::readers], histories[place::readers]
         return user_ids, histories
 
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 from laclrec_tf.lazy_adam import LazyAdam
 from laclrec_tf.metrics import mrr_at_k, ndcg_at_k, recall_at_k, target_ranks
 from laclrec_tf.models.training_statistics import REPAIR_STATISTICS, VIEW_STATISTICS
-from laclrec_tf.replicas import n_replicas, sum_over_replicas
+from laclrec_tf.replicas import has_several_workers, n_replicas, step_of_all_workers, sum_over_replicas
 
 OBJECTIVES = ("full", "augmenter")
 LOSSES = ("loss", "next_item_loss", "contrast_loss", "triplet_loss", "augmenter_loss", "view_loss")
@@ -98,8 +98,18 @@ class MultiTaskModel(keras.Model):
         how = ("objective", "jit_compile", "steps_per_execution", "run_eagerly")
         self.compile(optimizer, **{name: config[name] for name in how})
 
+    def make_train_function(self, force: bool = False) -> None:
+        """Make the function of a training step."""
+        if not has_several_workers(self.distribute_strategy):
+            super().make_train_function(force)
+        else:
+            self.train_function = step_of_all_workers(self.distribute_strategy, self.train_step)
+
     def make_test_function(self, force: bool = False) -> None:
         """Make the function of an evaluation step, never compiled: its batches have many shapes."""
+        if has_several_workers(self.distribute_strategy):
+            self.test_function = step_of_all_workers(self.distribute_strategy, self.test_step)
+            return
         self.jit_compile = False
         super().make_test_function(force)
         self.jit_compile = self.static_shapes

@@ -3,9 +3,11 @@
 import csv
 import json
 import os
+import socket
 import subprocess
 import sys
 import venv
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import keras
@@ -123,9 +125,34 @@ def test_a_job_started_again_goes_on_from_its_checkpoint(data, tmp_path):
     assert not list((tmp_path / "checkpoints").glob("*"))  # a finished run has none left
 
 
-def test_several_machines_are_refused(data, tmp_path):
-    with pytest.raises(ValueError, match="names 2 machines"):
-        list(
-            train_here(str(data), TrainConfig(), VertexTrainingEnvironment(tmp_path / "model", None, None, machines=2))
+def test_two_machines_train_one_model(machine, data, tmp_path):
+    out = tmp_path / "job"
+    ports = free_ports(2)
+    cluster = {"workerpool0": [f"127.0.0.1:{ports[0]}"], "workerpool1": [f"127.0.0.1:{ports[1]}"]}
+
+    def start(pool):
+        spec = {"cluster": cluster, "task": {"type": pool, "index": 0}, "environment": "cloud"}
+        return vertex_run(
+            machine,
+            *(data, "--set=preset=sasrec", "--set=epochs=1", "--set=width=8"),
+            cwd=tmp_path,
+            AIP_MODEL_DIR=f"{out}/model/",
+            AIP_CHECKPOINT_DIR=f"{out}/checkpoints/",
+            CLUSTER_SPEC=json.dumps(spec),
         )
-    assert not list(tmp_path.iterdir())
+
+    with ThreadPoolExecutor(2) as both:
+        chief, worker = both.map(start, ("workerpool0", "workerpool1"))
+    assert chief.returncode == worker.returncode == 0, chief.stderr + worker.stderr
+    assert worker.stdout == "done; the chief writes the run and the model\n"
+    assert verify(out / "model", show_progress=False)[0] == out / "model"
+    assert RunFolder.open(out / "run").record["epochs_run"] == 1
+
+
+def free_ports(count):
+    """Return ports of this machine that nobody listens on."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports

@@ -1,7 +1,5 @@
 """What Vertex AI's variables say."""
 
-import json
-
 import pytest
 
 from laclrec_tf.errors import InputError
@@ -22,14 +20,6 @@ def test_buckets_become_folders(tmp_path, monkeypatch):
     assert found.checkpoints == tmp_path / "shop/may/checkpoints"
     assert found.model == tmp_path / "shop/may/model"
     assert found.tensorboard == tmp_path / "shop/may/logs"
-    assert found.machines == 1
-
-
-def test_one_of_several_machines():
-    addresses = {"workerpool0": ["a:2222"], "workerpool1": ["b:2222", "c:2222"]}
-    spec = {"cluster": addresses, "task": {"type": "workerpool1", "index": 1}, "environment": "cloud"}
-    found = read_training_environment({"AIP_MODEL_DIR": "m", "CLUSTER_SPEC": json.dumps(spec)})
-    assert found.machines == 3
 
 
 @pytest.mark.parametrize(
@@ -37,8 +27,6 @@ def test_one_of_several_machines():
     [
         ({}, "AIP_MODEL_DIR is not set"),
         ({"AIP_MODEL_DIR": "gs://no-such-bucket/m"}, "is not there"),
-        ({"AIP_MODEL_DIR": "m", "CLUSTER_SPEC": "{}"}, "CLUSTER_SPEC must be JSON"),
-        ({"AIP_MODEL_DIR": "m", "CLUSTER_SPEC": "?"}, "CLUSTER_SPEC must be JSON"),
     ],
 )
 def test_mistakes(environment, says):

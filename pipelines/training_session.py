@@ -1,0 +1,236 @@
+"""What the strict training and the refit of one run share: model, batches, callbacks and checkpoints."""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from laclrec_tf.data.input_pipeline import count_batches, evaluation_dataset
+from laclrec_tf.data.prepared import PreparedData
+from laclrec_tf.data.splits import Protocol, held_out, training_part
+from laclrec_tf.errors import InputError
+from laclrec_tf.evaluation import users_at_once
+from laclrec_tf.models import LACLRec
+from laclrec_tf.models.augmenter_watch import AugmenterWatch
+from pipelines.checkpoint_callback import CheckpointCallback
+from pipelines.config import TrainConfig
+from pipelines.progress import EpochProgress
+from pipelines.stop_request import StopRequest
+from pipelines.training_checkpoints import TrainingCheckpoints, TrainingState
+from pipelines.training_setup import compile_model, initialise_items, new_model, training_batches
+from pipelines.worker_group import WorkerGroup
+
+MONITOR = "val_ndcg@10"
+
+
+@dataclass
+class TrainingSession:
+    """One process of a training.
+
+    Args:
+        prepared: the data.
+        config: settings.
+        out: the run folder, which the chief writes.
+        workers: who trains.
+        checkpoints: where the state is kept.
+        minutes: between two checkpoints.
+        stop: whether SIGTERM has come.
+        state: go on from here; None once that is done, or from the start.
+        tensorboard: where TensorBoard's logs go.
+        callbacks: see each epoch with its validation, on the chief.
+        show_progress: a bar and a line for each epoch.
+    """
+
+    prepared: PreparedData
+    config: TrainConfig
+    out: Path
+    workers: WorkerGroup
+    checkpoints: TrainingCheckpoints
+    minutes: float
+    stop: StopRequest
+    state: TrainingState | None
+    tensorboard: Path
+    callbacks: tuple[keras.callbacks.Callback, ...]
+    show_progress: bool
+
+    def __post_init__(self) -> None:
+        before = 0.0 if self.state is None else self.state.about["seconds"]
+        self.started = time.perf_counter() - before
+        self.histories = self.prepared.histories(self.workers.index, self.workers.count)[1]
+
+    @property
+    def seconds(self) -> float:
+        """How long the training has taken, with what it goes on from."""
+        return time.perf_counter() - self.started
+
+    def fit(self, part: Protocol, epochs: int, record: dict[str, Any]) -> tuple[LACLRec, dict[str, Any]]:
+        """Train a new model; a strict one is validated, stopped early, and goes back to its best epoch.
+
+        Args:
+            part: "strict" or "refit".
+            epochs: how many at most.
+            record: what is known of the run so far, for the checkpoints.
+
+        Returns:
+            The model, and of a strict training `best_epoch`, `epochs_run` and `validation`.
+        """
+        config, workers = self.config, self.workers
+        keras.utils.set_random_seed(config.seed)
+        training = [training_part(history, part) for history in self.histories]
+        with workers.strategy.scope():
+            model = new_model(config, self.prepared.vocabulary.n_items, self.prepared.max_length)
+        if self.state is None:
+            # Every worker must begin at the same table, which takes all histories.
+            initialise_items(config, model, training if workers.is_alone else self._everyones(part))
+        position = tf.Variable([0, 0], dtype=tf.int64, trainable=False)
+        steps = workers.smallest(count_batches(training, self._targets_per_batch))
+        make_batches = self._batches(model, training, position, steps)
+        title = config.preset if part == "strict" else f"{config.preset} {part}"
+        evaluated, n_evaluated = self._evaluated(model) if part == "strict" else (None, None)
+        batches = workers.distribute(make_batches)
+
+        def run(objective: str, title: str, epochs: int, callbacks: list[keras.callbacks.Callback]) -> Any:
+            state, self.state = self.state, None
+            if self.show_progress and workers.is_chief:
+                callbacks = [*callbacks, EpochProgress(title)]
+            about = {"part": part, "objective": objective, "record": record, **self.identity(), "seconds": self.seconds}
+            keep = CheckpointCallback(
+                self.checkpoints if workers.is_chief else None,
+                position,
+                steps,
+                about,
+                callbacks,
+                within_epochs=workers.is_alone,
+                minutes=self.minutes,
+                stop=self.stop,
+                state=state,
+            )
+            with warnings.catch_warnings():
+                # Of the epoch that training goes on in, whose first batches are done.
+                warnings.filterwarnings("ignore", "Your input ran out of data", UserWarning)
+                return model.fit(
+                    batches,
+                    validation_data=evaluated if objective == "full" else None,
+                    validation_steps=n_evaluated,
+                    epochs=epochs,
+                    initial_epoch=0 if state is None else int(state.about["epoch"]),
+                    steps_per_epoch=None if workers.is_alone else steps,
+                    shuffle=False,
+                    verbose=0,
+                    callbacks=[*callbacks, keep],
+                )
+
+        augmenter_is_done = self.state is not None and self.state.about["objective"] == "full"
+        if config.pretrain_epochs and model.has_augmenter and not augmenter_is_done:
+            with workers.strategy.scope():
+                compile_model(config, model, steps, objective="augmenter")
+            run("augmenter", f"{title} augmenter", config.pretrain_epochs, [])
+        with workers.strategy.scope():
+            averaged = compile_model(config, model, steps)
+        # First in line: what follows sees the averaged weights.
+        callbacks: list[keras.callbacks.Callback] = []
+        if averaged:
+            callbacks.append(keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
+        if workers.is_chief and model.has_augmenter and model.n_random_views:
+            callbacks.append(AugmenterWatch(next(iter(make_batches()))))
+        if part == "strict":
+            callbacks.append(
+                keras.callbacks.EarlyStopping(MONITOR, mode="max", patience=config.patience, restore_best_weights=True)
+            )
+        if workers.is_chief:
+            callbacks += self._records(part)
+        log = run("full", title, epochs, callbacks)
+        if part == "refit":
+            return model, {}
+        best = int(np.argmax(log.history[MONITOR]))
+        if workers.is_chief:
+            (self.out / "best.keras").unlink(missing_ok=True)
+        metrics = {key[4:]: values[best] for key, values in log.history.items() if key.startswith("val_")}
+        return model, {"best_epoch": best + 1, "epochs_run": len(log.epoch), "validation": metrics}
+
+    def identity(self) -> dict[str, Any]:
+        """Return what a checkpoint and this training must have in common."""
+        settings = json.loads(json.dumps(self.config.as_dict()))
+        return {"settings": settings, "data_hash": self.prepared.data_hash, "workers": self.workers.count}
+
+    @property
+    def _targets_per_batch(self) -> int:
+        return max(1, self.config.targets_per_batch // self.workers.count)
+
+    def _everyones(self, part: Protocol) -> list[np.ndarray]:
+        return [training_part(history, part) for history in self.prepared.histories()[1]]
+
+    def _batches(
+        self, model: LACLRec, training: list[np.ndarray], position: tf.Variable, steps: int
+    ) -> Callable[[], tf.data.Dataset]:
+        workers = self.workers
+        more = {} if workers.is_alone else {"steps": steps, "seed": self.config.seed + 1_000_003 * workers.index}
+        return lambda: training_batches(
+            self.config, model, training, position=position, targets_per_batch=self._targets_per_batch, **more
+        )
+
+    def _evaluated(self, model: LACLRec) -> tuple[Any, int | None]:
+        pairs = [pair for history in self.histories if (pair := held_out(history, "validation")) is not None]
+        at_once = users_at_once(model.n_items)
+        n_batches = None
+        if not self.workers.is_alone:
+            n_batches = self.workers.largest(-(-len(pairs) // at_once))
+            if self.workers.smallest(len(pairs)) < n_batches:
+                raise InputError(f"{self.prepared.folder} has too few histories for {self.workers.count} workers.")
+        corruption = None
+        if model.has_augmenter:
+            needs = model.batch_requirements
+            corruption = {
+                "n_items": model.n_items,
+                "max_length": model.max_edited_length,
+                "max_insertions": model.max_insertions,
+                "p_keep": needs["p_keep"],
+                "p_delete": needs["p_delete"],
+            }
+        histories, targets = zip(*pairs, strict=True)
+        batches = evaluation_dataset(
+            histories,
+            np.array(targets),
+            batch_size=at_once,
+            n_batches=n_batches,
+            corruption=corruption,
+            seed=self.config.seed,
+        )
+        return self.workers.distribute(lambda: batches if n_batches is None else batches.repeat()), n_batches
+
+    def _records(self, part: Protocol) -> list[keras.callbacks.Callback]:
+        log_file = self.out / f"epochs-{part}.csv"
+        if self.state is not None:
+            _keep_epochs(log_file, int(self.state.about["epoch"]))
+        callbacks: list[keras.callbacks.Callback] = [
+            keras.callbacks.CSVLogger(log_file, append=self.state is not None),
+            keras.callbacks.TensorBoard(self.tensorboard / part, write_graph=False, profile_batch=0),
+            *self.callbacks,
+        ]
+        if part == "strict":
+            # The best weights so far are on disk, whatever happens to the process.
+            best = keras.callbacks.ModelCheckpoint(self.out / "best.keras", MONITOR, mode="max", save_best_only=True)
+            callbacks.insert(0, best)
+        return callbacks
+
+
+def _keep_epochs(file: Path, epochs: int) -> None:
+    """Drop the rows of epochs that are trained once more."""
+    if not file.exists():  # a mounted bucket gets a file when it is closed, and the process may have been killed
+        return
+    with file.open(newline="", encoding="utf-8") as rows:
+        header, *lines = list(csv.reader(rows)) or [[]]
+    partial = file.with_suffix(".partial")
+    with partial.open("w", newline="", encoding="utf-8") as rows:
+        csv.writer(rows).writerows([header, *(line for line in lines if int(line[0]) < epochs)] if header else [])
+    partial.rename(file)
