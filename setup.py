@@ -44,7 +44,8 @@ setup(
         "beam": ["apache-beam", "pyarrow"],
         "test": ["httpx", "hypothesis", "mypy", "pytest", "pytest-xdist", "ruff", "trustme", "types-PyYAML"],
         "notebooks": ["jupyterlab", "nbmake"],
-        "pipelines": ["apache-beam", "google-cloud-aiplatform", "kfp"],
+        "vertex": ["google-cloud-aiplatform", "google-cloud-storage"],
+        "kubeflow": ["kfp"],
     },
     entry_points={"console_scripts": ["laclrec-tf = pipelines.cli:main"]},
 )

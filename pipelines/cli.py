@@ -14,10 +14,12 @@ import typer
 
 from laclrec_tf.errors import InputError, reason_of
 from pipelines.batch_commands import batch_app
+from pipelines.kubeflow_commands import kubeflow_app
 from pipelines.measuring_commands import measuring_app
 from pipelines.quiet_tensorflow import import_tensorflow_quietly
 from pipelines.serving_commands import serving_app
 from pipelines.training_commands import training_app
+from pipelines.vertex_commands import vertex_app
 
 app = typer.Typer(
     help="LACLRec: sequential recommendation with a learned augmenter.",
@@ -28,6 +30,8 @@ app = typer.Typer(
 )
 for group in (training_app, measuring_app, serving_app, batch_app):
     app.add_typer(group)
+app.add_typer(vertex_app, name="vertex")
+app.add_typer(kubeflow_app, name="kubeflow")
 INTERRUPTED = 130
 
 

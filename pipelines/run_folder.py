@@ -38,8 +38,8 @@ def check_new_run(out: Path) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         unfinished = has_epochs(out) and not (out / "run.json").exists()
         state = "holds an unfinished run" if unfinished else "exists already and is not overwritten"
-        resume = "Go on with --resume if it left a checkpoint. " if unfinished else ""
-        raise InputError(f"{out} {state}. {resume}Give another --out, or delete it first.")
+        first = "Go on with --resume, or give" if unfinished else "Give"
+        raise InputError(f"{out} {state}. {first} another --out, or delete it first.")
 
 
 def package_versions() -> dict[str, str]:

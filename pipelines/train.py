@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, overload
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -18,7 +19,6 @@ from pipelines.checkpoint_settings import CheckpointSettings
 from pipelines.config import TrainConfig
 from pipelines.new_folder import new_folder
 from pipelines.run_folder import FORMAT_VERSION, RunFolder, check_new_run, has_epochs, package_versions, write_record
-from pipelines.stop_request import StopRequest
 from pipelines.training_checkpoints import TrainingCheckpoints
 from pipelines.training_session import TrainingSession
 from pipelines.worker_group import WorkerGroup
@@ -31,6 +31,8 @@ def train(
     config: TrainConfig | None = None,
     *,
     checkpoints: CheckpointSettings | None = None,
+    tensorboard: str | Path | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
     show_progress: bool = True,
 ) -> RunFolder: ...
 
@@ -43,6 +45,8 @@ def train(
     *,
     checkpoints: CheckpointSettings | None = None,
     workers: WorkerGroup,
+    tensorboard: str | Path | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
     show_progress: bool = True,
 ) -> RunFolder | None: ...
 
@@ -54,6 +58,8 @@ def train(
     *,
     checkpoints: CheckpointSettings | None = None,
     workers: WorkerGroup | None = None,
+    tensorboard: str | Path | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
     show_progress: bool = True,
 ) -> RunFolder | None:
     """Train on prepared data, keep the weights of the best validation epoch, and write a run folder.
@@ -74,6 +80,8 @@ def train(
             `CheckpointSettings()`.
         workers: who trains together, see `join_workers`: each on its own shards and with its share of a batch's
             targets. Their checkpoints are of an epoch's start, in a folder that all can read. Default: one alone.
+        tensorboard: where TensorBoard's logs go. Default: `tensorboard/` in `out`.
+        callbacks: see each epoch with its validation, on the chief. Default: none.
         show_progress: a bar and a line for each epoch on standard error. Default: True.
 
     Returns:
@@ -98,18 +106,25 @@ def train(
     if not checkpoints.resume and workers.is_chief:
         check_new_run(out)
     _check_validation(prepared)
-    with StopRequest() as stop:
-        state = kept.newest() if checkpoints.resume else None
-        session = TrainingSession(
-            prepared, config, out, workers, kept, checkpoints.minutes, stop, state, show_progress=show_progress
-        )
-        _check_same_training(session)
-        if not workers.is_chief:
-            with _lost_workers_named(session):
-                _train_parts(session)
-            return None
-        with new_folder(out, lambda folder: has_epochs(folder) or bool(kept)), _lost_workers_named(session):
-            _write_run(session)
+    session = TrainingSession(
+        prepared,
+        config,
+        out,
+        workers,
+        kept,
+        checkpoints.minutes,
+        kept.newest() if checkpoints.resume else None,
+        tensorboard=out / "tensorboard" if tensorboard is None else Path(tensorboard),
+        callbacks=tuple(callbacks),
+        show_progress=show_progress,
+    )
+    _check_same_training(session)
+    if not workers.is_chief:
+        with _lost_workers_named(session):
+            _train_parts(session)
+        return None
+    with new_folder(out, lambda folder: has_epochs(folder) or bool(kept)), _lost_workers_named(session):
+        _write_run(session)
     kept.remove()
     return RunFolder.open(out)
 
@@ -122,7 +137,7 @@ def _lost_workers_named(session: TrainingSession) -> Iterator[None]:
         if session.workers.is_alone:
             raise
         raise InputError(
-            f"Worker {session.workers.index} of {session.workers.count} lost touch with another one, whose log says why "
+            f"Worker {session.workers.index} of {session.workers.count} lost touch with another, whose log says why "
             f"({' '.join(error.message.split())[:200]}). Start all of them again with --resume."
         ) from error
 
@@ -136,6 +151,12 @@ def _check_validation(prepared: PreparedData) -> None:
 
 
 def _check_same_training(session: TrainingSession) -> None:
+    epoch = -1 if session.state is None else int(session.state.about["epoch"])
+    if session.workers.smallest(epoch) != session.workers.largest(epoch):
+        raise InputError(
+            f"The workers do not see the same checkpoints in {session.checkpoints.folder}. Give --checkpoints a folder "
+            "that all of them can read."
+        )
     if session.state is None:
         return
     ours, theirs = session.identity(), session.state.about

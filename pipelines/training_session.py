@@ -44,8 +44,9 @@ class TrainingSession:
         workers: who trains.
         checkpoints: where the state is kept.
         minutes: between two checkpoints.
-        stop: whether SIGTERM has come.
         state: go on from here; None once that is done, or from the start.
+        tensorboard: where TensorBoard's logs go.
+        callbacks: see each epoch with its validation, on the chief.
         show_progress: a bar and a line for each epoch.
     """
 
@@ -55,8 +56,9 @@ class TrainingSession:
     workers: WorkerGroup
     checkpoints: TrainingCheckpoints
     minutes: float
-    stop: StopRequest
     state: TrainingState | None
+    tensorboard: Path
+    callbacks: tuple[keras.callbacks.Callback, ...]
     show_progress: bool
 
     def __post_init__(self) -> None:
@@ -100,6 +102,7 @@ class TrainingSession:
             if self.show_progress and workers.is_chief:
                 callbacks = [*callbacks, EpochProgress(title)]
             about = {"part": part, "objective": objective, "record": record, **self.identity(), "seconds": self.seconds}
+            stop = StopRequest()
             keep = CheckpointCallback(
                 self.checkpoints if workers.is_chief else None,
                 position,
@@ -108,10 +111,10 @@ class TrainingSession:
                 callbacks,
                 within_epochs=workers.is_alone,
                 minutes=self.minutes,
-                stop=self.stop,
+                stop=stop,
                 state=state,
             )
-            with warnings.catch_warnings():
+            with stop, warnings.catch_warnings():
                 # Of the epoch that training goes on in, whose first batches are done.
                 warnings.filterwarnings("ignore", "Your input ran out of data", UserWarning)
                 return model.fit(
@@ -210,7 +213,8 @@ class TrainingSession:
             _keep_epochs(log_file, int(self.state.about["epoch"]))
         callbacks: list[keras.callbacks.Callback] = [
             keras.callbacks.CSVLogger(log_file, append=self.state is not None),
-            keras.callbacks.TensorBoard(self.out / "tensorboard" / part, write_graph=False, profile_batch=0),
+            keras.callbacks.TensorBoard(self.tensorboard / part, write_graph=False, profile_batch=0),
+            *self.callbacks,
         ]
         if part == "strict":
             # The best weights so far are on disk, whatever happens to the process.
@@ -221,6 +225,8 @@ class TrainingSession:
 
 def _keep_epochs(file: Path, epochs: int) -> None:
     """Drop the rows of epochs that are trained once more."""
+    if not file.exists():  # a mounted bucket gets a file when it is closed, and the process may have been killed
+        return
     with file.open(newline="", encoding="utf-8") as rows:
         header, *lines = list(csv.reader(rows)) or [[]]
     partial = file.with_suffix(".partial")

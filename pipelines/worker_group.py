@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
-import threading
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +11,7 @@ from typing import Any
 import tensorflow as tf
 
 from laclrec_tf.errors import InputError
+from pipelines.worker_rendezvous import meet
 
 PATIENCE_MINUTES = 15.0
 
@@ -71,14 +70,14 @@ def join_workers(
 
     Args:
         environment: Default: this process's.
-        patience_minutes: how long to wait for the others; then the process ends with one line and exit code 2.
-            Default: 15.
+        patience_minutes: how long to wait for the others. Default: 15.
 
     Returns:
         The group; one worker alone if neither variable names several.
 
     Raises:
-        InputError: a variable cannot be read, or names other tasks than a chief and workers.
+        InputError: a variable cannot be read or names other tasks than a chief and workers, or some worker never comes
+            up.
     """
     config = _tf_config(environment)
     addresses = [address for kind in ("chief", "worker") for address in config["cluster"].get(kind, [])]
@@ -88,23 +87,8 @@ def join_workers(
     index = task["index"] + (len(config["cluster"].get("chief", [])) if task["type"] == "worker" else 0)
     environment["TF_CONFIG"] = json.dumps(config)
 
-    def give_up() -> None:
-        # TensorFlow waits for an hour and cannot be interrupted. Nothing has been written yet.
-        print(
-            f"laclrec-tf: not all of {', '.join(addresses)} came up within {patience_minutes:g} minutes. See the log "
-            "of the one that is missing, and that each can reach the others' ports.",
-            file=sys.stderr,
-            flush=True,
-        )
-        os._exit(2)
-
-    timer = threading.Timer(60 * patience_minutes, give_up)
-    timer.daemon = True
-    timer.start()
-    strategy = tf.distribute.MultiWorkerMirroredStrategy()
-    group = WorkerGroup(len(addresses), index, strategy)
-    group.smallest(0)  # the first word that all of them say
-    timer.cancel()
+    meet(addresses, index, 60 * patience_minutes)
+    group = WorkerGroup(len(addresses), index, tf.distribute.MultiWorkerMirroredStrategy())
     return group
 
 

@@ -27,14 +27,16 @@ def run(*arguments, cwd):
 
 def options_of(command):
     """Return the options of a command, all commands' when it is no command."""
-    commands = typer.main.get_command(app).commands
+    commands = dict(typer.main.get_command(app).commands)
+    for group in [each for each in commands.values() if hasattr(each, "commands")]:
+        commands |= {f"{group.name} {name}": each for name, each in group.commands.items()}
     asked = [commands[command]] if command in commands else commands.values()
     return {"--help", *(option for each in asked for parameter in each.params for option in parameter.opts)}
 
 
 def options_in(message):
     """Return the options that a message names, but for those of a command that it names too."""
-    own = re.sub(r"`laclrec-tf [^`]*`", "", message)
+    own = re.sub(r"`(?:laclrec-tf|gcloud|gcsfuse) [^`]*`", "", message)
     return set(re.findall(r"(?<![\w-])--[a-z][\w-]*", own))
 
 
@@ -225,7 +227,7 @@ def interrupts_heard():
 
 @pytest.mark.parametrize("stop", ["SIGINT", "SIGTERM"])
 def test_what_is_stopped_says_so_and_leaves_nothing(way, monkeypatch, capsys, stop, interrupts_heard):
-    def stopped(*_):
+    def stopped(*_, **__):
         os.kill(os.getpid(), getattr(signal, stop))
 
     monkeypatch.chdir(way)
@@ -237,7 +239,7 @@ def test_what_is_stopped_says_so_and_leaves_nothing(way, monkeypatch, capsys, st
     assert interrupted(capsys, "prepare", "events.csv", "--out", "new") == "laclrec-tf: interrupted\n"
     monkeypatch.setattr("laclrec_tf.serving.export._check_in_fresh_process", stopped)
     assert interrupted(capsys, "export", "run", "--to", "saved_models/new").endswith("laclrec-tf: interrupted\n")
-    monkeypatch.setattr("pipelines.train.training_batches", stopped)
+    monkeypatch.setattr("pipelines.training_session.training_batches", stopped)
     assert interrupted(capsys, "train", "data", "--out", "new") == "laclrec-tf: interrupted\n"
     assert sorted(way.rglob("*")) == before
     assert signal.getsignal(signal.SIGTERM) == handlers

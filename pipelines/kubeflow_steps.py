@@ -1,0 +1,119 @@
+"""The steps of the Kubeflow pipeline: what each container runs.
+
+Kubeflow takes a step's source out of this file, so each imports what it needs; annotations are its types.
+What a step makes is made on its own disk and copied: artifacts may lie in a mounted bucket.
+"""
+
+from kfp import dsl
+
+
+def prepare(events: str, min_interactions: int, data: dsl.Output[dsl.Dataset]) -> None:
+    """Prepare events, or simulated ones where none are given."""
+    import tempfile
+    from pathlib import Path
+
+    from laclrec_tf.data.prepared import DATASET_FILE
+    from pipelines.gcs_paths import reachable
+    from pipelines.prepare import prepare
+    from pipelines.simulate import simulate_events
+    from pipelines.whole_copy import copy_whole
+
+    with tempfile.TemporaryDirectory() as scratch:
+        file = reachable(events) if events else simulate_events(Path(scratch, "events.csv"))[0]
+        made = prepare(file, Path(scratch, "data"), min_interactions=min_interactions, show_progress=False)
+        copy_whole(made.folder, Path(data.path), last=DATASET_FILE)
+    data.metadata.update({"data_hash": made.data_hash, **made.counts})
+
+
+def train(data: dsl.Input[dsl.Dataset], settings: dict, run: dsl.Output[dsl.Model]) -> None:
+    """Train a run."""
+    import tempfile
+    from pathlib import Path
+
+    from pipelines.config import TrainConfig
+    from pipelines.train import train
+    from pipelines.whole_copy import copy_whole
+
+    with tempfile.TemporaryDirectory() as scratch:
+        made = train(data.path, Path(scratch, "run"), TrainConfig.of(settings), show_progress=False)
+        copy_whole(made.folder, Path(run.path), last="run.json")
+    run.metadata.update({"trained_on": made.record["trained_on"], "preset": made.record["settings"]["preset"]})
+
+
+def evaluate(
+    run: dsl.Input[dsl.Model],
+    data: dsl.Input[dsl.Dataset],
+    metrics: dsl.Output[dsl.Metrics],
+    candidate: dsl.Output[dsl.Model],
+) -> None:
+    """Measure a run on its test items, and export it with what was measured."""
+    import shutil
+    import tempfile
+    from pathlib import Path
+
+    from laclrec_tf.serving.model_versions import SAVED_MODEL_FILE
+    from pipelines.evaluate import evaluate
+    from pipelines.export import export
+    from pipelines.whole_copy import copy_whole
+
+    with tempfile.TemporaryDirectory() as scratch:
+        made = Path(shutil.copytree(run.path, Path(scratch, "run"), copy_function=shutil.copyfile))
+        report = evaluate(made, show_progress=False)
+        version = export(made, Path(scratch, "model"), show_progress=False)
+        copy_whole(version, Path(candidate.path), last=SAVED_MODEL_FILE)
+    for name, value in report.items():
+        if "@" in name:
+            metrics.log_metric(name, value)
+    candidate.metadata.update({"data_hash": report["data_hash"], "users": report["users"]})
+
+
+def bless(
+    candidate: dsl.Input[dsl.Model],
+    data: dsl.Input[dsl.Dataset],
+    served: str,
+    metric: str,
+    tolerance: float,
+    comparison: dsl.Output[dsl.Metrics],
+) -> str:
+    """Say whether the candidate may take the served version's place: "blessed" or "refused"; `comparison` says why.
+
+    One plain output: kfp's runner on this machine finds no other in the condition of a later step.
+    """
+    from pathlib import Path
+
+    from laclrec_tf.data.prepared import PreparedData
+    from laclrec_tf.errors import InputError
+    from laclrec_tf.serving.blessing import bless_on
+    from laclrec_tf.serving.model_versions import newest_version, version_folders
+    from laclrec_tf.serving.validation import validate
+    from pipelines.gcs_paths import reachable
+    from pipelines.push import last_items
+
+    folder, model = Path(candidate.path), reachable(served)
+    validate(folder)
+    if not version_folders(model):
+        comparison.metadata["reason"] = "the first version, with none to compare with"
+        return "blessed"
+    held_out = last_items(PreparedData.open(data.path))
+    try:
+        found = bless_on(held_out, folder, newest_version(model)[1], metric=metric, tolerance=tolerance)
+    except InputError as error:
+        comparison.metadata["reason"] = str(error)
+        return "refused"
+    comparison.log_metric("candidate", found.candidate)
+    comparison.log_metric("serving", found.serving)
+    comparison.metadata["reason"] = str(found)
+    return "blessed"
+
+
+def push(
+    candidate: dsl.Input[dsl.Model], data: dsl.Input[dsl.Dataset], served: str, metric: str, tolerance: float
+) -> str:
+    """Publish the candidate as the next version, and return its folder; compared again, for others may push too."""
+    from pipelines.gcs_paths import reachable
+    from pipelines.push import push
+
+    done = push(
+        candidate.path, reachable(served), metric=metric, tolerance=tolerance, data=data.path, show_progress=False
+    )
+    return str(done.version)

@@ -1,0 +1,64 @@
+"""Which accelerators go with which of Vertex AI's machine types."""
+
+from __future__ import annotations
+
+from laclrec_tf.errors import InputError
+
+# Families that bring their accelerator; N1 takes any of the older ones; all other families take none.
+BUILT_IN = {
+    "a2-highgpu": "NVIDIA_TESLA_A100",
+    "a2-megagpu": "NVIDIA_TESLA_A100",
+    "a2-ultragpu": "NVIDIA_A100_80GB",
+    "a3-highgpu": "NVIDIA_H100_80GB",
+    "a3-megagpu": "NVIDIA_H100_MEGA_80GB",
+    "a3-ultragpu": "NVIDIA_H200_141GB",
+    "g2-standard": "NVIDIA_L4",
+}
+ATTACHED = ("NVIDIA_TESLA_T4", "NVIDIA_TESLA_V100", "NVIDIA_TESLA_P100", "NVIDIA_TESLA_P4")
+COUNTS = (1, 2, 4, 8, 16)
+
+
+def check_machine(machine_type: str, accelerator: str | None, count: int) -> None:
+    """Refuse what Vertex AI would refuse after minutes in its queue.
+
+    Args:
+        machine_type: such as "n1-standard-8".
+        accelerator: such as "NVIDIA_TESLA_T4", or None.
+        count: accelerators a machine.
+
+    Raises:
+        InputError: the machine cannot have this accelerator, has another, or not so many.
+
+    Source: https://cloud.google.com/vertex-ai/docs/training/configure-compute
+
+    Example:
+        >>> check_machine("g2-standard-12", "NVIDIA_TESLA_T4", 1)
+        Traceback (most recent call last):
+        laclrec_tf.errors.InputError: Machine type g2-standard-12 has NVIDIA_L4. Received: --accelerator \
+NVIDIA_TESLA_T4. Give --accelerator NVIDIA_L4, or an n1 machine.
+    """
+    family = "-".join(machine_type.split("-")[:2])
+    built_in = BUILT_IN.get(family)
+    if accelerator is None:
+        if built_in:
+            raise InputError(f"Machine type {machine_type} has accelerators. Give --accelerator {built_in} too.")
+        return
+    if count not in COUNTS:
+        raise InputError(
+            f"Argument `accelerator_count` must be one of {', '.join(map(str, COUNTS))}. Received: {count}."
+        )
+    if built_in and accelerator != built_in:
+        raise InputError(
+            f"Machine type {machine_type} has {built_in}. Received: --accelerator {accelerator}. "
+            f"Give --accelerator {built_in}, or an n1 machine."
+        )
+    if accelerator in BUILT_IN.values() and not built_in:
+        families = " or ".join(name for name, has in BUILT_IN.items() if has == accelerator)
+        raise InputError(
+            f"{accelerator} comes with machine types {families} only. Received: --machine-type {machine_type}."
+        )
+    if accelerator in ATTACHED and not machine_type.startswith("n1-"):
+        raise InputError(
+            f"{accelerator} goes with n1 machines only. Received: --machine-type {machine_type}. "
+            "Give n1-standard-8, for one."
+        )

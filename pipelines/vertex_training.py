@@ -1,0 +1,67 @@
+"""What a machine of a Vertex AI job does: train, evaluate, export, and leave all in the bucket."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from laclrec_tf.errors import InputError
+from laclrec_tf.serving.model_versions import SAVED_MODEL_FILE
+from pipelines.checkpoint_settings import CheckpointSettings
+from pipelines.config import TrainConfig
+from pipelines.evaluate import evaluate
+from pipelines.export import export
+from pipelines.gcs_paths import reachable
+from pipelines.train import train
+from pipelines.tuning_metrics import TuningMetrics, is_tuning_trial
+from pipelines.vertex_training_environment import VertexTrainingEnvironment
+from pipelines.whole_copy import copy_whole
+from pipelines.worker_group import WorkerGroup
+
+
+def train_here(
+    data: str, config: TrainConfig, environment: VertexTrainingEnvironment, workers: WorkerGroup | None = None
+) -> Iterator[str]:
+    """Train on this machine; `model/` is what `vertex deploy` takes, `run/` beside it what all other commands take.
+
+    Started again, as a spot machine's job is, it goes on from the newest checkpoint. The model is exported on the
+    machine's disk and then copied: a mounted bucket cannot rename folders.
+
+    Args:
+        data: "gs://..." of a folder made by `laclrec-tf prepare`, or its path.
+        config: settings.
+        environment: what Vertex AI says.
+        workers: who trains together; the chief alone writes. Default: one alone.
+
+    Yields:
+        What was done, a line each.
+
+    Raises:
+        InputError: the data cannot be read, there is a model already, or nothing can be written.
+    """
+    workers = workers or WorkerGroup()
+    if (environment.model / SAVED_MODEL_FILE).exists():
+        raise InputError(
+            f"{environment.model} holds a model already and is not overwritten. Give the job another name."
+        )
+    place, run = reachable(data), environment.model.parent / "run"
+    done = train(
+        place,
+        run,
+        config,
+        checkpoints=CheckpointSettings(folder=environment.checkpoints, resume=True),
+        workers=workers,
+        tensorboard=environment.tensorboard,
+        callbacks=[TuningMetrics()] if is_tuning_trial() else [],
+    )
+    if done is None or not workers.is_chief:
+        yield "done; the chief writes the run and the model"
+        return
+    record = done.record
+    yield f"trained: {record['trained_on']}, {record['seconds']:.0f} s, wrote {run}"
+    report = evaluate(run)
+    yield f"test: ndcg@10 {report['ndcg@10']:.4f}, recall@10 {report['recall@10']:.4f}"
+    with tempfile.TemporaryDirectory(prefix="laclrec-") as scratch:
+        version = export(run, Path(scratch, "model"))
+        yield f"wrote {copy_whole(version, environment.model, last=SAVED_MODEL_FILE)}"

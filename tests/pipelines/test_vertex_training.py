@@ -1,0 +1,158 @@
+"""The sdist in a fresh environment, started as the job's command starts it, with Vertex AI's variables."""
+
+import csv
+import json
+import os
+import socket
+import subprocess
+import sys
+import venv
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import keras
+import pytest
+
+from pipelines.checkpoint_settings import CheckpointSettings
+from pipelines.config import TrainConfig
+from pipelines.run_folder import RunFolder
+from pipelines.source_distribution import build_source_distribution
+from pipelines.train import train
+from pipelines.verify import verify
+from pipelines.vertex_training import train_here
+from pipelines.vertex_training_environment import VertexTrainingEnvironment
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory):
+    """Return an environment with the sdist in it; what it requires is this environment's, not downloaded again."""
+    folder = tmp_path_factory.mktemp("machine")
+    package = build_source_distribution(folder)
+    venv.create(folder / "venv", with_pip=False)
+    python = folder / "venv/bin/python"
+    site = next((folder / "venv").glob("lib/python*/site-packages"))
+    # Everything here is on the path but this package's checkout, which an editable installation would add.
+    (site / "requirements.pth").write_text(next(path for path in sys.path if path.endswith("site-packages")) + "\n")
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps"]
+    pip += ["--no-build-isolation", "--no-index", "--ignore-installed", "--disable-pip-version-check", str(package)]
+    subprocess.run(pip, check=True, capture_output=True)
+    return python
+
+
+def run(program, *arguments, cwd, **variables):
+    """Run a program with nothing of the checkout on the path."""
+    clean = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
+    command = [str(program), *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, env=clean | variables, capture_output=True, text=True, check=False)
+
+
+def vertex_run(machine, *arguments, cwd, **variables):
+    """Run the installed command."""
+    return run(machine.parent / "laclrec-tf", "vertex", "run", *arguments, cwd=cwd, **variables)
+
+
+def test_a_trial_trains_reports_and_leaves_a_model(machine, data, tmp_path):
+    where = run(machine, "-c", "import pipelines; print(pipelines.__file__)", cwd=tmp_path)
+    assert Path(where.stdout.strip()).is_relative_to(machine.parents[1])
+
+    out = tmp_path / "job/3"
+    variables = {
+        "AIP_MODEL_DIR": f"{out}/model/",
+        "AIP_CHECKPOINT_DIR": f"{out}/checkpoints/",
+        "AIP_TENSORBOARD_LOG_DIR": f"{out}/logs/",
+        "CLOUD_ML_PROJECT_ID": "shop-project",
+        "CLOUD_ML_TRIAL_ID": "3",
+        "CLOUD_ML_HP_METRIC_FILE": str(tmp_path / "hypertune/output.metrics"),
+        "CLUSTER_SPEC": json.dumps(
+            {"cluster": {"workerpool0": ["cmle-training-1:2222"]}, "task": {"type": "workerpool0", "index": 0}}
+        ),
+    }
+    settings = ["--set=preset=sasrec", "--set=epochs=2", "--width=8"]
+    done = vertex_run(machine, data, *settings, cwd=tmp_path, **variables)
+    assert done.returncode == 0, done.stderr
+
+    record = RunFolder.open(out / "run").record
+    assert record["settings"]["model"]["width"] == 8  # the tuning job's parameter
+    assert verify(out / "model", show_progress=False)[0] == out / "model"
+    assert list((out / "logs/strict").rglob("events.out.tfevents.*"))
+    reported = [json.loads(line) for line in (tmp_path / "hypertune/output.metrics").read_text().splitlines()]
+    assert [(line["trial"], line["global_step"]) for line in reported] == [("3", "1"), ("3", "2")]
+    best = max(float(line["ndcg_at_10"]) for line in reported)
+    assert best == pytest.approx(record["validation"]["ndcg@10"])
+
+    again = vertex_run(machine, data, *settings, cwd=tmp_path, **variables)
+    assert again.returncode == 2
+    assert again.stderr.count("\n") == 1
+    assert "holds a model already" in again.stderr
+
+
+def test_a_bucket_that_is_not_mounted(machine, tmp_path):
+    done = vertex_run(machine, "gs://no-such-bucket/data", cwd=tmp_path, AIP_MODEL_DIR=str(tmp_path / "model"))
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "gs://no-such-bucket/data is read through /gcs/no-such-bucket, which is not there" in done.stderr
+
+
+def test_a_stray_argument(machine, tmp_path):
+    done = vertex_run(machine, "data", "--width", cwd=tmp_path, AIP_MODEL_DIR="model")
+    assert done.returncode == 2
+    assert "as --NAME=VALUE. Received: '--width'" in done.stderr
+
+
+class Preemption(keras.callbacks.Callback):
+    """Takes the machine away after the second epoch."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+
+def test_a_job_started_again_goes_on_from_its_checkpoint(data, tmp_path):
+    config = TrainConfig.of({"preset": "sasrec", "width": 8, "epochs": 4})
+    environment = VertexTrainingEnvironment(tmp_path / "model", tmp_path / "checkpoints", None)
+    with pytest.raises(KeyboardInterrupt):
+        # A checkpoint after every step, where the environment says.
+        often = CheckpointSettings(minutes=0, folder=environment.checkpoints)
+        train(data, tmp_path / "run", config, checkpoints=often, callbacks=[Preemption()], show_progress=False)
+    (tmp_path / "run/epochs-strict.csv").unlink()  # what a mounted bucket may not have got
+
+    said = list(train_here(str(data), config, environment))
+    assert said[-1] == f"wrote {tmp_path / 'model'}"
+    with (tmp_path / "run/epochs-strict.csv").open() as rows:
+        assert [row["epoch"] for row in csv.DictReader(rows)][-2:] == ["2", "3"]
+        rows.seek(0)
+        assert "0" not in [row["epoch"] for row in csv.DictReader(rows)]
+    assert not list((tmp_path / "checkpoints").glob("*"))  # a finished run has none left
+
+
+def test_two_machines_train_one_model(machine, data, tmp_path):
+    out = tmp_path / "job"
+    ports = free_ports(2)
+    cluster = {"workerpool0": [f"127.0.0.1:{ports[0]}"], "workerpool1": [f"127.0.0.1:{ports[1]}"]}
+
+    def start(pool):
+        spec = {"cluster": cluster, "task": {"type": pool, "index": 0}, "environment": "cloud"}
+        return vertex_run(
+            machine,
+            *(data, "--set=preset=sasrec", "--set=epochs=1", "--set=width=8"),
+            cwd=tmp_path,
+            AIP_MODEL_DIR=f"{out}/model/",
+            AIP_CHECKPOINT_DIR=f"{out}/checkpoints/",
+            CLUSTER_SPEC=json.dumps(spec),
+        )
+
+    with ThreadPoolExecutor(2) as both:
+        chief, worker = both.map(start, ("workerpool0", "workerpool1"))
+    assert chief.returncode == worker.returncode == 0, chief.stderr + worker.stderr
+    assert worker.stdout == "done; the chief writes the run and the model\n"
+    assert verify(out / "model", show_progress=False)[0] == out / "model"
+    assert RunFolder.open(out / "run").record["epochs_run"] == 1
+
+
+def free_ports(count):
+    """Return ports of this machine that nobody listens on."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports

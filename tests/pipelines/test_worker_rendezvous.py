@@ -1,0 +1,71 @@
+"""Workers that wait for each other, on loopback."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from laclrec_tf.errors import InputError
+from pipelines.worker_rendezvous import meet
+
+
+@pytest.fixture
+def addresses() -> list[str]:
+    """Return three addresses at which nobody listens yet."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return [f"127.0.0.1:{port}" for port in ports]
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 2)])
+def test_all_go_on_when_the_last_one_is_there(addresses, order):
+    with ThreadPoolExecutor(3) as pool:
+        first, second = (pool.submit(meet, addresses, index, 20.0) for index in order[:2])
+        with pytest.raises(TimeoutError):
+            second.result(timeout=0.5)
+        assert not first.done()
+        meet(addresses, order[2], 20.0)
+        first.result(timeout=5)
+        second.result(timeout=5)
+
+
+def test_who_never_comes_up_is_named(addresses):
+    other = threading.Thread(target=lambda: pytest.raises(InputError, meet, addresses, 1, 0.6))
+    other.start()
+    with pytest.raises(InputError, match=f"waited 0.5 s for worker 2 in vain: {addresses[2]}"):
+        meet(addresses, 0, 0.5)
+    other.join()
+
+
+def test_a_chief_that_never_comes_up_is_named(addresses):
+    with pytest.raises(InputError, match=f"Worker 1 of 3 waited 0.3 s for worker 0 in vain: {addresses[0]}"):
+        meet(addresses, 1, 0.3)
+
+
+def test_a_stranger_at_the_door_counts_for_nobody(addresses):
+    def knock() -> None:
+        host, _, port = addresses[0].rpartition(":")
+        for said in (b"GET / HTTP/1.1", b"7", b"0"):
+            while True:
+                try:
+                    with socket.create_connection((host, int(port))) as chief:
+                        chief.sendall(said)
+                    break
+                except ConnectionRefusedError:
+                    continue
+
+    stranger = threading.Thread(target=knock)
+    stranger.start()
+    with pytest.raises(InputError, match="worker 1, 2 in vain"):
+        meet(addresses, 0, 1.0)
+    stranger.join()
+
+
+def test_an_address_is_host_and_port():
+    with pytest.raises(InputError, match="must be HOST:PORT"):
+        meet(["nowhere", "nobody:1"], 1, 0.1)
