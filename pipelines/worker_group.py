@@ -88,8 +88,7 @@ def join_workers(
     environment["TF_CONFIG"] = json.dumps(config)
 
     meet(addresses, index, 60 * patience_minutes)
-    group = WorkerGroup(len(addresses), index, tf.distribute.MultiWorkerMirroredStrategy())
-    return group
+    return WorkerGroup(len(addresses), index, tf.distribute.MultiWorkerMirroredStrategy())
 
 
 def _tf_config(environment: Mapping[str, str]) -> dict[str, Any]:

@@ -44,11 +44,11 @@ def results(preset: str, tasks: list[str], ports: list[str]) -> list[dict[str, A
     return [json.loads(out.split("RESULT")[1]) for out, _ in answers]
 
 
-@pytest.mark.parametrize("preset", ["cl4srec", "laclrec"])
+@pytest.mark.parametrize("preset", ["laclrec"])
 def test_two_workers_give_the_losses_of_one_on_the_same_batches(preset: str):
     chief, other, alone = results(preset, ["0", "1", "alone"], free_ports())
     assert set(chief["log"]) == set(alone["log"])
-    # With InfoNCE (cl4srec, laclrec) this holds only if each sees the other's histories as negatives.
+    # With InfoNCE this holds only if each sees the other's histories as negatives.
     for name, values in alone["log"].items():
         if name.endswith("loss") or name.startswith("val_"):
             assert chief["log"][name] == pytest.approx(values, rel=1e-5, abs=1e-5), name

@@ -25,9 +25,9 @@ from pipelines.training_checkpoints import TrainingCheckpoints
 SETTINGS = {
     "preset": "laclrec",
     "width": 8,
-    "epochs": 3,
+    "epochs": 2,
     "patience": 1,
-    "targets_per_batch": 700,
+    "targets_per_batch": 1500,
     "learning_rate": 0.02,
     "pretrain_epochs": 1,
     "refit": True,
@@ -84,7 +84,7 @@ def test_from_any_moment_the_run_ends_with_the_same_weights(data, moments, undis
     wanted = [
         next(i for i, place in enumerate(places) if place[1] == "augmenter" and place[3] > 0),
         next(i for i, place in enumerate(places) if place[:3] == ("strict", "full", 0) and place[3] > 0),
-        next(i for i, place in enumerate(places) if place[:3] == ("strict", "full", 1) and place[3] > 1),
+        next(i for i, place in enumerate(places) if place[:3] == ("strict", "full", 1) and place[3] > 0),
         next(i for i, place in enumerate(places) if place[0] == "refit" and place[1] == "full" and place[3] > 0),
     ]
     for moment in wanted:
@@ -117,7 +117,7 @@ def test_without_resume_checkpoints_are_not_overwritten(data, moments):
 def test_sigterm_leaves_a_checkpoint_and_the_command_goes_on_from_it(data, tmp_path):
     out = tmp_path / "run"
     command = [sys.executable, "-m", "pipelines.cli", "train", str(data), "--out", str(out), "--preset", "sasrec"]
-    command += ["--set", "width=8", "--set", "targets_per_batch=20", "--epochs", "40", "--set", "patience=40"]
+    command += ["--set", "width=8", "--set", "targets_per_batch=20", "--epochs", "15", "--set", "patience=15"]
     root = Path(checkpoint_callback.__file__).parents[1]
     environment = os.environ | {"PYTHONPATH": str(root), "TF_CPP_MIN_LOG_LEVEL": "3"}
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
@@ -135,6 +135,6 @@ def test_sigterm_leaves_a_checkpoint_and_the_command_goes_on_from_it(data, tmp_p
         [*command, "--resume"], env=environment, capture_output=True, text=True, check=False, timeout=300
     )
     assert done.returncode == 0, done.stderr
-    assert RunFolder.open(out).record["epochs_run"] == 40
-    assert len(log.read_text().splitlines()) == 41
+    assert RunFolder.open(out).record["epochs_run"] == 15
+    assert len(log.read_text().splitlines()) == 16
     assert not checkpoints
