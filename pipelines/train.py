@@ -105,7 +105,7 @@ def train(
         raise InputError(f"{kept.folder} holds checkpoints of a training. Go on with --resume, or delete them first.")
     if not checkpoints.resume and workers.is_chief:
         check_new_run(out)
-    _check_validation(prepared)
+    _check_validation(prepared, workers)
     session = TrainingSession(
         prepared,
         config,
@@ -142,8 +142,8 @@ def _lost_workers_named(session: TrainingSession) -> Iterator[None]:
         ) from error
 
 
-def _check_validation(prepared: PreparedData) -> None:
-    _, histories = prepared.histories()
+def _check_validation(prepared: PreparedData, workers: WorkerGroup) -> None:
+    _, histories = prepared.histories(workers.index, workers.count)
     if all(held_out(history, "validation") is None for history in histories):
         raise InputError(
             f"{prepared.folder} has no history of three or more events, so none to validate on. Prepare more events."
