@@ -16,6 +16,7 @@ from laclrec_tf.data.splits import training_part
 from laclrec_tf.errors import InputError
 from laclrec_tf.models import LACLRec
 from pipelines import train as training
+from pipelines import training_session
 from pipelines.config import TrainConfig
 from pipelines.evaluate import evaluate
 from pipelines.export import export
@@ -112,7 +113,7 @@ def test_a_refit_keeps_the_average_of_its_steps(data, tmp_path, monkeypatch):
         def on_train_batch_end(self, batch, logs=None):
             steps.append(self.model.encoder.item_table.numpy())
 
-    monkeypatch.setattr(training, "EpochProgress", Steps)
+    monkeypatch.setattr(training_session, "EpochProgress", Steps)
     config = TrainConfig.of(SMALL | {"refit": True, "refit_epochs": 2, "averaging_epochs": 0.8})
     run = train(data, tmp_path / "run", config)
     momentum = 1 - 1 / (0.8 * len(steps) / 2)
@@ -156,14 +157,16 @@ def test_an_interrupted_run_keeps_its_best_weights_and_is_not_taken_for_finished
             if epoch == 1:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "EpochProgress", Interruption)
+    monkeypatch.setattr(training_session, "EpochProgress", Interruption)
     with pytest.raises(KeyboardInterrupt):
         train(data, tmp_path / "run", TrainConfig.of(SMALL), show_progress=True)
     best = keras.saving.load_model(tmp_path / "run/best.keras")
     assert best.width == 16
     with pytest.raises(InputError, match="unfinished run"):
         RunFolder.open(tmp_path / "run")
-    with pytest.raises(InputError, match="run holds an unfinished run. Give another --out, or delete it first"):
+    with pytest.raises(
+        InputError, match="run holds an unfinished run. Go on with --resume, or give another --out, or delete it"
+    ):
         trained(data, tmp_path / "run")
     assert (tmp_path / "run/best.keras").is_file()
 
