@@ -140,6 +140,7 @@ class TrainingSession:
         callbacks: list[keras.callbacks.Callback] = []
         if averaged:
             callbacks.append(keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
+        position.assign([0, 0])  # what is watched is the same batch, wherever training goes on
         if workers.is_chief and model.has_augmenter and model.n_random_views:
             callbacks.append(AugmenterWatch(next(iter(make_batches()))))
         if part == "strict":
