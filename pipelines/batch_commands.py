@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from pipelines.choices import Engine, Runner
+from pipelines.choices import Engine
+from pipelines.engine_options import BeamOptions, EngineOption, RunnerOption
 from pipelines.quiet_tensorflow import import_tensorflow_quietly
 from pipelines.terminal import terminal
 
@@ -28,11 +29,9 @@ def recommend_all(
     user_column: Annotated[str | None, typer.Option(help="Default: user_id.", rich_help_panel=EVENTS)] = None,
     item_column: Annotated[str | None, typer.Option(help="Default: item_id.", rich_help_panel=EVENTS)] = None,
     time_column: Annotated[str | None, typer.Option(help="Default: timestamp.", rich_help_panel=EVENTS)] = None,
-    engine: Annotated[Engine, typer.Option(help="This process, or Apache Beam: the same rows.")] = Engine.local,
-    runner: Annotated[Runner | None, typer.Option(help="Of Beam. Default: DirectRunner, this machine.")] = None,
-    beam_option: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Of Beam or its runner. May be repeated.")
-    ] = None,
+    engine: EngineOption = Engine.local,
+    runner: RunnerOption = None,
+    beam_option: BeamOptions = None,
 ) -> None:
     """Recommend items for every user, into one Parquet file; killed, it goes on where it was."""
     import_tensorflow_quietly()

@@ -31,11 +31,13 @@ def train(data: dsl.Input[dsl.Dataset], settings: dict, run: dsl.Output[dsl.Mode
     from pathlib import Path
 
     from pipelines.config import TrainConfig
+    from pipelines.run_folder import RunFolder
     from pipelines.train import train
     from pipelines.whole_copy import copy_whole
 
     with tempfile.TemporaryDirectory() as scratch:
-        made = train(data.path, Path(scratch, "run"), TrainConfig.of(settings), show_progress=False)
+        train(data.path, Path(scratch, "run"), TrainConfig.of(settings), show_progress=False)
+        made = RunFolder.open(Path(scratch, "run"))
         copy_whole(made.folder, Path(run.path), last="run.json")
     run.metadata.update({"trained_on": made.record["trained_on"], "preset": made.record["settings"]["preset"]})
 

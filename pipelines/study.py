@@ -216,7 +216,8 @@ def run_cell(cell: Cell, show_progress: bool = True) -> None:
         run = RunFolder.open(cell.run)
     except InputError:
         shutil.rmtree(cell.run, ignore_errors=True)
-        run = train(cell.data_folder, cell.run, _config(cell), show_progress=show_progress)
+        train(cell.data_folder, cell.run, _config(cell), show_progress=show_progress)
+        run = RunFolder.open(cell.run)
     reports: dict[str, Any] = {}
     ranks: dict[str, np.ndarray] = {}
     skipped = []

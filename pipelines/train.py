@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import keras
 import numpy as np
@@ -22,33 +22,6 @@ from pipelines.run_folder import FORMAT_VERSION, RunFolder, check_new_run, has_e
 from pipelines.training_checkpoints import TrainingCheckpoints
 from pipelines.training_session import TrainingSession
 from pipelines.worker_group import WorkerGroup
-
-
-@overload
-def train(
-    data: str | Path,
-    out: str | Path,
-    config: TrainConfig | None = None,
-    *,
-    checkpoints: CheckpointSettings | None = None,
-    tensorboard: str | Path | None = None,
-    callbacks: Sequence[keras.callbacks.Callback] = (),
-    show_progress: bool = True,
-) -> RunFolder: ...
-
-
-@overload
-def train(
-    data: str | Path,
-    out: str | Path,
-    config: TrainConfig | None = None,
-    *,
-    checkpoints: CheckpointSettings | None = None,
-    workers: WorkerGroup,
-    tensorboard: str | Path | None = None,
-    callbacks: Sequence[keras.callbacks.Callback] = (),
-    show_progress: bool = True,
-) -> RunFolder | None: ...
 
 
 def train(
@@ -105,7 +78,6 @@ def train(
         raise InputError(f"{kept.folder} holds checkpoints of a training. Go on with --resume, or delete them first.")
     if not checkpoints.resume and workers.is_chief:
         check_new_run(out)
-    _check_validation(prepared, workers)
     session = TrainingSession(
         prepared,
         config,
@@ -118,6 +90,7 @@ def train(
         callbacks=tuple(callbacks),
         show_progress=show_progress,
     )
+    _check_validation(session)
     _check_same_training(session)
     if not workers.is_chief:
         with _lost_workers_named(session):
@@ -142,11 +115,11 @@ def _lost_workers_named(session: TrainingSession) -> Iterator[None]:
         ) from error
 
 
-def _check_validation(prepared: PreparedData, workers: WorkerGroup) -> None:
-    _, histories = prepared.histories(workers.index, workers.count)
-    if all(held_out(history, "validation") is None for history in histories):
+def _check_validation(session: TrainingSession) -> None:
+    if all(held_out(history, "validation") is None for history in session.histories):
         raise InputError(
-            f"{prepared.folder} has no history of three or more events, so none to validate on. Prepare more events."
+            f"{session.prepared.folder} has no history of three or more events, so none to validate on. "
+            "Prepare more events."
         )
 
 
@@ -188,7 +161,7 @@ def _write_run(session: TrainingSession) -> None:
     prepared, out = session.prepared, session.out
     model.save(out / "model.keras")
     prepared.vocabulary.save(out / "vocabulary.txt")
-    trained = np.concatenate([training_part(history, record["trained_on"]) for history in prepared.histories()[1]])
+    trained = np.concatenate([training_part(history, record["trained_on"]) for history in session.all_histories()])
     np.save(out / "popularity.npy", np.bincount(trained, minlength=model.n_items + 1)[1:])
     record |= {
         "format_version": FORMAT_VERSION,

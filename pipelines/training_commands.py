@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from pipelines.choices import Duplicates, Engine, Runner
+from pipelines.choices import Duplicates, Engine
+from pipelines.engine_options import BeamOptions, EngineOption, RunnerOption
 from pipelines.quiet_tensorflow import import_tensorflow_quietly
 from pipelines.terminal import terminal
 
@@ -43,11 +44,9 @@ def prepare(
     duplicates: Annotated[
         Duplicates, typer.Option(help="The same user, item and time twice: drop one, or keep both.")
     ] = Duplicates.drop,
-    engine: Annotated[Engine, typer.Option(help="This process, or Apache Beam: the same folder.")] = Engine.local,
-    runner: Annotated[Runner | None, typer.Option(help="Of Beam. Default: DirectRunner, this machine.")] = None,
-    beam_option: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Of Beam or its runner. May be repeated.")
-    ] = None,
+    engine: EngineOption = Engine.local,
+    runner: RunnerOption = None,
+    beam_option: BeamOptions = None,
 ) -> None:
     """Validate, filter and order events, and write them as TFRecords with a vocabulary."""
     import_tensorflow_quietly()

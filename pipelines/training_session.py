@@ -15,7 +15,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from laclrec_tf.data.input_pipeline import count_batches, evaluation_dataset
+from laclrec_tf.data.input_pipeline import evaluation_dataset
+from laclrec_tf.data.length_buckets import count_batches
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.data.splits import Protocol, held_out, training_part
 from laclrec_tf.errors import InputError
@@ -89,7 +90,7 @@ class TrainingSession:
             model = new_model(config, self.prepared.vocabulary.n_items, self.prepared.max_length)
         if self.state is None:
             # Every worker must begin at the same table, which takes all histories.
-            initialise_items(config, model, training if workers.is_alone else self._everyones(part))
+            initialise_items(config, model, [training_part(history, part) for history in self.all_histories()])
         position = tf.Variable([0, 0], dtype=tf.int64, trainable=False)
         steps = workers.smallest(count_batches(training, self._targets_per_batch))
         make_batches = self._batches(model, training, position, steps)
@@ -158,6 +159,10 @@ class TrainingSession:
         metrics = {key[4:]: values[best] for key, values in log.history.items() if key.startswith("val_")}
         return model, {"best_epoch": best + 1, "epochs_run": len(log.epoch), "validation": metrics}
 
+    def all_histories(self) -> list[np.ndarray]:
+        """Return every worker's histories; they are read again unless this one is alone."""
+        return self.histories if self.workers.is_alone else self.prepared.histories()[1]
+
     def identity(self) -> dict[str, Any]:
         """Return what a checkpoint and this training must have in common."""
         settings = json.loads(json.dumps(self.config.as_dict()))
@@ -166,9 +171,6 @@ class TrainingSession:
     @property
     def _targets_per_batch(self) -> int:
         return max(1, self.config.targets_per_batch // self.workers.count)
-
-    def _everyones(self, part: Protocol) -> list[np.ndarray]:
-        return [training_part(history, part) for history in self.prepared.histories()[1]]
 
     def _batches(
         self, model: LACLRec, training: list[np.ndarray], position: tf.Variable, steps: int

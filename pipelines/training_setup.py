@@ -8,8 +8,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from laclrec_tf.data.input_pipeline import count_batches, training_dataset
+from laclrec_tf.data.input_pipeline import training_dataset
 from laclrec_tf.data.item_vectors import cooccurrence_vectors
+from laclrec_tf.data.length_buckets import count_batches
 from laclrec_tf.data.similar_items import similar_items
 from laclrec_tf.errors import InputError
 from laclrec_tf.lazy_adam import LazyAdam

@@ -8,20 +8,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from laclrec_tf.data import length_buckets
 from laclrec_tf.data.corruption import corrupt
 from laclrec_tf.data.flat_histories import FlatHistories
 from laclrec_tf.data.random_views import DEFAULT_KINDS, random_view
 from laclrec_tf.masking import history_lengths, take_prefixes
 
-# Upper ends of the length buckets. Most shoppers' histories are short, so the first buckets are narrow.
-BUCKETS = (4, 6, 8, 12, 16, 24, 32)
 PARALLEL_CALLS = 2
 PREFETCHED_BATCHES = 4
-_BOUNDARIES = [end + 2 for end in BUCKETS]  # exclusive, and the last item of a history is a target only
-_TYPICAL_LENGTHS = [
-    *((start + 1 + end) / 2 for start, end in zip((0, *BUCKETS), BUCKETS, strict=False)),
-    BUCKETS[-1] * 1.25,  # a guess: the last bucket has no end
-]
 
 
 def training_dataset(
@@ -101,22 +95,22 @@ def training_dataset(
     if n_random_views not in (0, 1, 2):
         raise ValueError(f"Argument `n_random_views` must be 0, 1 or 2. Received: {n_random_views}.")
 
-    batch_sizes = _batch_sizes(targets_per_batch)
+    batch_sizes = length_buckets.batch_sizes(targets_per_batch)
     n_batches = tf.data.UNKNOWN_CARDINALITY
-    boundaries = _BOUNDARIES
+    boundaries = length_buckets.BOUNDARIES
     if static_shapes:
         if isinstance(histories, tf.data.Dataset):
             raise ValueError("Argument `static_shapes` needs `histories` as a list of arrays. Received: a dataset.")
         # The last bucket needs an end too, which the longest history gives.
         longest = max([2, *(len(history) for history in histories)])
-        boundaries = [*(end for end in _BOUNDARIES if end <= longest), longest + 1]
+        boundaries = [*(end for end in length_buckets.BOUNDARIES if end <= longest), longest + 1]
     if isinstance(histories, tf.data.Dataset):
         flat = None
         rows = histories.filter(lambda item_ids: tf.size(item_ids) >= 2)
         if cache:
             rows = rows.cache()
     else:
-        n_batches = count_batches(histories, targets_per_batch)
+        n_batches = length_buckets.count_batches(histories, targets_per_batch)
         flat = FlatHistories([history for history in histories if len(history) >= 2])
         rows = tf.data.Dataset.from_tensor_slices(flat.bounds)
     # With static shapes the last boundary ends the last bucket, and nothing is beyond it.
@@ -139,7 +133,7 @@ def training_dataset(
     def add_views(rows: tf.Tensor, seed_pair: tf.Tensor) -> dict[str, tf.Tensor]:
         items = rows
         if flat is not None:
-            items = flat.gather(rows, _bucket_end(rows, boundaries) if static_shapes else None)
+            items = flat.gather(rows, length_buckets.bucket_end(rows, boundaries) if static_shapes else None)
         view_seed, other_seed, corruption_seed, prefix_seed = tf.unstack(
             tf.random.experimental.stateless_split(seed_pair, 4), num=4
         )
@@ -180,23 +174,6 @@ def training_dataset(
     if position is None and n_batches != tf.data.UNKNOWN_CARDINALITY:
         batches = batches.apply(tf.data.experimental.assert_cardinality(n_batches))
     return _without_autotuning(batches.prefetch(PREFETCHED_BATCHES))
-
-
-def count_batches(histories: Sequence[np.ndarray], targets_per_batch: int = 512) -> int:
-    """Return how many batches an epoch of `training_dataset` has.
-
-    Args:
-        histories: `[n]` int32 histories.
-        targets_per_batch: as there. Default: 512.
-
-    Example:
-        >>> count_batches([np.array([5, 6]), np.array([7])])
-        1
-    """
-    sizes = np.array(_batch_sizes(targets_per_batch))
-    usable = np.array([len(history) for history in histories if len(history) >= 2])
-    per_bucket = np.bincount(np.searchsorted(_BOUNDARIES, usable, side="right"), minlength=len(sizes))
-    return int(np.sum(-(-per_bucket // sizes)))
 
 
 def _passes(seed: int, position: tf.Variable | None, endless: bool) -> tf.data.Dataset:
@@ -285,17 +262,6 @@ def _trimmed(corruption: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
 
 def _length_between(bounds: tf.Tensor) -> tf.Tensor:
     return tf.cast(bounds[1] - bounds[0], tf.int32)
-
-
-def _bucket_end(rows: tf.Tensor, boundaries: Sequence[int]) -> tf.Tensor:
-    """Return the longest length of the bucket that histories with these bounds `[B, 2]` are in."""
-    ends = tf.constant(boundaries, tf.int64) - 1
-    longest = tf.reduce_max(rows[:, 1] - rows[:, 0])
-    return ends[tf.searchsorted(ends, longest[tf.newaxis])[0]]
-
-
-def _batch_sizes(targets_per_batch: int) -> list[int]:
-    return [max(1, round(targets_per_batch / length)) for length in _TYPICAL_LENGTHS]
 
 
 def _prefix_lengths(history: tf.Tensor, share: float, seed: tf.Tensor) -> tf.Tensor:

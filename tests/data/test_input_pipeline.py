@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from laclrec_tf.data.input_pipeline import BUCKETS, count_batches, evaluation_dataset, training_dataset
+from laclrec_tf.data.input_pipeline import evaluation_dataset, training_dataset
+from laclrec_tf.data.length_buckets import BUCKETS
 from laclrec_tf.edits import DELETE, INSERT, apply_edits
 from laclrec_tf.masking import take_prefixes
 
@@ -396,10 +397,6 @@ def test_with_steps_the_epochs_follow_each_other(numbered):
     passing = epoch(made(**EVERYTHING, seed=5, position=position, steps=2).take(5))
     expected = [batch for number in (1, 2, 3) for batch in from_position(numbered, number)[:2]]
     assert all(equal(expected[:5], passing, name) for name in passing[0])
-
-
-def test_batches_are_counted_before_they_are_made():
-    assert count_batches(histories(), 60) == len(epoch(made()))
 
 
 def test_evaluation_in_a_given_number_of_batches_has_every_user_once():
