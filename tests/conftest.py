@@ -20,6 +20,10 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 settings.register_profile("repeatable", deadline=None, derandomize=True)
 settings.load_profile("repeatable")
 
+# The graphs here are traced to run a few times on a few rows: rewriting them costs more than it saves. The commands
+# that tests start as processes of their own keep it.
+tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
 
 @pytest.fixture(scope="session")
 def shared_dir() -> Path:

@@ -64,12 +64,12 @@ def test_a_lock_file_that_goes_meanwhile_protects_nobody(tmp_path, monkeypatch):
 
 
 def test_many_at_once_enter_one_by_one(tmp_path):
-    inside, most, entered = 0, 0, 0
+    inside, most, entered, refused = 0, 0, 0, 0
     counter = threading.Lock()
     start = threading.Barrier(4)
 
     def push_often():
-        nonlocal inside, most, entered
+        nonlocal inside, most, entered, refused
         start.wait()
         for _ in range(300):
             try:
@@ -82,7 +82,8 @@ def test_many_at_once_enter_one_by_one(tmp_path):
                     with counter:
                         inside -= 1
             except InputError:
-                continue
+                with counter:
+                    refused += 1
 
     threads = [threading.Thread(target=push_often) for _ in range(4)]
     for thread in threads:
@@ -90,5 +91,5 @@ def test_many_at_once_enter_one_by_one(tmp_path):
     for thread in threads:
         thread.join()
     assert most == 1
-    assert entered >= 300
+    assert entered + refused == 4 * 300  # nobody waits for ever, and nobody fails otherwise
     assert list(tmp_path.iterdir()) == []
