@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,9 +9,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from pipelines.checkpoint_timer import CheckpointTimer
 from pipelines.stop_request import StopRequest
 from pipelines.training_checkpoints import TrainingCheckpoints, TrainingState
+from pipelines.worker_group import WorkerGroup
 
+# Several workers ask each other after so many steps whether one of them must stop: often enough for the half minute
+# that a spot machine has, and too seldom to cost anything.
+AGREED_STEPS = 10
+
+_STOP = 2
 _REMEMBERED = {
     keras.callbacks.EarlyStopping: ("best", "wait", "stopped_epoch", "best_epoch"),
     keras.callbacks.ModelCheckpoint: ("best",),
@@ -26,34 +32,32 @@ class CheckpointCallback(keras.callbacks.Callback):
     `training_dataset(..., position=...)`, and `fit(initial_epoch=...)` begin at the state's epoch.
 
     Args:
-        checkpoints: where to; None on a worker that is not the chief, which only restores.
+        checkpoints: where the chief writes to.
         position: what the batches read when an epoch begins.
         steps: batches an epoch.
-        about: what else a checkpoint tells, such as the settings.
+        about: returns what else a checkpoint tells, such as the settings.
         others: the training's other callbacks.
-        within_epochs: also write in the middle of an epoch, in place of at its start only. Default: True.
-        minutes: between two checkpoints.
+        timer: when a checkpoint is due.
         stop: whether SIGTERM has come.
+        workers: who trains: all read their state at the same step, since some of it is summed over them.
         state: go on from here. Default: None, from the start.
-        clock: seconds. Default: `time.monotonic`.
 
     Raises:
-        KeyboardInterrupt: SIGTERM has come, and the state is on disk.
+        KeyboardInterrupt: SIGTERM has come, here or at another worker, and the state is on disk.
     """
 
     def __init__(
         self,
-        checkpoints: TrainingCheckpoints | None,
+        checkpoints: TrainingCheckpoints,
         position: tf.Variable,
         steps: int,
-        about: Mapping[str, Any],
+        about: Callable[[], Mapping[str, Any]],
         others: list[keras.callbacks.Callback],
         *,
-        within_epochs: bool = True,
-        minutes: float,
+        timer: CheckpointTimer,
         stop: StopRequest,
+        workers: WorkerGroup,
         state: TrainingState | None = None,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__()
         self.checkpoints = checkpoints
@@ -61,12 +65,10 @@ class CheckpointCallback(keras.callbacks.Callback):
         self.steps = steps
         self.about = about
         self.others = others
-        self.within_epochs = within_epochs
-        self.minutes = minutes
+        self.timer = timer
         self.stop = stop
+        self.workers = workers
         self.state = state
-        self.clock = clock
-        self._written_at = clock()
         self._epoch = 0
         self._before = 0  # steps of this epoch that were done before this process
 
@@ -92,22 +94,23 @@ class CheckpointCallback(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Write a checkpoint if it is time for one; that of an epoch's last batch waits for the next epoch."""
         step = self._before + batch + 1
-        if step < self.steps and self.within_epochs:
+        if step < self.steps and (self.workers.is_alone or step % AGREED_STEPS == 0):
             self._write_if_due(step)
 
     def _write_if_due(self, step: int) -> None:
-        due = self.clock() - self._written_at >= 60 * self.minutes
-        if not due and not self.stop.received:
+        wanted = self.workers.largest(_STOP if self.stop.received else int(self.timer.is_due))
+        if not wanted:
             return
-        if self.checkpoints is not None:
-            self.checkpoints.write(self._state(step))
-        self._written_at = self.clock()
-        if self.stop.received:
+        state = self._state(step)
+        if self.workers.is_chief:
+            self.checkpoints.write(state)
+        self.timer.restart()
+        if wanted == _STOP:
             raise KeyboardInterrupt
 
     def _state(self, step: int) -> TrainingState:
         arrays = {f"variable-{i}": np.asarray(variable) for i, variable in enumerate(_variables(self.model))}
-        about: dict[str, Any] = {**self.about, "epoch": self._epoch, "step": step}
+        about: dict[str, Any] = {**self.about(), "epoch": self._epoch, "step": step}
         about["history"] = _plain(self.model.history.history)
         for kind, callback in self._with_memory():
             about[kind.__name__] = _plain({name: getattr(callback, name) for name in _REMEMBERED[kind]})

@@ -23,7 +23,7 @@ class CheckpointSettings:
         resume: go on from the newest one; begin anew if there is none. Default: False.
 
     Raises:
-        InputError: `minutes` is below 0, or `kept` below 1.
+        InputError: `minutes` is below 0, `kept` below 1, or `folder` is a file.
 
     Example:
         >>> CheckpointSettings(minutes=5).folder_for(Path("run")).as_posix()
@@ -40,6 +40,8 @@ class CheckpointSettings:
             raise InputError(f"Argument `minutes` must be 0 or above. Received: {self.minutes}.")
         if self.kept < 1:
             raise InputError(f"Argument `kept` must be at least 1 checkpoint. Received: {self.kept}.")
+        if self.folder is not None and self.folder.exists() and not self.folder.is_dir():
+            raise InputError(f"Checkpoints need a folder, and {self.folder} is a file. Choose another place.")
 
     def folder_for(self, run: Path) -> Path:
         """Return where the checkpoints of a run lie."""

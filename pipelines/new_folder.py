@@ -15,9 +15,9 @@ def new_folder(folder: Path, worth_keeping: Callable[[Path], bool]) -> Iterator[
     """Make a folder for the block that writes into it.
 
     Args:
-        folder: missing, or empty; its parents are made too.
-        worth_keeping: asked when the block fails, by an error or an interruption: False takes the folder away, and
-            its parents if they were made.
+        folder: where the block writes; made if it is missing, with its parents. What was in it before stays there.
+        worth_keeping: asked when the block fails, by an error or an interruption: False takes away what is new in the
+            folder, and the folder and its parents if they were made.
 
     Raises:
         InputError: the folder cannot be made, or the block could not write (`OSError`).
@@ -27,19 +27,23 @@ def new_folder(folder: Path, worth_keeping: Callable[[Path], bool]) -> Iterator[
         ...     Path("run/log.txt").write_text("begun")
     """
     made: list[Path] = []
+    before: set[Path] = set()
     try:
         made = [each for each in (folder, *folder.parents) if not each.exists()]  # innermost first
         folder.mkdir(parents=True, exist_ok=True)
+        before = set(folder.iterdir())
         yield
     except BaseException as error:
         kept = folder.is_dir() and worth_keeping(folder)
         if not kept:
-            shutil.rmtree(folder, ignore_errors=True)
-            if folder not in made:
-                folder.mkdir(exist_ok=True)
-            for parent in made[1:]:
+            for new in set(folder.iterdir()) - before if folder.is_dir() else ():
+                if new.is_dir() and not new.is_symlink():
+                    shutil.rmtree(new, ignore_errors=True)
+                else:
+                    new.unlink(missing_ok=True)
+            for each in made:
                 with suppress(OSError):  # somebody else may have put something there
-                    parent.rmdir()
+                    each.rmdir()
         if isinstance(error, OSError):
             where = error.filename or folder
             text = f"Cannot write {where}: {reason_of(error)}. Choose a folder that can be written."

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from laclrec_tf.data.prepared import PreparedData
-from laclrec_tf.data.splits import held_out, training_part
-from laclrec_tf.errors import InputError
+from laclrec_tf.data.splits import training_part
 from laclrec_tf.models import LACLRec
 from pipelines.checkpoint_settings import CheckpointSettings
+from pipelines.checkpoint_timer import CheckpointTimer
 from pipelines.config import TrainConfig
 from pipelines.new_folder import new_folder
-from pipelines.run_folder import FORMAT_VERSION, RunFolder, check_new_run, has_epochs, package_versions, write_record
+from pipelines.run_folder import FORMAT_VERSION, RunFolder, has_epochs, package_versions, write_record
+from pipelines.stop_request import StopRequest
 from pipelines.training_checkpoints import TrainingCheckpoints
+from pipelines.training_checks import (
+    check_place,
+    check_same_checkpoint,
+    check_same_training,
+    check_validation,
+    finished_before,
+)
 from pipelines.training_session import TrainingSession
+from pipelines.worker_agreement import agreed, lost_workers_named
 from pipelines.worker_group import WorkerGroup
 
 
@@ -52,7 +59,7 @@ def train(
         checkpoints: how often the state is kept, and whether training goes on from it. Default:
             `CheckpointSettings()`.
         workers: who trains together, see `join_workers`: each on its own shards and with its share of a batch's
-            targets. Their checkpoints are of an epoch's start, in a folder that all can read. Default: one alone.
+            targets. All of them must be able to read the checkpoints' folder. Default: one alone.
         tensorboard: where TensorBoard's logs go. Default: `tensorboard/` in `out`.
         callbacks: see each epoch with its validation, on the chief. Default: none.
         show_progress: a bar and a line for each epoch on standard error. Default: True.
@@ -70,77 +77,42 @@ def train(
     checkpoints = checkpoints or CheckpointSettings()
     workers = workers or WorkerGroup()
     out = Path(out)
-    prepared = PreparedData.open(data)
     kept = TrainingCheckpoints(checkpoints.folder_for(out), checkpoints.kept)
-    if checkpoints.resume and (out / "run.json").exists():
-        return RunFolder.open(out)
-    if not checkpoints.resume and kept:
-        raise InputError(f"{kept.folder} holds checkpoints of a training. Go on with --resume, or delete them first.")
-    if not checkpoints.resume and workers.is_chief:
-        check_new_run(out)
-    session = TrainingSession(
-        prepared,
-        config,
-        out,
-        workers,
-        kept,
-        checkpoints.minutes,
-        kept.newest() if checkpoints.resume else None,
-        tensorboard=out / "tensorboard" if tensorboard is None else Path(tensorboard),
-        callbacks=tuple(callbacks),
-        show_progress=show_progress,
-    )
-    _check_validation(session)
-    _check_same_training(session)
+    with agreed(workers):
+        prepared = PreparedData.open(data)
+        finished = finished_before(out, config, prepared) if checkpoints.resume else None
+        if finished is None and workers.is_chief:
+            check_place(out, kept, checkpoints.resume)
+    if workers.largest(int(finished is not None)):
+        return _without_checkpoints(finished, kept) if workers.is_chief else None
+    with agreed(workers):
+        session = TrainingSession(
+            prepared,
+            config,
+            out,
+            workers,
+            kept,
+            CheckpointTimer(checkpoints.minutes),
+            StopRequest(),
+            kept.newest() if checkpoints.resume else None,
+            tensorboard=out / "tensorboard" if tensorboard is None else Path(tensorboard),
+            callbacks=tuple(callbacks),
+            show_progress=show_progress,
+        )
+        check_validation(session)
+        check_same_training(session)
+    check_same_checkpoint(session)
     if not workers.is_chief:
-        with _lost_workers_named(session):
+        with session.stop, lost_workers_named(workers):
             _train_parts(session)
         return None
-    with new_folder(out, lambda folder: has_epochs(folder) or bool(kept)), _lost_workers_named(session):
+    with (
+        new_folder(out, lambda folder: has_epochs(folder) or bool(kept)),
+        session.stop,
+        lost_workers_named(workers),
+    ):
         _write_run(session)
-    kept.remove()
-    return RunFolder.open(out)
-
-
-@contextmanager
-def _lost_workers_named(session: TrainingSession) -> Iterator[None]:
-    try:
-        yield
-    except tf.errors.OpError as error:
-        if session.workers.is_alone:
-            raise
-        raise InputError(
-            f"Worker {session.workers.index} of {session.workers.count} lost touch with another, whose log says why "
-            f"({' '.join(error.message.split())[:200]}). Start all of them again with --resume."
-        ) from error
-
-
-def _check_validation(session: TrainingSession) -> None:
-    if all(held_out(history, "validation") is None for history in session.histories):
-        raise InputError(
-            f"{session.prepared.folder} has no history of three or more events, so none to validate on. "
-            "Prepare more events."
-        )
-
-
-def _check_same_training(session: TrainingSession) -> None:
-    epoch = -1 if session.state is None else int(session.state.about["epoch"])
-    if session.workers.smallest(epoch) != session.workers.largest(epoch):
-        raise InputError(
-            f"The workers do not see the same checkpoints in {session.checkpoints.folder}. Give --checkpoints a folder "
-            "that all of them can read."
-        )
-    if session.state is None:
-        return
-    ours, theirs = session.identity(), session.state.about
-    differing = sorted(name for name, value in ours["settings"].items() if value != theirs["settings"].get(name))
-    differing += ["the prepared data"] if ours["data_hash"] != theirs["data_hash"] else []
-    differing += ["the number of workers"] if ours["workers"] != theirs["workers"] else []
-    if differing:
-        raise InputError(
-            f"The checkpoints in {session.checkpoints.folder} are of another training: {', '.join(differing)} differ. "
-            "Resume with what it began with, or delete them to train anew."
-        )
+    return _without_checkpoints(RunFolder.open(out), kept)
 
 
 def _train_parts(session: TrainingSession) -> tuple[LACLRec, dict[str, Any]]:
@@ -174,3 +146,8 @@ def _write_run(session: TrainingSession) -> None:
         "versions": package_versions(),
     }
     write_record(out, record)
+
+
+def _without_checkpoints(finished: RunFolder | None, kept: TrainingCheckpoints) -> RunFolder | None:
+    kept.remove()
+    return finished

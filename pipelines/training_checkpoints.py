@@ -7,6 +7,7 @@ import os
 import re
 import warnings
 import zipfile
+import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,10 +18,11 @@ import numpy as np
 
 from laclrec_tf.errors import InputError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 KEPT = 2
 _NAME = re.compile(r"checkpoint-(\d{6,})\.npz")
 _ABOUT = "about"
+_DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError)
 
 
 class CheckpointWarning(UserWarning):
@@ -33,7 +35,7 @@ class TrainingState:
 
     Args:
         about: what JSON can hold: where the training stands, and what its callbacks remember.
-        arrays: every variable by name.
+        arrays: the values of every variable, by any name but "about".
     """
 
     about: Mapping[str, Any]
@@ -45,7 +47,7 @@ class TrainingCheckpoints:
 
     Args:
         folder: where they lie; made when the first one is written. `/gcs/BUCKET/...` will do on Vertex AI.
-        kept: how many stay. Default: 2.
+        kept: how many stay, at least 1. Default: 2.
 
     Example:
         >>> checkpoints = TrainingCheckpoints(Path("run/checkpoints"))  # doctest: +SKIP
@@ -56,8 +58,6 @@ class TrainingCheckpoints:
     """
 
     def __init__(self, folder: Path, kept: int = KEPT) -> None:
-        if kept < 1:
-            raise InputError(f"Argument `kept` must be at least 1 checkpoint. Received: {kept}.")
         self.folder = folder
         self.kept = kept
 
@@ -78,7 +78,8 @@ class TrainingCheckpoints:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with partial.open("wb") as out:
-                about = json.dumps({"format_version": FORMAT_VERSION, **state.about}).encode()
+                shapes = {name: list(array.shape) for name, array in state.arrays.items()}
+                about = json.dumps({**state.about, "format_version": FORMAT_VERSION, "shapes": shapes}).encode()
                 np.savez(out, allow_pickle=False, **{_ABOUT: np.frombuffer(about, np.uint8)}, **state.arrays)
                 out.flush()
                 os.fsync(out.fileno())
@@ -111,7 +112,7 @@ class TrainingCheckpoints:
         for number in numbers:
             try:
                 return _read(self._file(number))
-            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            except _DAMAGE as error:
                 warnings.warn(
                     f"The checkpoint {self._file(number)} is damaged ({' '.join(str(error).split())}) and is skipped.",
                     CheckpointWarning,
@@ -146,4 +147,6 @@ def _read(file: Path) -> TrainingState:
     about = json.loads(arrays.pop(_ABOUT).tobytes())
     if about.pop("format_version") != FORMAT_VERSION:
         raise ValueError(f"of another format version than {FORMAT_VERSION}")
+    if about.pop("shapes") != {name: list(array.shape) for name, array in arrays.items()}:
+        raise ValueError("an array is missing")  # a damaged directory of the archive hides some
     return TrainingState(about, arrays)

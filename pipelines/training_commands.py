@@ -114,6 +114,7 @@ def train(
     settings |= {name: value for name, value in given.items() if value is not None}
     keeping = CheckpointSettings(checkpoint_minutes, keep_checkpoints, checkpoints, resume)
     chosen = TrainConfig.of(settings)
+    was_finished = resume and (out / "run.json").exists()
     finished = run(data, out, chosen, checkpoints=keeping, workers=workers)
     if finished is None:
         console.print("done; the chief writes the run")
@@ -122,7 +123,8 @@ def train(
     what = (
         f"epochs {record['refit_epochs']}" if record["trained_on"] == "refit" else f"best epoch {record['best_epoch']}"
     )
-    console.print(f"wrote {out}: {record['trained_on']}, {what}, {record['seconds']:.0f} s")
+    did = "was finished before:" if was_finished else "wrote"
+    console.print(f"{did} {out}: {record['trained_on']}, {what}, {record['seconds']:.0f} s")
 
 
 @training_app.command()

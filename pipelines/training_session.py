@@ -24,8 +24,10 @@ from laclrec_tf.evaluation import users_at_once
 from laclrec_tf.models import LACLRec
 from laclrec_tf.models.augmenter_watch import AugmenterWatch
 from pipelines.checkpoint_callback import CheckpointCallback
+from pipelines.checkpoint_timer import CheckpointTimer
 from pipelines.config import TrainConfig
 from pipelines.progress import EpochProgress
+from pipelines.run_folder import package_versions
 from pipelines.stop_request import StopRequest
 from pipelines.training_checkpoints import TrainingCheckpoints, TrainingState
 from pipelines.training_setup import compile_model, initialise_items, new_model, training_batches
@@ -44,7 +46,8 @@ class TrainingSession:
         out: the run folder, which the chief writes.
         workers: who trains.
         checkpoints: where the state is kept.
-        minutes: between two checkpoints.
+        timer: when a checkpoint is due.
+        stop: whether SIGTERM has come.
         state: go on from here; None once that is done, or from the start.
         tensorboard: where TensorBoard's logs go.
         callbacks: see each epoch with its validation, on the chief.
@@ -56,7 +59,8 @@ class TrainingSession:
     out: Path
     workers: WorkerGroup
     checkpoints: TrainingCheckpoints
-    minutes: float
+    timer: CheckpointTimer
+    stop: StopRequest
     state: TrainingState | None
     tensorboard: Path
     callbacks: tuple[keras.callbacks.Callback, ...]
@@ -102,20 +106,19 @@ class TrainingSession:
             state, self.state = self.state, None
             if self.show_progress and workers.is_chief:
                 callbacks = [*callbacks, EpochProgress(title)]
-            about = {"part": part, "objective": objective, "record": record, **self.identity(), "seconds": self.seconds}
-            stop = StopRequest()
+            about = {"part": part, "objective": objective, "record": record, **self.identity()}
             keep = CheckpointCallback(
-                self.checkpoints if workers.is_chief else None,
+                self.checkpoints,
                 position,
                 steps,
-                about,
+                lambda: {**about, "seconds": self.seconds},
                 callbacks,
-                within_epochs=workers.is_alone,
-                minutes=self.minutes,
-                stop=stop,
+                timer=self.timer,
+                stop=self.stop,
+                workers=workers,
                 state=state,
             )
-            with stop, warnings.catch_warnings():
+            with warnings.catch_warnings():
                 # Of the epoch that training goes on in, whose first batches are done.
                 warnings.filterwarnings("ignore", "Your input ran out of data", UserWarning)
                 return model.fit(
@@ -166,7 +169,12 @@ class TrainingSession:
     def identity(self) -> dict[str, Any]:
         """Return what a checkpoint and this training must have in common."""
         settings = json.loads(json.dumps(self.config.as_dict()))
-        return {"settings": settings, "data_hash": self.prepared.data_hash, "workers": self.workers.count}
+        return {
+            "settings": settings,
+            "data_hash": self.prepared.data_hash,
+            "workers": self.workers.count,
+            "versions": package_versions(),
+        }
 
     @property
     def _targets_per_batch(self) -> int:
@@ -231,8 +239,9 @@ def _keep_epochs(file: Path, epochs: int) -> None:
     if not file.exists():  # a mounted bucket gets a file when it is closed, and the process may have been killed
         return
     with file.open(newline="", encoding="utf-8") as rows:
-        header, *lines = list(csv.reader(rows)) or [[]]
+        header, *lines = list(csv.reader(line.replace("\0", "") for line in rows)) or [[]]
     partial = file.with_suffix(".partial")
     with partial.open("w", newline="", encoding="utf-8") as rows:
-        csv.writer(rows).writerows([header, *(line for line in lines if int(line[0]) < epochs)] if header else [])
+        whole = [line for line in lines if len(line) == len(header) and line[0].isdecimal()]  # power may have failed
+        csv.writer(rows).writerows([header, *(line for line in whole if int(line[0]) < epochs)] if header else [])
     partial.rename(file)

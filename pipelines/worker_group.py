@@ -77,7 +77,7 @@ def join_workers(
 
     Raises:
         InputError: a variable cannot be read or names other tasks than a chief and workers, or some worker never comes
-            up.
+            up or has several accelerators.
     """
     config = _tf_config(environment)
     addresses = [address for kind in ("chief", "worker") for address in config["cluster"].get(kind, [])]
@@ -88,7 +88,19 @@ def join_workers(
     environment["TF_CONFIG"] = json.dumps(config)
 
     meet(addresses, index, 60 * patience_minutes)
-    return WorkerGroup(len(addresses), index, tf.distribute.MultiWorkerMirroredStrategy())
+    try:
+        strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    except tf.errors.OpError as error:
+        raise InputError(
+            f"Worker {index} of {len(addresses)} cannot work with the others at {addresses[index]} "
+            f"({' '.join(error.message.split())[:200]}). See that nothing else uses that port, on each machine."
+        ) from error
+    if strategy.num_replicas_in_sync > len(addresses):
+        raise InputError(
+            f"Each worker takes one accelerator, and there are {strategy.num_replicas_in_sync} for {len(addresses)}. "
+            "Start a worker for each, or hide the others with CUDA_VISIBLE_DEVICES."
+        )
+    return WorkerGroup(len(addresses), index, strategy)
 
 
 def _tf_config(environment: Mapping[str, str]) -> dict[str, Any]:

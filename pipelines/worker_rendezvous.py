@@ -23,12 +23,16 @@ def meet(addresses: Sequence[str], index: int, patience: float) -> None:
         patience: how many seconds to wait.
 
     Raises:
-        InputError: some did not come in time, or the chief cannot be reached; the message names them.
+        InputError: some did not come in time, the chief cannot be reached, or an address is none; the message names it.
 
     Example:
         >>> meet(["127.0.0.1:2222"], 0, 1.0)  # alone
     """
     deadline = time.monotonic() + patience
+    for address in addresses:
+        host, _, port = address.rpartition(":")
+        if not host or not port.isdigit() or not 0 < int(port) < 65536:
+            raise InputError(f"A worker's address must be HOST:PORT. Received: {address!r}.")
     host, _, port = addresses[0].rpartition(":")
     try:
         if index == 0:
@@ -41,8 +45,6 @@ def meet(addresses: Sequence[str], index: int, patience: float) -> None:
             f"{', '.join(addresses[each] for each in missing.workers)}. See the log there, and that each machine can "
             "reach the others' ports."
         ) from None
-    except ValueError:
-        raise InputError(f"A worker's address must be HOST:PORT. Received: {addresses[0]!r}.") from None
     except OSError as error:
         raise InputError(f"Worker {index} cannot listen at {addresses[0]}: {error.strerror}.") from error
 
@@ -58,18 +60,21 @@ def _wait_for_others(port: int, count: int, deadline: float) -> None:
     with ExitStack() as open_sockets, socket.create_server(("", port)) as listener:
         while len(here) < count - 1:
             listener.settimeout(max(0.01, deadline - time.monotonic()))
+            if time.monotonic() >= deadline:
+                raise _Missing([each for each in range(1, count) if each not in here])
             try:
                 connection = open_sockets.enter_context(listener.accept()[0])
                 connection.settimeout(1.0)
                 told = connection.recv(16)
-            except TimeoutError:
-                if time.monotonic() >= deadline:
-                    raise _Missing([each for each in range(1, count) if each not in here]) from None
+            except OSError:  # nobody came, or one who said nothing and left
                 continue
             if told.isdigit() and 0 < int(told) < count:  # anybody may knock
                 here[int(told)] = connection
-        for connection in here.values():
-            connection.sendall(_GO)
+        for worker, connection in here.items():
+            try:
+                connection.sendall(_GO)
+            except OSError:
+                raise _Missing([worker]) from None
 
 
 def _tell_chief(host: str, port: int, index: int, deadline: float) -> None:

@@ -88,6 +88,28 @@ def test_what_others_put_there_stays(checkpoints):
     assert names(checkpoints) == ["notes.txt"]
 
 
-def test_none_to_keep_is_refused(tmp_path):
-    with pytest.raises(InputError, match="`kept` must be at least 1"):
-        TrainingCheckpoints(tmp_path, kept=0)
+def test_an_archive_whose_directory_hides_an_array_is_damaged(checkpoints):
+    """Not every damage breaks a check sum: what names the arrays has none."""
+    file = checkpoints.folder / "checkpoint-000003.npz"
+    content = bytearray(file.read_bytes())
+    directory = content.rindex(b"PK\x01\x02")  # of the last array
+    end = content.rindex(b"PK\x05\x06")
+    del content[directory:end]
+    end = directory
+    content[end + 8 : end + 10] = content[end + 10 : end + 12] = (1).to_bytes(2, "little")
+    first = content.index(b"PK\x01\x02")
+    content[end + 12 : end + 16] = (end - first).to_bytes(4, "little")
+    file.write_bytes(content)
+    with pytest.warns(CheckpointWarning, match="an array is missing"):
+        assert checkpoints.newest().about == {"epoch": 2}
+
+
+@pytest.mark.parametrize("flag", [0x01, 0x20])
+def test_an_archive_that_seems_encrypted_or_patched_is_damaged(checkpoints, flag):
+    file = checkpoints.folder / "checkpoint-000003.npz"
+    content = bytearray(file.read_bytes())
+    for mark, place in ((b"PK\x01\x02", 8), (b"PK\x03\x04", 6)):
+        content[content.index(mark) + place] |= flag
+    file.write_bytes(content)
+    with pytest.warns(CheckpointWarning, match="checkpoint-000003.npz is damaged"):
+        assert checkpoints.newest().about == {"epoch": 2}

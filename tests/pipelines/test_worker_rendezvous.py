@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -69,3 +70,31 @@ def test_a_stranger_at_the_door_counts_for_nobody(addresses):
 def test_an_address_is_host_and_port():
     with pytest.raises(InputError, match="must be HOST:PORT"):
         meet(["nowhere", "nobody:1"], 1, 0.1)
+
+
+@pytest.mark.parametrize("address", ["b", "b:", ":1", "b:0", "b:65536", "b:x"])
+def test_every_address_is_looked_at(address):
+    with pytest.raises(InputError, match=f"must be HOST:PORT. Received: '{address}'"):
+        meet(["127.0.0.1:2222", address], 0, 0.1)
+
+
+def test_one_who_knocks_and_runs_away_stops_nobody(addresses):
+    """A port scan ends its connection by a reset."""
+
+    def run_away() -> None:
+        host, _, port = addresses[0].rpartition(":")
+        while True:
+            try:
+                stranger = socket.create_connection((host, int(port)))
+            except ConnectionRefusedError:
+                continue
+            stranger.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            stranger.close()
+            return
+
+    with ThreadPoolExecutor(3) as pool:
+        chief = pool.submit(meet, addresses, 0, 20.0)
+        run_away()
+        others = [pool.submit(meet, addresses, index, 20.0) for index in (1, 2)]
+        for each in (chief, *others):
+            each.result(timeout=20)

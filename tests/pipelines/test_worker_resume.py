@@ -1,0 +1,84 @@
+"""Two workers that are killed in the middle of an epoch and started again end with the losses of two undisturbed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pipelines.checkpoint_callback import AGREED_STEPS
+from pipelines.training_checkpoints import TrainingCheckpoints
+
+ROOT = Path(__file__).parents[2]
+SETTINGS = ["--preset=sasrec", "--epochs=2", "--set=width=8", "--set=targets_per_batch=40", "--set=patience=2"]
+
+
+def start_two(data: Path, out: Path, *more: str) -> list[subprocess.Popen]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+    addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
+    for each in sockets:
+        each.close()
+    command = [sys.executable, "-m", "pipelines.cli", "train", str(data), "--out", str(out), *SETTINGS, *more]
+    workers = []
+    for index in range(2):
+        place = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+        environment = os.environ | {
+            "PYTHONPATH": str(ROOT),
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            "TF_CONFIG": json.dumps(place),
+        }
+        workers.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
+    return workers
+
+
+def ends(workers: list[subprocess.Popen]) -> list[int]:
+    errors = [worker.communicate(timeout=240)[1] for worker in workers]
+    codes = [worker.returncode for worker in workers]
+    assert set(codes) <= {0, 130}, errors
+    return codes
+
+
+def last_row(file: Path) -> dict[str, float]:
+    with file.open(newline="") as rows:
+        return {name: float(value) for name, value in list(csv.DictReader(rows))[-1].items()}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(data, tmp_path_factory) -> tuple[Path, Path]:
+    """Return the run of two workers in one go, and the checkpoint they wrote in the middle of the second epoch."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    kept, linked = folder / "checkpoints", folder / "linked"
+    linked.mkdir()
+    keeping = ["--checkpoints", str(kept), "--checkpoint-minutes", "0", "--keep-checkpoints", "1000"]
+    workers = start_two(data, folder / "run", *keeping)
+    while workers[0].poll() is None:  # a finished training removes them; what is linked stays
+        for file in kept.glob("*.npz"):
+            if not (linked / file.name).exists():
+                os.link(file, linked / file.name)
+        time.sleep(0.05)
+    assert ends(workers) == [0, 0]
+    for file in sorted(linked.iterdir(), reverse=True):
+        about = TrainingCheckpoints(linked).newest().about
+        if (about["epoch"], about["step"]) == (1, AGREED_STEPS):
+            return folder / "run", file
+        file.unlink()
+    raise AssertionError("no checkpoint in the middle of the second epoch")
+
+
+def test_from_the_middle_of_an_epoch_they_end_with_the_same_losses(data, undisturbed, tmp_path):
+    run, checkpoint = undisturbed
+    kept = tmp_path / "run/checkpoints"
+    kept.mkdir(parents=True)
+    os.link(checkpoint, kept / checkpoint.name)
+    assert ends(start_two(data, tmp_path / "run", "--resume")) == [0, 0]
+    # Every batch of the epoch and every weight has a say in its losses, whose sums over the network come in any order.
+    expected, resumed = (last_row(each / "epochs-strict.csv") for each in (run, tmp_path / "run"))
+    assert resumed == pytest.approx(expected, rel=1e-5, abs=1e-6)
+    assert not kept.exists()
