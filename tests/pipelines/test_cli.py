@@ -67,10 +67,15 @@ def way(tmp_path_factory):
         ["evaluate", "run", "--json", "report.json"],
         ["export", "run", "--to", "saved_models/shop"],
     ]
-    for step in steps:
-        done = run(*step, cwd=folder)
-        assert done.returncode == 0, done.stderr
-        assert done.stderr.count("\n") <= 3, f"{step[0]} is noisy:\n{done.stderr}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for step in steps:
+            if step[0] not in ("train", "export"):  # to start a process takes longer than these do
+                assert main_status(step) == 0
+                continue
+            done = run(*step, cwd=folder)
+            assert done.returncode == 0, done.stderr
+            assert done.stderr.count("\n") <= 3, f"{step[0]} is noisy:\n{done.stderr}"
     assert "exact index" in done.stdout
     return folder
 

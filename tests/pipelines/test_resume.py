@@ -46,55 +46,48 @@ def undisturbed(data, tmp_path_factory) -> RunFolder:
 
 
 @pytest.fixture(scope="module")
-def moments(data, tmp_path_factory) -> list[Path]:
-    """Return copies of a run folder as a kill would have left it, after the first step of each epoch."""
-    folder = tmp_path_factory.mktemp("moments")
+def killed(data, tmp_path_factory) -> tuple[Path, list[Path]]:
+    """Return a run that was killed in each of its parts and gone on with, and copies of its folder at those moments."""
+    out = tmp_path_factory.mktemp("killed") / "run"
+    # The augmenter alone, a later epoch of the strict training, and the refit.
+    moments = [("strict", "augmenter", 0, 1), ("strict", "full", 1, 1), ("refit", "full", 0, 1)]
     copies: list[Path] = []
     write = TrainingCheckpoints.write
 
-    def write_and_copy(checkpoints: TrainingCheckpoints, state) -> bool:
-        if state.about["step"] != 1:  # a write takes longer than a step of so small a model
-            return True
-        done = write(checkpoints, state)
-        copies.append(shutil.copytree(folder / "run", folder / f"killed-{len(copies)}"))
-        return done
+    def write_and_die(checkpoints: TrainingCheckpoints, state) -> bool:
+        if (where := tuple(state.about[name] for name in ("part", "objective", "epoch", "step"))) not in moments:
+            return True  # a write takes longer than a step of so small a model
+        moments.remove(where)
+        write(checkpoints, state)
+        copies.append(shutil.copytree(out, out.with_name(f"killed-{len(copies)}")))
+        raise Killed
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(TrainingCheckpoints, "write", write_and_copy)
-        run(data, folder / "run", minutes=0)
-    return copies
+        patch.setattr(TrainingCheckpoints, "write", write_and_die)
+        for _ in range(3):
+            with pytest.raises(Killed):
+                run(data, out, minutes=0, resume=True)
+        run(data, out, minutes=0, resume=True)
+    return out, copies
+
+
+class Killed(BaseException):
+    """What ends the process in place of SIGKILL."""
 
 
 def weights(run_: RunFolder) -> list[np.ndarray]:
     return keras.saving.load_model(run_.folder / "model.keras").get_weights()
 
 
-def where(killed: Path) -> tuple[str, str, int, int]:
-    about = TrainingCheckpoints(killed / "checkpoints").newest().about
-    return about["part"], about["objective"], about["epoch"], about["step"]
-
-
-def test_writing_checkpoints_changes_nothing(moments, undisturbed):
-    finished = RunFolder.open(moments[0].parent / "run")
-    assert all(map(np.array_equal, weights(finished), weights(undisturbed)))
-    assert not (finished.folder / "checkpoints").exists()
-
-
-def test_from_any_moment_the_run_ends_with_the_same_weights(data, moments, undisturbed):
-    places = [where(killed) for killed in moments]
-    # One in each part: the augmenter alone, a later epoch of the strict training, and the refit.
-    wanted = [
-        next(i for i, place in enumerate(places) if place[1] == "augmenter" and place[3] > 0),
-        next(i for i, place in enumerate(places) if place[:3] == ("strict", "full", 1) and place[3] > 0),
-        next(i for i, place in enumerate(places) if place[0] == "refit" and place[1] == "full" and place[3] > 0),
-    ]
-    for moment in wanted:
-        resumed = run(data, moments[moment], resume=True)
-        assert all(map(np.array_equal, weights(resumed), weights(undisturbed))), places[moment]
-        for name in ("epochs-strict.csv", "epochs-refit.csv"):
-            assert (resumed.folder / name).read_text() == (undisturbed.folder / name).read_text(), places[moment]
-        for name in ("best_epoch", "epochs_run", "validation", "refit_epochs"):
-            assert resumed.record[name] == undisturbed.record[name], places[moment]
+def test_killed_in_each_part_the_run_ends_with_the_same_weights(killed, undisturbed):
+    resumed = RunFolder.open(killed[0])
+    assert len(killed[1]) == 3
+    assert all(map(np.array_equal, weights(resumed), weights(undisturbed)))
+    for name in ("epochs-strict.csv", "epochs-refit.csv"):
+        assert (resumed.folder / name).read_text() == (undisturbed.folder / name).read_text(), name
+    for name in ("best_epoch", "epochs_run", "validation", "refit_epochs"):
+        assert resumed.record[name] == undisturbed.record[name], name
+    assert not (resumed.folder / "checkpoints").exists()
 
 
 def test_a_finished_run_is_returned_as_it_is(data, undisturbed):
@@ -103,16 +96,17 @@ def test_a_finished_run_is_returned_as_it_is(data, undisturbed):
     assert (undisturbed.folder / "run.json").read_bytes() == before
 
 
-def test_another_training_is_not_gone_on_with(data, moments):
+def test_another_training_is_not_gone_on_with(data, killed):
+    moment = killed[1][-1]
     other = TrainConfig.of(SETTINGS | {"width": 16})
     with pytest.raises(InputError, match="of another training: model differ"):
-        train(data, moments[-1], other, checkpoints=CheckpointSettings(resume=True), show_progress=False)
-    assert TrainingCheckpoints(moments[-1] / "checkpoints")
+        train(data, moment, other, checkpoints=CheckpointSettings(resume=True), show_progress=False)
+    assert TrainingCheckpoints(moment / "checkpoints")
 
 
-def test_without_resume_checkpoints_are_not_overwritten(data, moments):
+def test_without_resume_checkpoints_are_not_overwritten(data, killed):
     with pytest.raises(InputError, match=r"holds checkpoints of a training. Go on with --resume"):
-        run(data, moments[-1])
+        run(data, killed[1][-1])
 
 
 def test_sigterm_leaves_a_checkpoint_and_the_command_goes_on_from_it(data, tmp_path):
