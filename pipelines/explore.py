@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import socket
 import webbrowser
 from collections.abc import Iterator
@@ -15,8 +15,8 @@ import uvicorn
 from laclrec_tf.data.item_titles import read_titles
 from laclrec_tf.errors import InputError, reason_of
 from laclrec_tf.serving.async_client import AsyncRetrievalClient
+from laclrec_tf.serving.model_endpoint import ModelEndpoint
 from pipelines.item_search import ItemSearch
-from pipelines.progress import spinner
 from pipelines.served_items import ServedItems
 from pipelines.terminal import terminal
 
@@ -59,6 +59,8 @@ def explore(
     items = ServedItems.read(model)
     named = {} if titles is None else read_titles(titles)
     name = model.resolve().name
+    if server is not None:
+        ModelEndpoint(server, name)  # says what is wrong with an address
     with _listening(port) as listener, _answering(model, name, server) as target:
         app = _app(name, target, items, named)
         url = f"http://{HOST}:{listener.getsockname()[1]}"
@@ -81,10 +83,12 @@ def check_nicegui() -> None:
     Example:
         >>> check_nicegui()
     """
-    if importlib.util.find_spec("nicegui") is None:
+    try:
+        importlib.import_module("nicegui")
+    except ImportError:
         raise InputError(
             "The explorer needs NiceGUI, which is not installed. Install it: pip install 'laclrec-tf[explore]'."
-        )
+        ) from None
 
 
 @contextmanager
@@ -105,7 +109,9 @@ def _answering(model: Path, name: str, server: str | None) -> Iterator[str]:
     if server is not None:
         yield server
         return
-    from laclrec_tf.serving.server import ModelServer  # imports TensorFlow
+    # Imported late: a server is asked without TensorFlow.
+    from laclrec_tf.serving.server import ModelServer
+    from pipelines.progress import spinner
 
     # A version that came later would have other items than the page knows of.
     embedded = ModelServer(name, model, HOST, 0, poll_seconds=0)

@@ -11,6 +11,7 @@ from laclrec_tf.serving.async_client import AsyncRetrievalClient
 from laclrec_tf.serving.recommendation import AugmentedHistory, Recommendation, SimilarItems
 from pipelines.served_items import ServedItems
 
+OPERATIONS = ("keep", "delete", "insert")  # in the order of their probabilities
 DEEPEST_PLACE = 1000  # the places of items beyond are not told
 
 

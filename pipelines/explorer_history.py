@@ -7,8 +7,7 @@ from typing import Any
 
 from nicegui import events, ui
 
-from laclrec_tf.edits import OPERATION_NAMES
-from pipelines.explorer_answers import PickedItem
+from pipelines.explorer_answers import OPERATIONS, PickedItem
 from pipelines.explorer_parts import ItemName, button, rename, text
 
 MEANINGS = {
@@ -37,9 +36,7 @@ class _Entry:
                         self.mark = text(classes="mark")
                         self.bar = ui.element("span").classes("bar").props("aria-hidden=true")
                         with self.bar:
-                            self.shares = [
-                                ui.element("span").classes(f"share {operation}") for operation in OPERATION_NAMES
-                            ]
+                            self.shares = [ui.element("span").classes(f"share {operation}") for operation in OPERATIONS]
                         self.others = text(classes="others")
                 with ui.element("div").classes("moves"):
                     self.up = button("arrow_upward", f"Move {name} up", lambda: owner.move(self, -1))
@@ -50,7 +47,7 @@ class _Entry:
     def show(self, picked: PickedItem, owner: HistoryList) -> None:
         """Show what becomes of the item."""
         self.element.classes(replace=f"entry mark-{picked.mark.replace(' ', '-')}")
-        probabilities = dict(zip(OPERATION_NAMES, picked.probabilities or (), strict=False))
+        probabilities = dict(zip(OPERATIONS, picked.probabilities or (), strict=False))
         chosen = probabilities.get(picked.mark)
         self.mark.set_text(MEANINGS.get(picked.mark, picked.mark) + (f" {chosen:.0%}" if chosen is not None else ""))
         others = [f"{name} {share:.0%}" for name, share in probabilities.items() if name != picked.mark]

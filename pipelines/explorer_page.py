@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 from nicegui import background_tasks, ui
 
@@ -33,6 +34,8 @@ class ExplorerPage:
         search: finds items.
         titles: the title of each item that has one.
     """
+
+    history: HistoryList
 
     def __init__(self, name: str, answers: ExplorerAnswers, search: ItemSearch, titles: Mapping[str, str]) -> None:
         """Build the page."""
@@ -66,7 +69,7 @@ class ExplorerPage:
                 rename(switch, label)
 
             switch = button(COLOURS[None][1], COLOURS[None][2], change)
-            (icon,) = switch.default_slot.children
+            icon = cast(ui.icon, switch.default_slot.children[0])
         self.problem = text(tag="p", classes="problem").props("role=alert")
         self.problem.set_visibility(False)
 
@@ -110,9 +113,13 @@ class ExplorerPage:
             with ui.element("div").classes("sides"):
                 self.raw = _Side(self, "From the history as it is")
                 self.cleaned = _Side(self, "From the cleaned history") if self.answers.has_augmenter else None
-        if self.cleaned is None:
-            with self.raw.element:
-                text("This model has no augmenter: it cleans no histories.", "p", "quiet")
+            legend = (
+                "Items of the history are left out on both sides; inserted ones are not. "
+                "▲ and ▼ count the places an item moved."
+            )
+            text(
+                legend if self.cleaned else "This model has no augmenter: it cleans no histories.", "p", "quiet legend"
+            )
 
     def _find(self, words: str | None) -> None:
         words = (words or "").strip()

@@ -80,7 +80,7 @@ class ItemRow:
             with self.add:
                 self.name = ItemName(titles)
                 self.note, self.detail = text(classes="note"), text(classes="detail")
-            self.about = button("info", "", lambda: on_about(self.item), "about")
+            self.about = button("info_outline", "", lambda: on_about(self.item), "about")
         self.hide()
 
     def show(self, item: str, detail: str = "", note: str = "", kind: str = "", told: str = "") -> None:

@@ -230,7 +230,9 @@ def explore(
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Only tell where the page is.")] = False,
 ) -> None:
     """Open a page: build a history, see recommendations and what the augmenter does, until interrupted."""
-    import_tensorflow_quietly()
+    if server is None:
+        import_tensorflow_quietly()
+    silence_grpc()
     from pipelines.explore import explore as run_explorer
 
     run_explorer(model, titles=titles, server=server, port=port, open_browser=not no_browser)
