@@ -28,7 +28,7 @@ class _Entry:
             with ui.element("div").classes("entry-row"):
                 ui.icon("drag_indicator").classes("handle").props("aria-hidden=true")
                 with ui.element("div").classes("entry-text"):
-                    with ui.element("button").classes("plain").on("click", lambda: owner.on_about(item)) as opens:
+                    with ui.element("button").classes("name-button").on("click", lambda: owner.on_about(item)) as opens:
                         opens.props["type"] = "button"
                         opens.props["aria-label"] = f"About {name}"
                         ItemName(owner.titles).show(item)
@@ -124,11 +124,10 @@ class HistoryList:
     def inserted_item(self, item: str) -> None:
         """Show an item that the augmenter puts before another."""
         name = self.titles.get(item, item)
-        with ui.element("button").classes("plain inserted").on("click", lambda: self.on_about(item)) as opens:
+        with ui.element("button").classes("inserted").on("click", lambda: self.on_about(item)) as opens:
             opens.props["type"] = "button"
             rename(opens, f"About {name}, inserted by the augmenter")
-            text("+ inserted", classes="mark")
-            ItemName(self.titles).show(item)
+            text(f"+ {name}")
 
     def _dragged(self, event: events.SortableEventArguments) -> None:
         if event.old_index != event.new_index:

@@ -78,7 +78,8 @@ class ExplorerPage:
             text("Find items", "h2")
             self.query = ui.input(placeholder="Id or words of the title", on_change=lambda e: self._find(e.value))
             self.query.props('dense outlined clearable debounce=60 aria-label="Find items" autocomplete=off')
-            self.query.on("keydown.enter", self._add_first)
+            # The field's own value comes with the key: what was typed last may not have been sent yet.
+            self.query.on("keydown.enter", lambda e: self._add_first(e.args), js_handler="(e) => emit(e.target.value)")
             self.found_note = text(tag="p", classes="quiet")
             with ui.element("ul"):
                 self.found = [ItemRow(self.titles, self.add, self.about) for _ in range(FOUND)]
@@ -100,7 +101,7 @@ class ExplorerPage:
                 self.clear = ui.element("button").classes("link").on("click", lambda: self.history.clear())
                 self.clear.props["type"] = "button"
                 with self.clear:
-                    text("Clear")
+                    text("Clear history")
             self.history_note = text(
                 "Press items to put them here, oldest first. Drag them, or use the arrows.", "p", "quiet"
             )
@@ -133,9 +134,9 @@ class ExplorerPage:
         self.found_note.set_text(note if found else "The model knows no such item.")
         self.found_note.set_visibility(bool(note) or not found)
 
-    def _add_first(self) -> None:
-        if self.found[0].item and (self.query.value or "").strip():
-            self._find(self.query.value)
+    def _add_first(self, words: str) -> None:
+        if words.strip():
+            self._find(words)
             self.add(self.found[0].item)
 
     def add(self, item: str) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -22,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 QUIET += ["--disable-sync", "--no-first-run"]
-DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+DESKTOP, PHONE = {"width": 1280, "height": 1200}, {"width": 390, "height": 844}
 
 
 @contextmanager
@@ -45,6 +46,12 @@ def titles(laclrec_export: Path) -> dict[str, str]:
     """Return a title for each item of the model but the last ten: "Item 1 of tent-07"."""
     items = ServedItems.read(laclrec_export).vocabulary.items[:-10]
     return {item: f"Item {place} of {item}" for place, item in enumerate(items, start=1)}
+
+
+@pytest.fixture(scope="module")
+def model(laclrec_export: Path) -> LocalModel:
+    """Return the model, to say what the page must show."""
+    return LocalModel(laclrec_export)
 
 
 @pytest.fixture(scope="module")
@@ -91,9 +98,7 @@ def open_page(browser: Any) -> Iterator[Any]:
     for context in contexts:
         context.close()
     assert wrong == []
-    assert {address.split("/")[2].split(":")[0] for address in asked if not address.startswith("data:")} == {
-        "127.0.0.1"
-    }
+    assert {urlsplit(address).hostname for address in asked if not address.startswith("data:")} == {"127.0.0.1"}
 
 
 def find(page: Any, words: str, first: str) -> None:
@@ -120,11 +125,11 @@ def shown(page: Any, place: str) -> list[str]:
     return page.locator(f"{place} .title:visible").all_inner_texts()
 
 
-def test_type_click_and_drag(url, open_page, laclrec_export, titles):
+def test_type_click_and_drag(url, open_page, model, titles):
     from playwright.sync_api import expect
 
     page = open_page(url)
-    model, items = LocalModel(laclrec_export), list(titles)[:3]
+    items = list(titles)[:3]
     recommended = lambda history: [  # noqa: E731
         titles.get(item, item) for item in model.recommend([history], exclude=history)[0].item_ids
     ]
@@ -148,8 +153,11 @@ def test_type_click_and_drag(url, open_page, laclrec_export, titles):
     page.locator(".handle").nth(2).hover()
     page.mouse.down()
     target = page.locator(".entry-row").nth(0).bounding_box()
-    for step in (3, 2, 1):
-        page.mouse.move(target["x"] + 20, target["y"] + 2 * step, steps=5)
+    for step in range(100):  # while rows glide apart a move is not heard
+        page.mouse.move(target["x"] + 20, target["y"] + 4 + step % 2)
+        if shown(page, ".entry-row")[0] == titles[items[2]]:
+            break
+        page.wait_for_timeout(50)
     page.mouse.up()
     told(page, f"{titles[items[2]]} moved to place 1 of 3.")
     dragged = [items[2], items[0], items[1]]
@@ -179,7 +187,7 @@ def test_keyboard_alone(url, open_page, titles):
     page.keyboard.press("Space")
     told(page, f"{first} removed.")
     expect(page.get_by_label(f"Remove {third}")).to_be_focused()
-    page.get_by_role("button", name="Clear", exact=True).click()
+    page.get_by_role("button", name="Clear history").click()
     told(page, "The history is empty.")
     assert shown(page, ".entry-row") == []
 
@@ -200,7 +208,7 @@ def test_phone_in_the_dark(url, open_page, titles):
     page.wait_for_function(lightness)
 
 
-def test_why_not_and_similar_items(url, open_page, titles, laclrec_export):
+def test_why_not_and_similar_items(url, open_page, model, titles):
     from playwright.sync_api import expect
 
     page = open_page(url)
@@ -216,7 +224,7 @@ def test_why_not_and_similar_items(url, open_page, titles, laclrec_export):
     page.locator(".find .about").first.click()
     expect(why).to_contain_text("place")
     expect(page.locator(".about-card h2")).to_be_focused()
-    (similar,) = LocalModel(laclrec_export).similar_items([item], k=8)
+    (similar,) = model.similar_items([item], k=8)
     expect(page.locator(".about-card .item-row .title:visible")).to_have_text(
         [titles.get(each, each) for each in similar.item_ids]
     )
@@ -228,18 +236,20 @@ def test_another_server_and_a_model_without_an_augmenter(open_page, sasrec_expor
     from playwright.sync_api import expect
 
     item = ServedItems.read(sasrec_export).vocabulary.items[0]
-    with ModelServer("shop", sasrec_export, port=0) as server:
-        with explorer("--model", sasrec_export, "--server", f"127.0.0.1:{server.port}") as (url, process):
-            page = open_page(url)
-            add(page, item, item)
-            told(page, f"{item} added at place 1.")
-            expect(page.locator(".legend")).to_have_text("This model has no augmenter: it cleans no histories.")
-            expect(page.locator(".side")).to_have_count(1)
-            server.stop().wait()
-            page.get_by_role("button", name="Clear", exact=True).click()
-            expect(page.get_by_role("alert")).to_contain_text("UNAVAILABLE", timeout=60_000)
-            process.send_signal(signal.SIGINT)
-            assert process.wait(timeout=60) == 0
+    with (
+        ModelServer("shop", sasrec_export, port=0) as server,
+        explorer("--model", sasrec_export, "--server", f"127.0.0.1:{server.port}") as (url, process),
+    ):
+        page = open_page(url)
+        add(page, item, item)
+        told(page, f"{item} added at place 1.")
+        expect(page.locator(".legend")).to_have_text("This model has no augmenter: it cleans no histories.")
+        expect(page.locator(".side")).to_have_count(1)
+        server.stop().wait()
+        page.get_by_role("button", name="Clear history").click()
+        expect(page.get_by_role("alert")).to_contain_text("UNAVAILABLE", timeout=60_000)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 0
 
 
 def fail(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
