@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
 from nicegui import background_tasks, ui
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving.recommendation import Recommendation
-from pipelines.explorer_answers import CleanedItem, ExplorerAnswers, HistoryAnswers, PickedItem
+from pipelines.explorer_answers import ExplorerAnswers, HistoryAnswers
 from pipelines.explorer_history import HistoryList
 from pipelines.explorer_parts import ItemRow, button, rename, text
+from pipelines.explorer_side import RecommendedSide
 from pipelines.item_search import ItemSearch
 
 STYLE = Path(__file__).with_suffix(".css")
@@ -112,8 +112,14 @@ class ExplorerPage:
         with ui.element("section").classes("card next-card"):
             self.next_title = text("Recommended next", "h2")
             with ui.element("div").classes("sides"):
-                self.raw = _Side(self, "From the history as it is")
-                self.cleaned = _Side(self, "From the cleaned history") if self.answers.has_augmenter else None
+                self.raw = RecommendedSide(
+                    self.titles, self.answers.k, self.add, self.about, "From the history as it is"
+                )
+                self.cleaned = (
+                    RecommendedSide(self.titles, self.answers.k, self.add, self.about, "From the cleaned history")
+                    if self.answers.has_augmenter
+                    else None
+                )
             legend = (
                 "Items of the history are left out on both sides; inserted ones are not. "
                 "▲ and ▼ count the places an item moved."
@@ -207,54 +213,3 @@ class ExplorerPage:
     def _tell(self, problem: str) -> None:
         self.problem.set_text(problem)
         self.problem.set_visibility(bool(problem))
-
-
-class _Side:
-    """A history and what is recommended from it."""
-
-    def __init__(self, page: ExplorerPage, title: str) -> None:
-        self.titles = page.titles
-        with ui.element("div").classes("side") as self.element:
-            text(title, "h3")
-            self.history = ui.element("p").classes("steps")
-            with ui.element("ol") as items:
-                self.rows = [ItemRow(page.titles, page.add, page.about) for _ in range(page.answers.k)]
-            items.props["aria-label"] = title
-
-    def show(
-        self,
-        history: Sequence[PickedItem | CleanedItem],
-        recommended: Recommendation,
-        by_popularity: bool,
-        before: Sequence[str] | None = None,
-    ) -> None:
-        """Show them; `before`, of the other side, tells how far each item moved."""
-        self.history.clear()
-        with self.history:
-            for each in history:
-                kind = each.mark.replace(" ", "-") if isinstance(each, PickedItem) else "kept"
-                if isinstance(each, CleanedItem) and each.inserted:
-                    kind = "inserted"
-                step = text(self.titles.get(each.item, each.item), classes=f"step {kind}")
-                step.props["title"] = {"kept": each.item}.get(kind, f"{each.item}: {kind}")
-            if not history:
-                text("empty", classes="quiet")
-        for place, row in enumerate(self.rows):
-            if place >= len(recommended.item_ids):
-                row.hide()
-                continue
-            item, score = recommended.item_ids[place], recommended.scores[place]
-            detail = f"{score:.1%}" if by_popularity else f"{score:.2f}"
-            row.show(item, detail, *_moved(item, place, before))
-
-
-def _moved(item: str, place: int, before: Sequence[str] | None) -> tuple[str, str, str]:
-    if before is None or item in before[place : place + 1]:
-        return "", "", ""
-    if item not in before:
-        return "new", "insert", "new"
-    places = before.index(item) - place
-    plural = "s" if abs(places) > 1 else ""
-    if places > 0:
-        return f"▲{places}", "keep", f"{places} place{plural} up"
-    return f"▼{-places}", "delete", f"{-places} place{plural} down"
