@@ -13,7 +13,7 @@ from pipelines.explorer_parts import ItemRow, text
 
 
 class RecommendedSide:
-    """A history, whole and in short, and the items recommended from it.
+    """A history as a row of names, and the items recommended from it.
 
     Args:
         titles: the title of each item that has one.

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from laclrec_tf.serving import LocalModel, ModelServer
+from laclrec_tf.serving import ModelServer, RetrievalClient
 from pipelines.cli import main
 from pipelines.served_items import ServedItems
 
@@ -49,21 +49,37 @@ def titles(laclrec_export: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def model(laclrec_export: Path) -> LocalModel:
-    """Return the model, to say what the page must show."""
-    return LocalModel(laclrec_export)
+def server(laclrec_export: Path) -> Iterator[ModelServer]:
+    """Return a running server of the model."""
+    with ModelServer("shop", laclrec_export, port=0) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
-def url(laclrec_export: Path, titles: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Return the page's address."""
+def client(server: ModelServer) -> Iterator[RetrievalClient]:
+    """Return a client of the server, to say what the page must show."""
+    with RetrievalClient(f"127.0.0.1:{server.port}", "shop", timeout=60) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def url(
+    server: ModelServer, laclrec_export: Path, titles: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """Return the page's address; the page asks the server above."""
     file = tmp_path_factory.mktemp("titles") / "titles.csv"
     file.write_text("item_id,title\n" + "".join(f"{item},{title}\n" for item, title in titles.items()))
-    with explorer("--model", laclrec_export, "--titles", file) as (url, process):
+    asked = f"127.0.0.1:{server.port}"
+    with explorer("--model", laclrec_export, "--titles", file, "--server", asked) as (url, process):
         yield url
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=60) == 0
-        assert process.stderr.read() == "", "what a page raises is told here"
+        end(process, signal.SIGTERM)
+
+
+def end(process: subprocess.Popen[str], number: int) -> None:
+    """Stop the command, which must have told of no exception."""
+    process.send_signal(number)
+    assert process.wait(timeout=60) == 0
+    assert process.stderr is not None and process.stderr.read() == ""
 
 
 @pytest.fixture(scope="module")
@@ -125,13 +141,13 @@ def shown(page: Any, place: str) -> list[str]:
     return page.locator(f"{place} .title:visible").all_inner_texts()
 
 
-def test_type_click_and_drag(url, open_page, model, titles):
+def test_type_click_and_drag(open_page, url, client, titles):
     from playwright.sync_api import expect
 
     page = open_page(url)
     items = list(titles)[:3]
     recommended = lambda history: [  # noqa: E731
-        titles.get(item, item) for item in model.recommend([history], exclude=history)[0].item_ids
+        titles.get(item, item) for item in client.recommend([history], exclude=history)[0].item_ids
     ]
     seen = [shown(page, ".side >> nth=0 >>")]
     assert seen[0] == recommended([])
@@ -142,7 +158,7 @@ def test_type_click_and_drag(url, open_page, model, titles):
         seen.append(shown(page, ".side >> nth=0 >>"))
         assert seen[-1] == recommended(items[:place])
     assert shown(page, ".entry-row") == [titles[item] for item in items]
-    (augmented,) = model.augment(items)
+    (augmented,) = client.augment(items)
     for place, (operation, shares) in enumerate(zip(augmented.operations, augmented.probabilities, strict=True)):
         share = dict(zip(("keep", "delete", "insert"), shares, strict=True))[operation]
         expect(page.locator(".decision .mark").nth(place)).to_have_text(f"{operation} {share:.0%}")
@@ -164,8 +180,13 @@ def test_type_click_and_drag(url, open_page, model, titles):
     assert shown(page, ".entry-row") == [titles[item] for item in dragged]
     assert shown(page, ".side >> nth=0 >>") == recommended(dragged) != seen[-1]
 
+    best = recommended(dragged)[0]
+    page.locator(".side .add").first.click()
+    told(page, f"{best} added at place 4.")
+    assert shown(page, ".entry-row")[-1] == best
 
-def test_keyboard_alone(url, open_page, titles):
+
+def test_keyboard_alone(open_page, url, titles):
     from playwright.sync_api import expect
 
     page = open_page(url)
@@ -192,7 +213,7 @@ def test_keyboard_alone(url, open_page, titles):
     assert shown(page, ".entry-row") == []
 
 
-def test_phone_in_the_dark(url, open_page, titles):
+def test_phone_in_the_dark(open_page, url, titles):
     page = open_page(url, PHONE, color_scheme="dark", has_touch=True)
     items = list(titles.values())[:2]
     for title in items:
@@ -208,7 +229,7 @@ def test_phone_in_the_dark(url, open_page, titles):
     page.wait_for_function(lightness)
 
 
-def test_why_not_and_similar_items(url, open_page, model, titles):
+def test_why_not_and_similar_items(open_page, url, client, titles):
     from playwright.sync_api import expect
 
     page = open_page(url)
@@ -224,7 +245,7 @@ def test_why_not_and_similar_items(url, open_page, model, titles):
     page.locator(".find .about").first.click()
     expect(why).to_contain_text("place")
     expect(page.locator(".about-card h2")).to_be_focused()
-    (similar,) = model.similar_items([item], k=8)
+    (similar,) = client.similar_items([item], k=8)
     expect(page.locator(".about-card .item-row .title:visible")).to_have_text(
         [titles.get(each, each) for each in similar.item_ids]
     )
@@ -232,24 +253,29 @@ def test_why_not_and_similar_items(url, open_page, model, titles):
     expect(why).to_contain_text("Not recommended: excluded, because it is in the history.")  # it follows the history
 
 
-def test_another_server_and_a_model_without_an_augmenter(open_page, sasrec_export):
+def test_its_own_server_and_a_model_without_an_augmenter(open_page, sasrec_export):
     from playwright.sync_api import expect
 
     item = ServedItems.read(sasrec_export).vocabulary.items[0]
-    with (
-        ModelServer("shop", sasrec_export, port=0) as server,
-        explorer("--model", sasrec_export, "--server", f"127.0.0.1:{server.port}") as (url, process),
-    ):
+    with explorer("--model", sasrec_export) as (url, process):
         page = open_page(url)
         add(page, item, item)
         told(page, f"{item} added at place 1.")
+        expect(page.locator(".decision .mark")).to_have_text("")
         expect(page.locator(".legend")).to_have_text("This model has no augmenter: it cleans no histories.")
         expect(page.locator(".side")).to_have_count(1)
-        server.stop().wait()
-        page.get_by_role("button", name="Clear history").click()
-        expect(page.get_by_role("alert")).to_contain_text("UNAVAILABLE", timeout=60_000)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=60) == 0
+        end(process, signal.SIGINT)
+
+
+def test_a_server_that_went_away(open_page, url, server, titles):
+    """The last one in the browser: there is no server behind it."""
+    from playwright.sync_api import expect
+
+    page = open_page(url)
+    server.stop().wait()
+    find(page, "", next(iter(titles.values())))
+    page.locator(".find .add").first.click()
+    expect(page.get_by_role("alert")).to_contain_text("UNAVAILABLE", timeout=60_000)
 
 
 def fail(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
