@@ -46,7 +46,7 @@ setup(
             "httpx",
             "hypothesis",
             "mypy",
-            "playwright",
+            "playwright>=1.40",
             "pytest",
             "pytest-xdist",
             "ruff",
