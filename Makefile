@@ -34,7 +34,7 @@ $(READY): setup.py constraints.txt
 	@echo "Installing into $(VENV), a few minutes the first time ..."
 	@rm -rf $(VENV)
 	@$(PYTHON) -m venv $(VENV) || { echo "No venv module; install it (Debian: python3-venv)" >&2; exit 2; }
-	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test,beam,vertex,kubeflow]"
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test,beam,vertex,kubeflow,explore]"
 	@touch $(READY)
 
 clean:

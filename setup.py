@@ -17,7 +17,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["laclrec_tf", "laclrec_tf.*", "pipelines", "pipelines.*"]),
-    package_data={"laclrec_tf": ["py.typed"]},
+    package_data={"laclrec_tf": ["py.typed"], "pipelines": ["explorer_page.css"]},
     install_requires=[
         "tensorflow>=2.21,<2.22",
         "keras>=3.15,<4",
@@ -42,10 +42,21 @@ setup(
     ],
     extras_require={
         "beam": ["apache-beam", "pyarrow"],
-        "test": ["httpx", "hypothesis", "mypy", "pytest", "pytest-xdist", "ruff", "trustme", "types-PyYAML"],
+        "test": [
+            "httpx",
+            "hypothesis",
+            "mypy",
+            "playwright>=1.40",
+            "pytest",
+            "pytest-xdist",
+            "ruff",
+            "trustme",
+            "types-PyYAML",
+        ],
         "notebooks": ["jupyterlab", "nbmake"],
         "vertex": ["google-cloud-aiplatform", "google-cloud-storage"],
         "kubeflow": ["kfp"],
+        "explore": ["nicegui>=3.11"],
     },
     entry_points={"console_scripts": ["laclrec-tf = pipelines.cli:main"]},
 )

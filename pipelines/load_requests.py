@@ -2,49 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
-from pathlib import Path
-
 import numpy as np
 
-from laclrec_tf.errors import InputError
-from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.serving.history_batch import padded_batch
 from laclrec_tf.serving.model_endpoint import ModelEndpoint
-from laclrec_tf.serving.model_versions import newest_version
+from pipelines.served_items import ServedItems
 
 DIFFERENT_REQUESTS = 256
-
-
-@dataclass(frozen=True)
-class ServedItems:
-    """What a load test must know of a model.
-
-    Args:
-        vocabulary: the items.
-        max_length: the longest history that the model reads.
-    """
-
-    vocabulary: ItemVocabulary
-    max_length: int
-
-    @classmethod
-    def read(cls, model: Path) -> ServedItems:
-        """Read them from the newest version in a model's folder.
-
-        Raises:
-            InputError: there is no version, or it was not written by `laclrec-tf export`.
-        """
-        _, folder = newest_version(model)
-        try:
-            about = json.loads((folder / "assets.extra" / "metadata.json").read_text(encoding="utf-8"))
-            return cls(ItemVocabulary.load(folder / "assets" / "vocabulary.txt"), int(about["max_length"]))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"{folder} does not say which items it knows, so no histories can be drawn. "
-                "Give a model that `laclrec-tf export` wrote."
-            ) from error
 
 
 def load_requests(

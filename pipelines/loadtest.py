@@ -20,12 +20,13 @@ from laclrec_tf.serving.model_endpoint import ModelEndpoint
 from laclrec_tf.serving.model_versions import newest_version
 from laclrec_tf.serving.wire_messages import PREDICT, PredictResponse
 from pipelines.load_generator import CALL_SECONDS, generate_load, raw_channel
-from pipelines.load_requests import ServedItems, load_requests
+from pipelines.load_requests import load_requests
 from pipelines.malformed_requests import MalformedRequest, malformed_requests
 from pipelines.malformed_test import malformed_test
 from pipelines.processor_name import processor_name
 from pipelines.report_file import ReportFile
 from pipelines.resident_memory import MemoryWatch, resident_megabytes
+from pipelines.served_items import ServedItems
 from pipelines.server_process import ServerProcess
 from pipelines.terminal import terminal
 from pipelines.version_pusher import VersionPusher

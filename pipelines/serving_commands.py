@@ -215,3 +215,24 @@ def recommend(
     for rank, (item, score) in enumerate(zip(answer.item_ids, answer.scores, strict=True), start=1):
         table.add_row(str(rank), item, f"{score:.3f}")
     console.print(table)
+
+
+@serving_app.command()
+def explore(
+    model: Annotated[Path, typer.Option(help="saved_models/NAME; the newest version is explored.")],
+    titles: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="CSV or Parquet with the columns item_id and title.")
+    ] = None,
+    server: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="A running server of the folder. Default: one is started.")
+    ] = None,
+    port: Annotated[int, typer.Option(metavar="N", help="Of the page; 0: any.", min=0, max=65535)] = 8080,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Only tell where the page is.")] = False,
+) -> None:
+    """Open a page: build a history, see recommendations and what the augmenter does, until interrupted."""
+    if server is None:
+        import_tensorflow_quietly()
+    silence_grpc()
+    from pipelines.explore import explore as run_explorer
+
+    run_explorer(model, titles=titles, server=server, port=port, open_browser=not no_browser)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-
-import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
 
-from laclrec_tf.errors import InputError
 from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.serving.model_endpoint import ModelEndpoint
-from pipelines.load_requests import DIFFERENT_REQUESTS, ServedItems, load_requests
+from pipelines.load_requests import DIFFERENT_REQUESTS, load_requests
+from pipelines.served_items import ServedItems
 
 ITEMS = ServedItems(ItemVocabulary(["tent", "zelt-groß", "mug"]), max_length=4)
 ENDPOINT = ModelEndpoint("127.0.0.1:8500", "shop")
@@ -45,18 +42,3 @@ def test_retrieve_has_a_k_and_rows():
 def test_the_seed_decides():
     first, again, other = (load_requests(ITEMS, ENDPOINT, "retrieve", 2, 10, seed) for seed in (1, 1, 2))
     assert first == again != other
-
-
-def test_a_model_that_does_not_tell_its_items(tmp_path):
-    version = tmp_path / "1"
-    (version / "assets.extra").mkdir(parents=True)
-    (version / "saved_model.pb").touch()
-    with pytest.raises(InputError, match="does not say which items it knows.*Give a model that `laclrec-tf export`"):
-        ServedItems.read(tmp_path)
-    (version / "assets.extra/metadata.json").write_text(json.dumps({"max_length": 4}))
-    with pytest.raises(InputError, match="does not say which items"):
-        ServedItems.read(tmp_path)
-    (version / "assets").mkdir()
-    (version / "assets/vocabulary.txt").write_text("tent\nmug\n")
-    items = ServedItems.read(tmp_path)
-    assert (items.vocabulary.items, items.max_length) == (("tent", "mug"), 4)

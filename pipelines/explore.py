@@ -1,0 +1,164 @@
+"""A page to explore a model by hand, on this machine."""
+
+from __future__ import annotations
+
+import importlib
+import socket
+import webbrowser
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from laclrec_tf.data.item_titles import read_titles
+from laclrec_tf.errors import InputError, reason_of
+from laclrec_tf.serving.async_client import AsyncRetrievalClient
+from laclrec_tf.serving.model_endpoint import ModelEndpoint
+from pipelines.item_search import ItemSearch
+from pipelines.served_items import ServedItems
+from pipelines.terminal import terminal
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+HOST = "127.0.0.1"
+ALLOWED_HOSTS = [HOST, "localhost"]  # another name that leads here is another site's
+ANSWER_SECONDS = 30.0
+
+
+def explore(
+    model: str | Path,
+    *,
+    titles: str | Path | None = None,
+    server: str | None = None,
+    port: int = 8080,
+    open_browser: bool = True,
+) -> None:
+    """Show a page to explore a model, until SIGINT or SIGTERM: one call a process.
+
+    Args:
+        model: the model's folder, usually `saved_models/NAME`; its newest version is explored.
+        titles: a file with the columns `item_id` and `title`, see `read_titles`. Default: items have no titles.
+        server: `HOST:PORT` of a running server of the folder, which has the folder's name there. Default: the
+            embedded one is started.
+        port: of the page, 0 for any free one. Default: 8080.
+        open_browser: Default: True.
+
+    Raises:
+        InputError: NiceGUI is not installed, there is no model, the titles cannot be read, or the port is in use.
+
+    Example:
+        >>> explore("saved_models/shop", titles="titles.csv")  # doctest: +SKIP
+    """
+    model = Path(model)
+    check_nicegui()
+    if not 0 <= port <= 65535:
+        raise InputError(f"Argument `port` must be between 0 and 65535. Received: port={port}.")
+    items = ServedItems.read(model)
+    named = {} if titles is None else read_titles(titles)
+    name = model.resolve().name
+    if server is not None:
+        ModelEndpoint(server, name)  # says what is wrong with an address
+    with _listening(port) as listener, _answering(model, name, server) as target:
+        app = _app(name, target, items, named)
+        url = f"http://{HOST}:{listener.getsockname()[1]}"
+        console = terminal(stderr=True)
+        if named and not any(item in items.vocabulary for item in named):
+            console.print(f"no item of the model has a title in {titles}: its item_id are others")
+        console.print(f"exploring {name} on {url}; Ctrl-C stops")
+        if open_browser:
+            webbrowser.open(url)  # it listens already: the browser waits for the page
+        with suppress(KeyboardInterrupt):  # how it is meant to end
+            _serve(app, listener)
+
+
+def check_nicegui() -> None:
+    """Check that NiceGUI, which is an extra, is installed.
+
+    Raises:
+        InputError: it is not.
+
+    Example:
+        >>> check_nicegui()
+    """
+    try:
+        importlib.import_module("nicegui")
+    except ImportError:
+        raise InputError(
+            "The explorer needs NiceGUI, which is not installed. Install it: pip install 'laclrec-tf[explore]'."
+        ) from None
+
+
+@contextmanager
+def _listening(port: int) -> Iterator[socket.socket]:
+    try:
+        listener = socket.create_server((HOST, port))
+    except OSError as error:
+        raise InputError(
+            f"Cannot listen on {HOST}, port {port}: {reason_of(error)}. "
+            "Give another port (`--port 0` takes a free one)."
+        ) from error
+    with listener:
+        yield listener
+
+
+@contextmanager
+def _answering(model: Path, name: str, server: str | None) -> Iterator[str]:
+    if server is not None:
+        yield server
+        return
+    # Imported late: a server is asked without TensorFlow.
+    from laclrec_tf.serving.server import ModelServer
+    from pipelines.progress import spinner
+
+    # A version that came later would have other items than the page knows of.
+    embedded = ModelServer(name, model, HOST, 0, poll_seconds=0)
+    with spinner(f"loading {model}"):
+        port = embedded.start()
+    try:
+        yield f"{HOST}:{port}"
+    finally:
+        embedded.stop().wait()
+
+
+def _app(name: str, target: str, items: ServedItems, titles: dict[str, str]) -> FastAPI:
+    from fastapi import FastAPI
+    from nicegui import app as pages
+    from nicegui import ui
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+    from pipelines.explorer_answers import ExplorerAnswers
+    from pipelines.explorer_page import ExplorerPage
+
+    search = ItemSearch(items.vocabulary.items, titles)
+    opened: list[AsyncRetrievalClient] = []
+
+    async def connect() -> None:  # inside the loop that the pages run in
+        opened.append(AsyncRetrievalClient(target, name, timeout=ANSWER_SECONDS))
+
+    async def disconnect() -> None:
+        await opened.pop().close()
+
+    pages.on_startup(connect)
+    pages.on_shutdown(disconnect)
+    app = FastAPI(openapi_url=None)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=ALLOWED_HOSTS)
+    ui.run_with(
+        app,
+        root=lambda: ExplorerPage(name, ExplorerAnswers(opened[0], items), search, titles),
+        title=f"{name} · explorer",
+        dark=None,
+        language="en-US",
+        tailwind=False,
+        show_welcome_message=False,
+    )
+    return app
+
+
+def _serve(app: FastAPI, listener: socket.socket) -> None:
+    config = uvicorn.Config(
+        app, loop="asyncio", log_config=None, access_log=False, proxy_headers=False, timeout_graceful_shutdown=1
+    )
+    uvicorn.Server(config).run(sockets=[listener])

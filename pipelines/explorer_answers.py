@@ -1,0 +1,194 @@
+"""What the explorer shows of a history, asked of a server: recommendations, edits, similar items, and why not."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from laclrec_tf.serving.async_client import AsyncRetrievalClient
+from laclrec_tf.serving.recommendation import AugmentedHistory, Recommendation, SimilarItems
+from pipelines.served_items import ServedItems
+
+OPERATIONS = ("keep", "delete", "insert")  # in the order of their probabilities
+DEEPEST_PLACE = 1000  # the places of items beyond are not told
+
+
+@dataclass(frozen=True)
+class PickedItem:
+    """One item of a history and what becomes of it.
+
+    Args:
+        item: its id.
+        mark: "keep", "delete" or "insert", as the augmenter decides; "unknown" or "too old" when the model does not
+            read it; "read" when the model has no augmenter.
+        probabilities: of keep, delete and insert. Default: none, for want of a decision.
+        inserted: the items inserted before it, in reading order. Default: none.
+    """
+
+    item: str
+    mark: str
+    probabilities: tuple[float, float, float] | None = None
+    inserted: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CleanedItem:
+    """One item of the cleaned history.
+
+    Args:
+        item: its id.
+        inserted: the augmenter put it there.
+    """
+
+    item: str
+    inserted: bool
+
+
+@dataclass(frozen=True)
+class HistoryAnswers:
+    """What a model says to a history.
+
+    Args:
+        picked: the items of the history, oldest first.
+        recommended: from the history as it is.
+        by_popularity: the model knows no item of the history, so the most popular ones are recommended, and their
+            scores are shares of all interactions.
+        cleaned: the history after the augmenter's edits; None for a model without one.
+        recommended_cleaned: from the cleaned history; None for a model without an augmenter.
+    """
+
+    picked: tuple[PickedItem, ...]
+    recommended: Recommendation
+    by_popularity: bool
+    cleaned: tuple[CleanedItem, ...] | None
+    recommended_cleaned: Recommendation | None
+
+
+class ExplorerAnswers:
+    """Asks a server all that the explorer shows.
+
+    Items of the history are left out of both recommendations; inserted ones are not, so that both choose from the
+    same items.
+
+    Args:
+        client: asks the server.
+        items: of the model.
+        k: how many items are recommended. Default: 10.
+
+    Example:
+        >>> answers = ExplorerAnswers(client, ServedItems.read(Path("saved_models/shop")))  # doctest: +SKIP
+        >>> (await answers.of_history(["tent"])).picked[0].mark  # doctest: +SKIP
+        'keep'
+    """
+
+    def __init__(self, client: AsyncRetrievalClient, items: ServedItems, k: int = 10) -> None:
+        """Keep them."""
+        self.client, self.items, self.k = client, items, k
+        self.has_augmenter = "augment" in items.signatures
+
+    async def of_history(self, history: Sequence[str]) -> HistoryAnswers:
+        """Ask what the model does with a history.
+
+        Args:
+            history: item ids, oldest first; unknown ones may be among them.
+
+        Raises:
+            InputError: the server does not answer.
+        """
+        known = [item for item in history if item in self.items.vocabulary]
+        if not (known and self.has_augmenter):
+            (recommended,) = await self.client.recommend([history], self.k)
+            picked = _picked(history, self.items, None)
+            none: tuple[CleanedItem, ...] | None = () if self.has_augmenter else None
+            return HistoryAnswers(picked, recommended, not known, none, recommended if self.has_augmenter else None)
+        (augmented,) = await self.client.augment([history])
+        recommended, recommended_cleaned = await self.client.recommend(
+            [history, augmented.edited_history], self.k, exclude=history, exclude_history=False
+        )
+        picked = _picked(history, self.items, augmented)
+        return HistoryAnswers(picked, recommended, False, cleaned_items(augmented), recommended_cleaned)
+
+    async def similar(self, item: str, k: int = 8) -> SimilarItems:
+        """Find items similar to one; none for an unknown item.
+
+        Raises:
+            InputError: the server does not answer.
+        """
+        return (await self.client.similar_items([item], k))[0]
+
+    async def why(self, history: Sequence[str], item: str) -> str:
+        """Say in a sentence or two why an item is recommended or not.
+
+        Args:
+            history: item ids, oldest first.
+            item: the item asked about.
+
+        Raises:
+            InputError: the server does not answer.
+        """
+        if item not in self.items.vocabulary:
+            return "Not recommended: unknown. It was not in the data that the model was trained on."
+        deep = min(DEEPEST_PLACE, self.items.vocabulary.n_items)
+        ranked, recommended = await asyncio.gather(
+            self.client.rank([history], [item]), self.client.recommend([history], deep)
+        )
+        score = ranked[0].scores[0]
+        if math.isinf(score):
+            return "Not recommended: retired. It is still read in histories, and never comes out."
+        if item in history:
+            return f"Not recommended: excluded, because it is in the history. Its score is {score:.3g}."
+        found = recommended[0]
+        if item not in found.item_ids:
+            return f"Not recommended: beyond place {deep:,}. Its score is {score:.3g}."
+        place = found.item_ids.index(item) + 1
+        if place <= self.k:
+            return f"Recommended: place {place} of {self.k}, with the score {score:.3g}."
+        return (
+            f"Not recommended: place {place:,}. Its score is {score:.3g}, "
+            f"place {self.k} has {found.scores[self.k - 1]:.3g}."
+        )
+
+
+def cleaned_items(augmented: AugmentedHistory) -> tuple[CleanedItem, ...]:
+    """Tell which items of a cleaned history were inserted.
+
+    Args:
+        augmented: what the augmenter did.
+
+    Returns:
+        The items of `augmented.edited_history`.
+
+    Example:
+        >>> three = ((0.9, 0.1, 0.0),) * 2
+        >>> done = AugmentedHistory(("tent", "mug"), ("insert", "delete"), three, (("peg",), ()), ("peg", "tent"))
+        >>> [(each.item, each.inserted) for each in cleaned_items(done)]
+        [('peg', True), ('tent', False)]
+    """
+    items: list[CleanedItem] = []
+    for item, operation, inserted in zip(augmented.history, augmented.operations, augmented.inserted, strict=True):
+        items += [CleanedItem(each, True) for each in inserted]
+        if operation != "delete":
+            items.append(CleanedItem(item, False))
+    return tuple(items[-len(augmented.edited_history) :])  # of a long one the most recent items are left
+
+
+def _picked(history: Sequence[str], items: ServedItems, augmented: AugmentedHistory | None) -> tuple[PickedItem, ...]:
+    """Line the history up with what the model read of it: the most recent known items."""
+    unread = sum(item in items.vocabulary for item in history) - items.max_length
+    picked, place = [], 0
+    for item in history:
+        if item not in items.vocabulary:
+            picked.append(PickedItem(item, "unknown"))
+        elif unread > 0:
+            picked.append(PickedItem(item, "too old"))
+            unread -= 1
+        elif augmented is None:
+            picked.append(PickedItem(item, "read"))
+        else:
+            picked.append(
+                PickedItem(item, augmented.operations[place], augmented.probabilities[place], augmented.inserted[place])
+            )
+            place += 1
+    return tuple(picked)

@@ -1,0 +1,145 @@
+"""The explorer's history: a list to drag, or to move with buttons, each item with what the augmenter does to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from nicegui import events, ui
+
+from pipelines.explorer_answers import OPERATIONS, PickedItem
+from pipelines.explorer_parts import ItemName, button, rename, text
+
+MEANINGS = {
+    "unknown": "unknown to the model, skipped",
+    "too old": "too long ago, not read",
+    "read": "",
+}
+
+
+class _Entry:
+    """One item of the history on the page."""
+
+    def __init__(self, owner: HistoryList, item: str) -> None:
+        self.item = item
+        name = owner.titles.get(item, item)
+        with ui.element("li").classes("entry") as self.element:
+            self.inserted = ui.element("div").classes("inserted-run")
+            with ui.element("div").classes("entry-row"):
+                ui.icon("drag_indicator").classes("handle").props("aria-hidden=true")
+                with ui.element("div").classes("entry-text"):
+                    with ui.element("button").classes("name-button").on("click", lambda: owner.on_about(item)) as opens:
+                        opens.props["type"] = "button"
+                        opens.props["aria-label"] = f"About {name}"
+                        ItemName(owner.titles).show(item)
+                    with ui.element("div").classes("decision"):
+                        self.mark = text(classes="mark")
+                        self.bar = ui.element("span").classes("bar").props("aria-hidden=true")
+                        with self.bar:
+                            self.shares = [ui.element("span").classes(f"share {operation}") for operation in OPERATIONS]
+                        self.others = text(classes="others")
+                with ui.element("div").classes("moves"):
+                    self.up = button("arrow_upward", f"Move {name} up", lambda: owner.move(self, -1))
+                    self.down = button("arrow_downward", f"Move {name} down", lambda: owner.move(self, 1))
+                    self.gone = button("close", f"Remove {name}", lambda: owner.remove(self))
+        self.show(PickedItem(item, "read"), owner)
+
+    def show(self, picked: PickedItem, owner: HistoryList) -> None:
+        """Show what becomes of the item."""
+        self.element.classes(replace=f"entry mark-{picked.mark.replace(' ', '-')}")
+        probabilities = dict(zip(OPERATIONS, picked.probabilities or (), strict=False))
+        chosen = probabilities.get(picked.mark)
+        self.mark.set_text(MEANINGS.get(picked.mark, picked.mark) + (f" {chosen:.0%}" if chosen is not None else ""))
+        others = [f"{name} {share:.0%}" for name, share in probabilities.items() if name != picked.mark]
+        self.others.set_text(" · ".join(others))
+        self.bar.set_visibility(bool(probabilities))
+        for share, part in zip(probabilities.values(), self.shares, strict=False):
+            part.style(f"width: {share:.1%}")
+        self.inserted.clear()
+        with self.inserted:
+            for item in picked.inserted:
+                owner.inserted_item(item)
+
+
+class HistoryList:
+    """The history, oldest item first.
+
+    Args:
+        titles: the title of each item that has one.
+        on_change: called after each change with what happened, for screen readers.
+        on_about: called with an item that is asked about.
+    """
+
+    def __init__(
+        self, titles: Mapping[str, str], on_change: Callable[[str], Any], on_about: Callable[[str], Any]
+    ) -> None:
+        self.titles, self.on_change, self.on_about = titles, on_change, on_about
+        self._entries: list[_Entry] = []
+        self._list = ui.list().props("tag=ol").classes("history").props('aria-label="History, oldest first"')
+        self._list.make_sortable(handle=".handle", ghost_class="ghost", on_end=self._dragged)
+
+    @property
+    def items(self) -> list[str]:
+        """The item ids, oldest first."""
+        return [entry.item for entry in self._entries]
+
+    def add(self, item: str) -> None:
+        """Put an item at the end."""
+        with self._list:
+            self._entries.append(_Entry(self, item))
+        self._changed(f"{self._name(item)} added at place {len(self._entries)}")
+
+    def move(self, entry: _Entry, by: int) -> None:
+        """Move an item up (-1) or down (1)."""
+        place = self._entries.index(entry) + by
+        if 0 <= place < len(self._entries):
+            self._entries.remove(entry)
+            self._entries.insert(place, entry)
+            entry.element.move(target_index=place)
+            self._changed(f"{self._name(entry.item)} moved to place {place + 1} of {len(self._entries)}")
+        # Moving takes the focus away; at an end the other button takes it, since this one is switched off.
+        ends = {0: entry.down, len(self._entries) - 1: entry.up}
+        (ends.get(place) or (entry.up if by < 0 else entry.down)).run_method("focus")
+
+    def remove(self, entry: _Entry) -> None:
+        """Take an item out."""
+        place = self._entries.index(entry)
+        self._entries.remove(entry)
+        entry.element.delete()
+        self._changed(f"{self._name(entry.item)} removed")
+        if self._entries:
+            self._entries[min(place, len(self._entries) - 1)].gone.run_method("focus")
+
+    def clear(self) -> None:
+        """Take all items out."""
+        self._entries.clear()
+        self._list.clear()
+        self._changed("The history is empty")
+
+    def show(self, picked: Sequence[PickedItem]) -> None:
+        """Show what becomes of each item."""
+        for entry, each in zip(self._entries, picked, strict=True):
+            entry.show(each, self)
+
+    def inserted_item(self, item: str) -> None:
+        """Show an item that the augmenter puts before another."""
+        name = self.titles.get(item, item)
+        with ui.element("button").classes("inserted").on("click", lambda: self.on_about(item)) as opens:
+            opens.props["type"] = "button"
+            rename(opens, f"About {name}, inserted by the augmenter")
+            text(f"+ {name}")
+
+    def _dragged(self, event: events.SortableEventArguments) -> None:
+        if event.old_index != event.new_index:
+            entry = self._entries.pop(event.old_index)
+            self._entries.insert(event.new_index, entry)
+            self._changed(f"{self._name(entry.item)} moved to place {event.new_index + 1} of {len(self._entries)}")
+
+    def _changed(self, what: str) -> None:
+        for place, entry in enumerate(self._entries):
+            entry.up.props["disabled"] = place == 0
+            entry.down.props["disabled"] = place == len(self._entries) - 1
+        self.on_change(what)
+
+    def _name(self, item: str) -> str:
+        return self.titles.get(item, item)

@@ -1,0 +1,107 @@
+"""What the explorer asks and how it lines the answers up, against answers written by hand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from laclrec_tf.item_vocabulary import ItemVocabulary
+from laclrec_tf.serving.async_client import AsyncRetrievalClient
+from pipelines.explorer_answers import CleanedItem, ExplorerAnswers, PickedItem
+from pipelines.served_items import ServedItems
+
+VOCABULARY = ItemVocabulary(["tent", "mug", "peg", "rope", "lamp", "stove"])
+
+
+def ask(target: str, question: Callable[[ExplorerAnswers], Awaitable[Any]], augmenter: bool = True, k: int = 2) -> Any:
+    signatures = frozenset({"retrieve", "augment"} if augmenter else {"retrieve"})
+
+    async def answer() -> Any:
+        async with AsyncRetrievalClient(target, "shop") as client:
+            return await question(ExplorerAnswers(client, ServedItems(VOCABULARY, 3, 1, signatures), k))
+
+    return asyncio.run(answer())
+
+
+def ranked(items: list[list[str]], scores: list[list[float]]) -> dict[str, Any]:
+    rows = len(items)
+    return {
+        "item_ids": items,
+        "scores": np.array(scores, np.float32),
+        "filled": np.full(rows, len(items[0]), np.int32),
+        "unknown": np.zeros(rows, np.int32),
+    }
+
+
+def test_a_history_is_lined_up_with_what_the_model_read(hand_written):
+    """Four known items, of which the model reads three; one in the middle it does not know."""
+    hand_written.answers = {
+        "augment": {
+            "history": [["mug", "rope", "tent"]],
+            "operations": [["delete", "keep", "insert"]],
+            "probabilities": np.array([[[0.25, 0.75, 0], [1, 0, 0], [0.25, 0.25, 0.5]]], np.float32),
+            "inserted": [[["", ""], ["", ""], ["peg", "lamp"]]],
+            "edited_history": [["rope", "peg", "lamp", "tent"]],
+            "unknown": np.array([1], np.int32),
+        },
+        "retrieve": ranked([["stove", "lamp"], ["lamp", "peg"]], [[2, 1], [4, 3]]),
+    }
+    answers = ask(hand_written.target, lambda a: a.of_history(["tent", "mug", "?", "rope", "tent"]))
+    assert answers.picked == (
+        PickedItem("tent", "too old"),
+        PickedItem("mug", "delete", (0.25, 0.75, 0)),
+        PickedItem("?", "unknown"),
+        PickedItem("rope", "keep", (1, 0, 0)),
+        PickedItem("tent", "insert", (0.25, 0.25, 0.5), ("peg", "lamp")),
+    )
+    assert answers.cleaned == tuple(
+        CleanedItem(item, inserted)
+        for item, inserted in [("rope", False), ("peg", True), ("lamp", True), ("tent", False)]
+    )
+    assert answers.recommended.item_ids == ("stove", "lamp")
+    assert answers.recommended_cleaned.item_ids == ("lamp", "peg")
+    assert not answers.by_popularity
+    asked = hand_written.inputs[-1]
+    assert asked["history"][1][1] == [b"rope", b"peg", b"lamp", b"tent", b""]
+    assert asked["exclude"][1] == [[b"tent", b"mug", b"?", b"rope", b"tent"]]  # of both, and not what was inserted
+    assert asked["exclude_history"][1] is False
+
+
+@pytest.mark.parametrize("history", [[], ["?"]])
+def test_without_a_known_item_there_is_nothing_to_clean(hand_written, history):
+    hand_written.answers = {"retrieve": ranked([["stove", "lamp"]], [[0.5, 0.25]])}
+    answers = ask(hand_written.target, lambda a: a.of_history(history))
+    assert answers.by_popularity
+    assert answers.cleaned == ()
+    assert answers.recommended == answers.recommended_cleaned
+    assert [each.mark for each in answers.picked] == ["unknown"] * len(history)
+
+
+def test_without_an_augmenter(hand_written):
+    hand_written.answers = {"retrieve": ranked([["stove", "lamp"]], [[2, 1]])}
+    answers = ask(hand_written.target, lambda a: a.of_history(["tent"]), augmenter=False)
+    assert answers.picked == (PickedItem("tent", "read"),)
+    assert (answers.cleaned, answers.recommended_cleaned) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("item", "score", "told"),
+    [
+        ("?", 0, "Not recommended: unknown. It was not in the data that the model was trained on."),
+        ("mug", -np.inf, "Not recommended: retired. It is still read in histories, and never comes out."),
+        ("tent", 3, "Not recommended: excluded, because it is in the history. Its score is 3."),
+        ("lamp", 1.25, "Recommended: place 2 of 2, with the score 1.25."),
+        ("rope", 0.5, "Not recommended: place 3. Its score is 0.5, place 2 has 1.25."),
+        ("peg", 0.25, "Not recommended: beyond place 6. Its score is 0.25."),
+    ],
+)
+def test_why(hand_written, item, score, told):
+    hand_written.answers = {
+        "retrieve": ranked([["stove", "lamp", "rope"]], [[2, 1.25, 0.5]]),
+        "rank": {"scores": np.array([[score]], np.float32), "unknown": np.array([0], np.int32)},
+    }
+    assert ask(hand_written.target, lambda a: a.why(["tent"], item)) == told
