@@ -13,6 +13,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from laclrec_tf.errors import InputError
 from pipelines import checkpoint_callback
@@ -69,6 +70,16 @@ def weights(run_: RunFolder) -> list[np.ndarray]:
     return keras.saving.load_model(run_.folder / "model.keras").get_weights()
 
 
+def epochs_in_tensorboard(run_: RunFolder) -> dict[str, list[int]]:
+    found = {}
+    for part in ("strict-pretraining", "strict", "refit"):
+        for kind, tag in (("train", "epoch_loss"), ("augmenter", "histories/keep_rate")):
+            events = EventAccumulator(str(run_.folder / "tensorboard" / part / kind))
+            events.Reload()
+            found[f"{part}/{kind}"] = [event.step for event in events.Tensors(tag)]
+    return found
+
+
 def where(killed: Path) -> tuple[str, str, int, int]:
     about = TrainingCheckpoints(killed / "checkpoints").newest().about
     return about["part"], about["objective"], about["epoch"], about["step"]
@@ -93,6 +104,7 @@ def test_from_any_moment_the_run_ends_with_the_same_weights(data, moments, undis
         assert all(map(np.array_equal, weights(resumed), weights(undisturbed))), places[moment]
         for name in ("epochs-strict.csv", "epochs-refit.csv"):
             assert (resumed.folder / name).read_text() == (undisturbed.folder / name).read_text(), places[moment]
+        assert epochs_in_tensorboard(resumed) == epochs_in_tensorboard(undisturbed), places[moment]
         for name in ("best_epoch", "epochs_run", "validation", "refit_epochs"):
             assert resumed.record[name] == undisturbed.record[name], places[moment]
 
