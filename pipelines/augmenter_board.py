@@ -12,15 +12,13 @@ import tensorflow as tf
 
 from laclrec_tf.edits import DELETE, INSERT, KEEP, OPERATION_NAMES
 from laclrec_tf.item_vocabulary import ItemVocabulary
-from laclrec_tf.models import LACLRec
 from laclrec_tf.models.augmenter_watch import AugmenterWatch
 from pipelines.edited_history import edited_histories
 from pipelines.histories_in_markdown import histories_in_markdown
+from pipelines.likeliest_edits import likeliest_edits
 
 WATCHED = 128
 SHOWN = 3
-# A catalogue's scores for each missing item: with sampled negatives it is too large for all of them.
-MOST_CANDIDATES = 10_000
 
 
 class AugmenterBoard(keras.callbacks.Callback):
@@ -60,7 +58,7 @@ class AugmenterBoard(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Edit the watched histories and write what came of it."""
         history = tf.constant(self.watched)
-        edits = self._edit(self.model, history)
+        edits = likeliest_edits(self.model, history)
         operations, real = edits.operations.numpy(), self.watched > 0
         lengths = np.sum(real, axis=1)
         with self.writer.as_default(step=epoch):
@@ -79,12 +77,6 @@ class AugmenterBoard(keras.callbacks.Callback):
         """Close the file."""
         if self._writer is not None:
             self._writer.close()
-
-    def _edit(self, model: LACLRec, history: tf.Tensor) -> Any:
-        candidates = None
-        if model.n_negatives:
-            candidates = np.arange(1, min(model.n_items, MOST_CANDIDATES) + 1, dtype=np.int32)
-        return model.augmenter.edit(model.encoder, history, "argmax", candidates)
 
 
 def watched_histories(histories: Sequence[np.ndarray], most: int = WATCHED) -> list[np.ndarray]:
