@@ -77,7 +77,7 @@ def line_chart(
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
         if as_percent:
             axis.yaxis.set_major_formatter(_PERCENT)
-        _legend(figure, axis, len(series))
+        _legend(figure, axis, columns=min(len(series), 3))
         return _svg(figure, name)
 
 
@@ -94,7 +94,7 @@ def bar_chart(name: str, labels: Sequence[str], values: Sequence[float], errors:
         An `<svg>` element.
     """
     with plt.rc_context(_STYLE):
-        figure, axis = _new(height=0.5 + 0.32 * len(labels))
+        figure, axis = _new(height=0.4 + 0.27 * len(labels))
         places = np.arange(len(labels))
         whiskers = 2 * np.nan_to_num(np.asarray(errors, float))
         axis.barh(places, values, height=0.62, color=_SERIES[0])
@@ -119,7 +119,7 @@ def reliability_chart(name: str, series: Mapping[str, tuple[np.ndarray, np.ndarr
         An `<svg>` element.
     """
     with plt.rc_context(_STYLE):
-        figure, axis = _new(height=3.2)
+        figure, axis = _new(height=3.8)
         axis.plot([0, 1], [0, 1], color=_INK, linestyle="--", linewidth=0.9)
         for colour, (label, (predicted, observed, counts)) in zip(_SERIES, series.items(), strict=False):
             filled = counts > 0
@@ -129,7 +129,7 @@ def reliability_chart(name: str, series: Mapping[str, tuple[np.ndarray, np.ndarr
         axis.set(xlabel="said", ylabel="true", xlim=(0, 1), ylim=(0, 1))
         for each in (axis.xaxis, axis.yaxis):
             each.set_major_formatter(_PERCENT)
-        _legend(figure, axis, len(series))
+        _legend(figure, axis, columns=1)
         return _svg(figure, name)
 
 
@@ -137,8 +137,8 @@ def _new(height: float = 2.6) -> tuple[Figure, Axes]:
     return plt.subplots(figsize=(4.4, height), layout="constrained")
 
 
-def _legend(figure: Figure, axis: Axes, n_series: int) -> None:
-    figure.legend(*axis.get_legend_handles_labels(), loc="outside upper left", ncols=min(n_series, 3), fontsize=8)
+def _legend(figure: Figure, axis: Axes, columns: int) -> None:
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside upper left", ncols=columns, fontsize=9)
 
 
 def _svg(figure: Figure, name: str) -> str:
