@@ -54,7 +54,7 @@ _CHARTS = (
     ),
     _Curves(
         "Operations on real histories",
-        "all kept or all deleted is a collapse",
+        "training histories cut at random; all kept or all deleted is a collapse",
         {"keep_rate": "keep", "delete_rate": "delete", "insert_rate": "insert"},
         as_percent=True,
     ),

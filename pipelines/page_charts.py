@@ -77,7 +77,7 @@ def line_chart(
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
         if as_percent:
             axis.yaxis.set_major_formatter(_PERCENT)
-        _legend(figure, axis, columns=min(len(series), 3))
+        _legend(figure, axis, columns=3 if sum(map(len, series)) < 32 else 2)
         return _svg(figure, name)
 
 

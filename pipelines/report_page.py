@@ -74,10 +74,10 @@ def share(value: float) -> str:
     """Write a share as percents, "-" for NaN.
 
     Example:
-        >>> share(0.1234), share(float("nan"))
-        ('12.3 %', '-')
+        >>> share(0.1234).split(), share(float("nan"))
+        (['12.3', '%'], '-')
     """
-    return "-" if value != value else f"{100 * value:.1f} %"
+    return "-" if value != value else f"{100 * value:.1f}\u00a0%"
 
 
 def _about(run: RunFolder, found: Mapping[str, Any]) -> str:
@@ -130,7 +130,7 @@ def _list_rows(lists: Mapping[str, float]) -> list[dict[str, str]]:
             "name": "coverage",
             "note": "share of the catalogue in at least one list",
             "value": share(lists["coverage"]),
-            "compared": "",
+            "compared": f"{share(lists['coverage_of_next_items'])}: what came next",
         },
         {
             "name": "novelty",
@@ -157,8 +157,8 @@ def _augmenter(found: Mapping[str, Any]) -> dict[str, Any]:
     }
     return {
         "habits": (
-            f"On the test histories, with its likeliest operations, it keeps {share(found['keep_rate'])} of the items, "
-            f"deletes {share(found['delete_rate'])} and looks for missing ones before {share(found['insert_rate'])}; "
+            "On the whole test histories, with its likeliest operations, it keeps "
+            f"{share(found['keep_rate'])} of the items, deletes {share(found['delete_rate'])} and looks for missing ones before {share(found['insert_rate'])}; "
             f"{share(found['unchanged'])} of the histories stay as they are. Their mean length goes from "
             f"{found['length']:.1f} to {found['edited_length']:.1f} items."
         ),

@@ -57,9 +57,9 @@ def list_findings(run: RunFolder, users: HeldOutUsers, seed: int) -> dict[str, f
     """Say what the recommended lists are like beside being right.
 
     Returns:
-        `coverage`; `novelty` in bits and `novelty_of_next_items` for comparison; `diversity`, which is one minus the
-        cosine of the trained item vectors, mean over pairs and lists, and `diversity_at_random`, that of lists drawn
-        from the catalogue.
+        `coverage` and `novelty` in bits, `coverage_of_next_items` and `novelty_of_next_items` to compare them with;
+        `diversity`, which is one minus the cosine of the trained item vectors, mean over pairs and lists, and
+        `diversity_at_random`, that of lists drawn from the catalogue.
     """
     vectors = run.model.item_vectors.numpy()
     may_be = np.setdiff1d(np.arange(1, run.model.n_items + 1), run.vocabulary.to_ids(run.retired))
@@ -67,6 +67,7 @@ def list_findings(run: RunFolder, users: HeldOutUsers, seed: int) -> dict[str, f
     at_random = generator.choice(may_be, (RANDOM_LISTS, min(K, len(may_be))))
     return {
         "coverage": coverage(users.lists, len(may_be)),
+        "coverage_of_next_items": coverage(users.targets, len(may_be)),
         "novelty": novelty(users.lists, run.popularity),
         "novelty_of_next_items": float(np.mean(surprise(users.targets, run.popularity))),
         "diversity": _mean(intra_list_diversity(users.lists, vectors)),
