@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib
 
@@ -13,6 +14,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.rcsetup import cycler
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 # Stand-ins that no chart would use otherwise; each becomes a variable of the page's style.
@@ -22,7 +24,7 @@ _VARIABLES = {_INK: "var(--muted)", _LINE: "var(--line)"} | {
     colour: f"var(--series-{number})" for number, colour in enumerate(_SERIES, start=1)
 }
 _PERCENT = FuncFormatter(lambda share, _: f"{100 * share:.3g} %")
-_STYLE = {
+_STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "laclrec-tf",
     "font.size": 9,
@@ -33,7 +35,7 @@ _STYLE = {
     "axes.axisbelow": True,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.prop_cycle": matplotlib.cycler(color=_SERIES),
+    "axes.prop_cycle": cycler(color=_SERIES),
     "grid.color": _LINE,
     "grid.linewidth": 0.6,
     "xtick.color": _INK,

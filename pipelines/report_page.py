@@ -150,15 +150,18 @@ def _list_rows(lists: Mapping[str, float]) -> list[dict[str, str]]:
 def _augmenter(found: Mapping[str, Any]) -> dict[str, Any]:
     title = "Calibration of the operation head"
     series = {
-        f"{name} (error {share(each['expected_error'])})": tuple(
-            np.array(each[part], float) for part in ("predicted", "observed", "counts")
+        f"{name} (error {share(each['expected_error'])})": (
+            np.array(each["predicted"]),
+            np.array(each["observed"]),
+            np.array(each["counts"]),
         )
         for name, each in found["calibration"].items()
     }
     return {
         "habits": (
             "On the whole test histories, with its likeliest operations, it keeps "
-            f"{share(found['keep_rate'])} of the items, deletes {share(found['delete_rate'])} and looks for missing ones before {share(found['insert_rate'])}; "
+            f"{share(found['keep_rate'])} of the items, deletes {share(found['delete_rate'])} and looks for missing "
+            f"ones before {share(found['insert_rate'])}; "
             f"{share(found['unchanged'])} of the histories stay as they are. Their mean length goes from "
             f"{found['length']:.1f} to {found['edited_length']:.1f} items."
         ),
