@@ -14,6 +14,7 @@ from laclrec_tf.data.splits import held_out
 from laclrec_tf.edits import DELETE, OPERATION_NAMES
 from laclrec_tf.errors import InputError
 from laclrec_tf.item_vocabulary import ItemVocabulary
+from pipelines.cli import main
 from pipelines.evaluate import evaluate
 from pipelines.held_out_users import held_out_users
 from pipelines.report_examples import report_examples
@@ -176,6 +177,19 @@ def test_examples_are_what_their_headings_say(laclrec_run, users):
         users.histories[row].tolist()
     )
     assert held_out(laclrec_run.data.histories()[1][row], "test")[1] == users.targets[row]
+
+
+def test_the_command_writes_the_page_or_says_in_a_line_why_not(sasrec_run, tmp_path, capsys):
+    out = tmp_path / "report.html"
+    with pytest.raises(SystemExit) as exit_:
+        main(["report", str(tmp_path), "--out", str(out)])
+    assert exit_.value.code == 2 and not out.exists()
+    assert re.fullmatch(r"laclrec-tf: .* holds no run: .*\n", capsys.readouterr().err)
+    with pytest.raises(SystemExit) as exit_:
+        main(["report", str(sasrec_run.folder), "--out", str(out), "--users", "30"])
+    assert exit_.value.code == 0
+    assert capsys.readouterr().out.startswith(f"wrote {out}: 30 users, recall@10 ")
+    assert out.read_text().endswith("</html>")
 
 
 def test_what_cannot_be_reported_is_named(sasrec_run, data, tmp_path):
