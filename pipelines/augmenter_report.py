@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,22 +11,18 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from laclrec_tf.data.corruption import corrupt
-from laclrec_tf.data.input_pipeline import evaluation_dataset
 from laclrec_tf.data.random_views import random_view
 from laclrec_tf.data.splits import held_out
 from laclrec_tf.edits import DELETE
 from laclrec_tf.errors import InputError
-from laclrec_tf.masking import is_item, trim_padding
-from laclrec_tf.metrics import target_ranks
+from laclrec_tf.masking import trim_padding
 from laclrec_tf.models import LACLRec
 from pipelines.augmenter_plots import plot_insertions, plot_operations, plot_planted_noise, plot_views
+from pipelines.broken_histories import history_batches, repairs_of
 from pipelines.new_folder import new_folder
 from pipelines.planted_noise import planted_histories
 from pipelines.report_file import ReportFile
 from pipelines.run_folder import RunFolder
-
-HISTORIES_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -124,7 +120,9 @@ def augmenter_report(
             "seed": seed,
             "histories": len(histories),
         }
-        deletions, ranks = _repairs(model, histories, seed)
+        repairs = repairs_of(model, histories, seed)
+        ranks = repairs.insertion_ranks
+        deletions = Deletions(repairs.probabilities[:, DELETE], repairs.decided == DELETE, repairs.operations == DELETE)
         report["deletions"] = deletions.summary()
         popular = np.cumsum(np.sort(folder.popularity)[::-1]) / folder.popularity.sum()
         report["insertions"] = _insertion_summary(ranks, model.n_items, popular)
@@ -143,44 +141,12 @@ def augmenter_report(
     return report
 
 
-def _repairs(model: LACLRec, histories: Sequence[np.ndarray], seed: int) -> tuple[Deletions, np.ndarray]:
-    """Break histories; return what was deleted of them, and the rank of each missing item over the catalogue."""
-    needs = model.batch_requirements
-
-    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([2], tf.int64)])
-    def repair(history: tf.Tensor, its_seed: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        corrupted, operations, insertions = corrupt(
-            history,
-            n_items=model.n_items,
-            max_length=model.max_edited_length,
-            max_insertions=model.max_insertions,
-            p_keep=needs["p_keep"],
-            p_delete=needs["p_delete"],
-            seed=its_seed,
-        )
-        repaired = model.augmenter.repair(model.encoder, corrupted, operations, insertions, training=False)
-        item = repaired.run_targets <= model.n_items  # the rest are ends of runs
-        scores = model.score(repaired.run_states[item])
-        ranks = target_ranks(scores, repaired.run_targets[item], exclude=repaired.run_present[item])
-        logits = repaired.operation_logits
-        real = is_item(corrupted)
-        deleted = tf.argmax(logits, axis=-1) == DELETE
-        return ops.softmax(logits)[..., DELETE][real], deleted[real], (operations == DELETE)[real], ranks
-
-    found = [
-        [part.numpy() for part in repair(history, tf.constant([seed, number], tf.int64))]
-        for number, history in enumerate(_batches(histories))
-    ]
-    probabilities, decided, is_noise, ranks = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    return Deletions(probabilities, decided, is_noise), ranks
-
-
 def _deletions_of(model: LACLRec, histories: Sequence[np.ndarray], is_noise: np.ndarray) -> Deletions:
     order = np.argsort([len(history) for history in histories], kind="stable")
     starts = np.cumsum([0, *(len(history) for history in histories)])
     marks = np.concatenate([is_noise[starts[row] : starts[row + 1]] for row in order])
     probabilities, decided = [], []
-    for history in _batches(histories):
+    for history in history_batches(histories):
         edits = model.edit(history)
         real = history.numpy() > 0
         probabilities.append(edits.probabilities.numpy()[..., DELETE][real])
@@ -191,7 +157,7 @@ def _deletions_of(model: LACLRec, histories: Sequence[np.ndarray], is_noise: np.
 def _similarities(model: LACLRec, histories: Sequence[np.ndarray], seed: int) -> dict[str, np.ndarray]:
     """Return by view the cosine of each user vector with that of the raw history, and which dot product is larger."""
     found: dict[str, list[np.ndarray]] = {"learned": [], "random": [], "learned_is_nearer": []}
-    for number, history in enumerate(_batches(histories)):
+    for number, history in enumerate(history_batches(histories)):
         raw = model(history, training=False)
         view = random_view(history, mask_id=model.n_items + 2, seed=tf.constant([seed, number], tf.int64))
         views = {
@@ -203,13 +169,6 @@ def _similarities(model: LACLRec, histories: Sequence[np.ndarray], seed: int) ->
         products = [ops.sum(raw * vectors, axis=-1).numpy() for vectors in views.values()]
         found["learned_is_nearer"].append(products[0] > products[1])
     return {name: np.concatenate(parts) for name, parts in found.items()}
-
-
-def _batches(histories: Sequence[np.ndarray]) -> Iterator[tf.Tensor]:
-    """Yield `[B, L]` int32 histories, the shortest first."""
-    unused = np.zeros(len(histories), np.int32)
-    for batch in evaluation_dataset(histories, unused, batch_size=HISTORIES_AT_ONCE):
-        yield batch["history"]
 
 
 def _insertion_summary(ranks: np.ndarray, n_items: int, popular: np.ndarray) -> dict[str, float]:

@@ -17,6 +17,7 @@ from pipelines.batch_commands import batch_app
 from pipelines.kubeflow_commands import kubeflow_app
 from pipelines.measuring_commands import measuring_app
 from pipelines.quiet_tensorflow import import_tensorflow_quietly
+from pipelines.report_commands import report_app
 from pipelines.serving_commands import serving_app
 from pipelines.training_commands import training_app
 from pipelines.vertex_commands import vertex_app
@@ -28,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (training_app, measuring_app, serving_app, batch_app):
+for group in (training_app, measuring_app, report_app, serving_app, batch_app):
     app.add_typer(group)
 app.add_typer(vertex_app, name="vertex")
 app.add_typer(kubeflow_app, name="kubeflow")

@@ -1,4 +1,4 @@
-"""Progress in the terminal: a bar where steps are counted, a spinner where not, a line for each epoch done."""
+"""Progress in the terminal: a bar where steps are counted, a spinner where not, a row for each epoch done."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import keras
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -18,7 +18,9 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
+from pipelines.epoch_table import EpochTable
 from pipelines.terminal import terminal
 
 
@@ -53,10 +55,12 @@ def spinner(title: str, console: Console | None = None, disable: bool = False) -
 
 
 class EpochProgress(keras.callbacks.Callback):
-    """Show a bar over the steps of each epoch and of its validation, and print one line when it is done.
+    """Show what each epoch has come to so far over a bar of its steps and of its validation, and leave a row of it.
+
+    Where there is no terminal each epoch leaves a line that names its numbers.
 
     Args:
-        title: what is being trained, shown before the epoch.
+        title: what is being trained.
         console: where to print. Default: standard error.
     """
 
@@ -64,20 +68,31 @@ class EpochProgress(keras.callbacks.Callback):
         super().__init__()
         self.title = title
         self.console = console or terminal(stderr=True)
-        self.progress: Progress | None = None
+        self.progress: _BarBelowRow | None = None
+        self.table = EpochTable(self.console.width)
+        self._has_header = False
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Start the bar."""
         self.started = time.perf_counter()
-        self.progress = progress_bar(self.console)
-        self.progress.start()
-        self.task = self.progress.add_task(
-            f"{self.title} epoch {epoch + 1}/{self.params['epochs']}", total=self.params.get("steps")
+        self.epoch = epoch
+        self.progress = _BarBelowRow(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
         )
+        self.progress.start()
+        self.task = self.progress.add_task(f"{self.title} {self._label}", total=self.params.get("steps"))
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Move the bar."""
+        """Move the bar, and show the running averages above it."""
         if self.progress is not None:
+            if self.console.is_terminal:
+                self.progress.row = self.table.row(self._label, logs or {}, self._seconds, is_done=False)
             self.progress.update(self.task, completed=batch + 1)
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
@@ -91,20 +106,47 @@ class EpochProgress(keras.callbacks.Callback):
             self.progress.update(self.validation, completed=batch + 1)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Print the epoch's line."""
+        """Print the epoch's row."""
         self.on_train_end()
         logs = logs or {}
-        shown = {"loss": "loss", "val_recall@10": "recall@10", "val_ndcg@10": "ndcg@10"}
-        numbers = [f"{label} {logs[name]:.4f}" for name, label in shown.items() if name in logs]
-        if "keep_rate" in logs:
-            rates = "/".join(f"{logs[f'{name}_rate']:.0%}" for name in ("keep", "delete", "insert"))
-            numbers.append(f"keep/delete/insert {rates}")
-        seconds = time.perf_counter() - self.started
-        line = f"{self.title} epoch {epoch + 1}/{self.params['epochs']}  {'  '.join(numbers)}  {seconds:.1f} s"
-        self.console.print(line)
+        if not self.console.is_terminal:
+            self.console.print(self._line(epoch, logs))
+            return
+        if not self._has_header:
+            self.console.print(Text(self.title, style="bold"))
+            self.console.print(self.table.header(logs))
+            self._has_header = True
+        self.console.print(self.table.row(self._label, logs, self._seconds))
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Take the bar away, also after an interruption."""
         if self.progress is not None:
             self.progress.stop()
             self.progress = None
+
+    @property
+    def _label(self) -> str:
+        return f"{self.epoch + 1}/{self.params['epochs']}"
+
+    @property
+    def _seconds(self) -> float:
+        return time.perf_counter() - self.started
+
+    def _line(self, epoch: int, logs: dict[str, Any]) -> str:
+        shown = {"loss": "loss", "val_recall@10": "recall@10", "val_ndcg@10": "ndcg@10"}
+        numbers = [f"{label} {logs[name]:.4f}" for name, label in shown.items() if name in logs]
+        if "keep_rate" in logs:
+            rates = "/".join(f"{logs[f'{name}_rate']:.0%}" for name in ("keep", "delete", "insert"))
+            numbers.append(f"keep/delete/insert {rates}")
+        return f"{self.title} epoch {epoch + 1}/{self.params['epochs']}  {'  '.join(numbers)}  {self._seconds:.1f} s"
+
+
+class _BarBelowRow(Progress):
+    """A bar with a row of the epoch table above it."""
+
+    row: Text | None = None
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        if self.row is not None:
+            yield self.row
+        yield self.make_tasks_table(self.tasks)

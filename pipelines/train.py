@@ -40,6 +40,7 @@ def train(
     workers: WorkerGroup | None = None,
     tensorboard: str | Path | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    boards: bool = True,
     show_progress: bool = True,
 ) -> RunFolder | None:
     """Train on prepared data, keep the weights of the best validation epoch, and write a run folder.
@@ -62,7 +63,9 @@ def train(
             targets. All of them must be able to read the checkpoints' folder. Default: one alone.
         tensorboard: where TensorBoard's logs go. Default: `tensorboard/` in `out`.
         callbacks: see each epoch with its validation, on the chief. Default: none.
-        show_progress: a bar and a line for each epoch on standard error. Default: True.
+        boards: TensorBoard also gets histograms of the augmenter's edits, three histories before and after them, and
+            the item vectors, some tenths of a second each epoch. Default: True.
+        show_progress: a bar and a row for each epoch on standard error. Default: True.
 
     Returns:
         The finished run; with `resume` that of a training that had ended already. None on a worker that is not the
@@ -97,6 +100,7 @@ def train(
             kept.newest() if checkpoints.resume else None,
             tensorboard=out / "tensorboard" if tensorboard is None else Path(tensorboard),
             callbacks=tuple(callbacks),
+            boards=boards,
             show_progress=show_progress,
         )
         check_validation(session)

@@ -98,6 +98,9 @@ def train(
     ] = None,
     checkpoint_minutes: Annotated[float, typer.Option(help="Minutes between two checkpoints.", min=0)] = 10,
     keep_checkpoints: Annotated[int, typer.Option(help="How many checkpoints stay.", min=1)] = 2,
+    boards: Annotated[
+        bool, typer.Option(help="Log histograms, edited histories and item vectors for TensorBoard.")
+    ] = True,
 ) -> None:
     """Train a preset, keep the best validation epoch, and write a run folder."""
     import_tensorflow_quietly()
@@ -115,7 +118,7 @@ def train(
     keeping = CheckpointSettings(checkpoint_minutes, keep_checkpoints, checkpoints, resume)
     chosen = TrainConfig.of(settings)
     was_finished = resume and (out / "run.json").exists()
-    finished = run(data, out, chosen, checkpoints=keeping, workers=workers)
+    finished = run(data, out, chosen, checkpoints=keeping, workers=workers, boards=boards)
     if finished is None:
         console.print("done; the chief writes the run")
         return

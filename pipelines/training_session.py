@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,12 @@ from pipelines.checkpoint_callback import CheckpointCallback
 from pipelines.checkpoint_timer import CheckpointTimer
 from pipelines.config import TrainConfig
 from pipelines.progress import EpochProgress
+from pipelines.readable_warnings import readable_warnings
 from pipelines.run_folder import package_versions
 from pipelines.stop_request import StopRequest
+from pipelines.terminal import terminal
 from pipelines.training_checkpoints import TrainingCheckpoints, TrainingState
+from pipelines.training_logs import TrainingLogs
 from pipelines.training_setup import compile_model, initialise_items, new_model, training_batches
 from pipelines.worker_group import WorkerGroup
 
@@ -51,7 +54,8 @@ class TrainingSession:
         state: go on from here; None once that is done, or from the start.
         tensorboard: where TensorBoard's logs go.
         callbacks: see each epoch with its validation, on the chief.
-        show_progress: a bar and a line for each epoch.
+        boards: TensorBoard also gets histograms, edited histories and item vectors.
+        show_progress: a bar and a row for each epoch.
     """
 
     prepared: PreparedData
@@ -64,12 +68,15 @@ class TrainingSession:
     state: TrainingState | None
     tensorboard: Path
     callbacks: tuple[keras.callbacks.Callback, ...]
+    boards: bool
     show_progress: bool
 
     def __post_init__(self) -> None:
         before = 0.0 if self.state is None else self.state.about["seconds"]
         self.started = time.perf_counter() - before
         self.histories = self.prepared.histories(self.workers.index, self.workers.count)[1]
+        resumed = self.state is not None
+        self.logs = TrainingLogs(self.out, self.tensorboard, self.prepared.vocabulary, resumed, self.boards)
 
     @property
     def seconds(self) -> float:
@@ -118,7 +125,8 @@ class TrainingSession:
                 workers=workers,
                 state=state,
             )
-            with warnings.catch_warnings():
+            shown = readable_warnings(terminal(stderr=True)) if self.show_progress else nullcontext()
+            with warnings.catch_warnings(), shown:
                 # Of the epoch that training goes on in, whose first batches are done.
                 warnings.filterwarnings("ignore", "Your input ran out of data", UserWarning)
                 return model.fit(
@@ -137,7 +145,8 @@ class TrainingSession:
         if config.pretrain_epochs and model.has_augmenter and not augmenter_is_done:
             with workers.strategy.scope():
                 compile_model(config, model, steps, objective="augmenter")
-            run("augmenter", f"{title} augmenter", config.pretrain_epochs, [])
+            logs = self.logs.pretraining(part, training, self._epochs_done, steps) if workers.is_chief else []
+            run("augmenter", f"{title} augmenter", config.pretrain_epochs, logs)
         with workers.strategy.scope():
             averaged = compile_model(config, model, steps)
         # First in line: what follows sees the averaged weights.
@@ -145,14 +154,21 @@ class TrainingSession:
         if averaged:
             callbacks.append(keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
         position.assign([0, 0])  # what is watched is the same batch, wherever training goes on
+        watch = None
         if workers.is_chief and model.has_augmenter and model.n_random_views:
-            callbacks.append(AugmenterWatch(next(iter(make_batches()))))
+            watch = AugmenterWatch(next(iter(make_batches())))
+            callbacks.append(watch)
         if part == "strict":
             callbacks.append(
                 keras.callbacks.EarlyStopping(MONITOR, mode="max", patience=config.patience, restore_best_weights=True)
             )
         if workers.is_chief:
-            callbacks += self._records(part)
+            if part == "strict":
+                # The best weights so far are on disk, whatever happens to the process.
+                best_file = self.out / "best.keras"
+                callbacks.append(keras.callbacks.ModelCheckpoint(best_file, MONITOR, mode="max", save_best_only=True))
+            callbacks += self.logs.training(part, model, training, self._epochs_done, steps, watch)
+            callbacks += self.callbacks
         log = run("full", title, epochs, callbacks)
         if part == "refit":
             return model, {}
@@ -175,6 +191,10 @@ class TrainingSession:
             "workers": self.workers.count,
             "versions": package_versions(),
         }
+
+    @property
+    def _epochs_done(self) -> int:
+        return 0 if self.state is None else int(self.state.about["epoch"])
 
     @property
     def _targets_per_batch(self) -> int:
@@ -217,31 +237,3 @@ class TrainingSession:
             seed=self.config.seed,
         )
         return self.workers.distribute(lambda: batches if n_batches is None else batches.repeat()), n_batches
-
-    def _records(self, part: Protocol) -> list[keras.callbacks.Callback]:
-        log_file = self.out / f"epochs-{part}.csv"
-        if self.state is not None:
-            _keep_epochs(log_file, int(self.state.about["epoch"]))
-        callbacks: list[keras.callbacks.Callback] = [
-            keras.callbacks.CSVLogger(log_file, append=self.state is not None),
-            keras.callbacks.TensorBoard(self.tensorboard / part, write_graph=False, profile_batch=0),
-            *self.callbacks,
-        ]
-        if part == "strict":
-            # The best weights so far are on disk, whatever happens to the process.
-            best = keras.callbacks.ModelCheckpoint(self.out / "best.keras", MONITOR, mode="max", save_best_only=True)
-            callbacks.insert(0, best)
-        return callbacks
-
-
-def _keep_epochs(file: Path, epochs: int) -> None:
-    """Drop the rows of epochs that are trained once more."""
-    if not file.exists():  # a mounted bucket gets a file when it is closed, and the process may have been killed
-        return
-    with file.open(newline="", encoding="utf-8") as rows:
-        header, *lines = list(csv.reader(line.replace("\0", "") for line in rows)) or [[]]
-    partial = file.with_suffix(".partial")
-    with partial.open("w", newline="", encoding="utf-8") as rows:
-        whole = [line for line in lines if len(line) == len(header) and line[0].isdecimal()]  # power may have failed
-        csv.writer(rows).writerows([header, *(line for line in whole if int(line[0]) < epochs)] if header else [])
-    partial.rename(file)

@@ -17,6 +17,9 @@ GROUND = {
     "table_rows",
     "best_rows",
     "significance",
+    "grouped_metrics",
+    "list_metrics",
+    "calibration",
 }
 ALLOWED = {
     **{name: GROUND for name in GROUND},

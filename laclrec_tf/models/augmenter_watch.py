@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-NEARLY_ALL = 0.98
+from laclrec_tf.models.augmenter_collapse import collapse, likely_cause
 
 
 class AugmenterCollapseWarning(UserWarning):
@@ -19,42 +19,41 @@ class AugmenterWatch(keras.callbacks.Callback):
     """Add gradient ratios to the epoch's logs, and warn when the augmenter has collapsed.
 
     At the end of each epoch the logs gain `gradient_ratio/<term>`: the norm of the weighted term's gradient on
-    the shared encoder, relative to that of the next-item loss, on one fixed batch. Place this callback before
-    those that read the logs (TensorBoard, CSVLogger).
+    the shared encoder, relative to that of the next-item loss, on one fixed batch; and `augmenter_collapsed`, 1 or 0.
+    A collapse warns in its first epoch. Place this callback before those that read the logs (TensorBoard, CSVLogger).
 
     Args:
         batch: one training batch. Default: None, no gradient ratios.
 
+    Attributes:
+        warning: what is wrong after the last epoch, with its likely cause; None when nothing is.
+
     Example:
-        >>> AugmenterWatch().collapse({"keep_rate": 1.0, "delete_rate": 0.0})
-        'keeps 100 % of the items: the learned view is the raw history'
+        >>> logs = {"keep_rate": 0.7, "delete_rate": 0.1}
+        >>> AugmenterWatch().on_epoch_end(0, logs)
+        >>> logs["augmenter_collapsed"]
+        0.0
     """
 
     def __init__(self, batch: dict[str, tf.Tensor] | None = None) -> None:
         super().__init__()
         self.batch = batch
+        self.warning: str | None = None
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Extend the logs and warn on a collapse."""
         logs = {} if logs is None else logs
         if self.batch is not None:
             logs |= self.gradient_ratios()
-        what = self.collapse(logs)
+        what, begins = collapse(logs), self.warning is None
+        self.warning = None
+        if "keep_rate" in logs:
+            logs["augmenter_collapsed"] = float(what is not None)
         if what:
-            warnings.warn(
-                f"Epoch {epoch + 1}: the augmenter {what}. Likely causes: too few epochs of augmenter training "
-                "(raise pretrain_epochs or lambda_aug) or a temperature that is too low for 'gumbel' decisions.",
-                AugmenterCollapseWarning,
-                stacklevel=2,
-            )
-
-    def collapse(self, logs: dict[str, Any]) -> str | None:
-        """Say how the augmenter has collapsed, judging by the epoch's operation rates; None if it has not."""
-        if logs.get("keep_rate", 0.0) > NEARLY_ALL:
-            return f"keeps {logs['keep_rate']:.0%} of the items: the learned view is the raw history".replace("%", " %")
-        if logs.get("delete_rate", 0.0) > NEARLY_ALL:
-            return f"deletes {logs['delete_rate']:.0%} of the items: the learned view is empty".replace("%", " %")
-        return None
+            settings = self.model.get_config() if self.model is not None else None
+            self.warning = f"Epoch {epoch + 1}: the augmenter {what}. {likely_cause(logs, settings)}"
+            if begins:
+                warnings.warn(self.warning, AugmenterCollapseWarning, stacklevel=2)
 
     def gradient_ratios(self) -> dict[str, float]:
         """Return each weighted term's gradient norm on the encoder relative to the next-item loss's."""

@@ -33,6 +33,19 @@ def test_an_augmenter_at_work_does_not_warn(rates):
     assert not caught
 
 
+def test_a_collapse_warns_when_it_begins_and_is_marked_in_every_epoch():
+    watch, keeps = AugmenterWatch(), {"keep_rate": 0.99, "delete_rate": 0.0}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        marks = []
+        for epoch, rates in enumerate([keeps, keeps, {"keep_rate": 0.7, "delete_rate": 0.1}, keeps]):
+            logs = dict(rates)
+            watch.on_epoch_end(epoch, logs)
+            marks.append((logs["augmenter_collapsed"], watch.warning is not None))
+    assert marks == [(1.0, True), (1.0, True), (0.0, False), (1.0, True)]
+    assert [str(each.message)[:8] for each in caught] == ["Epoch 1:", "Epoch 4:"]
+
+
 def ratios(**weights) -> dict[str, float]:
     keras.utils.set_random_seed(1)
     model = LACLRec(20, width=8, max_length=6, max_edited_length=8, dropout=0.0, gamma=0.3, **weights)

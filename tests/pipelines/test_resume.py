@@ -13,6 +13,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from laclrec_tf.errors import InputError
 from pipelines import checkpoint_callback
@@ -79,12 +80,23 @@ def weights(run_: RunFolder) -> list[np.ndarray]:
     return keras.saving.load_model(run_.folder / "model.keras").get_weights()
 
 
+def epochs_in_tensorboard(run_: RunFolder) -> dict[str, list[int]]:
+    found = {}
+    for part in ("strict-pretraining", "strict", "refit"):
+        for kind, tag in (("train", "epoch_loss"), ("augmenter", "histories/keep_rate")):
+            events = EventAccumulator(str(run_.folder / "tensorboard" / part / kind))
+            events.Reload()
+            found[f"{part}/{kind}"] = [event.step for event in events.Tensors(tag)]
+    return found
+
+
 def test_killed_in_each_part_the_run_ends_with_the_same_weights(killed, undisturbed):
     resumed = RunFolder.open(killed[0])
     assert len(killed[1]) == 3
     assert all(map(np.array_equal, weights(resumed), weights(undisturbed)))
     for name in ("epochs-strict.csv", "epochs-refit.csv"):
         assert (resumed.folder / name).read_text() == (undisturbed.folder / name).read_text(), name
+    assert epochs_in_tensorboard(resumed) == epochs_in_tensorboard(undisturbed)
     for name in ("best_epoch", "epochs_run", "validation", "refit_epochs"):
         assert resumed.record[name] == undisturbed.record[name], name
     assert not (resumed.folder / "checkpoints").exists()

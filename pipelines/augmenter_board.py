@@ -1,0 +1,103 @@
+"""A callback that shows in TensorBoard what the augmenter does to the same histories after each epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from laclrec_tf.edits import DELETE, INSERT, KEEP, OPERATION_NAMES
+from laclrec_tf.item_vocabulary import ItemVocabulary
+from laclrec_tf.models.augmenter_watch import AugmenterWatch
+from pipelines.edited_history import edited_histories
+from pipelines.histories_in_markdown import histories_in_markdown
+from pipelines.likeliest_edits import likeliest_edits
+
+WATCHED = 128
+SHOWN = 3
+
+
+class AugmenterBoard(keras.callbacks.Callback):
+    """Write histograms of operation rates and edited lengths, three histories before and after editing, and warnings.
+
+    The operations are the likeliest ones whatever the model's `decision`, so nothing random is drawn and training goes
+    on as if nobody watched.
+
+    Args:
+        folder: of the event file.
+        histories: per user `[n]` int32 ids, oldest first; 128 of them are watched, three are shown.
+        vocabulary: the items.
+        watch: whose warnings are shown too. Default: none.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        histories: Sequence[np.ndarray],
+        vocabulary: ItemVocabulary,
+        watch: AugmenterWatch | None = None,
+    ) -> None:
+        super().__init__()
+        self.folder = folder
+        self.vocabulary = vocabulary
+        self.watch = watch
+        self.watched = _padded(watched_histories(histories))
+        self._writer: Any = None
+
+    @property
+    def writer(self) -> Any:
+        """The event file, made when the first event is written."""
+        if self._writer is None:
+            self._writer = tf.summary.create_file_writer(str(self.folder))
+        return self._writer
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Edit the watched histories and write what came of it."""
+        history = tf.constant(self.watched)
+        edits = likeliest_edits(self.model, history)
+        operations, real = edits.operations.numpy(), self.watched > 0
+        lengths = np.sum(real, axis=1)
+        with self.writer.as_default(step=epoch):
+            for operation, name in zip((KEEP, DELETE, INSERT), OPERATION_NAMES, strict=True):
+                rates = np.sum((operations == operation) & real, axis=1) / lengths
+                tf.summary.histogram(f"histories/{name}_rate", rates)
+            tf.summary.histogram("histories/edited_length", np.sum(edits.edited.numpy() > 0, axis=1))
+            first = type(edits)(*(part[:SHOWN] for part in edits))
+            shown = edited_histories(self.watched[:SHOWN], first, self.vocabulary)
+            tf.summary.text("histories before and after editing", histories_in_markdown(shown))
+            if self.watch is not None and self.watch.warning is not None:
+                tf.summary.text("warning", f"**{self.watch.warning}**")
+        self.writer.flush()
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Close the file."""
+        if self._writer is not None:
+            self._writer.close()
+
+
+def watched_histories(histories: Sequence[np.ndarray], most: int = WATCHED) -> list[np.ndarray]:
+    """Choose histories evenly among all, those of five to twelve items first: they are looked at.
+
+    Args:
+        histories: per user `[n]` ids.
+        most: how many. Default: 128.
+
+    Example:
+        >>> [len(history) for history in watched_histories([np.ones(n) for n in (2, 30, 0, 5)])]
+        [5, 2, 30]
+    """
+    filled = [history for history in histories if len(history)]
+    places = np.linspace(0, len(filled) - 1, min(most, len(filled))).astype(int)
+    chosen = [filled[place] for place in places]
+    return sorted(chosen, key=lambda history: not 5 <= len(history) <= 12)
+
+
+def _padded(histories: Sequence[np.ndarray]) -> np.ndarray:
+    padded = np.zeros((len(histories), max(map(len, histories))), np.int32)
+    for row, history in enumerate(histories):
+        padded[row, : len(history)] = history
+    return padded

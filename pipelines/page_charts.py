@@ -1,0 +1,163 @@
+"""Charts as SVG to stand within a page: they take its colours, light or dark, and its font."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.rcsetup import cycler
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+# Stand-ins that no chart would use otherwise; each becomes a variable of the page's style.
+_INK, _LINE = "#010203", "#040506"
+_SERIES = ("#0a0b01", "#0a0b02", "#0a0b03", "#0a0b04", "#0a0b05", "#0a0b06")
+_VARIABLES = {_INK: "var(--muted)", _LINE: "var(--line)"} | {
+    colour: f"var(--series-{number})" for number, colour in enumerate(_SERIES, start=1)
+}
+_PERCENT = FuncFormatter(lambda share, _: f"{100 * share:.3g} %")
+_STYLE: Any = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "laclrec-tf",
+    "font.size": 9,
+    "text.color": _INK,
+    "axes.edgecolor": _LINE,
+    "axes.labelcolor": _INK,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.prop_cycle": cycler(color=_SERIES),
+    "grid.color": _LINE,
+    "grid.linewidth": 0.6,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "lines.linewidth": 1.8,
+    "legend.frameon": False,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
+}
+
+
+def line_chart(
+    name: str,
+    series: Mapping[str, Sequence[float]],
+    *,
+    marked_epoch: int | None = None,
+    as_percent: bool = False,
+) -> str:
+    """Draw curves over epochs, the first of which is 1.
+
+    Args:
+        name: of the chart, for those who cannot see it.
+        series: values by label; NaN leaves a gap.
+        marked_epoch: a dashed line there. Default: none.
+        as_percent: values are shares. Default: False.
+
+    Returns:
+        An `<svg>` element.
+    """
+    with plt.rc_context(_STYLE):
+        figure, axis = _new()
+        for label, values in series.items():
+            epochs = np.arange(1, len(values) + 1)
+            axis.plot(epochs, values, label=label, marker="o" if len(values) < 15 else None, markersize=3)
+        if marked_epoch is not None:
+            axis.axvline(marked_epoch, color=_INK, linestyle="--", linewidth=0.9)
+        axis.set_xlabel("epoch")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
+        if as_percent:
+            axis.yaxis.set_major_formatter(_PERCENT)
+        _legend(figure, axis, columns=3 if sum(map(len, series)) < 32 else 2)
+        return _svg(figure, name)
+
+
+def bar_chart(name: str, labels: Sequence[str], values: Sequence[float], errors: Sequence[float]) -> str:
+    """Draw shares as horizontal bars, the first on top, with lines as long as two errors to each side.
+
+    Args:
+        name: of the chart.
+        labels: one a bar.
+        values: from 0 to 1.
+        errors: standard errors; NaN draws none.
+
+    Returns:
+        An `<svg>` element.
+    """
+    with plt.rc_context(_STYLE):
+        figure, axis = _new(height=0.4 + 0.27 * len(labels))
+        places = np.arange(len(labels))
+        whiskers = 2 * np.nan_to_num(np.asarray(errors, float))
+        axis.barh(places, values, height=0.62, color=_SERIES[0])
+        axis.errorbar(values, places, xerr=whiskers, fmt="none", ecolor=_INK, elinewidth=1.0, capsize=2.5)
+        axis.set_yticks(places, labels)
+        axis.set_ylim(len(labels) - 0.5, -0.5)
+        axis.set_xlim(0, None)
+        axis.grid(visible=False, axis="y")
+        axis.xaxis.set_major_locator(MaxNLocator(nbins=5))
+        axis.xaxis.set_major_formatter(_PERCENT)
+        return _svg(figure, name)
+
+
+def reliability_chart(name: str, series: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]]) -> str:
+    """Draw what came true over what was predicted, and the diagonal, where both are the same.
+
+    Args:
+        name: of the chart.
+        series: `(predicted, observed, counts)` by label, `[bins]` each; a bin's dot is larger the more it counts.
+
+    Returns:
+        An `<svg>` element.
+    """
+    with plt.rc_context(_STYLE):
+        figure, axis = _new(height=3.8)
+        axis.plot([0, 1], [0, 1], color=_INK, linestyle="--", linewidth=0.9)
+        for colour, (label, (predicted, observed, counts)) in zip(_SERIES, series.items(), strict=False):
+            filled = counts > 0
+            sizes = 8 + 72 * counts[filled] / max(1, counts.max())
+            axis.plot(predicted[filled], observed[filled], color=colour, label=label)
+            axis.scatter(predicted[filled], observed[filled], s=sizes, color=colour)
+        axis.set(xlabel="said", ylabel="true", xlim=(0, 1), ylim=(0, 1))
+        for each in (axis.xaxis, axis.yaxis):
+            each.set_major_formatter(_PERCENT)
+        _legend(figure, axis, columns=1)
+        return _svg(figure, name)
+
+
+def _new(height: float = 2.6) -> tuple[Figure, Axes]:
+    return plt.subplots(figsize=(4.4, height), layout="constrained")
+
+
+def _legend(figure: Figure, axis: Axes, columns: int) -> None:
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside upper left", ncols=columns, fontsize=9)
+
+
+def _svg(figure: Figure, name: str) -> str:
+    file = io.StringIO()
+    figure.savefig(file, format="svg", metadata={"Date": None})
+    plt.close(figure)
+    text = file.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    # All charts of a page share its names.
+    prefix = re.sub(r"\W+", "-", name.lower())
+    text = re.sub(r'\bid="', f'id="{prefix}-', text)
+    text = re.sub(r'(url\(|href=")#', rf"\g<1>#{prefix}-", text)
+    # The page has a style and a font of its own.
+    text = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", text, count=1, flags=re.DOTALL)
+    text = re.sub(r" font-family: [^;\"]*;", "", text)
+    for colour, variable in _VARIABLES.items():
+        text = text.replace(colour, variable)
+    label = name.replace('"', "")
+    return re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', rf'<svg role="img" aria-label="{label}" viewBox="\1">', text)

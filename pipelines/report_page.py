@@ -1,0 +1,193 @@
+"""What was measured of a run as one page of HTML that needs nothing else, no network either."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+
+from laclrec_tf.models.augmenter_collapse import collapse, likely_cause
+from pipelines.learning_curves import Chart, learning_curves
+from pipelines.page_charts import bar_chart, reliability_chart
+from pipelines.report_examples import Example
+from pipelines.run_folder import RunFolder
+from pipelines.run_measurement import K
+
+
+def report_page(
+    run: RunFolder,
+    found: Mapping[str, Any],
+    epochs: Mapping[str, Mapping[str, list[float]]],
+    examples: Mapping[str, list[Example]],
+) -> str:
+    """Lay a report out.
+
+    Args:
+        run: the run.
+        found: of `measure_run`.
+        epochs: of `run_epochs`.
+        examples: of `report_examples`.
+
+    Returns:
+        A whole HTML document; all names of items and users are escaped.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("pipelines"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"integer": "{:,}".format, "metric": "{:.4f}".format, "share": share}
+    record, preset = run.record, run.record["settings"]["preset"]
+    n_recommendable = run.model.n_items - len(run.retired)
+    return environment.get_template("report.html").render(
+        title=f"{preset}: {run.folder.resolve().name}",
+        preset=preset,
+        k=K,
+        n_recommendable=n_recommendable,
+        about=_about(run, found),
+        protocol=(
+            f"Test split: each user's last item is ranked over the whole catalogue of {n_recommendable:,} items, those "
+            "of the history left out; ties count against the model."
+        ),
+        tiles=_tiles(found),
+        warning=_warning(run, found, epochs),
+        curves=learning_curves(epochs, record.get("best_epoch")),
+        by_length=found["by_length"],
+        length_chart=_bars("Recall by length of the history", "items before the next one", found["by_length"]),
+        by_popularity=found["by_popularity"],
+        popularity_chart=_bars(
+            "Recall by popularity of the next item", "rank of popularity in the training data", found["by_popularity"]
+        ),
+        list_rows=_list_rows(found["lists"]),
+        augmenter=None if found["augmenter"] is None else _augmenter(found["augmenter"]),
+        examples=examples,
+        settings=_settings(run),
+    )
+
+
+def share(value: float) -> str:
+    """Write a share as percents, "-" for NaN.
+
+    Example:
+        >>> share(0.1234).split(), share(float("nan"))
+        (['12.3', '%'], '-')
+    """
+    return "-" if value != value else f"{100 * value:.1f}\u00a0%"
+
+
+def _about(run: RunFolder, found: Mapping[str, Any]) -> str:
+    sample = (
+        "all users"
+        if found["users"] == found["of_users"]
+        else f"{found['users']:,} users drawn from {found['of_users']:,}"
+    )
+    trained = {
+        "strict": "trained on everything before the validation item",
+        "refit": "trained on everything before the test item",
+    }
+    counts = run.record.get("data_counts", {})
+    size = f"{counts['users']:,} users, {counts['events']:,} events; " if {"users", "events"} <= counts.keys() else ""
+    return f"{size}{trained.get(run.record['trained_on'], run.record['trained_on'])}; measured on {sample}."
+
+
+def _tiles(found: Mapping[str, Any]) -> list[dict[str, str]]:
+    metrics, popular, lists = found["metrics"], found["most_popular"], found["lists"]
+    return [
+        {
+            "value": f"{metrics['recall@10']:.4f}",
+            "label": f"recall@10 (most popular items: {popular['recall@10']:.4f})",
+        },
+        {"value": f"{metrics['ndcg@10']:.4f}", "label": f"ndcg@10 (most popular items: {popular['ndcg@10']:.4f})"},
+        {"value": f"{metrics['mrr@10']:.4f}", "label": "mrr@10"},
+        {"value": f"{metrics['recall@20']:.4f}", "label": "recall@20"},
+        {"value": share(lists["coverage"]), "label": "of the catalogue is recommended to somebody"},
+    ]
+
+
+def _warning(run: RunFolder, found: Mapping[str, Any], epochs: Mapping[str, Mapping[str, list[float]]]) -> str | None:
+    what = None if found["augmenter"] is None else collapse(found["augmenter"])
+    if what is None:
+        return None
+    logged = epochs.get(run.record["trained_on"], {})
+    last = {name: values[-1] for name, values in logged.items()}
+    rates = {name: found["augmenter"][name] for name in ("keep_rate", "delete_rate")}
+    return f"The augmenter {what}. {likely_cause(last | rates, run.model.get_config())}"
+
+
+def _bars(title: str, note: str, rows: Sequence[Mapping[str, Any]]) -> Chart:
+    columns = ([row[name] for row in rows] for name in ("group", "recall", "recall_error"))
+    return Chart(title, note, Markup(bar_chart(title, *columns)))
+
+
+def _list_rows(lists: Mapping[str, float]) -> list[dict[str, str]]:
+    return [
+        {
+            "name": "coverage",
+            "note": "share of the catalogue in at least one list",
+            "value": share(lists["coverage"]),
+            "compared": f"{share(lists['coverage_of_next_items'])}: what came next",
+        },
+        {
+            "name": "novelty",
+            "note": "mean of -log2 of an item's share of the training events; rare items are more bits",
+            "value": f"{lists['novelty']:.2f} bits",
+            "compared": f"{lists['novelty_of_next_items']:.2f} bits: what came next",
+        },
+        {
+            "name": "intra-list diversity",
+            "note": "mean of 1 - cosine over the pairs of a list, of the trained item vectors",
+            "value": f"{lists['diversity']:.3f}",
+            "compared": f"{lists['diversity_at_random']:.3f}: lists drawn at random",
+        },
+    ]
+
+
+def _augmenter(found: Mapping[str, Any]) -> dict[str, Any]:
+    title = "Calibration of the operation head"
+    series = {
+        f"{name} (error {share(each['expected_error'])})": (
+            np.array(each["predicted"]),
+            np.array(each["observed"]),
+            np.array(each["counts"]),
+        )
+        for name, each in found["calibration"].items()
+    }
+    return {
+        "habits": (
+            "On the whole test histories, with its likeliest operations, it keeps "
+            f"{share(found['keep_rate'])} of the items, deletes {share(found['delete_rate'])} and looks for missing "
+            f"ones before {share(found['insert_rate'])}; "
+            f"{share(found['unchanged'])} of the histories stay as they are. Their mean length goes from "
+            f"{found['length']:.1f} to {found['edited_length']:.1f} items."
+        ),
+        "calibration": Chart(
+            title,
+            "Test histories, broken anew as in training, so that the right operation is known. Of what it calls "
+            "70 % likely, 70 % should be true: on the diagonal. Larger dots count more.",
+            Markup(reliability_chart(title, series)),
+        ),
+        "most_deleted": found["most_deleted"],
+        "most_inserted": found["most_inserted"],
+    }
+
+
+def _settings(run: RunFolder) -> list[tuple[str, str]]:
+    record = run.record
+    settings = {**record["settings"], **record["settings"].get("model", {})}
+    settings.pop("model", None)
+    told = {
+        "trained on": record["trained_on"],
+        "best epoch": record.get("best_epoch"),
+        "epochs run": record.get("epochs_run"),
+        "seconds": record.get("seconds"),
+        "data": record["data_hash"][:12],
+    }
+    told |= record.get("versions", {})
+    told |= {name: value for name, value in settings.items() if value is not None}
+    shown = {name: ", ".join(map(str, value)) if isinstance(value, list) else value for name, value in told.items()}
+    return [(name, str(value)) for name, value in shown.items() if value is not None]

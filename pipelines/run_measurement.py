@@ -1,0 +1,114 @@
+"""What a report says of a run, measured: quality by group, what the lists are like, what the augmenter does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from laclrec_tf.calibration import reliability
+from laclrec_tf.edits import OPERATION_NAMES
+from laclrec_tf.grouped_metrics import length_groups, metrics_by_group, popularity_groups
+from laclrec_tf.list_metrics import coverage, intra_list_diversity, novelty, surprise
+from laclrec_tf.metrics import ranking_metrics
+from pipelines.augmenter_habits import augmenter_habits
+from pipelines.broken_histories import repairs_of
+from pipelines.held_out_users import HeldOutUsers
+from pipelines.run_folder import RunFolder
+
+K = 10
+RANDOM_LISTS = 1000
+
+
+def measure_run(run: RunFolder, users: HeldOutUsers, seed: int = 0) -> dict[str, Any]:
+    """Measure a run on its test users.
+
+    Args:
+        run: the run.
+        users: its test users with their lists of ten.
+        seed: of random lists to compare with, and of broken histories. Default: 0.
+
+    Returns:
+        `metrics` (recall, MRR and NDCG at 5, 10 and 20), `most_popular` (the same when the most popular items are
+        recommended to all), `by_length`, `by_popularity` (see `metrics_by_group`), `lists` (see `list_findings`), and
+        `augmenter`: None, or what `augmenter_habits` returns and `calibration` by operation, each with
+        `expected_error`, `predicted`, `observed` and `counts` of ten bins.
+    """
+    of_target = popularity_groups(run.popularity)
+    by_target = type(of_target)(of_target.labels, of_target.members[users.targets - 1])
+    augmenter = None
+    if run.model.has_augmenter:
+        augmenter = augmenter_habits(run.model, users.histories, run.vocabulary)
+        augmenter["calibration"] = _calibration(run, users, seed)
+    return {
+        "users": len(users.histories),
+        "of_users": users.of,
+        "metrics": ranking_metrics(users.ranks),
+        "most_popular": ranking_metrics(popularity_ranks(users.histories, users.targets, run.popularity)),
+        "by_length": metrics_by_group(users.ranks, length_groups([len(each) for each in users.histories]), K),
+        "by_popularity": metrics_by_group(users.ranks, by_target, K),
+        "lists": list_findings(run, users, seed),
+        "augmenter": augmenter,
+    }
+
+
+def list_findings(run: RunFolder, users: HeldOutUsers, seed: int) -> dict[str, float]:
+    """Say what the recommended lists are like beside being right.
+
+    Returns:
+        `coverage` and `novelty` in bits, `coverage_of_next_items` and `novelty_of_next_items` to compare them with;
+        `diversity`, which is one minus the cosine of the trained item vectors, mean over pairs and lists, and
+        `diversity_at_random`, that of lists drawn from the catalogue.
+    """
+    vectors = run.model.item_vectors.numpy()
+    may_be = np.setdiff1d(np.arange(1, run.model.n_items + 1), run.vocabulary.to_ids(run.retired))
+    generator = np.random.default_rng(seed)
+    at_random = generator.choice(may_be, (RANDOM_LISTS, min(K, len(may_be))))
+    return {
+        "coverage": coverage(users.lists, len(may_be)),
+        "coverage_of_next_items": coverage(users.targets, len(may_be)),
+        "novelty": novelty(users.lists, run.popularity),
+        "novelty_of_next_items": float(np.mean(surprise(users.targets, run.popularity))),
+        "diversity": _mean(intra_list_diversity(users.lists, vectors)),
+        "diversity_at_random": _mean(intra_list_diversity(at_random, vectors)),
+    }
+
+
+def popularity_ranks(histories: Sequence[np.ndarray], targets: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Rank each target among all items by popularity, without the history's; equally popular ones stand before it.
+
+    Args:
+        histories: per user `[n]` integer ids.
+        targets: `[U]` integer ids.
+        counts: `[N]` events of each item in the training data.
+
+    Example:
+        >>> popularity_ranks([np.array([1, 2])], np.array([4]), np.array([9, 8, 7, 5, 5])).tolist()
+        [2]
+    """
+    ordered = np.sort(counts)
+    ranks = len(counts) - np.searchsorted(ordered, counts[targets - 1]) - 1
+    met = [
+        np.sum(counts[np.setdiff1d(history, [target]) - 1] >= counts[target - 1])
+        for history, target in zip(histories, targets, strict=True)
+    ]
+    return ranks - np.array(met, np.int64)
+
+
+def _calibration(run: RunFolder, users: HeldOutUsers, seed: int) -> dict[str, dict[str, Any]]:
+    repairs = repairs_of(run.model, users.histories, seed)
+    found = {}
+    for operation, name in enumerate(OPERATION_NAMES):
+        bins = reliability(repairs.probabilities[:, operation], repairs.operations == operation)
+        found[name] = {
+            "expected_error": bins.expected_error,
+            "predicted": bins.predicted.tolist(),
+            "observed": bins.observed.tolist(),
+            "counts": bins.counts.tolist(),
+        }
+    return found
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(np.mean(values[~np.isnan(values)])) if np.any(~np.isnan(values)) else float("nan")

@@ -1,0 +1,207 @@
+"""The report: its numbers by hand or by another way, and a page that needs nothing else."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections import Counter
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from laclrec_tf.data.splits import held_out
+from laclrec_tf.edits import DELETE, OPERATION_NAMES
+from laclrec_tf.errors import InputError
+from laclrec_tf.item_vocabulary import ItemVocabulary
+from pipelines.cli import main
+from pipelines.evaluate import evaluate
+from pipelines.held_out_users import held_out_users
+from pipelines.report_examples import report_examples
+from pipelines.run_folder import RunFolder
+from pipelines.run_measurement import popularity_ranks
+from pipelines.run_report import report
+
+VOID = {"meta", "br", "path", "use"}
+
+
+class Page(HTMLParser):
+    """Checks that every element is closed, and keeps headings and what points elsewhere."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.headings: list[str] = []
+        self.outside: list[str] = []
+        self.ids: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in VOID:
+            self.open.append(tag)
+        self.ids += [value for name, value in attrs if name == "id"]
+        self.outside += [
+            value for name, value in attrs if name in ("src", "href", "xlink:href") and not value.startswith("#")
+        ]
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] in ("h2", "h3"):
+            self.headings.append(data)
+
+
+@pytest.fixture(scope="module")
+def written(laclrec_run, tmp_path_factory):
+    """Return what was measured of the run with an augmenter, and its page."""
+    file = tmp_path_factory.mktemp("report") / "report.html"
+    return report(laclrec_run.folder, file, seed=3, show_progress=False), file.read_text()
+
+
+@pytest.fixture(scope="module")
+def users(laclrec_run):
+    return held_out_users(laclrec_run, most=150, k=10, seed=3)
+
+
+def test_the_metrics_are_those_of_an_evaluation(laclrec_run, written, tmp_path):
+    copy = shutil.copytree(laclrec_run.folder, tmp_path / "run")  # an evaluation is kept in its run
+    expected = evaluate(copy, show_progress=False)
+    assert {name: expected[name] for name in written[0]["metrics"]} == written[0]["metrics"]
+    assert written[0]["users"] == written[0]["of_users"] == expected["users"]
+
+
+def test_groups_hold_every_user_once_and_average_to_the_whole(written):
+    found = written[0]
+    for name in ("by_length", "by_popularity"):
+        rows = found[name]
+        assert sum(row["users"] for row in rows) == found["users"]
+        mean = sum(row["users"] * row["ndcg"] for row in rows) / found["users"]
+        assert mean == pytest.approx(found["metrics"]["ndcg@10"])
+
+
+def test_a_target_in_the_list_stands_at_its_rank(laclrec_run, users):
+    assert sorted(set(users.lists.ravel().tolist()))[0] >= 1
+    for history, target, rank, best in zip(users.histories, users.targets, users.ranks, users.lists, strict=True):
+        if target in history:  # never recommended again, but ranked
+            continue
+        assert (best[rank] == target) if rank < 10 else target not in best
+        assert not np.isin(best, history).any()
+
+
+def test_popularity_ranks_by_hand():
+    counts = np.array([5, 9, 5, 1, 0])
+    histories = [np.array([2]), np.array([3]), np.array([4, 4])]
+    # Item 1 behind 2 and 3, one of them met; 1 again with item 3 met; 4 behind 2, 1 and 3, itself in the history.
+    assert popularity_ranks(histories, np.array([1, 1, 4]), counts).tolist() == [1, 1, 3]
+
+
+def test_what_is_deleted_and_inserted_is_counted(laclrec_run, users, written):
+    padded = np.zeros((150, max(map(len, users.histories))), np.int32)
+    for row, history in enumerate(users.histories):
+        padded[row, : len(history)] = history
+    edits = laclrec_run.model.edit(padded)
+    gone = Counter(padded[(edits.operations.numpy() == DELETE) & (padded > 0)].tolist())
+    found, n_events = written[0]["augmenter"], np.sum(padded > 0)
+    assert found["delete_rate"] == pytest.approx(gone.total() / n_events)
+    assert found["length"] == pytest.approx(n_events / 150)
+    assert found["edited_length"] == pytest.approx(np.sum(edits.edited.numpy() > 0) / 150)
+    assert [row["times"] for row in found["most_deleted"]] == sorted(gone.values(), reverse=True)[:10]
+    for row in found["most_deleted"]:
+        (item,) = laclrec_run.vocabulary.to_ids([row["item"]])
+        assert gone[item] == row["times"] <= row["events"] == np.sum(padded == item)
+
+
+def test_calibration_counts_every_event_once_for_each_operation(written):
+    found = written[0]["augmenter"]["calibration"]
+    assert list(found) == list(OPERATION_NAMES)
+    cases = [sum(each["counts"]) for each in found.values()]
+    assert len(set(cases)) == 1 and cases[0] > 150
+    filled = [(np.array(each["counts"]), np.nan_to_num(each["observed"])) for each in found.values()]
+    assert sum(np.sum(counts * observed) for counts, observed in filled) == pytest.approx(cases[0])
+
+
+def test_the_page_is_whole_and_points_nowhere(written):
+    page = Page(written[1])
+    assert page.open == [] and page.outside == []
+    assert len(page.ids) == len(set(page.ids))
+    assert not re.search(r"https?://|@import|url\((?!#)", written[1])
+    for heading in ("Learning curves", "By length of the history", "The augmenter", "Examples", "Most deleted"):
+        assert heading in page.headings
+    assert f"{written[0]['metrics']['recall@10']:.4f}" in written[1]
+    assert "prefers-color-scheme: dark" in written[1] and "@media print" in written[1]
+    assert "DejaVu" not in written[1]
+
+
+@pytest.fixture(scope="module")
+def renamed(sasrec_run, data, tmp_path_factory):
+    """Return a run without an augmenter or epochs, whose data moved and whose items have dangerous names."""
+    folder = tmp_path_factory.mktemp("renamed")
+    run = shutil.copytree(sasrec_run.folder, folder / "run")
+    (run / "epochs-strict.csv").unlink()
+    ItemVocabulary([f"<script>alert({number})</script>" for number in range(150)]).save(run / "vocabulary.txt")
+    (run / "run.json").write_text((run / "run.json").read_text().replace(str(data), str(folder / "gone")))
+    shutil.copytree(data, folder / "moved")
+    return folder
+
+
+def test_what_a_run_lacks_is_left_out_and_said(renamed):
+    found = report(renamed / "run", renamed / "report.html", data=renamed / "moved", users=40, show_progress=False)
+    page = (renamed / "report.html").read_text()
+    assert found["augmenter"] is None and found["users"] == 40
+    assert "This run has no augmenter (preset sasrec)" in page
+    assert "Most deleted" not in page and "Repairs of broken histories" not in page
+    assert "No epochs" in page
+    assert "40 users drawn from 150" in page
+    assert "<script" not in page and "&lt;script&gt;alert(" in page
+    with pytest.raises(InputError, match="gone"):
+        report(renamed / "run", renamed / "other.html", show_progress=False)
+
+
+def test_examples_are_what_their_headings_say(laclrec_run, users):
+    examples = report_examples(laclrec_run, users, n=3, seed=0)
+    assert len(examples["bad"]) == 3
+    worst = np.sort(users.ranks)[-len(users.ranks) // 10 - 1]
+    for example in examples["bad"]:
+        assert example.rank > worst
+    for example in examples["good"]:
+        assert example.rank <= 3 and example.recommended[example.rank - 1] == example.target
+    row = users.user_ids.index(examples["bad"][0].user)
+    assert [each.item for each in examples["bad"][0].history.before] == laclrec_run.vocabulary.to_items(
+        users.histories[row].tolist()
+    )
+    assert held_out(laclrec_run.data.histories()[1][row], "test")[1] == users.targets[row]
+
+
+def test_the_command_writes_the_page_or_says_in_a_line_why_not(sasrec_run, tmp_path, capsys):
+    out = tmp_path / "report.html"
+    with pytest.raises(SystemExit) as exit_:
+        main(["report", str(tmp_path), "--out", str(out)])
+    assert exit_.value.code == 2 and not out.exists()
+    assert re.fullmatch(r"laclrec-tf: .* holds no run: .*\n", capsys.readouterr().err)
+    with pytest.raises(SystemExit) as exit_:
+        main(["report", str(sasrec_run.folder), "--out", str(out), "--users", "30"])
+    assert exit_.value.code == 0
+    assert capsys.readouterr().out.startswith(f"wrote {out}: 30 users, recall@10 ")
+    assert out.read_text().endswith("</html>")
+
+
+def test_what_cannot_be_reported_is_named(sasrec_run, data, tmp_path):
+    with pytest.raises(InputError, match="`users` must be at least 1"):
+        report(sasrec_run.folder, tmp_path / "report.html", users=0)
+    with pytest.raises(InputError, match="Cannot write .*its folder does not exist"):
+        report(sasrec_run.folder, tmp_path / "no/report.html")
+    run = shutil.copytree(sasrec_run.folder, tmp_path / "run")
+    (run / "epochs-strict.csv").write_text("epoch,loss\n0,much\n")
+    with pytest.raises(InputError, match=r"epochs-strict.csv is damaged"):
+        report(run, tmp_path / "report.html", show_progress=False)
+    with pytest.raises(InputError, match="is no prepared data"):
+        report(sasrec_run.folder, tmp_path / "report.html", data=tmp_path, show_progress=False)
+    assert not (tmp_path / "report.html").exists()
+    assert RunFolder.open(sasrec_run.folder).record == sasrec_run.record
