@@ -1,0 +1,78 @@
+"""Kill a training with SIGKILL at random moments, go on each time, and compare the end with an undisturbed one.
+
+laclrec-tf simulate --out events.csv --users 500 --items 150
+laclrec-tf prepare events.csv --out data
+python studies/kill_and_resume.py data --out killed --kills 20
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from pipelines.training_checkpoints import TrainingCheckpoints
+
+SETTINGS = ["--epochs=6", "--refit", "--set=width=16", "--set=targets_per_batch=32", "--set=pretrain_epochs=2"]
+
+
+def command(data: str, out: Path, *more: str) -> list[str]:
+    """Return a training of an augmenter, a strict model and a refit, with a checkpoint every two seconds."""
+    python = [sys.executable, "-m", "pipelines.cli", "train", data, "--out", str(out), *SETTINGS]
+    return [*python, "--set=patience=6", "--checkpoint-minutes=0.03", *more]
+
+
+def place(out: Path) -> tuple[str, str, int, int] | None:
+    """Return where the newest checkpoint of a run stands."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        state = TrainingCheckpoints(out / "checkpoints").newest()
+    if state is None:
+        return None
+    return tuple(state.about[name] for name in ("part", "objective", "epoch", "step"))
+
+
+def main() -> None:
+    """Train, kill, go on, and compare."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", help="a folder made by `laclrec-tf prepare`")
+    parser.add_argument("--out", type=Path, required=True, help="a folder for both runs")
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--least", type=float, default=20.0, help="seconds before a kill, at least")
+    parser.add_argument("--most", type=float, default=90.0, help="seconds before a kill, at most")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    draw = random.Random(arguments.seed)
+    whole, killed = arguments.out / "whole", arguments.out / "killed"
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    if not (whole / "run.json").exists():
+        subprocess.run(command(arguments.data, whole), check=True, **quiet)
+
+    kills = 0
+    while not (killed / "run.json").exists():
+        process = subprocess.Popen(command(arguments.data, killed, "--resume"), **quiet)
+        before, wait = place(killed), draw.uniform(arguments.least, arguments.most)
+        try:
+            _, error = process.communicate(timeout=wait if kills < arguments.kills else None)
+            if process.returncode:
+                sys.exit(f"going on after kill {kills} failed: {error}")
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            kills += 1
+            print(f"kill {kills} after {wait:.0f} s: from {before} to {place(killed)}", flush=True)
+    ours, theirs = (keras.saving.load_model(run / "model.keras").get_weights() for run in (killed, whole))
+    same = all(map(np.array_equal, ours, theirs))
+    print(f"{time.strftime('%F')}: {kills} kills, weights {'bit-identical' if same else 'DIFFER'}")
+    sys.exit(0 if same else 1)
+
+
+if __name__ == "__main__":
+    main()
