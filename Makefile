@@ -18,7 +18,7 @@ demo: $(READY)
 
 # One worker a core; the tests of a file share what they set up.
 test: $(READY)
-	@$(VENV)/bin/python -m pytest -n auto --dist loadfile
+	@$(VENV)/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 lint: $(READY)
 	@$(VENV)/bin/ruff check .

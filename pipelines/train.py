@@ -64,7 +64,7 @@ def train(
         tensorboard: where TensorBoard's logs go. Default: `tensorboard/` in `out`.
         callbacks: see each epoch with its validation, on the chief. Default: none.
         boards: TensorBoard also gets histograms of the augmenter's edits, three histories before and after them, and
-            the item vectors, some tenths of a second each epoch. Default: True.
+            the item vectors, which take about a second each epoch of a large catalogue. Default: True.
         show_progress: a bar and a row for each epoch on standard error. Default: True.
 
     Returns:

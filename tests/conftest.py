@@ -24,6 +24,14 @@ settings.load_profile("repeatable")
 # that tests start as processes of their own keep it.
 tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
+# What takes longest begins first, so that in the end no worker works alone.
+LONGEST = ("test_resume.py", "test_cli.py", "test_worker_resume.py", "test_kubeflow.py", "test_vertex_training.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order the files by how long they take."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
 
 @pytest.fixture(scope="session")
 def shared_dir() -> Path:
