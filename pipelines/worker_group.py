@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import tensorflow as tf
@@ -59,8 +60,20 @@ class WorkerGroup:
     def _all(self, value: int) -> list[int]:
         if self.is_alone:
             return [value]
-        mine = self.strategy.experimental_distribute_values_from_function(lambda context: tf.constant([value]))
-        return self.strategy.gather(mine, axis=0).numpy().tolist()
+        return self._gather(tf.constant(value)).numpy().tolist()
+
+    @cached_property
+    def _gather(self) -> Callable[[tf.Tensor], tf.Tensor]:
+        """Traced once: an eager gather would trace a function at every call."""
+
+        @tf.function
+        def gather(value: tf.Tensor) -> tf.Tensor:
+            everybodys = self.strategy.run(
+                lambda: tf.distribute.get_replica_context().all_gather(value[tf.newaxis], axis=0)
+            )
+            return self.strategy.experimental_local_results(everybodys)[0]
+
+        return gather
 
 
 def join_workers(
