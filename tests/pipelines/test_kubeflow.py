@@ -2,11 +2,14 @@
 
 import json
 import shutil
+import sys
 
 import pytest
 import yaml
 from google.protobuf import json_format
 from kfp import dsl
+from kfp.dsl.executor_main import executor_main
+from kfp.local import subprocess_task_handler
 from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec
 
 from laclrec_tf.errors import InputError
@@ -52,7 +55,24 @@ def test_what_could_not_run_is_not_written(tmp_path, name, package, says):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_worse_model_does_not_go_out(data, sasrec_export, tmp_path):
+@pytest.fixture
+def in_this_process(monkeypatch, tmp_path):
+    """Run each step's source as its process would, but in this one, which has imported TensorFlow."""
+
+    def execute(full_command, env_vars):
+        source = next(index for index, part in enumerate(full_command) if "def " in part)
+        module = tmp_path / "ephemeral_component.py"
+        module.write_text(full_command[source])
+        arguments = ["executor", "--component_module_path", str(module), *full_command[source + 1 :]]
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", arguments)
+            executor_main()
+        return 0
+
+    monkeypatch.setattr(subprocess_task_handler, "run_local_subprocess", execute)
+
+
+def test_a_worse_model_does_not_go_out(in_this_process, data, sasrec_export, tmp_path):
     served = shutil.copytree(sasrec_export, tmp_path / "shop")
     arguments = {"served": str(served), "events": str(data.parent / "events.csv"), "min_interactions": 1}
     # It learns nothing.
@@ -63,12 +83,15 @@ def test_a_worse_model_does_not_go_out(data, sasrec_export, tmp_path):
     assert version_numbers(served) == [1]
 
 
-def test_the_first_model_is_blessed_and_pushed(data, sasrec_export, tmp_path):
+def test_the_first_model_is_blessed_and_pushed(data, sasrec_export, tmp_path, monkeypatch):
+    validated = []
+    monkeypatch.setattr("laclrec_tf.serving.validation.validate", validated.append)  # the push has its own
     candidate = dsl.Model(uri=str(sasrec_export / "1"))
     comparison = dsl.Metrics(uri=str(tmp_path / "comparison"))
     bar = {"served": str(tmp_path / "shop"), "metric": "ndcg@10", "tolerance": 0.02}
     prepared = dsl.Dataset(uri=str(data))
     assert kubeflow_steps.bless(candidate, prepared, comparison=comparison, **bar) == "blessed"
+    assert validated == [sasrec_export / "1"]
     assert comparison.metadata["reason"] == "the first version, with none to compare with"
     assert kubeflow_steps.push(candidate, prepared, **bar) == str(tmp_path / "shop/1")
     assert version_numbers(tmp_path / "shop") == [1]
