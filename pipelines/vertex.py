@@ -75,15 +75,31 @@ def train_on_vertex(
     client = VertexClient(job.project, job.region, api_endpoint)
     asked_for = _custom_job(job)
     service = client.service("JobServiceClient")
-    bucket = StagingBucket(client, job.bucket)
+    upload_for(job, data, build_package=build_package, api_endpoint=api_endpoint, on_step=on_step)
+    with refusals("The job"):
+        made = service.create_custom_job(parent=client.parent, custom_job=asked_for)
+    return SubmittedJob(made.name, job.folder)
+
+
+def upload_for(
+    job: VertexJob,
+    data: str,
+    *,
+    build_package: bool = True,
+    api_endpoint: str | None = None,
+    on_step: Callable[[str], None] = lambda step: None,
+) -> None:
+    """Upload what the job's spec names; see `train_on_vertex` for the arguments.
+
+    Raises:
+        InputError: no credentials, no such bucket, or Google Cloud refuses.
+    """
+    bucket = StagingBucket(VertexClient(job.project, job.region, api_endpoint), job.bucket)
     if build_package:
         with tempfile.TemporaryDirectory() as scratch:
             on_step(f"uploaded {bucket.upload(build_source_distribution(Path(scratch)), job.package)}")
     if not data.startswith(SCHEME):
         on_step(f"uploaded {bucket.upload_folder(Path(data), job.data, last=DATASET_FILE)}")
-    with refusals("The job"):
-        made = service.create_custom_job(parent=client.parent, custom_job=asked_for)
-    return SubmittedJob(made.name, job.folder)
 
 
 def _custom_job(job: VertexJob) -> Any:

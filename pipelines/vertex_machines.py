@@ -20,7 +20,7 @@ BUILT_IN = {
     "g4-standard": "NVIDIA_RTX_PRO_6000",
 }
 ATTACHED = ("NVIDIA_TESLA_T4", "NVIDIA_TESLA_V100", "NVIDIA_TESLA_P100", "NVIDIA_TESLA_P4")
-# What the API's own `AcceleratorType` names, but for what is retired (K80) and what TensorFlow's image cannot use (TPU).
+# The API's own `AcceleratorType` without what is retired (K80) and what TensorFlow's image cannot use (TPU).
 ACCELERATORS = tuple(dict.fromkeys([*ATTACHED, *BUILT_IN.values()]))
 COUNTS = (1, 2, 4, 8, 16)
 

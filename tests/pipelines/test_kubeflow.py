@@ -1,4 +1,4 @@
-"""The pipeline: its YAML, a whole run in which a worse model does not go out, and what the runner makes of its steps."""
+"""The pipeline: its YAML, a whole run in which a worse model does not go out, and what the runner makes of steps."""
 
 import json
 import shutil
