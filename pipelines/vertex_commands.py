@@ -117,7 +117,7 @@ def deploy(
     service_account: ServiceAccount = None,
     endpoint: Annotated[
         str | None,
-        typer.Option(metavar="ID", help="Take over an endpoint's traffic; see --undeploy-old. Default: new."),
+        typer.Option(metavar="ID", help="Take over this one's traffic; see --undeploy-old. Default: a new one."),
     ] = None,
     undeploy_old: Annotated[
         bool,

@@ -118,10 +118,9 @@ def test_deploy_takes_over_an_endpoint(cloud, capsys):
     cloud.asked.clear()
     said = run(capsys, *model, "--undeploy-old", "--api-endpoint", cloud.address)
     assert f"undeployed {PARENT}/models/4" in said
-    (_, (_, _), (call, undeploy)) = cloud.asked
+    _, _, (call, undeploy) = cloud.asked
     assert (call, undeploy.deployed_model_id) == ("endpoints/77:undeployModel", "8")
-    told = run(capsys, *model[:4], *model[4:6], "--undeploy-old", "--api-endpoint", cloud.address, code=2)
-    assert "Give --endpoint too" in told
+    assert "Give --endpoint too" in run(capsys, *model[:6], "--undeploy-old", code=2)
 
 
 def test_a_dry_deployment_asks_nobody(cloud, sasrec_export, capsys):
