@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 from apache_beam.io.localfilesystem import LocalFileSystem
 
+import laclrec_tf.data.history_records
 import pipelines.beam_events
 import pipelines.beam_files
 import pipelines.beam_prepare
@@ -93,7 +94,9 @@ def skewed_events(folder: Path) -> list[Path]:
 def test_the_local_engines_folder(tmp_path, monkeypatch):
     files = skewed_events(tmp_path)
     arguments = {"min_interactions": 6, "max_length": 20}
+    monkeypatch.setattr(laclrec_tf.data.history_records, "USERS_IN_A_SHARD", 8)
     local = prepare(files, tmp_path / "local", **arguments)
+    assert len(local.shards) > 4
     # Several pipelines of the k-core, several pieces of a file, several stretches of users.
     monkeypatch.setattr(pipelines.beam_prepare, "CORE_ROUNDS", 1)
     monkeypatch.setattr(pipelines.beam_prepare, "STRETCHES", 7)
