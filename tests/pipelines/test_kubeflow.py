@@ -12,7 +12,10 @@ from kfp.dsl.executor_main import executor_main
 from kfp.local import subprocess_task_handler
 from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec
 
+import pipelines.bucket_push
+import pipelines.push  # noqa: F401 - before a test patches what they take `validate` from
 from laclrec_tf.errors import InputError
+from laclrec_tf.serving.manifest import verify_manifest
 from laclrec_tf.serving.model_versions import version_numbers
 from pipelines import kubeflow_steps
 from pipelines.kubeflow import compile_pipeline, run_here
@@ -95,6 +98,25 @@ def test_the_first_model_is_blessed_and_pushed(data, sasrec_export, tmp_path, mo
     assert comparison.metadata["reason"] == "the first version, with none to compare with"
     assert kubeflow_steps.push(candidate, prepared, **bar) == str(tmp_path / "shop/1")
     assert version_numbers(tmp_path / "shop") == [1]
+
+
+def test_in_a_bucket_a_version_is_what_is_whole(data, sasrec_export, laclrec_export, tmp_path, monkeypatch):
+    monkeypatch.setattr("pipelines.gcs_paths.MOUNT", tmp_path)
+    monkeypatch.setattr("pipelines.bucket_push.validate", lambda folder: None)
+    monkeypatch.setattr("laclrec_tf.serving.validation.validate", lambda folder: None)
+    model = tmp_path / "shop-bucket/shop"
+    (model / "1/variables").mkdir(parents=True)  # left by a push that was killed
+    bar = {"served": "gs://shop-bucket/shop", "metric": "ndcg@10", "tolerance": 0.02}
+    prepared, candidate = dsl.Dataset(uri=str(data)), dsl.Model(uri=str(sasrec_export / "1"))
+    comparison = dsl.Metrics(uri=str(tmp_path / "comparison"))
+    assert kubeflow_steps.bless(candidate, prepared, comparison=comparison, **bar) == "blessed"
+    assert kubeflow_steps.push(candidate, prepared, **bar) == str(model / "2")
+    verify_manifest(model / "2")
+
+    worse = dsl.Model(uri=str(laclrec_export / "1"))
+    with pytest.raises(InputError, match="is worse than"):
+        kubeflow_steps.push(worse, prepared, **bar)
+    assert version_numbers(model) == [1, 2]
 
 
 # Steps that import no TensorFlow, of which kfp takes the source as it takes that of the real ones.
