@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+import logging
 import shutil
 import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,8 +20,10 @@ def matched(pattern: str) -> list[str]:
     """List the files that fit a path or a pattern such as `gs://bucket/events-*.parquet`, in order.
 
     Raises:
-        InputError: the path's filesystem is unknown or refuses.
+        InputError: the path's filesystem is unknown, lacks a library here, or refuses.
     """
+    if pattern.startswith("gs://"):
+        _check_google_storage(pattern)
     try:
         return sorted(found.path for found in FileSystems.match([pattern])[0].metadata_list)
     except ValueError:
@@ -34,12 +39,20 @@ def existing(pattern: str) -> list[str]:
     """List the files that fit, in order.
 
     Raises:
-        InputError: there is none; or see `matched`.
+        InputError: there is none, or a folder is among them; or see `matched`.
     """
     found = matched(pattern)
     if not found:
         raise InputError(f"{pattern} does not exist. Check the path.")
+    for path in found:
+        if is_local_folder(path):
+            raise InputError(f"{path} is a folder. Name the files in it.")
     return found
+
+
+def is_local_folder(path: str) -> bool:
+    """Say whether it is a folder of this machine; elsewhere folders are but part of a name."""
+    return "://" not in path and Path(path).is_dir()
 
 
 def read_bytes(path: str) -> bytes:
@@ -80,10 +93,41 @@ def send(local: Path, path: str) -> None:
         shutil.copyfileobj(source, copy, 2**20)
 
 
-def delete_folder(path: str) -> None:
-    """Delete a folder with all that is in it, if it is there."""
-    files = matched(f"{path}/**")  # where folders are but part of a name, there is nothing else
+@contextmanager
+def work_folder(out: str) -> Iterator[str]:
+    """Make a folder beside `out` for the block, and delete it with all that is in it.
+
+    That it cannot be deleted is a warning: it hides neither the block's error nor its result.
+
+    Yields:
+        Its path.
+    """
+    path = f"{out}.partial-{uuid.uuid4().hex[:12]}"
+    try:
+        make_folder(path)
+        yield path
+    finally:
+        try:
+            _delete_folder(path)
+        except Exception as error:  # each filesystem has its own
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            logging.getLogger(__name__).warning("%s could not be deleted: %s. Delete it by hand.", path, reason)
+
+
+def _delete_folder(path: str) -> None:
+    files = matched(f"{path}/**")
     if files:
         FileSystems.delete(files)
     if FileSystems.exists(path):
         FileSystems.delete([path])
+
+
+def _check_google_storage(place: str) -> None:
+    # Beam itself asks without credentials then, for two minutes.
+    try:
+        importlib.import_module("apache_beam.io.gcp.gcsfilesystem")
+        importlib.import_module("google_auth_httplib2")
+    except ImportError:
+        raise InputError(
+            f"{place}: Beam's library for Google Cloud is not installed. Install it: pip install 'apache-beam[gcp]'."
+        ) from None

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
 
 # DirectRunner: of the machine's own runners the one that downloads no program.
 _IN_PROCESS = "apache_beam.runners.portability.fn_api_runner.fn_runner.FnApiRunner"
+# What a runner starts or finds its cluster with, when it does not take the pipeline.
+_REMEDIES = {
+    "FlinkRunner": "flink_master=HOST:PORT",
+    "SparkRunner": "spark_master_url=spark://HOST:PORT",
+}
 RUNNERS = ("DirectRunner", "DataflowRunner", "FlinkRunner", "SparkRunner")
 
 
@@ -96,13 +102,30 @@ class BeamPipelines:
         try:
             pipeline = beam.Pipeline(runner=name, options=self.options)
             build(pipeline)
-            state = pipeline.run().wait_until_finish()
+            with self._submission():
+                running = pipeline.run()
+            state = running.wait_until_finish()
         except InputError:
             raise
         except Exception as error:
             raise InputError(f"The pipeline failed on {self.runner}: {_reason(error)}.") from error
         if state != beam.runners.runner.PipelineState.DONE:
             raise InputError(f"The pipeline ended as {state} on {self.runner}. Its log says why.")
+
+    @contextmanager
+    def _submission(self) -> Iterator[None]:
+        """Add to why Flink or Spark did not take the pipeline what to tell them."""
+        try:
+            yield
+        except Exception as error:
+            if self.runner not in _REMEDIES:
+                raise
+            jar = f"{self.runner.removesuffix('Runner').lower()}_job_server_jar=FILE"
+            raise InputError(
+                f"{self.runner} did not take the pipeline: {_reason(error)}. Beam starts a job server, which "
+                f"needs Java and its jar, fetched or given by --beam-option {jar}; or name one that runs by "
+                f"--beam-option job_endpoint=HOST:PORT. The cluster is named by --beam-option {_REMEDIES[self.runner]}."
+            ) from error
 
 
 def pipelines_of(engine: str, runner: str | None, options: Sequence[str]) -> BeamPipelines | None:
@@ -130,6 +153,8 @@ def _flag(option: str) -> str:
     name, equals, value = option.removeprefix("--").partition("=")
     if not re.fullmatch(r"[A-Za-z]\w*", name):
         raise InputError(f"--beam-option takes NAME=VALUE or NAME. Received: {option!r}.")
+    if name == "runner":
+        raise InputError(f"The runner is told by --runner, not by --beam-option. Received: {option!r}.")
     return f"--{name}{equals}{value}"
 
 

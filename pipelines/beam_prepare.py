@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-import uuid
 from collections.abc import Sequence
 from functools import partial
 from itertools import accumulate
@@ -22,7 +21,17 @@ from laclrec_tf.data.prepared import DATASET_FILE, VOCABULARY_FILE
 from laclrec_tf.errors import InputError
 from laclrec_tf.item_vocabulary import ItemVocabulary
 from pipelines.beam_events import ReadPiece, read_event_files
-from pipelines.beam_files import delete_folder, existing, fetched, make_folder, matched, read_bytes, send, write_bytes
+from pipelines.beam_files import (
+    existing,
+    fetched,
+    is_local_folder,
+    make_folder,
+    matched,
+    read_bytes,
+    send,
+    work_folder,
+    write_bytes,
+)
 from pipelines.beam_histories import (
     CORE_ROUNDS,
     CoreRound,
@@ -80,8 +89,10 @@ def beam_prepare(
     """
     check_arguments(min_interactions, max_length, duplicates)
     out = out.rstrip("/")
-    if matched(f"{out}/*") or matched(out):
+    if matched(f"{out}/*"):
         raise InputError(f"{out} is not empty. Give another --out, or delete it first.")
+    if matched(out) and not is_local_folder(out):
+        raise InputError(f"{out} is a file. Give a folder to make with --out.")
     paths = [path for pattern in events for path in existing(pattern)]
     settings = {
         "user_column": user_column,
@@ -91,15 +102,10 @@ def beam_prepare(
         "max_length": max_length,
         "duplicates": duplicates,
     }
-    work = f"{out}.partial-{uuid.uuid4().hex[:12]}"
-    job = _Preparation(pipelines or BeamPipelines(), work, paths, settings)
-    try:
-        make_folder(work)
-        about, made = job.run()
+    with work_folder(out) as work:
+        about, made = _Preparation(pipelines or BeamPipelines(), work, paths, settings).run()
         make_folder(out)
         FileSystems.rename([f"{work}/{name}" for name in made], [f"{out}/{name}" for name in made])
-    finally:
-        delete_folder(work)
     return dict(about["counts"])
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.serving.loaded_model import LoadedModel
 from laclrec_tf.serving.model_versions import SAVED_MODEL_FILE
 from pipelines.beam_events import ReadPiece, read_event_files
-from pipelines.beam_files import delete_folder, existing, fetched, make_folder, matched, read_bytes, write_bytes
+from pipelines.beam_files import existing, fetched, matched, read_bytes, work_folder, write_bytes
 from pipelines.beam_histories import LastEvents, WithoutDuplicates
 from pipelines.beam_pipeline import BeamPipelines
 from pipelines.recommend_all import check_recommend_all, recommended
@@ -75,9 +74,7 @@ def beam_recommend_all(
         raise InputError(f"{out} exists. Give another --out, or delete it first.")
     pipelines = pipelines or BeamPipelines()
     asked = Recommend(_version(model.rstrip("/")), k, exclude_history)
-    work = f"{out}.partial-{uuid.uuid4().hex[:12]}"
-    try:
-        make_folder(work)
+    with work_folder(out) as work:
         read = _reader(pipelines, work, histories, max_length, columns or {})
 
         def build(pipeline: beam.Pipeline) -> None:
@@ -89,10 +86,9 @@ def beam_recommend_all(
             count | "Note" >> beam.Map(lambda number: write_bytes(f"{work}/users", str(number).encode()))
 
         pipelines.run(build)
+        users = int(read_bytes(f"{work}/users"))
         FileSystems.rename([f"{work}/whole.parquet"], [out])
-        return int(read_bytes(f"{work}/users"))
-    finally:
-        delete_folder(work)
+    return users
 
 
 class Recommend(beam.DoFn):

@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from laclrec_tf.errors import InputError
+from laclrec_tf.errors import InputError, reason_of
 
 ABOUT_FILE = "about.json"
 
@@ -66,6 +66,9 @@ def write_whole(file: Path, write: Callable[[Path], object]) -> None:
     Args:
         file: the file.
         write: writes to the path that it is given.
+
+    Raises:
+        InputError: it cannot be written; nothing is left of it.
     """
     partial = file.with_name(f"{file.name}.partial-{os.getpid()}")
     try:
@@ -73,6 +76,11 @@ def write_whole(file: Path, write: Callable[[Path], object]) -> None:
         with partial.open("rb+") as written:
             os.fsync(written.fileno())
         partial.rename(file)
+    except (OSError, pl.exceptions.PolarsError) as error:  # polars has errors of its own for a full disk
+        reason = reason_of(error) if isinstance(error, OSError) else str(error).splitlines()[0].rstrip(".")
+        raise InputError(
+            f"Cannot write {file}: {reason}. Make room or mend the disk, then run the same command again to go on."
+        ) from error
     finally:
         partial.unlink(missing_ok=True)
 
@@ -86,21 +94,32 @@ def join_parts(folder: Path, n_parts: int, out: Path) -> None:
         out: the Parquet file to make.
 
     Raises:
-        InputError: a part is damaged; it is taken away, so that the next run makes it again.
+        InputError: a part is damaged; it is taken away, so that the next run makes it again. Or see `write_whole`.
     """
     parts = [part_file(folder, part) for part in range(n_parts)]
-    _check_readable(parts)
-    write_whole(out, lambda file: pl.scan_parquet(parts).sink_parquet(file))
+    try:
+        write_whole(out, lambda file: pl.scan_parquet(parts).sink_parquet(file))
+    except (InputError, pl.exceptions.PanicException):
+        _take_damaged_away(parts)
+        raise  # no part is to blame
     shutil.rmtree(folder)
 
 
-def _check_readable(parts: Sequence[Path]) -> None:
-    for part in parts:
-        try:
-            pl.read_parquet_schema(part)
-        except pl.exceptions.PolarsError:
-            part.unlink()
-            raise InputError(f"{part} was damaged and is deleted. Run the same command again to go on.") from None
+def _take_damaged_away(parts: Sequence[Path]) -> None:
+    damaged = [part for part in parts if not _is_readable(part)]
+    for part in damaged:
+        part.unlink()
+    if damaged:
+        others = f" and {len(damaged) - 1} more" if len(damaged) > 1 else ""
+        raise InputError(f"{damaged[0]}{others} was damaged and is deleted. Run the same command again to go on.")
+
+
+def _is_readable(part: Path) -> bool:
+    try:
+        pl.read_parquet(part)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
+        return False
+    return True
 
 
 def _check_about(folder: Path, out: Path, about: dict[str, Any]) -> None:

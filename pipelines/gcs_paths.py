@@ -65,3 +65,13 @@ def reachable(place: str) -> Path:
                 f"(`gcsfuse --implicit-dirs BUCKET {MOUNT}/BUCKET`) or give a local path."
             )
     return path
+
+
+def is_in_bucket(path: Path) -> bool:
+    """Say whether a path is one below a mounted bucket, which can neither rename folders nor lock files.
+
+    Example:
+        >>> is_in_bucket(mounted("gs://shop/data/may"))
+        True
+    """
+    return path.is_relative_to(MOUNT)

@@ -1,9 +1,11 @@
 """The whole as a Kubeflow pipeline: prepare, train, evaluate, bless, and push what is no worse than what is served."""
 
+import re
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from laclrec_tf.data.event_formats import ending_of
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving.blessing import METRIC, TOLERANCE
 from laclrec_tf.serving.model_versions import version_numbers
@@ -22,12 +24,17 @@ def build_pipeline(image: str | None = None, package: str | None = None, *, here
     Args:
         image: container image of each step. Default: None, TensorFlow's own of the version installed here.
         package: this package, installed into each step's container: "gs://...tar.gz" or what pip takes. Default:
-            None, the image has it.
+            None, `image` has it.
         here: for a run on this machine in this very environment. Default: False.
 
     Raises:
-        InputError: the extra `kubeflow` is not installed.
+        InputError: the extra `kubeflow` is not installed, or the steps would have no package to import.
     """
+    if not (here or image or package):
+        raise InputError(
+            "The steps import this package, which TensorFlow's own image does not hold. Give --package gs://...tar.gz, "
+            "its source distribution, or --image, an image that has it."
+        )
     dsl = import_kfp().dsl
     from pipelines import kubeflow_steps as steps
 
@@ -79,7 +86,7 @@ def compile_pipeline(out: Path, image: str | None = None, package: str | None = 
         package: see `build_pipeline`.
 
     Raises:
-        InputError: the extra is not installed, or the file's name does not end in .yaml.
+        InputError: the file's name does not end in .yaml; or see `build_pipeline`.
     """
     if out.suffix not in (".yaml", ".yml"):
         raise InputError(f"A pipeline is written as YAML. Received: {out}. Give a name that ends in .yaml.")
@@ -100,9 +107,11 @@ def run_here(artifacts: Path, arguments: dict[str, Any]) -> tuple[str, str]:
         The verdict, "blessed" (and pushed) or "refused", and its reason.
 
     Raises:
-        InputError: the extra is not installed, or a step failed; its log is on standard error.
+        InputError: the extra is not installed, there are no such events, or a step failed; its log was printed.
     """
     import_kfp()
+    if arguments.get("events"):
+        ending_of(reachable(arguments["events"]))
     from kfp import local
 
     model = reachable(arguments["served"])
@@ -111,7 +120,8 @@ def run_here(artifacts: Path, arguments: dict[str, Any]) -> tuple[str, str]:
     try:
         done = build_pipeline(here=True)(**arguments)
     except RuntimeError as error:
-        raise InputError(f"The pipeline failed: {error} Its log is above.") from error
+        plain = re.sub(r"\x1b\[\d*m", "", str(error))  # kfp colours its words
+        raise InputError(f"The pipeline failed: {plain} Its log is above.") from error
     verdict, comparison = done.outputs["verdict"], done.outputs["comparison"]
     if verdict == "blessed" and version_numbers(model) == before:
         raise InputError(f"The candidate was blessed, but nothing was pushed to {model}. The log above says why.")

@@ -20,10 +20,10 @@ console = terminal()
 def compile_(
     out: Annotated[Path, typer.Option(help="The file to write, .yaml.")],
     image: Annotated[
-        str | None, typer.Option(help="Of each step. Default: TensorFlow's own.", show_default=False)
+        str | None, typer.Option(help="Of each step. Default: TensorFlow's own, with --package.", show_default=False)
     ] = None,
     package: Annotated[
-        str | None, typer.Option(metavar="gs://...tar.gz", help="This package. Default: the image has it.")
+        str | None, typer.Option(metavar="gs://...tar.gz", help="This package. Default: --image has it.")
     ] = None,
 ) -> None:
     """Write the pipeline as Vertex AI Pipelines and Kubeflow take it."""

@@ -86,19 +86,20 @@ def bless(
     from laclrec_tf.data.prepared import PreparedData
     from laclrec_tf.errors import InputError
     from laclrec_tf.serving.blessing import bless_on
-    from laclrec_tf.serving.model_versions import newest_version, version_folders
     from laclrec_tf.serving.validation import validate
+    from pipelines.bucket_push import whole_versions
     from pipelines.gcs_paths import reachable
     from pipelines.push import last_items
 
     folder, model = Path(candidate.path), reachable(served)
     validate(folder)
-    if not version_folders(model):
+    versions = whole_versions(model)
+    if not versions:
         comparison.metadata["reason"] = "the first version, with none to compare with"
         return "blessed"
     held_out = last_items(PreparedData.open(data.path))
     try:
-        found = bless_on(held_out, folder, newest_version(model)[1], metric=metric, tolerance=tolerance)
+        found = bless_on(held_out, folder, versions[max(versions)], metric=metric, tolerance=tolerance)
     except InputError as error:
         comparison.metadata["reason"] = str(error)
         return "refused"
@@ -112,10 +113,16 @@ def push(
     candidate: dsl.Input[dsl.Model], data: dsl.Input[dsl.Dataset], served: str, metric: str, tolerance: float
 ) -> str:
     """Publish the candidate as the next version, and return its folder; compared again, for others may push too."""
-    from pipelines.gcs_paths import reachable
-    from pipelines.push import push
+    from pathlib import Path
 
-    done = push(
-        candidate.path, reachable(served), metric=metric, tolerance=tolerance, data=data.path, show_progress=False
-    )
+    from laclrec_tf.data.prepared import PreparedData
+    from pipelines.bucket_push import push_into_bucket
+    from pipelines.gcs_paths import is_in_bucket, reachable
+    from pipelines.push import last_items, push
+
+    model = reachable(served)
+    if is_in_bucket(model):
+        asked = last_items(PreparedData.open(data.path))
+        return str(push_into_bucket(Path(candidate.path), model, asked, metric, tolerance))
+    done = push(candidate.path, model, metric=metric, tolerance=tolerance, data=data.path, show_progress=False)
     return str(done.version)

@@ -13,7 +13,7 @@ from pipelines.config import TrainConfig
 from pipelines.gcs_paths import SCHEME
 from pipelines.source_distribution import FILE_NAME, build_source_distribution
 from pipelines.staging_bucket import StagingBucket
-from pipelines.vertex_client import VertexClient, refusals
+from pipelines.vertex_client import VertexClient, import_vertex, refusals
 from pipelines.vertex_job import VertexJob
 
 
@@ -73,19 +73,37 @@ def train_on_vertex(
         InputError: no credentials, no such bucket, or Google Cloud refuses; no job was submitted then.
     """
     client = VertexClient(job.project, job.region, api_endpoint)
+    asked_for = _custom_job(job)
     service = client.service("JobServiceClient")
-    bucket = StagingBucket(client, job.bucket)
+    upload_for(job, data, build_package=build_package, api_endpoint=api_endpoint, on_step=on_step)
+    with refusals("The job"):
+        made = service.create_custom_job(parent=client.parent, custom_job=asked_for)
+    return SubmittedJob(made.name, job.folder)
+
+
+def upload_for(
+    job: VertexJob,
+    data: str,
+    *,
+    build_package: bool = True,
+    api_endpoint: str | None = None,
+    on_step: Callable[[str], None] = lambda step: None,
+) -> None:
+    """Upload what the job's spec names; see `train_on_vertex` for the arguments.
+
+    Raises:
+        InputError: no credentials, no such bucket, or Google Cloud refuses.
+    """
+    bucket = StagingBucket(VertexClient(job.project, job.region, api_endpoint), job.bucket)
     if build_package:
         with tempfile.TemporaryDirectory() as scratch:
             on_step(f"uploaded {bucket.upload(build_source_distribution(Path(scratch)), job.package)}")
     if not data.startswith(SCHEME):
         on_step(f"uploaded {bucket.upload_folder(Path(data), job.data, last=DATASET_FILE)}")
-    with refusals("The job"):
-        made = service.create_custom_job(parent=client.parent, custom_job=_custom_job(job))
-    return SubmittedJob(made.name, job.folder)
 
 
 def _custom_job(job: VertexJob) -> Any:
+    import_vertex()
     from google.cloud.aiplatform_v1.types import CustomJob, CustomJobSpec
     from google.protobuf import json_format
 

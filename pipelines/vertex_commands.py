@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -58,13 +58,18 @@ def train(
     ] = None,
     label: Label = None,
     dry_run: DryRun = False,
+    upload_only: Annotated[
+        bool, typer.Option("--upload-only", help="Upload package and data, and print the job, but do not submit it.")
+    ] = False,
     api_endpoint: ApiEndpoint = None,
 ) -> None:
     """Submit a training job. With --dry-run print it as `gcloud ai custom-jobs create --config` takes it."""
     import_tensorflow_quietly()
     from pipelines.config import parse_assignments, read_settings
-    from pipelines.vertex import train_on_vertex, vertex_job
+    from pipelines.vertex import train_on_vertex, upload_for, vertex_job
 
+    if dry_run and upload_only:
+        raise InputError("--dry-run uploads nothing and --upload-only uploads. Give one of them.")
     job = vertex_job(
         data,
         package,
@@ -84,6 +89,11 @@ def train(
         labels=_labels(label),
     )
     if dry_run:
+        print(job.as_yaml(), end="")
+        return
+    if upload_only:
+        comment: Any = lambda step: print(f"# {step}")  # noqa: E731 - the output is YAML
+        upload_for(job, data, build_package=package is None, api_endpoint=api_endpoint, on_step=comment)
         print(job.as_yaml(), end="")
         return
     done = train_on_vertex(job, data, build_package=package is None, api_endpoint=api_endpoint, on_step=_say)
@@ -106,8 +116,15 @@ def deploy(
     max_replicas: Annotated[int, typer.Option(help="Machines under load.", min=1)] = 1,
     service_account: ServiceAccount = None,
     endpoint: Annotated[
-        str | None, typer.Option(metavar="ID", help="Take over an endpoint's traffic. Default: a new endpoint.")
+        str | None,
+        typer.Option(metavar="ID", help="Take over this one's traffic; see --undeploy-old. Default: a new one."),
     ] = None,
+    undeploy_old: Annotated[
+        bool,
+        typer.Option(
+            "--undeploy-old", help="Take the endpoint's other models off it, which else go on running and being billed."
+        ),
+    ] = False,
     parent_model: Annotated[
         str | None, typer.Option(metavar="ID", help="Make the next version of a model. Default: a new model.")
     ] = None,
@@ -136,6 +153,7 @@ def deploy(
         max_replicas=max_replicas,
         service_account=service_account,
         endpoint=endpoint,
+        undeploy_old=undeploy_old,
         parent_model=parent_model,
         image=image,
         labels=_labels(label),

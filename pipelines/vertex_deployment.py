@@ -40,6 +40,8 @@ class VertexDeployment:
         max_replicas: machines under load. Default: 1.
         service_account: e-mail of the account that the server runs as. Default: None, Vertex AI's own.
         endpoint: ID of an endpoint that is there; all its traffic goes to this model then. Default: None, a new one.
+        undeploy_old: take the endpoint's other models off it once this one serves. Default: False, they go on running
+            without traffic, and are billed.
         parent_model: ID of a model of which this is the next version. Default: None, a new model.
         image: serving container. Default: None, the newest prebuilt TensorFlow one.
         labels: Default: none.
@@ -59,6 +61,7 @@ class VertexDeployment:
     max_replicas: int = 1
     service_account: str | None = None
     endpoint: str | None = None
+    undeploy_old: bool = False
     parent_model: str | None = None
     image: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -70,6 +73,8 @@ class VertexDeployment:
                 "Argument `max_replicas` must be at least `min_replicas`, and that at least 1. "
                 f"Received: {self.max_replicas} and {self.min_replicas}."
             )
+        if self.undeploy_old and not self.endpoint:
+            raise InputError("--undeploy-old is about the other models of an endpoint. Give --endpoint too.")
         check_labels(self.labels)
         bucket_of(self.model)
 
@@ -104,14 +109,16 @@ class VertexDeployment:
         return deployed | ({"serviceAccount": self.service_account} if self.service_account else {})
 
     def as_yaml(self) -> str:
-        """Return the three requests for people to read."""
+        """Return the requests for people to read."""
         endpoint = self.endpoint or {"displayName": self.name, "labels": dict(self.labels)}
-        requests = {
+        requests: dict[str, Any] = {
             "uploadModel": ({"parentModel": self.parent_model} if self.parent_model else {})
             | {"model": self.model_resource()},
             "endpoint": endpoint,
             "deployModel": {"deployedModel": self.deployed_model("MODEL"), "trafficSplit": {"0": 100}},
         }
+        if self.undeploy_old:
+            requests["undeployModel"] = "all others of the endpoint"
         return yaml.safe_dump(requests, sort_keys=False, width=10_000)
 
 
@@ -176,10 +183,11 @@ def deploy_on_vertex(
     client = VertexClient(deployment.project, deployment.region, api_endpoint)
     models, endpoints = client.service("ModelServiceClient"), client.service("EndpointServiceClient")
     bucket = StagingBucket(client, deployment.model)
+    old: list[Any] = []
     if deployment.endpoint:
         endpoint = f"{client.parent}/endpoints/{deployment.endpoint}"
         with refusals(f"The endpoint {deployment.endpoint}"):
-            endpoints.get_endpoint(name=endpoint)  # before anything is uploaded
+            old = list(endpoints.get_endpoint(name=endpoint).deployed_models)  # before anything is uploaded
     if folder is not None:
         on_step(f"uploaded {bucket.upload_folder(folder, deployment.model, last=SAVED_MODEL_FILE)}")
     request: dict[str, Any] = {"parent": client.parent, "model": _model(deployment)}
@@ -202,6 +210,18 @@ def deploy_on_vertex(
             endpoint=endpoint, deployed_model=_deployed_model(deployment, model), traffic_split={"0": 100}
         )
     finished(deploying, "Deploying the model", DEPLOY_SECONDS, lambda: on_step("deploying, 10 minutes or so ..."))
+    for each in old:
+        if deployment.undeploy_old:
+            with refusals(f"Undeploying {each.model}"):
+                leaving = endpoints.undeploy_model(endpoint=endpoint, deployed_model_id=each.id)
+            finished(leaving, f"Undeploying {each.model}", DEPLOY_SECONDS)
+            on_step(f"undeployed {each.model}")
+        else:
+            on_step(
+                f"still deployed, billed and without traffic: {each.model}. Take it off: gcloud ai endpoints "
+                f"undeploy-model {deployment.endpoint} --deployed-model-id={each.id} --project={deployment.project} "
+                f"--region={deployment.region}"
+            )
     return Deployed(model, endpoint)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+
 from laclrec_tf.errors import InputError
 
 # Families that bring their accelerator; N1 takes any of the older ones; all other families take none.
@@ -12,9 +14,14 @@ BUILT_IN = {
     "a3-highgpu": "NVIDIA_H100_80GB",
     "a3-megagpu": "NVIDIA_H100_MEGA_80GB",
     "a3-ultragpu": "NVIDIA_H200_141GB",
+    "a4-highgpu": "NVIDIA_B200",
+    "a4x-highgpu": "NVIDIA_GB200",
     "g2-standard": "NVIDIA_L4",
+    "g4-standard": "NVIDIA_RTX_PRO_6000",
 }
 ATTACHED = ("NVIDIA_TESLA_T4", "NVIDIA_TESLA_V100", "NVIDIA_TESLA_P100", "NVIDIA_TESLA_P4")
+# The API's own `AcceleratorType` without what is retired (K80) and what TensorFlow's image cannot use (TPU).
+ACCELERATORS = tuple(dict.fromkeys([*ATTACHED, *BUILT_IN.values()]))
 COUNTS = (1, 2, 4, 8, 16)
 
 
@@ -27,7 +34,7 @@ def check_machine(machine_type: str, accelerator: str | None, count: int) -> Non
         count: accelerators a machine.
 
     Raises:
-        InputError: the machine cannot have this accelerator, has another, or not so many.
+        InputError: there is no such accelerator, or the machine cannot have it, has another, or not so many.
 
     Source: https://cloud.google.com/vertex-ai/docs/training/configure-compute
 
@@ -43,6 +50,12 @@ NVIDIA_TESLA_T4. Give --accelerator NVIDIA_L4, or an n1 machine.
         if built_in:
             raise InputError(f"Machine type {machine_type} has accelerators. Give --accelerator {built_in} too.")
         return
+    if accelerator not in ACCELERATORS:
+        close = difflib.get_close_matches(accelerator.upper(), ACCELERATORS, n=1)
+        hint = f"Did you mean {close[0]}? " if close else ""
+        raise InputError(
+            f"--accelerator {accelerator} is none of Vertex AI's. {hint}There are {', '.join(ACCELERATORS)}."
+        )
     if count not in COUNTS:
         raise InputError(
             f"Argument `accelerator_count` must be one of {', '.join(map(str, COUNTS))}. Received: {count}."

@@ -6,7 +6,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.errors import InputError
+from laclrec_tf.serving.manifest import verify_manifest
 from laclrec_tf.serving.model_versions import SAVED_MODEL_FILE
 from pipelines.checkpoint_settings import CheckpointSettings
 from pipelines.config import TrainConfig
@@ -14,9 +16,11 @@ from pipelines.evaluate import evaluate
 from pipelines.export import export
 from pipelines.gcs_paths import reachable
 from pipelines.train import train
+from pipelines.training_checks import finished_before
 from pipelines.tuning_metrics import TuningMetrics, is_tuning_trial
 from pipelines.vertex_training_environment import VertexTrainingEnvironment
 from pipelines.whole_copy import copy_whole
+from pipelines.worker_agreement import agreed
 from pipelines.worker_group import WorkerGroup
 
 
@@ -25,7 +29,8 @@ def train_here(
 ) -> Iterator[str]:
     """Train on this machine; `model/` is what `vertex deploy` takes, `run/` beside it what all other commands take.
 
-    Started again, as a spot machine's job is, it goes on from the newest checkpoint. The model is exported on the
+    Started again, as a spot machine's job is, it goes on from the newest checkpoint; a job that had left its model
+    already has nothing to do. The model is exported on the
     machine's disk and then copied: a mounted bucket cannot rename folders.
 
     Args:
@@ -38,14 +43,15 @@ def train_here(
         What was done, a line each.
 
     Raises:
-        InputError: the data cannot be read, there is a model already, or nothing can be written.
+        InputError: the data cannot be read, there is another model already, or nothing can be written.
     """
     workers = workers or WorkerGroup()
-    if (environment.model / SAVED_MODEL_FILE).exists():
-        raise InputError(
-            f"{environment.model} holds a model already and is not overwritten. Give the job another name."
-        )
     place, run = reachable(data), environment.model.parent / "run"
+    with agreed(workers):
+        is_done = _is_done(environment.model, run, config, place)
+    if workers.largest(int(is_done)):
+        yield f"{environment.model} holds this job's model already"
+        return
     done = train(
         place,
         run,
@@ -65,3 +71,21 @@ def train_here(
     with tempfile.TemporaryDirectory(prefix="laclrec-") as scratch:
         version = export(run, Path(scratch, "model"))
         yield f"wrote {copy_whole(version, environment.model, last=SAVED_MODEL_FILE)}"
+
+
+def _is_done(model: Path, run: Path, config: TrainConfig, data: Path) -> bool:
+    """Say whether this very job was here and came to its end; refuse what another one left."""
+    if not (model / SAVED_MODEL_FILE).exists():
+        return False
+    try:
+        finished = finished_before(run, config, PreparedData.open(data))
+        if finished is not None:
+            verify_manifest(model)
+            return True
+        reason = f"{run} beside it is no finished run"
+    except InputError as error:
+        reason = str(error)
+    raise InputError(
+        f"{model} holds a model already, of which it is not sure that this job left it: {reason.rstrip('.')}. "
+        "It is not overwritten: give the job another name."
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,14 +17,15 @@ HISTORY_FEATURES = {
     "user_id": tf.io.FixedLenFeature([], tf.string),
     "item_ids": tf.io.RaggedFeature(tf.int64, row_splits_dtype=tf.int64),
 }
-MAX_SHARDS = 4
+# Each of several workers reads shards of its own, so there are more of them where more workers pay.
+MIN_SHARDS, MAX_SHARDS, USERS_IN_A_SHARD = 4, 64, 250_000
 _BATCH = 4096
 
 
 def write_histories(
     folder: Path, histories: pl.DataFrame, on_written: Callable[[int], None] | None = None
 ) -> list[str]:
-    """Write histories round-robin into up to four shards: user 0 to shard 0, user 1 to shard 1, and so on.
+    """Write histories round-robin into the shards of `shard_names`: user 0 to shard 0, user 1 to shard 1, and so on.
 
     Args:
         folder: an existing folder.
@@ -55,16 +57,17 @@ def write_histories(
 
 
 def shard_names(n_users: int) -> list[str]:
-    """Name the shards of so many users.
+    """Name the shards of so many users: four, beyond a million one for every 250,000, and 64 at most.
 
     Args:
-        n_users: how many.
+        n_users: how many; with fewer than four users each has a shard.
 
     Example:
         >>> shard_names(2)
         ['histories-00000-of-00002.tfrecord', 'histories-00001-of-00002.tfrecord']
     """
-    n_shards = max(1, min(MAX_SHARDS, n_users))
+    wanted = min(max(math.ceil(n_users / USERS_IN_A_SHARD), MIN_SHARDS), MAX_SHARDS)
+    n_shards = max(1, min(wanted, n_users))
     return [f"histories-{shard:05d}-of-{n_shards:05d}.tfrecord" for shard in range(n_shards)]
 
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from laclrec_tf.data.history_records import HISTORY_FEATURES, read_shard, write_histories
+from laclrec_tf.data.history_records import HISTORY_FEATURES, read_shard, shard_names, write_histories
 from laclrec_tf.errors import InputError
 
 SCHEMA = {"user_id": pl.String, "item_ids": pl.List(pl.UInt32)}
@@ -18,6 +18,16 @@ SCHEMA = {"user_id": pl.String, "item_ids": pl.List(pl.UInt32)}
 
 def table(histories: dict[str, list[int]]) -> pl.DataFrame:
     return pl.DataFrame({"user_id": list(histories), "item_ids": list(histories.values())}, schema=SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("users", "shards"),
+    [(0, 1), (3, 3), (4, 4), (1_000_000, 4), (1_000_001, 5), (2_000_000, 8), (16_000_000, 64), (100_000_000, 64)],
+)
+def test_more_users_have_more_shards(users, shards):
+    names = shard_names(users)
+    assert len(names) == shards
+    assert names[-1] == f"histories-{shards - 1:05d}-of-{shards:05d}.tfrecord"
 
 
 def test_users_are_dealt_round_robin_to_four_shards(tmp_path):

@@ -33,12 +33,22 @@ def test_dataflow_without_its_extra(capsys, monkeypatch):
     assert "pip install 'apache-beam[gcp]'" in error
 
 
+def test_google_storage_without_the_extra(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "google_auth_httplib2", None)
+    with pytest.raises(SystemExit):
+        main(["prepare", "gs://shop-bucket/events.csv", "--out", "data", "--engine", "beam"])
+    error = capsys.readouterr().err
+    assert "gs://shop-bucket/events.csv: Beam's library for Google Cloud is not installed" in error
+    assert error.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("flags", "text"),
     [
         (["--runner", "DirectRunner"], "--runner and --beam-option are for --engine beam."),
         (["--engine", "beam", "--beam-option", "no_such_option=1"], "'no_such_option=1' is no option of Beam"),
         (["--engine", "beam", "--beam-option", "=1"], "--beam-option takes NAME=VALUE or NAME. Received: '=1'."),
+        (["--engine", "beam", "--beam-option", "runner=DataflowRunner"], "The runner is told by --runner"),
         (["--engine", "beam", "--beam-option", "direct_num_workers=many"], "cannot be read by Beam"),
     ],
 )
@@ -62,7 +72,8 @@ def test_a_failing_pipeline_says_why():
 
 
 def test_an_unreachable_job_service_says_so():
-    with pytest.raises(InputError, match="The pipeline failed on FlinkRunner: [^\n]*$"):
+    told = r"^FlinkRunner did not take the pipeline: [^\n]*needs Java[^\n]*job_endpoint=HOST:PORT[^\n]*flink_master"
+    with pytest.raises(InputError, match=told):
         BeamPipelines("FlinkRunner", ["flink_master=127.0.0.1:1", "flink_job_server_jar=/no/such.jar"]).run(
             lambda pipeline: pipeline | beam.Create([0])
         )

@@ -10,7 +10,9 @@ import polars as pl
 import pytest
 from apache_beam.io.localfilesystem import LocalFileSystem
 
+import laclrec_tf.data.history_records
 import pipelines.beam_events
+import pipelines.beam_files
 import pipelines.beam_prepare
 from laclrec_tf.errors import InputError
 from pipelines.beam_prepare import beam_prepare
@@ -92,11 +94,14 @@ def skewed_events(folder: Path) -> list[Path]:
 def test_the_local_engines_folder(tmp_path, monkeypatch):
     files = skewed_events(tmp_path)
     arguments = {"min_interactions": 6, "max_length": 20}
+    monkeypatch.setattr(laclrec_tf.data.history_records, "USERS_IN_A_SHARD", 8)
     local = prepare(files, tmp_path / "local", **arguments)
+    assert len(local.shards) > 4
     # Several pipelines of the k-core, several pieces of a file, several stretches of users.
     monkeypatch.setattr(pipelines.beam_prepare, "CORE_ROUNDS", 1)
     monkeypatch.setattr(pipelines.beam_prepare, "STRETCHES", 7)
     monkeypatch.setattr(pipelines.beam_events, "ROWS_IN_A_PIECE", 1000)
+    (tmp_path / "beam").mkdir()  # empty, as the local engine takes it too
     counts = beam_prepare([str(file) for file in files], str(tmp_path / "beam"), **arguments)
     assert contents(tmp_path / "beam") == contents(tmp_path / "local")
     assert counts == local.counts
@@ -164,4 +169,19 @@ def test_what_is_there_stays(tmp_path):
         beam_prepare([str(tmp_path / "nowhere.csv")], str(tmp_path / "new"))
     with pytest.raises(InputError, match="Beam has no filesystem for it here"):
         beam_prepare(["nonsense://bucket/events.csv"], str(tmp_path / "new"))
+    with pytest.raises(InputError, match=r"data/mine is a file\. Give a folder to make with --out\."):
+        beam_prepare(["events.csv"], str(tmp_path / "data" / "mine"))
+    with pytest.raises(InputError, match=r"data is a folder\. Name the files in it\."):
+        beam_prepare([str(tmp_path / "data")], str(tmp_path / "new"))
     assert names(tmp_path) == ["data"]
+
+
+def test_what_cannot_be_deleted_hides_no_error(monkeypatch, tmp_path, caplog):
+    def refuse(paths):
+        raise OSError("busy")
+
+    monkeypatch.setattr(pipelines.beam_files.FileSystems, "delete", refuse)
+    with pytest.raises(RuntimeError, match="as told"), pipelines.beam_files.work_folder(str(tmp_path / "data")) as work:
+        pipelines.beam_files.write_bytes(f"{work}/part", b"x")
+        raise RuntimeError("as told")
+    assert f"{work} could not be deleted: busy. Delete it by hand." in caplog.text

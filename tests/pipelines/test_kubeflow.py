@@ -1,18 +1,24 @@
-"""The pipeline: its YAML, and whole runs on simulated events, in which a worse model does not go out."""
+"""The pipeline: its YAML, a whole run in which a worse model does not go out, and what the runner makes of steps."""
 
 import json
+import shutil
+import sys
 
 import pytest
 import yaml
 from google.protobuf import json_format
+from kfp import dsl
+from kfp.dsl.executor_main import executor_main
+from kfp.local import subprocess_task_handler
 from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec
 
+import pipelines.bucket_push
+import pipelines.push  # noqa: F401 - before a test patches what they take `validate` from
 from laclrec_tf.errors import InputError
+from laclrec_tf.serving.manifest import verify_manifest
 from laclrec_tf.serving.model_versions import version_numbers
+from pipelines import kubeflow_steps
 from pipelines.kubeflow import compile_pipeline, run_here
-from pipelines.simulate import simulate_events
-
-SMALL = {"preset": "sasrec", "width": 8}
 
 
 def test_it_compiles_to_a_pipeline_spec(tmp_path):
@@ -39,28 +45,147 @@ def test_it_compiles_to_a_pipeline_spec(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["pipeline.yaml"]
 
 
-def test_only_yaml_is_written(tmp_path):
-    with pytest.raises(InputError, match="ends in .yaml"):
-        compile_pipeline(tmp_path / "pipeline.json")
+@pytest.mark.parametrize(
+    ("name", "package", "says"),
+    [
+        ("pipeline.json", "gs://shop-bucket/x.tar.gz", "ends in .yaml"),
+        ("pipeline.yaml", None, "Give --package gs://...tar.gz, .* or --image"),
+    ],
+)
+def test_what_could_not_run_is_not_written(tmp_path, name, package, says):
+    with pytest.raises(InputError, match=says):
+        compile_pipeline(tmp_path / name, package=package)
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_the_first_model_goes_out_and_a_worse_one_does_not(tmp_path):
-    events = str(simulate_events(tmp_path / "events.csv", users=150, items=60, seed=5)[0])
-    served = tmp_path / "saved_models/shop"
-    arguments = {"served": str(served), "events": events}
-    good = SMALL | {"epochs": 2, "learning_rate": 0.02}
-    verdict, reason = run_here(tmp_path / "artifacts", arguments | {"settings": good})
-    assert (verdict, reason) == ("blessed", "the first version, with none to compare with")
-    assert version_numbers(served) == [1]
+@pytest.fixture
+def in_this_process(monkeypatch, tmp_path):
+    """Run each step's source as its process would, but in this one, which has imported TensorFlow."""
 
-    bad = SMALL | {"epochs": 1, "learning_rate": 1e-7, "item_initialisation": "random"}
+    def execute(full_command, env_vars):
+        source = next(index for index, part in enumerate(full_command) if "def " in part)
+        module = tmp_path / "ephemeral_component.py"
+        module.write_text(full_command[source])
+        arguments = ["executor", "--component_module_path", str(module), *full_command[source + 1 :]]
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", arguments)
+            executor_main()
+        return 0
+
+    monkeypatch.setattr(subprocess_task_handler, "run_local_subprocess", execute)
+
+
+def test_a_worse_model_does_not_go_out(in_this_process, data, sasrec_export, tmp_path):
+    served = shutil.copytree(sasrec_export, tmp_path / "shop")
+    arguments = {"served": str(served), "events": str(data.parent / "events.csv"), "min_interactions": 1}
+    # It learns nothing.
+    bad = {"preset": "sasrec", "width": 8, "epochs": 1, "learning_rate": 1e-7, "item_initialisation": "random"}
     verdict, reason = run_here(tmp_path / "artifacts", arguments | {"settings": bad})
     assert verdict == "refused"
     assert "is worse than" in reason
     assert version_numbers(served) == [1]
 
 
-def test_a_step_that_fails_is_told(tmp_path):
-    with pytest.raises(InputError, match="The pipeline failed"):
-        run_here(tmp_path / "artifacts", {"served": str(tmp_path / "shop"), "events": str(tmp_path / "no.csv")})
+def test_the_first_model_is_blessed_and_pushed(data, sasrec_export, tmp_path, monkeypatch):
+    validated = []
+    monkeypatch.setattr("laclrec_tf.serving.validation.validate", validated.append)  # the push has its own
+    candidate = dsl.Model(uri=str(sasrec_export / "1"))
+    comparison = dsl.Metrics(uri=str(tmp_path / "comparison"))
+    bar = {"served": str(tmp_path / "shop"), "metric": "ndcg@10", "tolerance": 0.02}
+    prepared = dsl.Dataset(uri=str(data))
+    assert kubeflow_steps.bless(candidate, prepared, comparison=comparison, **bar) == "blessed"
+    assert validated == [sasrec_export / "1"]
+    assert comparison.metadata["reason"] == "the first version, with none to compare with"
+    assert kubeflow_steps.push(candidate, prepared, **bar) == str(tmp_path / "shop/1")
+    assert version_numbers(tmp_path / "shop") == [1]
+
+
+def test_in_a_bucket_a_version_is_what_is_whole(data, sasrec_export, laclrec_export, tmp_path, monkeypatch):
+    monkeypatch.setattr("pipelines.gcs_paths.MOUNT", tmp_path)
+    monkeypatch.setattr("pipelines.bucket_push.validate", lambda folder: None)
+    monkeypatch.setattr("laclrec_tf.serving.validation.validate", lambda folder: None)
+    model = tmp_path / "shop-bucket/shop"
+    (model / "1/variables").mkdir(parents=True)  # left by a push that was killed
+    bar = {"served": "gs://shop-bucket/shop", "metric": "ndcg@10", "tolerance": 0.02}
+    prepared, candidate = dsl.Dataset(uri=str(data)), dsl.Model(uri=str(sasrec_export / "1"))
+    comparison = dsl.Metrics(uri=str(tmp_path / "comparison"))
+    assert kubeflow_steps.bless(candidate, prepared, comparison=comparison, **bar) == "blessed"
+    assert kubeflow_steps.push(candidate, prepared, **bar) == str(model / "2")
+    verify_manifest(model / "2")
+
+    worse = dsl.Model(uri=str(laclrec_export / "1"))
+    with pytest.raises(InputError, match="is worse than"):
+        kubeflow_steps.push(worse, prepared, **bar)
+    assert version_numbers(model) == [1, 2]
+
+
+# Steps that import no TensorFlow, of which kfp takes the source as it takes that of the real ones.
+
+
+def prepare(events: str, min_interactions: int, data: dsl.Output[dsl.Dataset]) -> None:
+    """Prepare nothing."""
+
+
+def train(data: dsl.Input[dsl.Dataset], settings: dict, run: dsl.Output[dsl.Model]) -> None:
+    """Fail when the settings say so."""
+    if settings.get("fail"):
+        raise ValueError("as told")
+
+
+def evaluate(
+    run: dsl.Input[dsl.Model],
+    data: dsl.Input[dsl.Dataset],
+    metrics: dsl.Output[dsl.Metrics],
+    candidate: dsl.Output[dsl.Model],
+) -> None:
+    """Measure nothing."""
+
+
+def bless(
+    candidate: dsl.Input[dsl.Model],
+    data: dsl.Input[dsl.Dataset],
+    served: str,
+    metric: str,
+    tolerance: float,
+    comparison: dsl.Output[dsl.Metrics],
+) -> str:
+    """Bless, because of the metric."""
+    comparison.metadata["reason"] = f"{metric} is enough"
+    return "blessed"
+
+
+def push(
+    candidate: dsl.Input[dsl.Model], data: dsl.Input[dsl.Dataset], served: str, metric: str, tolerance: float
+) -> str:
+    """Make a version."""
+    from pathlib import Path
+
+    Path(served, "1").mkdir(parents=True)
+    return served
+
+
+@pytest.fixture
+def light_steps(monkeypatch):
+    """Put the steps above into the pipeline."""
+    for step in (prepare, train, evaluate, bless, push):
+        monkeypatch.setattr(kubeflow_steps, step.__name__, step)
+
+
+def test_what_is_blessed_is_pushed(light_steps, tmp_path):
+    done = run_here(tmp_path / "artifacts", {"served": str(tmp_path / "shop")})
+    assert done == ("blessed", "ndcg@10 is enough")
+    assert version_numbers(tmp_path / "shop") == [1]
+
+
+def test_a_step_that_fails_is_told(light_steps, tmp_path):
+    arguments = {"served": str(tmp_path / "shop"), "settings": {"fail": True}}
+    with pytest.raises(InputError, match="The pipeline failed: .*'train'") as raised:
+        run_here(tmp_path / "artifacts", arguments)
+    assert "\x1b" not in str(raised.value)
     assert not (tmp_path / "shop").exists()
+
+
+def test_events_are_looked_for_before_any_step(tmp_path):
+    with pytest.raises(InputError, match="no.csv does not exist"):
+        run_here(tmp_path / "artifacts", {"served": str(tmp_path / "shop"), "events": str(tmp_path / "no.csv")})
+    assert list(tmp_path.iterdir()) == []

@@ -117,10 +117,15 @@ def test_a_damaged_part_is_made_again(data, sasrec_export, tmp_path, small_parts
         patch.setattr(module, "join_parts", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):
             recommend_all(sasrec_export, [data], out, show_progress=False)
-    part = tmp_path / "best.parquet.parts" / "part-00001.parquet"
-    part.write_bytes(part.read_bytes()[:100])
-    with pytest.raises(InputError, match="part-00001.parquet was damaged and is deleted. Run the same command again"):
+    parts = tmp_path / "best.parquet.parts"
+    cut, overwritten = parts / "part-00001.parquet", parts / "part-00002.parquet"
+    cut.write_bytes(cut.read_bytes()[:100])
+    whole = overwritten.read_bytes()
+    overwritten.write_bytes(whole[:4] + bytes(300) + whole[304:])  # the footer is as it was
+    told = "part-00001.parquet and 1 more was damaged and is deleted. Run the same command again"
+    with pytest.raises(InputError, match=told):
         recommend_all(sasrec_export, [data], out, show_progress=False)
+    assert names(parts) == [".lock", "about.json", "part-00000.parquet", "part-00003.parquet"]
     recommend_all(sasrec_export, [data], out, show_progress=False)
     assert pl.read_parquet(out).height == 150
 

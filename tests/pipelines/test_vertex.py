@@ -67,6 +67,17 @@ def test_train_uploads_and_submits_what_the_dry_run_prints(cloud, data, capsys):
     assert uploaded[-1].endswith("/dataset.json")  # a cut upload is no prepared data
 
 
+def test_upload_only_prints_a_spec_whose_places_are_there(cloud, data, capsys):
+    job = ["train", data, *PLACE, "--bucket", "gs://shop-bucket", "--api-endpoint", cloud.address]
+    printed = CustomJobSpec()
+    json_format.ParseDict(yaml.safe_load(run(capsys, *job, "--upload-only")), CustomJobSpec.pb(printed))
+    script, _, place, *_ = printed.worker_pool_specs[0].container_spec.args
+    assert f"{place.removeprefix('gs://')}/dataset.json" in cloud.objects
+    assert re.search(r"/gcs/(\S+)", script)[1] in cloud.objects
+    assert cloud.asked == []
+    assert "Give one of them" in run(capsys, *job, "--upload-only", "--dry-run", code=2)
+
+
 def test_data_and_package_that_are_there_are_not_uploaded(cloud, capsys):
     own = ["--package", "gs://shop-bucket/x.tar.gz", "--bucket", "gs://shop-bucket", "--api-endpoint", cloud.address]
     run(capsys, "train", "gs://shop-bucket/data", *PLACE, *own)
@@ -97,10 +108,19 @@ def test_deploy_uploads_the_model_and_moves_the_traffic(cloud, sasrec_export, ca
 
 def test_deploy_takes_over_an_endpoint(cloud, capsys):
     model = ["deploy", "gs://shop-bucket/may/model", *PLACE, "--endpoint", "77", "--parent-model", "5"]
-    run(capsys, *model, "--api-endpoint", cloud.address)
+    said = run(capsys, *model, "--api-endpoint", cloud.address)
     (_, upload), (call, _) = cloud.asked
     assert upload.parent_model == f"{PARENT}/models/5"
     assert call == "endpoints/77:deployModel"
+    assert f"still deployed, billed and without traffic: {PARENT}/models/4. Take it off: gcloud ai endpoints" in said
+    assert "undeploy-model 77 --deployed-model-id=8 --project=shop-project" in said
+
+    cloud.asked.clear()
+    said = run(capsys, *model, "--undeploy-old", "--api-endpoint", cloud.address)
+    assert f"undeployed {PARENT}/models/4" in said
+    _, _, (call, undeploy) = cloud.asked
+    assert (call, undeploy.deployed_model_id) == ("endpoints/77:undeployModel", "8")
+    assert "Give --endpoint too" in run(capsys, *model[:6], "--undeploy-old", code=2)
 
 
 def test_a_dry_deployment_asks_nobody(cloud, sasrec_export, capsys):

@@ -1,9 +1,15 @@
 """Machines and accelerators that do not go together cost a line here and not minutes in a queue."""
 
 import pytest
+from google.cloud.aiplatform_v1.types import AcceleratorType
 
 from laclrec_tf.errors import InputError
-from pipelines.vertex_machines import check_machine
+from pipelines.vertex_machines import ACCELERATORS, check_machine
+
+
+def test_the_accelerators_are_the_apis_own():
+    nvidia = {kind.name for kind in AcceleratorType if kind.name.startswith("NVIDIA_")}
+    assert set(ACCELERATORS) == nvidia - {"NVIDIA_TESLA_K80"}
 
 
 @pytest.mark.parametrize(
@@ -27,6 +33,7 @@ def test_what_goes_together(machine, accelerator, count):
         ("g2-standard-12", "NVIDIA_TESLA_T4", 1, "has NVIDIA_L4"),
         ("n1-standard-8", "NVIDIA_L4", 1, "comes with machine types g2-standard only"),
         ("e2-standard-4", "NVIDIA_TESLA_T4", 1, "goes with n1 machines only"),
+        ("g2-standard-12", "nvidia_l4x", 1, "nvidia_l4x is none of Vertex AI's. Did you mean NVIDIA_L4"),
         ("n1-standard-8", "NVIDIA_TESLA_T4", 3, "must be one of 1, 2, 4, 8, 16. Received: 3"),
     ],
 )

@@ -13,7 +13,9 @@ from pathlib import Path
 import keras
 import pytest
 
+from laclrec_tf.errors import InputError
 from pipelines.checkpoint_settings import CheckpointSettings
+from pipelines.cli import main
 from pipelines.config import TrainConfig
 from pipelines.run_folder import RunFolder
 from pipelines.source_distribution import build_source_distribution
@@ -80,23 +82,25 @@ def test_a_trial_trains_reports_and_leaves_a_model(machine, data, tmp_path):
     best = max(float(line["ndcg_at_10"]) for line in reported)
     assert best == pytest.approx(record["validation"]["ndcg@10"])
 
-    again = vertex_run(machine, data, *settings, cwd=tmp_path, **variables)
-    assert again.returncode == 2
-    assert again.stderr.count("\n") == 1
-    assert "holds a model already" in again.stderr
 
-
-def test_a_bucket_that_is_not_mounted(machine, tmp_path):
-    done = vertex_run(machine, "gs://no-such-bucket/data", cwd=tmp_path, AIP_MODEL_DIR=str(tmp_path / "model"))
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
-    assert "gs://no-such-bucket/data is read through /gcs/no-such-bucket, which is not there" in done.stderr
-
-
-def test_a_stray_argument(machine, tmp_path):
-    done = vertex_run(machine, "data", "--width", cwd=tmp_path, AIP_MODEL_DIR="model")
-    assert done.returncode == 2
-    assert "as --NAME=VALUE. Received: '--width'" in done.stderr
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (
+            ["gs://no-such-bucket/data"],
+            "gs://no-such-bucket/data is read through /gcs/no-such-bucket, which is not there",
+        ),
+        (["data", "--width"], "as --NAME=VALUE. Received: '--width'"),
+    ],
+)
+def test_mistakes_cost_one_line(monkeypatch, capsys, tmp_path, arguments, says):
+    monkeypatch.setenv("AIP_MODEL_DIR", str(tmp_path / "model"))
+    with pytest.raises(SystemExit) as exit_:
+        main(["vertex", "run", *arguments])
+    error = capsys.readouterr().err
+    assert exit_.value.code == 2
+    assert error.count("\n") == 1
+    assert says in error
 
 
 class Preemption(keras.callbacks.Callback):
@@ -124,6 +128,16 @@ def test_a_job_started_again_goes_on_from_its_checkpoint(data, tmp_path):
         assert "0" not in [row["epoch"] for row in csv.DictReader(rows)]
     assert not list((tmp_path / "checkpoints").glob("*"))  # a finished run has none left
 
+    # Taken away after the copy and before its exit, it is started once more.
+    model = environment.model
+    assert list(train_here(str(data), config, environment)) == [f"{model} holds this job's model already"]
+    other = TrainConfig.of({"preset": "sasrec", "width": 8, "epochs": 5})
+    with pytest.raises(InputError, match="holds a model already, .* epochs differ.* give the job another name"):
+        list(train_here(str(data), other, environment))
+    (model / "saved_model.pb").write_bytes(b"damaged")
+    with pytest.raises(InputError, match="is not as it was exported.* give the job another name"):
+        list(train_here(str(data), config, environment))
+
 
 def test_two_machines_train_one_model(machine, data, tmp_path):
     out = tmp_path / "job"
@@ -145,7 +159,7 @@ def test_two_machines_train_one_model(machine, data, tmp_path):
         chief, worker = both.map(start, ("workerpool0", "workerpool1"))
     assert chief.returncode == worker.returncode == 0, chief.stderr + worker.stderr
     assert worker.stdout == "done; the chief writes the run and the model\n"
-    assert verify(out / "model", show_progress=False)[0] == out / "model"
+    assert (out / "model/saved_model.pb").exists()
     assert RunFolder.open(out / "run").record["epochs_run"] == 1
 
 

@@ -75,7 +75,7 @@ class GoogleCloud:
         if method == "GET" and (found := re.fullmatch(r"endpoints/(\d+)", call)):
             if found[1] not in self.endpoints:
                 return 404, {"error": {"code": 404, "message": f"Endpoint {found[1]} is not found."}}
-            return 200, {"name": path}
+            return 200, {"name": path, "deployedModels": [{"id": "8", "model": f"{PARENT}/models/4"}]}
         if call == "customJobs":
             job = self._keep("customJobs", types.CustomJob, sent)
             return 200, {"name": f"{PARENT}/customJobs/42", "displayName": job.display_name}
@@ -88,6 +88,9 @@ class GoogleCloud:
         if found := re.fullmatch(r"endpoints/(\d+):deployModel", call):
             self._keep(f"endpoints/{found[1]}:deployModel", types.DeployModelRequest, sent)
             return self._done("DeployModelResponse", {"deployedModel": {"id": "1"}})
+        if found := re.fullmatch(r"endpoints/(\d+):undeployModel", call):
+            self._keep(f"endpoints/{found[1]}:undeployModel", types.UndeployModelRequest, sent)
+            return self._done("UndeployModelResponse", {})
         raise AssertionError(f"{method} {path} is not expected")
 
     def _keep(self, name: str, kind: Any, sent: dict[str, Any]) -> Any:
