@@ -36,8 +36,7 @@ class VertexJob:
         settings: flat training settings, see `TrainConfig.of`.
         region: Default: "us-central1".
         machine_type: Default: "n1-standard-8".
-        accelerator: such as "NVIDIA_TESLA_T4". Default: None.
-        accelerator_count: accelerators a machine. Default: 1.
+        accelerator: such as "NVIDIA_TESLA_T4", one a machine: a worker trains on one. Default: None.
         replicas: machines; more than one train together. Default: 1.
         spot: use machines that can be taken away at any time, at a fraction of the price. Default: False.
         service_account: e-mail of the account that the job runs as. Default: None, Vertex AI's own.
@@ -58,7 +57,6 @@ class VertexJob:
     region: str = "us-central1"
     machine_type: str = "n1-standard-8"
     accelerator: str | None = None
-    accelerator_count: int = 1
     replicas: int = 1
     spot: bool = False
     service_account: str | None = None
@@ -71,7 +69,7 @@ class VertexJob:
             raise InputError(
                 f"Argument `name` takes up to 128 letters, digits, '-', '_' and '.'. Received: {self.name!r}."
             )
-        check_machine(self.machine_type, self.accelerator, self.accelerator_count)
+        check_machine(self.machine_type, self.accelerator, 1)
         if self.replicas < 1:
             raise InputError(f"Argument `replicas` must be at least 1. Received: {self.replicas}.")
         if self.tensorboard is not None:
@@ -113,7 +111,7 @@ class VertexJob:
         if self.accelerator:
             pool["machineSpec"] |= {
                 "acceleratorType": self.accelerator,
-                "acceleratorCount": self.accelerator_count,
+                "acceleratorCount": 1,
             }
         # The first pool is the chief, one machine; the second all other workers.
         pools = [pool] if self.replicas == 1 else [pool, pool | {"replicaCount": self.replicas - 1}]
