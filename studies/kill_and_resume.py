@@ -20,13 +20,7 @@ import numpy as np
 
 from pipelines.training_checkpoints import TrainingCheckpoints
 
-SETTINGS = ["--epochs=6", "--refit", "--set=width=16", "--set=targets_per_batch=32", "--set=pretrain_epochs=2"]
-
-
-def command(data: str, out: Path, *more: str) -> list[str]:
-    """Return a training of an augmenter, a strict model and a refit, with a checkpoint every two seconds."""
-    python = [sys.executable, "-m", "pipelines.cli", "train", data, "--out", str(out), *SETTINGS]
-    return [*python, "--set=patience=6", "--checkpoint-minutes=0.03", *more]
+SETTINGS = ["--refit", "--set=width=16", "--set=targets_per_batch=32", "--checkpoint-minutes=0.03"]
 
 
 def place(out: Path) -> tuple[str, str, int, int] | None:
@@ -44,6 +38,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", help="a folder made by `laclrec-tf prepare`")
     parser.add_argument("--out", type=Path, required=True, help="a folder for both runs")
+    parser.add_argument("--preset", default="laclrec")
+    parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--least", type=float, default=20.0, help="seconds before a kill, at least")
     parser.add_argument("--most", type=float, default=90.0, help="seconds before a kill, at most")
@@ -51,13 +47,16 @@ def main() -> None:
     arguments = parser.parse_args()
     draw = random.Random(arguments.seed)
     whole, killed = arguments.out / "whole", arguments.out / "killed"
+    train = [sys.executable, "-m", "pipelines.cli", "train", arguments.data, *SETTINGS, "--preset", arguments.preset]
+    train += [f"--epochs={arguments.epochs}", f"--set=patience={arguments.epochs}"]
+    train += ["--set=pretrain_epochs=2"] if arguments.preset.startswith("laclrec") else []
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
     if not (whole / "run.json").exists():
-        subprocess.run(command(arguments.data, whole), check=True, **quiet)
+        subprocess.run([*train, "--out", str(whole)], check=True, **quiet)
 
     kills = 0
     while not (killed / "run.json").exists():
-        process = subprocess.Popen(command(arguments.data, killed, "--resume"), **quiet)
+        process = subprocess.Popen([*train, "--out", str(killed), "--resume"], **quiet)
         before, wait = place(killed), draw.uniform(arguments.least, arguments.most)
         try:
             _, error = process.communicate(timeout=wait if kills < arguments.kills else None)

@@ -27,15 +27,15 @@ def trained(preset: str, n_negatives: int = 0) -> list[dict[str, Any]]:
     return json.loads(done.stdout.split("RESULT")[1])
 
 
-@pytest.mark.parametrize("preset", ["laclrec", "sasrec"])
+# With an augmenter: test_worker_training.py. On virtual processors that has broken TensorFlow's heap, once in ten runs.
+@pytest.mark.parametrize("preset", ["cl4srec", "sasrec"])
 def test_two_replicas_give_the_losses_and_weights_of_one(preset: str):
     one, two = trained(preset)
     assert set(two["log"]) == set(one["log"])
     for name, values in one["log"].items():
         if name.endswith("loss"):
             assert two["log"][name] == pytest.approx(values, rel=1e-4), name
-    if preset != "laclrec":  # the augmenter's discrete edits turn rounding into different histories
-        assert two["weights"] == pytest.approx(one["weights"], rel=1e-3, abs=1e-3)
+    assert two["weights"] == pytest.approx(one["weights"], rel=1e-3, abs=1e-3)
 
 
 def test_two_replicas_train_with_sampled_negatives():

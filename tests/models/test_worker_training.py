@@ -45,8 +45,7 @@ def results(preset: str, tasks: list[str], ports: list[str]) -> list[dict[str, A
 
 
 def test_two_workers_give_the_losses_of_one_on_the_same_batches():
-    # Contrastive, but without an augmenter, whose many operations take long to trace; test_mirrored_training has one.
-    chief, other, alone = results("cl4srec", ["0", "1", "alone"], free_ports())
+    chief, other, alone = results("laclrec", ["0", "1", "alone"], free_ports())
     assert set(chief["log"]) == set(alone["log"])
     # With InfoNCE this holds only if each sees the other's histories as negatives.
     for name, values in alone["log"].items():
