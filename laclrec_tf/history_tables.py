@@ -18,7 +18,7 @@ from laclrec_tf.errors import InputError
 DTYPES = {str: nw.String(), int: nw.Int64(), float: nw.Float64(), bool: nw.Boolean()}
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class HistoryTable:
     """Histories, and whose each is.
 
@@ -98,6 +98,10 @@ class HistoryTable:
         )
         histories = tuple(tuple(items) for items in users["item_id"].to_list())
         return cls(histories, frame.select(user_column)[users["first"].to_list()])
+
+    def __repr__(self) -> str:
+        items = sum(map(len, self.histories))
+        return f"HistoryTable({len(self.histories):,} histories, {items:,} items in all)"
 
     def answer(self, counts: Sequence[int], columns: Mapping[str, tuple[type, Sequence[Any]]]) -> Any:
         """Make a table of the kind that was read.

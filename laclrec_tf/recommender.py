@@ -192,7 +192,6 @@ class Recommender:
         )
 
     def __repr__(self) -> str:
-        """Show where the model came from and what it can be asked."""
         augmenter = "with" if self.has_augmenter else "without"
         return (
             f"Recommender({self.source}: {self.vocabulary.n_items:,} items, reads the last {self.max_length} of a "

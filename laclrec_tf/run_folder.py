@@ -145,7 +145,6 @@ class RunFolder:
         return data
 
     def __repr__(self) -> str:
-        """Show what the run is, not its whole record."""
         settings = self.record["settings"]
         return (
             f"RunFolder({str(self.folder)!r}: {settings['preset']}, {self.vocabulary.n_items:,} items, "

@@ -33,11 +33,15 @@ class LiveModel(HistoryQueries):
     def __init__(self, retriever: Retriever) -> None:
         """Take the signatures."""
         self._signatures = retriever.signatures
+        self._retriever = retriever
 
     @property
     def signature_names(self) -> tuple[str, ...]:
         """What may be asked, in alphabetical order."""
         return tuple(sorted(self._signatures))
+
+    def __repr__(self) -> str:
+        return f"LiveModel({self._retriever!r})"
 
     def _predict(self, signature: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         if signature not in self._signatures:

@@ -68,6 +68,9 @@ class LoadedModel:
             self._session.close()
             raise InputError(f"Cannot load {folder}: {one_line(str(error))}. Export the model again.") from error
 
+    def __repr__(self) -> str:
+        return f"LoadedModel({str(self.folder)!r}: {', '.join(self.signature_names)})"
+
     def signature_def(self, name: str) -> meta_graph_pb2.SignatureDef:
         """Return what a signature takes and gives.
 

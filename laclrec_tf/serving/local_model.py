@@ -46,5 +46,4 @@ class LocalModel(HistoryQueries):
             raise InputError(f"{self.folder}: {error.message}") from error
 
     def __repr__(self) -> str:
-        """Show where it was read from."""
         return f"LocalModel({str(self.folder)!r})"

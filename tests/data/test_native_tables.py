@@ -51,7 +51,7 @@ def test_points_in_time_are_utc_and_keep_nanoseconds():
     for make in KINDS.values():
         events = table_interactions(make({"user_id": ["a"], "item_id": ["x"], "timestamp": noon}))
         assert events["timestamp"].to_list() == [(19_874 * 24 + 10) * 3_600_000_000]
-    times = pd.to_datetime(["2024-05-31T00:00:00.000000001", "2024-05-31"])
+    times = pd.to_datetime(["2024-05-31T00:00:00.000000001", "2024-05-31T00:00:00.000000000"])
     table = pd.DataFrame({"user_id": ["a", "a"], "item_id": ["x", "y"], "timestamp": times})
     assert table_interactions(table)["timestamp"].to_list() == [19_874 * 86_400 * 10**9 + 1, 19_874 * 86_400 * 10**9]
 
