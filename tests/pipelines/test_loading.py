@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -152,3 +153,12 @@ def test_a_misspelt_column(model, events):
         model.recommend(pl.DataFrame(events), users_column="user_id")
     with pytest.raises(InputError, match="`item_column` names a column of a table. Received: lists"):
         model.recommend(["tent"], item_column="sku")
+
+
+def test_the_blocks_of_the_page_run(model):
+    page = (Path(__file__).parents[2] / "docs/in-python.md").read_text(encoding="utf-8")
+    tables, lists = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[1:3]
+    names = {"model": model}
+    exec(tables, names)
+    exec(lists, names)
+    assert len(names["events"]) == 3
