@@ -11,6 +11,7 @@ from tensorflow_serving.config.model_server_config_pb2 import ModelConfig
 from laclrec_tf.data.flat_histories import FlatHistories
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.data.simulated import simulate
+from laclrec_tf.grouped_metrics import Groups
 from laclrec_tf.history_tables import HistoryTable
 from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.models import LACLRec, build_preset
@@ -55,6 +56,7 @@ def test_runs_and_measurements(tmp_path):
     ranks = np.zeros(3, np.int32)
     users = HeldOutUsers(["a", "b", "c"], [], ranks, ranks, np.zeros((3, 10)), of=500)
     assert repr(users) == "HeldOutUsers(3 of 500 users, 10 items for each)"
+    assert repr(Groups(("few", "many"), np.zeros(9, int))) == "Groups(9 rows in few, many)"
     assert repr(Repairs(np.zeros((5, 3)), ranks, np.zeros(5), ranks)) == "Repairs(5 events, 3 missing items)"
 
 
