@@ -2,15 +2,17 @@
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.installed
+DOCS_READY := $(VENV)/.docs-installed
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help demo test lint types clean
+.PHONY: help demo test lint types docs clean
 
 help:
 	@echo "make demo   simulate, prepare, train, evaluate, export, serve and recommend, on simulated events"
 	@echo "make test   run the tests"
 	@echo "make lint   check style"
 	@echo "make types  check types"
+	@echo "make docs   build the documentation into build/site"
 	@echo "make clean  remove the virtual environment and caches"
 
 demo: $(READY)
@@ -27,6 +29,11 @@ lint: $(READY)
 types: $(READY)
 	@$(VENV)/bin/mypy
 
+# A warning is an error, so this checks every link and docstring too.
+docs: $(DOCS_READY)
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
+	@echo "built build/site/index.html"
+
 # The stamp is written last, so an interrupted installation is made anew.
 $(READY): setup.py constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -36,6 +43,10 @@ $(READY): setup.py constraints.txt
 	@$(PYTHON) -m venv $(VENV) || { echo "No venv module; install it (Debian: python3-venv)" >&2; exit 2; }
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test,beam,vertex,kubeflow,explore]"
 	@touch $(READY)
+
+$(DOCS_READY): $(READY)
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	@touch $(DOCS_READY)
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info build dist

@@ -22,6 +22,9 @@ class Groups:
     labels: tuple[str, ...]
     members: np.ndarray
 
+    def __repr__(self) -> str:
+        return f"Groups({len(self.members):,} rows in {', '.join(self.labels)})"
+
 
 def length_groups(lengths: Sequence[int] | np.ndarray, n_groups: int = 5) -> Groups:
     """Put histories of like length together, about equally many in each group.

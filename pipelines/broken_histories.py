@@ -35,6 +35,9 @@ class Repairs:
     operations: np.ndarray
     insertion_ranks: np.ndarray
 
+    def __repr__(self) -> str:
+        return f"Repairs({len(self.operations):,} events, {len(self.insertion_ranks):,} missing items)"
+
 
 def repairs_of(model: LACLRec, histories: Sequence[np.ndarray], seed: int) -> Repairs:
     """Break histories as in training and let the augmenter repair them.

@@ -34,6 +34,9 @@ class HeldOutUsers:
     lists: np.ndarray
     of: int
 
+    def __repr__(self) -> str:
+        return f"HeldOutUsers({len(self.user_ids):,} of {self.of:,} users, {self.lists.shape[1]} items for each)"
+
 
 def held_out_users(run: RunFolder, *, most: int, k: int, seed: int) -> HeldOutUsers:
     """Recommend to the users of the test split, or to as many of them drawn at random.

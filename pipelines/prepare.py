@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +15,18 @@ import polars as pl
 import tensorflow as tf
 
 from laclrec_tf.data.history_records import write_histories
-from laclrec_tf.data.interactions import read_interactions
 from laclrec_tf.data.k_core import k_core
 from laclrec_tf.data.prepared import DATASET_FILE, FORMAT_VERSION, VOCABULARY_FILE, PreparedData
 from laclrec_tf.errors import InputError, reason_of
 from laclrec_tf.item_vocabulary import ItemVocabulary
 from pipelines.progress import progress_bar
+from pipelines.read_events import read_events
 
 DUPLICATES = ("drop", "keep")
 
 
 def prepare(
-    events: str | Path | Sequence[str | Path],
+    events: Any,
     out: str | Path,
     *,
     user_column: str = "user_id",
@@ -48,7 +48,7 @@ def prepare(
     The folder is written beside `out` and renamed, so that an error leaves nothing half-written.
 
     Args:
-        events: files, see `read_interactions`.
+        events: a file or several, see `read_interactions`; or a table of pandas, polars or pyarrow.
         out: the folder to make; its parents are made too.
         user_column: Default: "user_id".
         item_column: Default: "item_id".
@@ -69,8 +69,8 @@ def prepare(
 
     Example:
         >>> data = prepare("events.csv", "data", min_interactions=2)  # doctest: +SKIP
+        >>> data = prepare(pandas.read_sql(query, shop), "data")  # doctest: +SKIP
     """
-    files = [Path(file) for file in ([events] if isinstance(events, str | Path) else events)]
     out = Path(out)
     check_arguments(min_interactions, max_length, duplicates)
     _check_out(out, overwrite)
@@ -83,26 +83,13 @@ def prepare(
         "duplicates": duplicates,
     }
     with progress_bar(disable=not show_progress) as progress:
-        reading = progress.add_task("Reading", total=len(files))
-        inputs: list[dict[str, Any]] = []
-
-        def note_input(file: Path, rows: int) -> None:
-            inputs.append({"file": file.name, "sha256": _sha256(file), "rows": rows})
-            progress.advance(reading)
-
-        table = read_interactions(
-            files,
-            user_column=user_column,
-            item_column=item_column,
-            time_column=time_column,
-            on_file=note_input,
-        )
+        columns = {"user_column": user_column, "item_column": item_column, "time_column": time_column}
+        table, inputs, source = read_events(events, columns, progress)
         filtering = progress.add_task("Filtering", total=None)
         try:
             histories, items, counts = histories_of(table, min_interactions, max_length, duplicates)
         except InputError as error:
-            shown = ", ".join(str(file) for file in files[:3]) + (", ..." if len(files) > 3 else "")
-            raise InputError(f"{shown}: {error}") from None
+            raise InputError(f"{source}: {error}") from None
         progress.update(filtering, total=1, completed=1)
         del table
 
@@ -243,8 +230,3 @@ def _write(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     shutil.rmtree(replaced, ignore_errors=True)
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -1,32 +1,25 @@
-"""A training run on disk: the trained model and all that is needed to evaluate and export it."""
+"""What writing a run takes; `laclrec_tf.run_folder` reads it."""
 
 from __future__ import annotations
 
 import json
-import zipfile
-from dataclasses import dataclass
-from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import keras
-import numpy as np
-
-from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.errors import InputError
-from laclrec_tf.item_vocabulary import ItemVocabulary
-from laclrec_tf.models import LACLRec
+from laclrec_tf.run_folder import FORMAT_VERSION, RECORD_FILE, RETIRED_FILE, RunFolder, has_epochs
 
-FORMAT_VERSION = 1
-RETIRED_FILE = "retired.txt"
-_RECORD_TYPES = {"trained_on": str, "data_folder": str, "data_hash": str, "max_length": int, "settings": dict}
-_REMEDY = "Train again with `laclrec-tf train`."
-
-
-def has_epochs(folder: Path) -> bool:
-    """Say whether a training, finished or not, has done an epoch in this folder."""
-    return any(file.stat().st_size for file in folder.glob("epochs-*.csv"))
+__all__ = [
+    "FORMAT_VERSION",
+    "RECORD_FILE",
+    "RETIRED_FILE",
+    "RunFolder",
+    "check_new_run",
+    "has_epochs",
+    "package_versions",
+    "write_record",
+]
 
 
 def check_new_run(out: Path) -> None:
@@ -36,7 +29,7 @@ def check_new_run(out: Path) -> None:
         InputError: `out` is a file, or a folder that is not empty.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        unfinished = has_epochs(out) and not (out / "run.json").exists()
+        unfinished = has_epochs(out) and not (out / RECORD_FILE).exists()
         state = "holds an unfinished run" if unfinished else "exists already and is not overwritten"
         first = "Go on with --resume, or give" if unfinished else "Give"
         raise InputError(f"{out} {state}. {first} another --out, or delete it first.")
@@ -49,116 +42,6 @@ def package_versions() -> dict[str, str]:
 
 def write_record(folder: Path, record: dict[str, Any]) -> None:
     """Write `run.json`, last of all and renamed into place: a run folder that has it is whole."""
-    partial = folder / "run.json.partial"
+    partial = folder / f"{RECORD_FILE}.partial"
     partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    partial.rename(folder / "run.json")
-
-
-@dataclass(frozen=True)
-class RunFolder:
-    """A finished run: `run.json`, `model.keras`, `vocabulary.txt`, `popularity.npy`, `epochs-*.csv`, `tensorboard/`.
-
-    A run made by `laclrec-tf grow` has no epochs and no `tensorboard/`, and `retired.txt` if items left the index.
-    `run.json` is written last by the training; a folder without it holds no finished run. `laclrec-tf evaluate` adds
-    `evaluation-SPLIT-PROTOCOL.json`.
-
-    Args:
-        folder: where the run lies.
-        record: what `run.json` says.
-    """
-
-    folder: Path
-    record: dict[str, Any]
-
-    @classmethod
-    def open(cls, folder: str | Path) -> RunFolder:
-        """Open a finished run.
-
-        Raises:
-            InputError: there is no finished run, it is damaged, or was written by another format version.
-        """
-        folder = Path(folder)
-        file = folder / "run.json"
-        if not file.is_file():
-            state = "an unfinished run" if has_epochs(folder) else "no run"
-            raise InputError(f"{folder} holds {state}: {file} is missing. Make one with `laclrec-tf train`.")
-        try:
-            record = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            record = None
-        if not isinstance(record, dict):
-            raise InputError(f"{file} is damaged. {_REMEDY}")
-        if record.get("format_version") != FORMAT_VERSION:
-            raise InputError(
-                f"{folder} has run format {record.get('format_version')}, "
-                f"this version reads {FORMAT_VERSION}. {_REMEDY}"
-            )
-        lost = [name for name, kind in _RECORD_TYPES.items() if not isinstance(record.get(name), kind)]
-        lost += [name for name in ("preset", "seed") if not lost and name not in record["settings"]]
-        if lost:
-            raise InputError(f"{file} is damaged: it does not tell {lost[0]!r}. {_REMEDY}")
-        return cls(folder, record)
-
-    @cached_property
-    def model(self) -> LACLRec:
-        """The trained model.
-
-        Raises:
-            InputError: the file is missing or damaged.
-        """
-        file = self.folder / "model.keras"
-        try:
-            return keras.saving.load_model(file)
-        except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
-            raise InputError(f"{file} is missing or damaged. {_REMEDY}") from error
-
-    @cached_property
-    def vocabulary(self) -> ItemVocabulary:
-        """The items the model knows."""
-        return ItemVocabulary.load(self.folder / "vocabulary.txt")
-
-    @cached_property
-    def retired(self) -> tuple[str, ...]:
-        """The items that are never recommended, though histories may hold them; usually none.
-
-        Raises:
-            InputError: the file is damaged, or names an item the run does not know.
-        """
-        file = self.folder / RETIRED_FILE
-        if not file.exists():
-            return ()
-        retired = ItemVocabulary.load(file).items
-        if not all(item in self.vocabulary for item in retired) or len(retired) == self.vocabulary.n_items:
-            raise InputError(f"{file} and vocabulary.txt do not fit together. Grow the old run again.")
-        return retired
-
-    @cached_property
-    def popularity(self) -> np.ndarray:
-        """`[N]` int64: how often each item, by id from 1, stands in the training split.
-
-        Raises:
-            InputError: the file is missing or damaged.
-        """
-        file = self.folder / "popularity.npy"
-        try:
-            popularity = np.load(file)
-        except (OSError, ValueError, EOFError):
-            popularity = np.zeros(0)
-        if popularity.shape != (self.vocabulary.n_items,):
-            raise InputError(f"{file} is missing or damaged. {_REMEDY}")
-        return popularity
-
-    @cached_property
-    def data(self) -> PreparedData:
-        """The prepared data the run was trained on.
-
-        Raises:
-            InputError: the data folder is gone, or holds other data than the run was trained on.
-        """
-        data = PreparedData.open(self.record["data_folder"])
-        if data.data_hash != self.record["data_hash"]:
-            raise InputError(
-                f"{data.folder} now holds other data than {self.folder} was trained on (hash {data.data_hash[:12]}, "
-                f"trained on {self.record['data_hash'][:12]}). Prepare the old events again or train anew."
-            )
-        return data
+    partial.rename(folder / RECORD_FILE)

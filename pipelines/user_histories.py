@@ -30,6 +30,9 @@ class UserHistories:
     histories: Sequence[Sequence[str]]
     fingerprint: str
 
+    def __repr__(self) -> str:
+        return f"UserHistories({len(self.user_ids):,} users, {sum(map(len, self.histories)):,} events)"
+
 
 def read_user_histories(
     sources: Sequence[str | Path], *, max_length: int | None = None, columns: Mapping[str, str] | None = None

@@ -30,6 +30,10 @@ ALLOWED = {
     "models": GROUND | {"layers", "losses", "lazy_adam"},
     "evaluation": GROUND | {"layers", "losses", "models"},
     "serving": GROUND,
+    "run_folder": GROUND | {"data", "models"},
+    "history_tables": GROUND | {"data"},
+    "recommender": GROUND | {"data", "history_tables", "serving"},
+    "loading": GROUND | {"recommender", "run_folder", "serving"},
 }
 
 

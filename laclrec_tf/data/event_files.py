@@ -90,11 +90,11 @@ def has_column(file: Path, name: str) -> bool:
         return False
 
 
-def as_ids(file: Path, values: pl.Series) -> pl.Series:
+def as_ids(source: object, values: pl.Series) -> pl.Series:
     """Turn a column of ids into text; integers become their decimal digits.
 
     Args:
-        file: where the column stands, for the message.
+        source: the file or the table that has the column, for the message.
         values: the column.
 
     Returns:
@@ -104,14 +104,14 @@ def as_ids(file: Path, values: pl.Series) -> pl.Series:
         InputError: the column is neither text nor integers.
 
     Example:
-        >>> as_ids(Path("events.parquet"), pl.Series("item_id", [7])).to_list()
+        >>> as_ids("events.parquet", pl.Series("item_id", [7])).to_list()
         ['7']
     """
     dtype = values.dtype
     if dtype.is_integer() or dtype in (pl.String, pl.Categorical, pl.Enum, pl.Null):
         return values.cast(pl.String)
     raise InputError(
-        f"{file}: column {values.name!r} holds ids of the type {dtype}. Write them as text or as integers."
+        f"{source}: column {values.name!r} holds ids of the type {dtype}. Write them as text or as integers."
     )
 
 

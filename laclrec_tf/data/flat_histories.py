@@ -50,3 +50,6 @@ class FlatHistories:
         places = starts[:, tf.newaxis] + tf.range(width)  # [B, width]
         item_ids = tf.gather(self.item_ids, tf.minimum(places, tf.size(self.item_ids, tf.int64) - 1))
         return tf.where(places < ends[:, tf.newaxis], item_ids, PAD_ID)
+
+    def __repr__(self) -> str:
+        return f"FlatHistories({len(self.bounds):,} histories, {self.item_ids.shape[0] - 1:,} items in all)"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from laclrec_tf.data.event_files import as_ids, read_columns
+from laclrec_tf.data.native_tables import table_columns
 from laclrec_tf.data.row_places import row_place
 from laclrec_tf.data.timestamps import comparable_numbers, parse_timestamps
 from laclrec_tf.errors import InputError
@@ -87,12 +89,49 @@ def read_event_file(file: Path, columns: Mapping[str, str], *, named_by_option: 
         InputError: see `read_interactions`.
     """
     raw = read_columns(file, columns, named_by_option=named_by_option)
+    return _checked(file, raw, columns)
+
+
+def table_interactions(
+    table: Any, *, user_column: str = "user_id", item_column: str = "item_id", time_column: str = "timestamp"
+) -> pl.DataFrame:
+    """Read events from a table in memory, with the checks that a file goes through.
+
+    Args:
+        table: a table of pandas, polars or pyarrow, a row for each event.
+        user_column: Default: "user_id".
+        item_column: Default: "item_id".
+        time_column: Default: "timestamp".
+
+    Returns:
+        As `read_interactions`.
+
+    Raises:
+        InputError: as for `read_interactions`; the message names the first bad row, the table's first row being 1.
+
+    Example:
+        >>> table = pl.DataFrame({"user_id": [7], "item_id": ["tent"], "timestamp": ["2024-05-31"]})
+        >>> table_interactions(table).rows()
+        [('7', 'tent', 1717113600000000)]
+    """
+    columns = {"user": user_column, "item": item_column, "time": time_column}
+    raw = table_columns(table, {f"{role}_column": name for role, name in columns.items()})
+    if raw.is_empty():
+        raise InputError("The table holds no rows of events.")
+    events = _checked(None, raw.with_row_index("row", offset=1), columns)
+    (times,) = comparable_numbers([events["timestamp"]], ["the table"])
+    return events.with_columns(timestamp=times)
+
+
+def _checked(file: Path | None, raw: pl.DataFrame, columns: Mapping[str, str]) -> pl.DataFrame:
+    """Turn raw columns, of a file or of a table, into events or into a complaint."""
+    source = "The table" if file is None else str(file)
     users, items, times = (raw[name] for name in columns.values())
-    table = pl.DataFrame({"user_id": as_ids(file, users), "item_id": as_ids(file, items)})
+    table = pl.DataFrame({"user_id": as_ids(source, users), "item_id": as_ids(source, items)})
     try:
         table = table.with_columns(timestamp=parse_timestamps(times))
     except InputError as error:
-        raise InputError(f"{file}, column {columns['time']!r}: {error}") from None
+        raise InputError(f"{source}, column {columns['time']!r}: {error}") from None
     bad = {
         "user": pl.col("user_id").is_null() | pl.col("user_id").str.contains(r"^\s*$"),
         "item": pl.col("item_id").is_null() | pl.col("item_id").str.contains(rf"^\s*$|[{LINE_BREAKS}]"),
@@ -107,11 +146,13 @@ def read_event_file(file: Path, columns: Mapping[str, str], *, named_by_option: 
     return table
 
 
-def _complaint(file: Path, raw: pl.DataFrame, index: int, role: str, column: str) -> str:
+def _complaint(file: Path | None, raw: pl.DataFrame, index: int, role: str, column: str) -> str:
     value = raw[column][index]
     text = "" if value is None else str(value)
     shown = repr(text if len(text) <= 60 else text[:60] + "...")
-    start = f"{file}, {row_place(file, raw['row'][index])}: the {column}"
+    row = raw["row"][index]
+    place = f"The table, row {row}" if file is None else f"{file}, {row_place(file, row)}"
+    start = f"{place}: the {column}"
     if not text.strip():
         return f"{start} is empty. Fill it in or remove the row."
     if role == "time":

@@ -122,6 +122,10 @@ class PreparedData:
             return user_ids[place::readers], histories[place::readers]
         return user_ids, histories
 
+    def __repr__(self) -> str:
+        held = ", ".join(f"{self.counts[name]:,} {name}" for name in ("users", "items", "events"))
+        return f"PreparedData({str(self.folder)!r}: {held}, the last {self.max_length} of a user)"
+
 
 def _read_description(folder: Path) -> dict[str, Any]:
     file = folder / DATASET_FILE

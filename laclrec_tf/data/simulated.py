@@ -44,6 +44,11 @@ class Simulation:
     truth: pl.DataFrame
     transitions: pl.DataFrame
 
+    def __repr__(self) -> str:
+        users, items = self.events["user_id"].n_unique(), self.events["item_id"].n_unique()
+        noise = self.truth["is_noise"].sum()
+        return f"Simulation({self.events.height:,} events of {users:,} users with {items:,} items, {noise:,} are noise)"
+
 
 def simulate(
     n_users: int = 2000, n_items: int = 300, noise: float = 0.15, seed: int = 0, mean_length: float = 12

@@ -6,6 +6,7 @@ see `laclrec_tf.models.presets`.
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import keras
@@ -111,6 +112,12 @@ class LACLRec(AugmentedRecommender):
     ) -> None:
         settings = {name: value for name, value in locals().items() if name not in ("self", "kwargs", "__class__")}
         super().__init__(settings, **kwargs)
+
+    def __repr__(self) -> str:
+        """Show the arguments that are not the defaults."""
+        defaults = inspect.signature(LACLRec).parameters
+        told = {name: value for name, value in self._settings.items() if value != defaults[name].default}
+        return f"LACLRec({', '.join(f'{name}={value!r}' for name, value in told.items())})"
 
     def losses_of(self, batch, training=True):
         """Return the terms of the objective on a batch, before their weights, and what to watch beside them.

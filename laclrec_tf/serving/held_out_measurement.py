@@ -30,6 +30,9 @@ class HeldOutItems:
     histories: Sequence[Sequence[str]]
     targets: Sequence[str]
 
+    def __repr__(self) -> str:
+        return f"HeldOutItems({len(self.targets):,} shoppers, {self.source})"
+
 
 def k_of(metric: str) -> int:
     """Read from a metric's name how many items tell it.

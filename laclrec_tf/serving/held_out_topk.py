@@ -35,6 +35,9 @@ class HeldOutHistories:
     source: str
     histories: Sequence[Sequence[str]]
 
+    def __repr__(self) -> str:
+        return f"HeldOutHistories({len(self.histories):,} histories, {self.source})"
+
 
 @dataclass(frozen=True)
 class RankedItems:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from tensorflow.core.protobuf import config_pb2, meta_graph_pb2, saved_model_pb2
 
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving.model_versions import SAVED_MODEL_FILE
+from laclrec_tf.serving.operation_error import one_line, operation_reason
 from laclrec_tf.serving.serving_error import ServingError
 from laclrec_tf.serving.signature_inputs import SignatureInputs
 
@@ -66,7 +66,10 @@ class LoadedModel:
             self._calls = {name: self._prepare(self.signature_defs[name]) for name in self.signature_names}
         except (OSError, ValueError, KeyError, RuntimeError, tf.errors.OpError) as error:
             self._session.close()
-            raise InputError(f"Cannot load {folder}: {_one_line(str(error))}. Export the model again.") from error
+            raise InputError(f"Cannot load {folder}: {one_line(str(error))}. Export the model again.") from error
+
+    def __repr__(self) -> str:
+        return f"LoadedModel({str(self.folder)!r}: {', '.join(self.signature_names)})"
 
     def signature_def(self, name: str) -> meta_graph_pb2.SignatureDef:
         """Return what a signature takes and gives.
@@ -124,7 +127,7 @@ class LoadedModel:
             outputs = self._calls[signature](*inputs.values())
         except tf.errors.OpError as error:
             code = STATUS_OF_CODE.get(error.error_code, grpc.StatusCode.UNKNOWN)
-            raise ServingError(code, _reason(error)) from error
+            raise ServingError(code, operation_reason(error)) from error
         except UnicodeDecodeError as error:  # TensorFlow's message quotes the input, and that is no text
             raise ServingError(
                 grpc.StatusCode.INVALID_ARGUMENT, f"Signature '{signature}' cannot read its inputs: malformed bytes"
@@ -175,21 +178,3 @@ def _copy(definition: meta_graph_pb2.SignatureDef) -> meta_graph_pb2.SignatureDe
     copy = meta_graph_pb2.SignatureDef()
     copy.CopyFrom(definition)
     return copy
-
-
-def _reason(error: tf.errors.OpError) -> str:
-    """Take what an operation complained about out of the graph's traceback around it."""
-    assertion = re.search(r"assertion failed: (.*?)\s*\[\[\{\{(?:function_)?node", error.message, re.DOTALL)
-    if assertion:
-        return _one_line(re.sub(r"[\[\]]", "", assertion.group(1)))
-    without_trace = re.sub(
-        r"Graph execution error:|Detected at node.*?stack traces unavailable>",
-        "",
-        error.message,
-        flags=re.DOTALL,
-    )
-    return _one_line(re.split(r"\[\[\{\{(?:function_)?node", without_trace)[0])
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split()).rstrip(".")

@@ -34,8 +34,16 @@ class LocalModel(HistoryQueries):
         self._model = LoadedModel(version_folder(Path(path)))
         self.folder = self._model.folder
 
+    @property
+    def signature_names(self) -> tuple[str, ...]:
+        """What may be asked, in alphabetical order."""
+        return tuple(self._model.signature_names)
+
     def _predict(self, signature: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         try:
             return self._model.run(signature, inputs)
         except ServingError as error:
             raise InputError(f"{self.folder}: {error.message}") from error
+
+    def __repr__(self) -> str:
+        return f"LocalModel({str(self.folder)!r})"

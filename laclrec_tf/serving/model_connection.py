@@ -67,6 +67,11 @@ class ModelConnection(ABC):
             GET_MODEL_STATUS, GetModelStatusRequest.SerializeToString, GetModelStatusResponse.FromString
         )
 
+    def __repr__(self) -> str:
+        asked = self.endpoint.version_label if self.endpoint.version is None else self.endpoint.version
+        version = "" if asked is None else f", version {asked}"
+        return f"{type(self).__name__}({self.target!r}, {self.model_name!r}{version})"
+
     @property
     def target(self) -> str:
         """The server's address."""

@@ -35,6 +35,10 @@ class Partitions:
     centres: np.ndarray
     item_ids: np.ndarray
 
+    def __repr__(self) -> str:
+        count, width = self.centres.shape
+        return f"Partitions({count:,} of {width} dimensions, up to {self.item_ids.shape[1]:,} items each)"
+
 
 def partition(vectors: np.ndarray, item_ids: np.ndarray, n_partitions: int, seed: int = 0) -> Partitions:
     """Cluster items with k-means and cut partitions that are too large.

@@ -82,6 +82,9 @@ class HistoryVectors:
     vectors: np.ndarray
     unknown: tuple[int, ...]
 
+    def __repr__(self) -> str:
+        return f"HistoryVectors({len(self.vectors):,} histories, {self.vectors.shape[1]} dimensions)"
+
 
 @dataclass(frozen=True, eq=False)
 class ItemVectors:
@@ -98,6 +101,10 @@ class ItemVectors:
 
     vectors: np.ndarray
     known: tuple[bool, ...]
+
+    def __repr__(self) -> str:
+        strange = f", {self.known.count(False):,} of them unknown" if False in self.known else ""
+        return f"ItemVectors({len(self.vectors):,} items{strange}, {self.vectors.shape[1]} dimensions)"
 
 
 @dataclass(frozen=True)

@@ -101,6 +101,10 @@ class Retriever(tf.Module):
         # The variables that the signatures read; nothing else is saved.
         self._weights = list(self.retrieve.get_concrete_function().variables)
 
+    def __repr__(self) -> str:
+        retired = f", {len(self.retired_ids):,} of them retired" if self.retired_ids else ""
+        return f"Retriever({self.n_items:,} items{retired}, reads the last {self.max_length} of a history)"
+
     @property
     def model_variables(self) -> list[tf.Variable]:
         """The model's weights that recommendations are made of."""

@@ -52,6 +52,10 @@ class ServedModel:
         # What a folder that could not be loaded looked like: it is tried again when it looks different.
         self._failed: dict[int, object] = dict(before._failed) if before is not None and takes_over else {}
 
+    def __repr__(self) -> str:
+        states = ", ".join(f"{number} {version.state}" for number, version in sorted(self.versions.items()))
+        return f"ServedModel({self.name!r} in {str(self.base_path)!r}: {states or 'no version'})"
+
     def available(self) -> list[ServedVersion]:
         """Return the versions that answer, oldest first."""
         return [version for _, version in sorted(self.versions.items()) if version.state == AVAILABLE]

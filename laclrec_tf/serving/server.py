@@ -105,6 +105,10 @@ class ModelServer:
         self._over = threading.Event()
         self._over.set()
 
+    def __repr__(self) -> str:
+        names = ", ".join(each.name for each in self.config.model_config_list.config)
+        return f"ModelServer({names}: {f'on {self.host}:{self.port}' if self._running else 'not running'})"
+
     def start(self) -> int:
         """Listen, load the models, and answer. A server that runs already is left as it is.
 

@@ -250,3 +250,22 @@ def test_the_real_data_sets_come_through_whole(shared_dir, tmp_path, name, users
         assert data.vocabulary.to_items(histories[found.index(user)].tolist()) == expected
     counts = np.bincount(np.concatenate(histories), minlength=items + 1)[1:]
     assert (np.diff(counts) <= 0).all() and counts[-1] >= 1
+
+
+def test_a_table_in_memory_in_place_of_a_file(tmp_path):
+    file = csv_file(tmp_path, "bob,x,9\nann,y,5\nbob,y,9\nbob,x,9\n")
+    of_file = prepare(file, tmp_path / "of-file", min_interactions=0)
+    table = pl.read_csv(file)
+    of_table = prepare(table, tmp_path / "of-table", min_interactions=0, show_progress=False)
+    assert as_strings(of_table) == as_strings(of_file) == {"bob": ["x", "y"], "ann": ["y"]}
+    (about,) = json.loads((tmp_path / "of-table/dataset.json").read_text())["input"]
+    assert about["rows"] == 4
+    assert about["file"] == "polars.DataFrame"
+    # The table's own text decides the hash, whatever library holds it.
+    assert (
+        about["sha256"]
+        == hashlib.sha256(b"user_id,item_id,timestamp\nbob,x,9\nann,y,5\nbob,y,9\nbob,x,9\n").hexdigest()
+    )
+    with pytest.raises(InputError, match="^The table: No event is left"):
+        prepare(table, tmp_path / "nothing", min_interactions=9)
+    assert not (tmp_path / "nothing").exists()

@@ -1,0 +1,99 @@
+"""Tables of pandas, polars and pyarrow: told apart from other things, and named columns read out of them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import narwhals as nw
+import polars as pl
+from narwhals.dependencies import is_into_dataframe
+
+from laclrec_tf.errors import InputError
+
+
+def is_table(value: object) -> bool:
+    """Say whether a value is a table in memory: pandas', polars' or pyarrow's.
+
+    Args:
+        value: anything.
+
+    Returns:
+        False too for a `polars.LazyFrame`, which holds no rows yet.
+
+    Example:
+        >>> is_table(pl.DataFrame({"item_id": ["tent"]})), is_table(["tent"]), is_table("events.csv")
+        (True, False, False)
+    """
+    return is_into_dataframe(value)
+
+
+def table_columns(table: Any, columns: Mapping[str, str]) -> pl.DataFrame:
+    """Read named columns of a table.
+
+    pandas and pyarrow need not be installed, and pandas works without pyarrow.
+
+    Args:
+        table: a table of pandas, polars or pyarrow.
+        columns: the argument that names each column -> the name, such as `{"user_column": "user_id"}`.
+
+    Returns:
+        The columns in the order of `columns`, with their own types; points in time in UTC. What the table calls
+        missing is null.
+
+    Raises:
+        InputError: a column is missing or comes twice, or its values are of different types.
+
+    Example:
+        >>> table_columns(pl.DataFrame({"who": ["ann"], "what": [7]}), {"item_column": "what"}).rows()
+        [(7,)]
+    """
+    frame = eager_frame(table, columns)
+    return pl.DataFrame([_as_polars(frame.get_column(name)) for name in columns.values()])
+
+
+def eager_frame(table: Any, columns: Mapping[str, str]) -> nw.DataFrame[Any]:
+    """Take a table as narwhals does, and make sure that it has some columns.
+
+    Args:
+        table: a table of pandas, polars or pyarrow.
+        columns: as for `table_columns`.
+
+    Raises:
+        InputError: a column is missing or comes twice.
+    """
+    names = [str(name) for name in getattr(table, "column_names", getattr(table, "columns", ()))]
+    for argument, name in columns.items():
+        if names.count(name) > 1:
+            raise InputError(f"The table has {names.count(name)} columns {name!r}. Rename or remove the others.")
+        if name not in names:
+            close = difflib.get_close_matches(name, names, n=1)
+            hint = f" Did you mean {argument}={close[0]!r}?" if close else ""
+            raise InputError(
+                f"The table has no column {name!r}.{hint} Columns found: {', '.join(map(repr, names[:20]))}. "
+                f"Name the right one with `{argument}`."
+            )
+    return nw.from_native(table, eager_only=True)
+
+
+def _as_polars(column: nw.Series[Any]) -> pl.Series:
+    if isinstance(native := column.to_native(), pl.Series):
+        return native
+    dtype = column.dtype
+    if isinstance(dtype, nw.Datetime):  # as numbers: Python's own dates end at microseconds
+        unit: Literal["us", "ns"] = "ns" if dtype.time_unit == "ns" else "us"
+        return pl.Series(column.name, _values(column.dt.timestamp(unit)), pl.Int64).cast(pl.Datetime(unit))
+    try:
+        return pl.Series(column.name, _values(column), strict=True)
+    except (TypeError, pl.exceptions.PolarsError) as error:
+        raise InputError(
+            f"The table's column {column.name!r} holds values of different types. Write all as text, or all as numbers."
+        ) from error
+
+
+def _values(column: nw.Series[Any]) -> list[Any]:
+    missing = column.is_null()
+    if not missing.any():
+        return column.to_list()
+    return [None if null else value for value, null in zip(column.to_list(), missing.to_list(), strict=True)]

@@ -1,0 +1,157 @@
+"""Histories out of a table of pandas, polars or pyarrow, and answers back into a table of the same kind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any
+
+import narwhals as nw
+import polars as pl
+
+from laclrec_tf.data.event_files import as_ids
+from laclrec_tf.data.interactions import table_interactions
+from laclrec_tf.data.native_tables import eager_frame, table_columns
+from laclrec_tf.errors import InputError
+
+DTYPES = {str: nw.String(), int: nw.Int64(), float: nw.Float64(), bool: nw.Boolean()}
+
+
+@dataclass(frozen=True)
+class HistoryTable:
+    """Histories, and whose each is.
+
+    Args:
+        histories: item ids of each user, oldest first.
+        owners: a table of one column, a row for each history: the user ids with their own type, or `row`, the number
+            of each history from 0.
+
+    Example:
+        >>> table = pl.DataFrame({"user_id": [7, 8, 7], "item_id": ["rope", "mug", "tent"], "timestamp": [2, 5, 1]})
+        >>> histories = HistoryTable.read(table)
+        >>> histories.histories
+        (('tent', 'rope'), ('mug',))
+        >>> histories.answer([1, 0], {"item_id": (str, ["stove"])}).rows()
+        [(7, 'stove')]
+    """
+
+    histories: Sequence[Sequence[str]]
+    owners: nw.DataFrame[Any]
+
+    @classmethod
+    def read(
+        cls,
+        table: Any,
+        *,
+        user_column: str = "user_id",
+        item_column: str = "item_id",
+        time_column: str | None = "timestamp",
+        history_column: str = "history",
+    ) -> HistoryTable:
+        """Read histories.
+
+        A table has a row for each event, or it has `history_column`, which holds lists, and so a row for each history.
+        Of events with the same user, item and time the first counts, as in `laclrec-tf prepare`.
+
+        Args:
+            table: a table of pandas, polars or pyarrow.
+            user_column: with lists it may be missing. Default: "user_id".
+            item_column: of events. Default: "item_id".
+            time_column: of events, see `read_interactions`; None: the rows are in order. Default: "timestamp".
+            history_column: of lists of item ids, oldest first. Default: "history".
+
+        Returns:
+            Users in the order of their first row.
+
+        Raises:
+            InputError: a column is missing, or what it holds cannot be read.
+        """
+        names = list(getattr(table, "column_names", getattr(table, "columns", ())))
+        if history_column in names and item_column not in names:
+            return _of_lists(table, user_column if user_column in names else None, history_column)
+        columns = {"user_column": user_column, "item_column": item_column}
+        frame = eager_frame(table, columns | ({"time_column": time_column} if time_column is not None else {}))
+        if not len(frame):
+            return cls((), frame.select(user_column))
+        if time_column is None:
+            ids = [as_ids("The table", column) for column in table_columns(table, columns)]
+            events = pl.DataFrame(
+                [column.rename(name) for column, name in zip(ids, ("user_id", "item_id"), strict=True)]
+            )
+            if events.null_count().sum_horizontal().item():
+                raise InputError("The table has events without a user or an item. Fill them in or drop the rows.")
+            events = events.with_row_index("row")
+        else:
+            events = table_interactions(
+                table, user_column=user_column, item_column=item_column, time_column=time_column
+            )
+            events = events.with_row_index("row").unique(
+                ["user_id", "item_id", "timestamp"], keep="first", maintain_order=True
+            )
+        order = "row" if time_column is None else "timestamp"
+        users = (
+            events.with_columns(first=pl.col("row").min().over("user_id"))
+            .sort("first", order, maintain_order=True)
+            .group_by("first", maintain_order=True)
+            .agg("item_id")
+        )
+        histories = tuple(tuple(items) for items in users["item_id"].to_list())
+        return cls(histories, frame.select(user_column)[users["first"].to_list()])
+
+    def __repr__(self) -> str:
+        items = sum(map(len, self.histories))
+        return f"HistoryTable({len(self.histories):,} histories, {items:,} items in all)"
+
+    def answer(self, counts: Sequence[int], columns: Mapping[str, tuple[type, Sequence[Any]]]) -> Any:
+        """Make a table of the kind that was read.
+
+        Args:
+            counts: how many rows each history gets.
+            columns: further columns by name: the Python type of the values, and the values of all rows in order.
+
+        Returns:
+            The owners' column, repeated, and the columns.
+        """
+        rows = [row for row, count in enumerate(counts) for _ in range(count)]
+        return add_columns(self.owners[rows], columns)
+
+
+def add_columns(frame: nw.DataFrame[Any], columns: Mapping[str, tuple[type, Sequence[Any]]]) -> Any:
+    """Put columns beside those of a frame and return the table of its own library.
+
+    Args:
+        frame: rows to go by; in pandas they are numbered anew.
+        columns: see `HistoryTable.answer`.
+
+    Returns:
+        A table of pandas, polars or pyarrow.
+    """
+    made = [
+        nw.new_series(name, list(values), DTYPES[kind], backend=frame.implementation)
+        for name, (kind, values) in columns.items()
+    ]
+    return nw.maybe_reset_index(frame).with_columns(*made).to_native()
+
+
+def _of_lists(table: Any, user_column: str | None, history_column: str) -> HistoryTable:
+    frame = eager_frame(table, {"history_column": history_column})
+    histories = tuple(_items(history, row) for row, history in enumerate(frame.get_column(history_column).to_list()))
+    if user_column is not None:
+        return HistoryTable(histories, frame.select(user_column))
+    rows = nw.new_series("row", list(range(len(histories))), nw.Int64(), backend=frame.implementation)
+    return HistoryTable(histories, rows.to_frame())
+
+
+def _items(history: Any, row: int) -> tuple[str, ...]:
+    items = None if isinstance(history, str) or not isinstance(history, Iterable) else list(history)
+    if items is None or not all(map(_is_id, items)):
+        raise InputError(
+            f"The table, row {row + 1}: the history must be a list of item ids, which are text or integers. "
+            "Write an empty list for a user without any."
+        )
+    return tuple(map(str, items))
+
+
+def _is_id(value: object) -> bool:
+    return isinstance(value, str | Integral) and not isinstance(value, bool)

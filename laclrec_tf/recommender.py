@@ -1,0 +1,223 @@
+"""A model for work in Python: tables or lists of histories in, tables or lists of answers out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any
+
+from laclrec_tf.data.event_files import as_ids
+from laclrec_tf.data.native_tables import eager_frame, is_table, table_columns
+from laclrec_tf.errors import InputError
+from laclrec_tf.history_tables import HistoryTable, add_columns
+from laclrec_tf.item_vocabulary import ItemVocabulary
+from laclrec_tf.serving.history_queries import HistoryQueries
+
+
+class Recommender:
+    """A trained model that is asked with tables; `laclrec_tf.load` makes one.
+
+    Histories come as a table of pandas, polars or pyarrow, and the answer is a table of the same library. Or they come
+    as a list of item ids or a list of such lists, and the answer is the list of what `RetrievalClient` returns. The
+    signatures that a server calls give all answers.
+
+    A table has a row for each event (`user_id`, `item_id`, `timestamp`), or a row for each history (`history`, a list
+    of item ids; `user_id` if wanted). The arguments `user_column`, `item_column`, `time_column` and `history_column`
+    name other columns; `time_column=None` takes rows as ordered. The answer's first column is the user's, with its own
+    type, or `row`, the number of the history from 0.
+
+    Args:
+        model: what answers.
+        vocabulary: the items that it knows.
+        max_length: how many of a history's last items it reads.
+        has_augmenter: whether `augment` and `clean` can be asked.
+        source: where it came from, for `repr`.
+
+    Attributes:
+        model: what answers; `model.rank` and the embeddings are asked of it.
+        vocabulary: the items that it knows.
+
+    Example:
+        >>> import laclrec_tf  # doctest: +SKIP
+        >>> model = laclrec_tf.load("run")  # doctest: +SKIP
+        >>> model.recommend(events, k=3)  # doctest: +SKIP
+           user_id  rank item_id     score
+        0      ann     1   stove  4.801201
+        1      ann     2    rope  3.977345
+        ...
+        >>> model.recommend(["tent", "stove"], k=3)[0].item_ids  # doctest: +SKIP
+        ('rope', 'lamp', 'mug')
+    """
+
+    def __init__(
+        self, model: HistoryQueries, vocabulary: ItemVocabulary, *, max_length: int, has_augmenter: bool, source: str
+    ) -> None:
+        """Take what answers."""
+        self.model = model
+        self.vocabulary = vocabulary
+        self.max_length = max_length
+        self.has_augmenter = has_augmenter
+        self.source = source
+
+    def recommend(
+        self,
+        histories: Any,
+        k: int = 10,
+        *,
+        exclude: Sequence[str] = (),
+        allow: Sequence[str] = (),
+        exclude_history: bool = True,
+        **columns: str | None,
+    ) -> Any:
+        """Recommend the next items for each user.
+
+        Args:
+            histories: a table, or lists of item ids. Unknown items are skipped; a history without a known one gets the
+                most popular items.
+            k: how many items. Default: 10.
+            exclude: item ids never to recommend. Default: none.
+            allow: the only item ids to recommend. Default: every item may come.
+            exclude_history: never recommend an item of the history. Default: True.
+            **columns: names of the table's columns, see the class.
+
+        Returns:
+            A table with the columns user, `rank` (from 1), `item_id` and `score`, or a list of `Recommendation`.
+
+        Raises:
+            InputError: an argument is out of its range, or the table cannot be read.
+        """
+        asked = _asked(histories, columns)
+        if not isinstance(asked, HistoryTable):
+            return self.model.recommend(asked, k, exclude, allow, exclude_history)
+        answers = self._each(
+            lambda rows: self.model.recommend(rows, k, exclude, allow, exclude_history), asked.histories
+        )
+        return asked.answer(
+            [len(answer.item_ids) for answer in answers],
+            {
+                "rank": (int, [rank for answer in answers for rank in range(1, len(answer.item_ids) + 1)]),
+                "item_id": (str, [item for answer in answers for item in answer.item_ids]),
+                "score": (float, [score for answer in answers for score in answer.scores]),
+            },
+        )
+
+    def similar_items(self, items: Any, k: int = 10, *, item_column: str = "item_id") -> Any:
+        """Find the items most similar to each of the given ones.
+
+        Args:
+            items: item ids, or a table with a row for each item.
+            k: how many neighbours of each. Default: 10.
+            item_column: of the table. Default: "item_id".
+
+        Returns:
+            A table with the columns item, `rank`, `similar_item_id` and `score`, without rows for an unknown item; or
+            a list of `SimilarItems`.
+
+        Raises:
+            InputError: an argument is out of its range, or the table cannot be read.
+        """
+        if not is_table(items):
+            return self.model.similar_items(items, k)
+        columns = {"item_column": item_column}
+        ids = as_ids("The table", table_columns(items, columns)[item_column]).fill_null("").to_list()
+        answers = self._each(lambda rows: self.model.similar_items(rows, k), ids)
+        rows = [row for row, answer in enumerate(answers) for _ in answer.item_ids]
+        return add_columns(
+            eager_frame(items, columns).select(item_column)[rows],
+            {
+                "rank": (int, [rank for answer in answers for rank in range(1, len(answer.item_ids) + 1)]),
+                "similar_item_id": (str, [item for answer in answers for item in answer.item_ids]),
+                "score": (float, [score for answer in answers for score in answer.scores]),
+            },
+        )
+
+    def augment(self, histories: Any, **columns: str | None) -> Any:
+        """Ask what the learned augmenter does to each item of each history.
+
+        Args:
+            histories: a table, or lists of item ids. Unknown items are skipped, and the most recent ones are read.
+            **columns: names of the table's columns, see the class.
+
+        Returns:
+            A table with a row for each item that was read: user, `position` (from 1), `item_id`, `operation` ("keep",
+            "delete" or "insert"), its probabilities `keep`, `delete` and `insert`, and `inserted`, how many items come
+            before this one; `clean` has which. Or a list of `AugmentedHistory`.
+
+        Raises:
+            InputError: the model has no augmenter, or the table cannot be read.
+        """
+        self._check_augmenter()
+        asked = _asked(histories, columns)
+        if not isinstance(asked, HistoryTable):
+            return self.model.augment(asked)
+        answers = self._each(self.model.augment, asked.histories)
+        chances = [chance for answer in answers for chance in answer.probabilities]
+        return asked.answer(
+            [len(answer.history) for answer in answers],
+            {
+                "position": (int, [place for answer in answers for place in range(1, len(answer.history) + 1)]),
+                "item_id": (str, [item for answer in answers for item in answer.history]),
+                "operation": (str, [operation for answer in answers for operation in answer.operations]),
+                "keep": (float, [keep for keep, _, _ in chances]),
+                "delete": (float, [delete for _, delete, _ in chances]),
+                "insert": (float, [insert for _, _, insert in chances]),
+                "inserted": (int, [len(run) for answer in answers for run in answer.inserted]),
+            },
+        )
+
+    def clean(self, histories: Any, **columns: str | None) -> Any:
+        """Return histories as the augmenter leaves them: noise deleted, what is missing inserted.
+
+        Args:
+            histories: a table, or lists of item ids. Unknown items are skipped, and the most recent ones are read.
+            **columns: names of the table's columns, see the class.
+
+        Returns:
+            A table with the columns user, `position` (from 1) and `item_id`, or a list of lists of item ids.
+
+        Raises:
+            InputError: the model has no augmenter, or the table cannot be read.
+        """
+        self._check_augmenter()
+        asked = _asked(histories, columns)
+        if not isinstance(asked, HistoryTable):
+            return [list(answer.edited_history) for answer in self.model.augment(asked)]
+        cleaned = [answer.edited_history for answer in self._each(self.model.augment, asked.histories)]
+        return asked.answer(
+            [len(history) for history in cleaned],
+            {
+                "position": (int, [place for history in cleaned for place in range(1, len(history) + 1)]),
+                "item_id": (str, list(chain.from_iterable(cleaned))),
+            },
+        )
+
+    def __repr__(self) -> str:
+        augmenter = "with" if self.has_augmenter else "without"
+        return (
+            f"Recommender({self.source}: {self.vocabulary.n_items:,} items, reads the last {self.max_length} of a "
+            f"history, {augmenter} an augmenter)"
+        )
+
+    def _check_augmenter(self) -> None:
+        if not self.has_augmenter:
+            raise InputError(
+                f"{self!r} cannot edit histories. Train one that can, such as `laclrec-tf train --preset laclrec`."
+            )
+
+    @staticmethod
+    def _each(ask: Any, rows: Sequence[Any]) -> list[Any]:
+        return ask(rows) if rows else []  # an empty list of histories would be one empty history
+
+
+def _asked(histories: Any, columns: dict[str, Any]) -> Any:
+    if is_table(histories):
+        strange = sorted(columns.keys() - {"user_column", "item_column", "time_column", "history_column"})
+        if strange:
+            raise InputError(
+                f"Unknown argument `{strange[0]}`. Columns are named by user_column, item_column, time_column and "
+                "history_column."
+            )
+        return HistoryTable.read(histories, **columns)
+    if columns:
+        raise InputError(f"Argument `{next(iter(columns))}` names a column of a table. Received: lists of item ids.")
+    return histories

@@ -1,0 +1,46 @@
+"""The documentation's site: it builds without a warning, and reads without a network."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("mkdocs", reason="`make docs` installs what builds the site")
+pytest.importorskip("mkdocstrings", reason="`make docs` installs what builds the site")
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    return folder
+
+
+def test_no_page_loads_anything_from_elsewhere(site):
+    pages = list(site.rglob("*.html"))
+    assert len(pages) >= 20
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        loaded = re.findall(r"<(?:script|link|img|iframe|source)\b[^>]*?(?:src|href)=\"?([^\s\">]+)", text)
+        assert loaded
+        assert [place for place in loaded if re.match(r"(?:https?:)?//", place)] == [], page.name
+
+
+def test_examples_of_docstrings_are_code(site):
+    page = (site / "api" / "data.html").read_text(encoding="utf-8")
+    text = re.sub(r"<[^>]+>", "", page)
+    assert "&gt;&gt;&gt; vocabulary.eos_id, vocabulary.mask_id, vocabulary.table_size\n(3, 4, 5)" in text
+    assert "doctest: +SKIP" not in text
+
+
+def test_what_only_a_machine_reads_is_left_out(site):
+    assert [file for ending in ("npz", "json", "csv", "py") for file in site.rglob(f"results/**/*.{ending}")] == []
