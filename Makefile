@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.installed
+TEST_READY := $(VENV)/.test-installed
 DOCS_READY := $(VENV)/.docs-installed
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
@@ -19,14 +20,14 @@ demo: $(READY)
 	@$(VENV)/bin/laclrec-tf demo
 
 # One worker a core; the tests of a file share what they set up.
-test: $(READY)
+test: $(TEST_READY)
 	@$(VENV)/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-lint: $(READY)
+lint: $(TEST_READY)
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 
-types: $(READY)
+types: $(TEST_READY)
 	@$(VENV)/bin/mypy
 
 # A warning is an error, so this checks every link and docstring too.
@@ -41,8 +42,15 @@ $(READY): setup.py constraints.txt
 	@echo "Installing into $(VENV), a few minutes the first time ..."
 	@rm -rf $(VENV)
 	@$(PYTHON) -m venv $(VENV) || { echo "No venv module; install it (Debian: python3-venv)" >&2; exit 2; }
-	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test,beam,vertex,kubeflow,explore]"
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	@touch $(READY)
+
+# The tests run everything that is optional, too.
+$(TEST_READY): $(READY)
+	@echo "Installing what the tests need ..."
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		-e ".[test,beam,vertex,kubeflow,explore]"
+	@touch $(TEST_READY)
 
 $(DOCS_READY): $(READY)
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
