@@ -15,9 +15,9 @@ import time
 import warnings
 from pathlib import Path
 
-import keras
 import numpy as np
 
+from laclrec_tf.run_folder import RunFolder
 from pipelines.training_checkpoints import TrainingCheckpoints
 
 SETTINGS = ["--refit", "--set=width=16", "--set=targets_per_batch=32", "--checkpoint-minutes=0.03"]
@@ -67,7 +67,7 @@ def main() -> None:
             process.communicate()
             kills += 1
             print(f"kill {kills} after {wait:.0f} s: from {before} to {place(killed)}", flush=True)
-    ours, theirs = (keras.saving.load_model(run / "model.keras").get_weights() for run in (killed, whole))
+    ours, theirs = (RunFolder.open(run).model.get_weights() for run in (killed, whole))
     same = all(map(np.array_equal, ours, theirs))
     print(f"{time.strftime('%F')}: {kills} kills, weights {'bit-identical' if same else 'DIFFER'}")
     sys.exit(0 if same else 1)
