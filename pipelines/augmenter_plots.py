@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -13,6 +13,9 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from pipelines.deletions import Deletions
+from pipelines.view_vectors import ViewVectors
+
 GREY = "tab:gray"
 
 
@@ -22,7 +25,7 @@ def plot_operations(precision: np.ndarray, recall: np.ndarray, summary: Mapping[
     Args:
         precision: `[T]`.
         recall: `[T]`.
-        summary: of `pipelines.augmenter_report.Deletions`.
+        summary: of `pipelines.deletions.Deletions`.
         file: the PNG to write.
     """
     figure, axis = _new("deletions on broken histories", "recall", "precision")
@@ -74,7 +77,7 @@ def plot_planted_noise(recall: np.ndarray, lost: np.ndarray, summary: Mapping[st
     Args:
         recall: `[T]`, share of the noise that is deleted.
         lost: `[T]`, share of all other events that are deleted.
-        summary: of `pipelines.augmenter_report.Deletions`.
+        summary: of `pipelines.deletions.Deletions`.
         file: the PNG to write.
     """
     figure, axis = _new("planted noise", "other events deleted", "noise deleted")
@@ -83,6 +86,56 @@ def plot_planted_noise(recall: np.ndarray, lost: np.ndarray, summary: Mapping[st
     axis.plot([0, 1], [0, 1], color=GREY, linestyle="--", label="at random")
     axis.set(xlim=(0, 1), ylim=(0, 1.02))
     _save(figure, axis, file)
+
+
+def plot_sharpening(epochs: Sequence[Deletions], file: Path, *, joint_from: int | None = None) -> None:
+    """Plot how far apart noise and other events come over the epochs, and how well noise is found.
+
+    Args:
+        epochs: after each epoch, the same events.
+        file: the PNG to write.
+        joint_from: mark the epoch, from 1, in which the augmenter no longer trained alone. Default: none.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    numbers = np.arange(1, len(epochs) + 1)
+    for label, color, wanted in (("planted noise", "C3", True), ("other events", GREY, False)):
+        of_each = [each.probabilities[each.is_noise == wanted] for each in epochs]
+        low, middle, high = np.array([np.quantile(values, (0.25, 0.5, 0.75)) for values in of_each]).T
+        left.fill_between(numbers, low, high, color=color, alpha=0.25, linewidth=0)
+        left.plot(numbers, middle, color=color, label=label)
+    left.set(title="how likely an event is to be deleted", xlabel="epoch", ylabel="probability: median and middle half")
+    summaries = [each.summary() for each in epochs]
+    for name, color in (("recall", "C0"), ("precision", "C1")):
+        right.plot(numbers, [summary[name] for summary in summaries], color=color, label=name)
+    right.axhline(summaries[-1]["precision_at_random"], color=GREY, linestyle="--", label="precision at random")
+    right.set(title="deletions of planted noise", xlabel="epoch", ylim=(0, 1.02))
+    if joint_from is not None:
+        for axis in (left, right):
+            axis.axvline(joint_from - 0.5, color="black", linestyle=":", linewidth=1)
+    left.legend(fontsize=8, frameon=False)
+    _save(figure, right, file)
+
+
+def plot_view_map(views: ViewVectors, share: float, file: Path, *, most: int = 40) -> None:
+    """Plot where the learned and the random view of some histories lie in the plane, each at the end of an arrow.
+
+    Args:
+        views: of `ViewVectors.in_plane`.
+        share: of the raw vectors' variance that the plane shows.
+        file: the PNG to write.
+        most: arrows a panel, evenly among all histories. Default: 40.
+    """
+    figure, panels = plt.subplots(1, 2, figsize=(9, 4.4), sharex=True, sharey=True, layout="constrained")
+    chosen = np.unique(np.linspace(0, len(views.raw) - 1, most).astype(int))
+    for axis, name, color in zip(panels, ("learned", "random"), ("C0", "C1"), strict=True):
+        start, end = views.raw[chosen], getattr(views, name)[chosen]
+        axis.plot(*views.raw.T, ".", color="lightgray", markersize=2, label="raw histories", zorder=0)
+        axis.quiver(*start.T, *(end - start).T, angles="xy", scale_units="xy", scale=1, color=color, width=0.004)
+        axis.plot(*end.T, "o", color=color, markersize=3, label=f"{name} view")
+        axis.set(title=f"raw history to {name} view", xlabel=f"first two components, {share:.0%} of the variance")
+        axis.set(xticks=[], yticks=[])
+    panels[0].legend(fontsize=8, frameon=False)
+    _save(figure, panels[1], file)
 
 
 def _new(title: str, x_label: str, y_label: str) -> tuple[Figure, Axes]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
+import numpy as np
 import polars as pl
 
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.errors import InputError
+from laclrec_tf.item_vocabulary import ItemVocabulary
 
 # A history as it was planted: `(item, is noise)`.
 PlantedHistory: TypeAlias = list[tuple[str, bool]]
@@ -46,3 +49,22 @@ def planted_histories(data: PreparedData, truth_file: str | Path) -> list[Plante
     if not any(known):
         raise InputError(f"No item of {truth_file} is in {data.folder}. Give the truth of the events it was made of.")
     return known
+
+
+def planted_ids(histories: Sequence[PlantedHistory], vocabulary: ItemVocabulary) -> tuple[list[np.ndarray], np.ndarray]:
+    """Turn planted histories into what a model reads, and the truth about it.
+
+    Args:
+        histories: of `planted_histories`.
+        vocabulary: the items.
+
+    Returns:
+        Per user `[n]` int32 ids, and `[E]` bool over all events, one history after the other, True = noise.
+
+    Example:
+        >>> ids, is_noise = planted_ids([[("tent", False), ("kayak", True)]], ItemVocabulary(["kayak", "tent"]))
+        >>> ids[0].tolist(), is_noise.tolist()
+        ([2, 1], [False, True])
+    """
+    ids = [np.array(vocabulary.to_ids(item for item, _ in history), np.int32) for history in histories]
+    return ids, np.array([is_noise for history in histories for _, is_noise in history], bool)

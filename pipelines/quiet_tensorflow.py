@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+NATIVE_STANDARD_ERROR = 2
+
 
 def import_tensorflow_quietly(intra_op_threads: int = 0) -> None:
     """Import TensorFlow and look for its devices while the process's standard error goes nowhere.
@@ -65,18 +67,19 @@ def call_quietly(task: bytes, *more: Any) -> None:
 
 @contextmanager
 def _native_standard_error_discarded() -> Iterator[None]:
+    # Not `sys.stderr.fileno()`: in a notebook that is another one than the libraries write to.
     try:
-        number = sys.stderr.fileno()
-    except (AttributeError, OSError, ValueError):  # a notebook, or a test that catches the output
+        kept = os.dup(NATIVE_STANDARD_ERROR)
+    except OSError:  # it is closed, so nothing is to be kept quiet
         yield
         return
-    sys.stderr.flush()
-    kept = os.dup(number)
+    if sys.stderr is not None:
+        sys.stderr.flush()
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, number)
+    os.dup2(nowhere, NATIVE_STANDARD_ERROR)
     try:
         yield
     finally:
-        os.dup2(kept, number)
+        os.dup2(kept, NATIVE_STANDARD_ERROR)
         os.close(kept)
         os.close(nowhere)

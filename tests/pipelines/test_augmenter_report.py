@@ -12,7 +12,8 @@ from laclrec_tf.data.corruption import corrupt
 from laclrec_tf.data.splits import held_out
 from laclrec_tf.edits import DELETE
 from laclrec_tf.errors import InputError
-from pipelines.augmenter_report import Deletions, augmenter_report
+from pipelines.augmenter_report import augmenter_report
+from pipelines.deletions import Deletions
 from pipelines.report_tables import augmenter_table
 
 
