@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import sys
@@ -31,6 +32,8 @@ def import_tensorflow_quietly(intra_op_threads: int = 0) -> None:
     with _native_standard_error_discarded():
         import tensorflow as tf
 
+        # In a notebook its Python side speaks of what it saves, too.
+        tf.get_logger().setLevel(max(logging.WARNING, tf.get_logger().level))
         if intra_op_threads:
             with suppress(RuntimeError):  # TensorFlow has run in this process before, and keeps its threads
                 tf.config.threading.set_intra_op_parallelism_threads(intra_op_threads)
