@@ -6,15 +6,16 @@ TEST_READY := $(VENV)/.test-installed
 DOCS_READY := $(VENV)/.docs-installed
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help demo test lint types docs clean
+.PHONY: help demo test notebooks lint types docs clean
 
 help:
-	@echo "make demo   simulate, prepare, train, evaluate, export, serve and recommend, on simulated events"
-	@echo "make test   run the tests"
-	@echo "make lint   check style"
-	@echo "make types  check types"
-	@echo "make docs   build the documentation into build/site"
-	@echo "make clean  remove the virtual environment and caches"
+	@echo "make demo       simulate, prepare, train, evaluate, export, serve and recommend, on simulated events"
+	@echo "make test       run the tests"
+	@echo "make notebooks  run the notebooks from top to bottom"
+	@echo "make lint       check style"
+	@echo "make types      check types"
+	@echo "make docs       build the documentation into build/site"
+	@echo "make clean      remove the virtual environment and caches"
 
 demo: $(READY)
 	@$(VENV)/bin/laclrec-tf demo
@@ -22,6 +23,12 @@ demo: $(READY)
 # One worker a core; the tests of a file share what they set up.
 test: $(TEST_READY)
 	@$(VENV)/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+
+# Two notebooks at a time, each in a process of its own; their files stay as they are. Two quiets leave out pytest's
+# last line, so that the tests' own is the one to be found in a log.
+notebooks: $(TEST_READY)
+	@$(VENV)/bin/python -m pytest -qq -n 2 --nbmake --nbmake-timeout=240 --durations=0 --durations-min=1 notebooks
+	@echo "all notebooks ran"
 
 lint: $(TEST_READY)
 	@$(VENV)/bin/ruff check .

@@ -13,7 +13,6 @@ from laclrec_tf.data.splits import held_out
 from laclrec_tf.edits import DELETE
 from laclrec_tf.errors import InputError
 from pipelines.augmenter_report import augmenter_report
-from pipelines.deletions import Deletions
 from pipelines.report_tables import augmenter_table
 
 
@@ -26,33 +25,6 @@ def report(laclrec_run, data, tmp_path_factory):
     ]  # fmt: skip
     assert json.loads((out / "augmenter.json").read_text()) == found
     return found
-
-
-def test_precision_and_recall_by_hand():
-    # Of ten events four are noise; three are deleted, two of them noise.
-    noise = np.array([1, 1, 1, 1, 0, 0, 0, 0, 0, 0], bool)
-    deleted = np.array([1, 1, 0, 0, 1, 0, 0, 0, 0, 0], bool)
-    assert Deletions(deleted * 0.5, deleted, noise).summary() == {
-        "events": 10,
-        "noise_events": 4,
-        "deleted_events": 3,
-        "precision": pytest.approx(2 / 3),
-        "recall": 0.5,
-        "good_lost": pytest.approx(1 / 6),
-        "precision_at_random": 0.4,
-        "recall_at_random": 0.3,
-    }
-
-
-def test_nothing_deleted_has_no_precision():
-    summary = Deletions(np.zeros(3), np.zeros(3, bool), np.array([True, False, False])).summary()
-    assert np.isnan(summary["precision"]) and summary["recall"] == summary["good_lost"] == 0
-
-
-def test_events_that_are_equally_likely_noise_share_a_threshold():
-    # 0.9 noise; 0.5 noise and good together; 0.1 good.
-    curve = Deletions(np.array([0.5, 0.9, 0.1, 0.5]), np.zeros(4, bool), np.array([1, 1, 0, 0], bool)).curve()
-    assert [part.tolist() for part in curve] == [[1.0, 2 / 3, 0.5], [0.5, 1.0, 1.0], [0.0, 0.5, 1.0]]
 
 
 def test_the_numbers_are_those_of_the_models_decisions(laclrec_run, report):

@@ -6,8 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+# As in a notebook, Python's standard error is not the one that TensorFlow's libraries write to.
 CODE = """
-import sys
+import os, sys
+sys.stderr = open(os.dup(2), "w")
 sys.path.insert(0, {root!r})
 from pipelines.quiet_tensorflow import import_tensorflow_quietly
 import_tensorflow_quietly()
