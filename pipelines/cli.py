@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from laclrec_tf import __version__
 from laclrec_tf.errors import InputError, reason_of
 from pipelines.batch_commands import batch_app
 from pipelines.kubeflow_commands import kubeflow_app
@@ -34,6 +35,21 @@ for group in (training_app, measuring_app, report_app, serving_app, batch_app):
 app.add_typer(vertex_app, name="vertex")
 app.add_typer(kubeflow_app, name="kubeflow")
 INTERRUPTED = 130
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Take what belongs to no command."""
 
 
 @app.command()

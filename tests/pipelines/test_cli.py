@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import typer
 
+import laclrec_tf
 from pipelines.cli import app, main
 
 ROOT = Path(__file__).parents[2]
@@ -127,6 +128,11 @@ def test_served_and_local_answers_agree(way, monkeypatch, capsys):
     finally:
         server.terminate()
         assert server.wait(timeout=20) == 0
+
+
+def test_the_version_is_told(capsys):
+    assert main_status(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == laclrec_tf.__version__
 
 
 def test_histories_of_the_same_users_with_noise(way, capsys):
