@@ -96,11 +96,14 @@ def train(
     checkpoints: Annotated[
         Path | None, typer.Option(help="Folder of the checkpoints. Default: `checkpoints` in the run folder.")
     ] = None,
-    checkpoint_minutes: Annotated[float, typer.Option(help="Minutes between two checkpoints.", min=0)] = 10,
-    keep_checkpoints: Annotated[int, typer.Option(help="How many checkpoints stay.", min=1)] = 2,
-    boards: Annotated[
-        bool, typer.Option(help="Log histograms, edited histories and item vectors for TensorBoard.")
-    ] = True,
+    checkpoint_minutes: Annotated[
+        float, typer.Option(metavar="N", help="Minutes between two checkpoints.", min=0)
+    ] = 10,
+    keep_checkpoints: Annotated[int, typer.Option(metavar="N", help="How many checkpoints stay.", min=1)] = 2,
+    no_boards: Annotated[
+        bool,
+        typer.Option("--no-boards", help="Leave histograms, edited histories and item vectors out of TensorBoard."),
+    ] = False,
 ) -> None:
     """Train a preset, keep the best validation epoch, and write a run folder."""
     import_tensorflow_quietly()
@@ -118,7 +121,7 @@ def train(
     keeping = CheckpointSettings(checkpoint_minutes, keep_checkpoints, checkpoints, resume)
     chosen = TrainConfig.of(settings)
     was_finished = resume and (out / "run.json").exists()
-    finished = run(data, out, chosen, checkpoints=keeping, workers=workers, boards=boards)
+    finished = run(data, out, chosen, checkpoints=keeping, workers=workers, boards=not no_boards)
     if finished is None:
         console.print("done; the chief writes the run")
         return
