@@ -17,7 +17,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["laclrec_tf", "laclrec_tf.*", "pipelines", "pipelines.*"]),
-    package_data={"laclrec_tf": ["py.typed"], "pipelines": ["explorer_page.css", "templates/*.html"]},
+    package_data={"laclrec_tf": ["py.typed"], "pipelines": ["py.typed", "explorer_page.css", "templates/*.html"]},
     install_requires=[
         "tensorflow>=2.21,<2.22",
         "jinja2>=3.1",

@@ -16,6 +16,27 @@ INSERT = 2
 OPERATION_NAMES = ("keep", "delete", "insert")
 
 
+def surviving_operations(item_ids: tf.Tensor, operations: tf.Tensor) -> tf.Tensor:
+    """Say KEEP of the item that `apply_edits` keeps although all of a history were to be deleted.
+
+    Args:
+        item_ids: `[B, L]` integer ids, right-padded with 0.
+        operations: `[B, L]` int32.
+
+    Returns:
+        `[B, L]` int32.
+
+    Example:
+        >>> surviving_operations(tf.constant([[5, 6, 0]]), tf.constant([[DELETE, DELETE, KEEP]])).numpy().tolist()
+        [[1, 0, 0]]
+    """
+    survives = tf.logical_and(is_item(item_ids), tf.not_equal(operations, DELETE))
+    nothing_left = tf.logical_not(tf.reduce_any(survives, axis=1, keepdims=True))
+    last = history_lengths(item_ids)[:, tf.newaxis] - 1
+    is_last = tf.equal(tf.range(tf.shape(item_ids)[1])[tf.newaxis, :], last)
+    return tf.where(tf.logical_and(nothing_left, is_last), KEEP, operations)
+
+
 def inserted_items(insertions: tf.Tensor, eos_id: int | tf.Tensor) -> tf.Tensor:
     """Blank everything from the first EOS of each run on.
 
@@ -77,12 +98,8 @@ def apply_edits(
     runs = inserted_items(insertions, tf.cast(eos_id, item_ids.dtype))
     inserting = tf.logical_and(real, tf.equal(operations, INSERT))
     runs = tf.where(inserting[..., tf.newaxis], runs, tf.zeros([], item_ids.dtype))
-    survivors = tf.where(tf.equal(operations, DELETE), tf.zeros([], item_ids.dtype), item_ids)
-
-    nothing_left = tf.logical_not(tf.reduce_any(tf.not_equal(survivors, PAD_ID), axis=1, keepdims=True))
-    lengths = history_lengths(item_ids)
-    is_last = tf.equal(tf.range(tf.shape(item_ids)[1])[tf.newaxis, :], lengths[:, tf.newaxis] - 1)
-    survivors = tf.where(tf.logical_and(nothing_left, is_last), item_ids, survivors)
+    goes = tf.equal(surviving_operations(item_ids, operations), DELETE)
+    survivors = tf.where(goes, tf.zeros([], item_ids.dtype), item_ids)
 
     # Each item's slots in reading order: its run, farthest first, then the item itself. [B, L, K + 1]
     slots = tf.concat([tf.reverse(runs, axis=[-1]), survivors[..., tf.newaxis]], axis=-1)

@@ -126,7 +126,13 @@ def add_columns(frame: nw.DataFrame[Any], columns: Mapping[str, tuple[type, Sequ
 
     Returns:
         A table of pandas, polars or pyarrow.
+
+    Raises:
+        InputError: the frame has a column of such a name.
     """
+    taken = sorted(set(frame.columns) & set(columns))
+    if taken:
+        raise InputError(f"The answer has a column {taken[0]!r} of its own. Rename the table's column of that name.")
     made = [
         nw.new_series(name, list(values), DTYPES[kind], backend=frame.implementation)
         for name, (kind, values) in columns.items()

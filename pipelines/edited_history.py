@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from laclrec_tf.edits import DELETE, INSERT, OPERATION_NAMES, inserted_items
+from laclrec_tf.edits import DELETE, INSERT, OPERATION_NAMES, inserted_items, surviving_operations
 from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.layers.augmenter_outputs import Edits
 
@@ -59,7 +59,9 @@ def edited_histories(history: np.ndarray, edits: Edits, vocabulary: ItemVocabula
         >>> [(each.item, each.operation) for each in edited.before], [each.item for each in edited.after]
         ([('a', 'delete'), ('b', 'keep')], ['c', 'b'])
     """
-    operations, probabilities = np.asarray(edits.operations), np.asarray(edits.probabilities)
+    # An edited history is never empty: the last item stays.
+    operations = np.asarray(surviving_operations(history, edits.operations))
+    probabilities = np.asarray(edits.probabilities)
     runs = np.asarray(inserted_items(edits.insertions, vocabulary.eos_id))
     final = np.asarray(edits.edited)
     rows = zip(np.asarray(history), operations, probabilities, runs, final, strict=True)
@@ -85,8 +87,5 @@ def _edited(
             after += [EditedItem(inserted, "insert") for inserted in vocabulary.to_items(run)]
         if operation != DELETE:
             after.append(before[-1])
-    if not after:  # an edited history is never empty: the last item stays
-        before[-1] = EditedItem(before[-1].item, "keep", before[-1].probability)
-        after = [before[-1]]
     # An edited history has a longest length: its last items stay.
     return EditedHistory(tuple(before), tuple(after[-n_final:]))

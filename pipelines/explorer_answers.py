@@ -141,7 +141,9 @@ class ExplorerAnswers:
             return f"Not recommended: excluded, because it is in the history. Its score is {score:.3g}."
         found = recommended[0]
         if item not in found.item_ids:
-            return f"Not recommended: beyond place {deep:,}. Its score is {score:.3g}."
+            # A partitioned index does not look at every item.
+            beyond = f"beyond place {deep:,}" if deep < self.items.vocabulary.n_items else "not found by the index"
+            return f"Not recommended: {beyond}. Its score is {score:.3g}."
         place = found.item_ids.index(item) + 1
         if place <= self.k:
             return f"Recommended: place {place} of {self.k}, with the score {score:.3g}."

@@ -41,7 +41,7 @@ class ExplorerPage:
         """Build the page."""
         self.answers, self.search, self.titles = answers, search, titles
         self.about_item: str | None = None
-        self.asked = 0
+        self.asked, self.asked_about = 0, 0
         ui.add_css(STYLE.read_text(encoding="utf-8"))
         ui.query(".nicegui-content").classes("explorer")
         self._header(name)
@@ -162,13 +162,16 @@ class ExplorerPage:
         item = self.about_item
         if item is None:
             return
+        self.asked_about += 1
+        number = self.asked_about
         try:
             why = await self.answers.why(self.history.items, item)
             similar = await self.answers.similar(item, SIMILAR)
         except InputError as error:
-            self._tell(str(error))
+            if number == self.asked_about:
+                self._tell(str(error))
             return
-        if item != self.about_item:
+        if number != self.asked_about:
             return
         self.about_why.set_text(why)
         self.similar_title.set_visibility(bool(similar.item_ids))
@@ -179,19 +182,19 @@ class ExplorerPage:
                 row.hide()
 
     def _changed(self, what: str) -> None:
-        background_tasks.create(self._ask(what), name="explorer")
+        self.asked += 1  # at once: an answer to what was asked before is of another history
+        background_tasks.create(self._ask(what, self.asked), name="explorer")
 
-    async def _ask(self, what: str = "") -> None:
+    async def _ask(self, what: str = "", number: int = 0) -> None:
         """Ask for the history as it is now; an answer that comes after a newer question is thrown away."""
-        self.asked += 1
-        number = self.asked
         history = self.history.items
         self.clear.set_visibility(bool(history))
         self.history_note.set_visibility(not history)
         try:
             answers = await self.answers.of_history(history)
         except InputError as error:
-            self._tell(str(error))
+            if number == self.asked:
+                self._tell(str(error))
             return
         if number == self.asked:
             self._tell("")

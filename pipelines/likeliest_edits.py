@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
+from laclrec_tf.edits import surviving_operations
 from laclrec_tf.layers.augmenter_outputs import Edits
 from laclrec_tf.models import LACLRec
 
@@ -20,6 +21,9 @@ def likeliest_edits(model: LACLRec, history: tf.Tensor) -> Edits:
             inserted.
         history: `[B, L]` integer ids, right-padded with 0.
 
+    Returns:
+        The edits, with KEEP for the last item of a history that would lose all.
+
     Example:
         >>> model = LACLRec(n_items=20, width=8)
         >>> likeliest_edits(model, tf.constant([[5, 6, 0]])).operations.shape
@@ -28,4 +32,5 @@ def likeliest_edits(model: LACLRec, history: tf.Tensor) -> Edits:
     candidates = None
     if model.n_negatives:
         candidates = np.arange(1, min(model.n_items, MOST_CANDIDATES) + 1, dtype=np.int32)
-    return model.augmenter.edit(model.encoder, history, "argmax", candidates)
+    edits = model.augmenter.edit(model.encoder, history, "argmax", candidates)
+    return edits._replace(operations=surviving_operations(history, tf.cast(edits.operations, tf.int32)))

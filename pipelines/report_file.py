@@ -38,7 +38,7 @@ class ReportFile:
             raise self._not_writable(error) from None
 
     def write(self, content: bytes) -> None:
-        """Write the report.
+        """Write the report; a file that was there before is replaced when all is written.
 
         Args:
             content: the whole file.
@@ -46,9 +46,18 @@ class ReportFile:
         Raises:
             InputError: it could not be written after all, the disk is full for one.
         """
+        target = Path(os.path.realpath(self.file))
+        if target.exists() and not target.is_file():  # a pipe or a device takes what comes
+            partial = target
+        else:
+            partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
         try:
-            self.file.write_bytes(content)
+            partial.write_bytes(content)
+            if partial != target:
+                partial.replace(target)
         except OSError as error:
+            if partial != target:
+                partial.unlink(missing_ok=True)
             raise self._not_writable(error) from None
 
     def write_json(self, report: Any) -> None:

@@ -52,7 +52,7 @@ def report_page(
         about=_about(run, found),
         protocol=(
             f"Test split: each user's last item is ranked over the whole catalogue of {n_recommendable:,} items, those "
-            "of the history left out; ties count against the model."
+            f"of the history left out; ties count against the model. {_bought_before(found['bought_before'])}"
         ),
         tiles=_tiles(found),
         warning=_warning(run, found, epochs),
@@ -109,14 +109,27 @@ def _tiles(found: Mapping[str, Any]) -> list[dict[str, str]]:
     ]
 
 
+def _bought_before(part: float) -> str:
+    if not part:
+        return ""
+    return (
+        f"For {share(part)} of the users that item is in the history: it is ranked as the others are, but no list of "
+        "recommendations holds it."
+    )
+
+
 def _warning(run: RunFolder, found: Mapping[str, Any], epochs: Mapping[str, Mapping[str, list[float]]]) -> str | None:
-    what = None if found["augmenter"] is None else collapse(found["augmenter"])
-    if what is None:
+    if found["augmenter"] is None:
         return None
     logged = epochs.get(run.record["trained_on"], {})
-    last = {name: values[-1] for name, values in logged.items()}
-    rates = {name: found["augmenter"][name] for name in ("keep_rate", "delete_rate")}
-    return f"The augmenter {what}. {likely_cause(last | rates, run.model.get_config())}"
+    chosen = run.record["best_epoch"] - 1 if run.record["trained_on"] == "strict" else -1
+    logs = {name: values[chosen] for name, values in logged.items() if len(values) > chosen}
+    settings = run.model.get_config()
+    if settings["decision"] == "argmax":
+        logs |= {name: found["augmenter"][name] for name in ("keep_rate", "delete_rate")}
+    # Otherwise training drew its operations: what was likeliest is not what the views were made with.
+    what = collapse(logs)
+    return None if what is None else f"The augmenter {what}. {likely_cause(logs, settings)}"
 
 
 def _bars(title: str, note: str, rows: Sequence[Mapping[str, Any]]) -> Chart:
@@ -128,9 +141,9 @@ def _list_rows(lists: Mapping[str, float]) -> list[dict[str, str]]:
     return [
         {
             "name": "coverage",
-            "note": "share of the catalogue in at least one list",
+            "note": "share of the catalogue in at least one list; more users and longer lists cover more",
             "value": share(lists["coverage"]),
-            "compared": f"{share(lists['coverage_of_next_items'])}: what came next",
+            "compared": f"{share(lists['coverage_of_next_items'])}: what came next, one item a user",
         },
         {
             "name": "novelty",

@@ -31,9 +31,10 @@ def measure_run(run: RunFolder, users: HeldOutUsers, seed: int = 0) -> dict[str,
 
     Returns:
         `metrics` (recall, MRR and NDCG at 5, 10 and 20), `most_popular` (the same when the most popular items are
-        recommended to all), `by_length`, `by_popularity` (see `metrics_by_group`), `lists` (see `list_findings`), and
-        `augmenter`: None, or what `augmenter_habits` returns and `calibration` by operation, each with
-        `expected_error`, `predicted`, `observed` and `counts` of ten bins.
+        recommended to all), `bought_before` (the share of users whose next item stands in their history), `by_length`
+        and `by_popularity` (see `metrics_by_group`), `lists` (see `list_findings`), and `augmenter`: None, or what
+        `augmenter_habits` returns and `calibration` by operation, each with `expected_error`, `predicted`, `observed`
+        and `counts` of ten bins.
     """
     of_target = popularity_groups(run.popularity)
     by_target = type(of_target)(of_target.labels, of_target.members[users.targets - 1])
@@ -45,7 +46,12 @@ def measure_run(run: RunFolder, users: HeldOutUsers, seed: int = 0) -> dict[str,
         "users": len(users.histories),
         "of_users": users.of,
         "metrics": ranking_metrics(users.ranks),
-        "most_popular": ranking_metrics(popularity_ranks(users.histories, users.targets, run.popularity)),
+        "most_popular": ranking_metrics(
+            popularity_ranks(users.histories, users.targets, run.popularity, run.vocabulary.to_ids(run.retired))
+        ),
+        "bought_before": float(
+            np.mean([target in met for met, target in zip(users.histories, users.targets.tolist(), strict=True)])
+        ),
         "by_length": metrics_by_group(users.ranks, length_groups([len(each) for each in users.histories]), K),
         "by_popularity": metrics_by_group(users.ranks, by_target, K),
         "lists": list_findings(run, users, seed),
@@ -64,7 +70,9 @@ def list_findings(run: RunFolder, users: HeldOutUsers, seed: int) -> dict[str, f
     vectors = run.model.item_vectors.numpy()
     may_be = np.setdiff1d(np.arange(1, run.model.n_items + 1), run.vocabulary.to_ids(run.retired))
     generator = np.random.default_rng(seed)
-    at_random = generator.choice(may_be, (RANDOM_LISTS, min(K, len(may_be))))
+    at_random = np.stack(
+        [generator.choice(may_be, min(K, len(may_be)), replace=False, shuffle=False) for _ in range(RANDOM_LISTS)]
+    )
     return {
         "coverage": coverage(users.lists, len(may_be)),
         "coverage_of_next_items": coverage(users.targets, len(may_be)),
@@ -75,18 +83,23 @@ def list_findings(run: RunFolder, users: HeldOutUsers, seed: int) -> dict[str, f
     }
 
 
-def popularity_ranks(histories: Sequence[np.ndarray], targets: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def popularity_ranks(
+    histories: Sequence[np.ndarray], targets: np.ndarray, counts: np.ndarray, retired: Sequence[int] = ()
+) -> np.ndarray:
     """Rank each target among all items by popularity, without the history's; equally popular ones stand before it.
 
     Args:
         histories: per user `[n]` integer ids.
         targets: `[U]` integer ids.
         counts: `[N]` events of each item in the training data.
+        retired: integer ids that are never recommended and are no targets. Default: none.
 
     Example:
         >>> popularity_ranks([np.array([1, 2])], np.array([4]), np.array([9, 8, 7, 5, 5])).tolist()
         [2]
     """
+    counts = np.asarray(counts).copy()
+    counts[np.asarray(retired, np.int64) - 1] = -1  # behind every target
     ordered = np.sort(counts)
     ranks = len(counts) - np.searchsorted(ordered, counts[targets - 1]) - 1
     met = [

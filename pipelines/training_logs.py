@@ -60,6 +60,7 @@ class TrainingLogs:
         part: Protocol,
         model: LACLRec,
         histories: Sequence[np.ndarray],
+        counts: np.ndarray,
         epochs_done: int,
         steps: int,
         watch: AugmenterWatch | None,
@@ -69,7 +70,8 @@ class TrainingLogs:
         Args:
             part: "strict" or "refit".
             model: that is trained.
-            histories: that are trained on, per user `[n]` int32 ids.
+            histories: that are trained on here, per user `[n]` int32 ids.
+            counts: `[N]` events of each item in what all workers train on.
             epochs_done: from which training goes on.
             steps: batches an epoch.
             watch: whose warnings TensorBoard shows.
@@ -77,7 +79,6 @@ class TrainingLogs:
         folder = self._folder(part, epochs_done, steps)
         rows = self.out / f"epochs-{part}.csv"
         _keep_rows(rows, epochs_done)
-        counts = np.bincount(np.concatenate(histories), minlength=model.n_items + 1)[1:]
         callbacks: list[keras.callbacks.Callback] = [
             keras.callbacks.CSVLogger(rows, append=epochs_done > 0),
             self._scalars(folder),

@@ -167,7 +167,9 @@ class TrainingSession:
                 # The best weights so far are on disk, whatever happens to the process.
                 best_file = self.out / "best.keras"
                 callbacks.append(keras.callbacks.ModelCheckpoint(best_file, MONITOR, mode="max", save_best_only=True))
-            callbacks += self.logs.training(part, model, training, self._epochs_done, steps, watch)
+            trained = np.concatenate([training_part(history, part) for history in self.all_histories()])
+            counts = np.bincount(trained, minlength=model.n_items + 1)[1:]
+            callbacks += self.logs.training(part, model, training, counts, self._epochs_done, steps, watch)
             callbacks += self.callbacks
         log = run("full", title, epochs, callbacks)
         if part == "refit":

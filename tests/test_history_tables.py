@@ -80,3 +80,11 @@ def test_no_rows_give_no_rows(make):
     empty = make({name: values[:0] for name, values in EVENTS.items()})
     answer = HistoryTable.read(empty).answer([], {"item_id": (str, [])})
     assert columns_of(answer) == {"user_id": [], "item_id": []}
+
+
+@pytest.mark.parametrize("name", ["rank", "item_id"])
+def test_an_answer_replaces_no_column_of_the_table(name):
+    events = pl.DataFrame({name: ["u"], "item": ["tent"], "timestamp": [1]})
+    asked = HistoryTable.read(events, user_column=name, item_column="item")
+    with pytest.raises(InputError, match=f"a column '{name}' of its own. Rename"):
+        asked.answer([1], {"rank": (int, [1]), "item_id": (str, ["stove"])})

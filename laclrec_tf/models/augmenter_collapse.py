@@ -62,7 +62,7 @@ def likely_cause(logs: Mapping[str, float], settings: Mapping[str, Any] | None =
         )
     if settings.get("decision") == "gumbel" and settings.get("decision_temperature", 1.0) < 1:
         return "Likely cause: a decision_temperature below 1 leaves only the likeliest operation, KEEP. Raise it."
-    return (
-        f"Likely cause: real histories look whole to it, though {found_text}. "
-        "decision=gumbel draws edits it is less sure of."
-    )
+    remedy = "decision=gumbel draws edits it is less sure of."
+    if settings.get("decision") in ("gumbel", "noise"):
+        remedy = "Raise decision_temperature, or lambda_aug."
+    return f"Likely cause: real histories look whole to it, though {found_text}. {remedy}"

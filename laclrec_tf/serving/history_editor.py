@@ -6,8 +6,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from laclrec_tf.edits import DELETE, INSERT, KEEP, OPERATION_NAMES, inserted_items
-from laclrec_tf.masking import PAD_ID, history_lengths, is_item, pack_kept, trim_padding
+from laclrec_tf.edits import INSERT, OPERATION_NAMES, inserted_items, surviving_operations
+from laclrec_tf.masking import PAD_ID, is_item, pack_kept, trim_padding
 from laclrec_tf.serving.item_lookup import ItemLookup, unknown_items
 
 
@@ -63,7 +63,7 @@ class HistoryEditor(tf.Module):
         edits = self._edit(item_ids)
         real = is_item(item_ids)  # [B, L]
 
-        operations = self._keep_the_last_of_none(item_ids, tf.cast(edits.operations, tf.int32))
+        operations = surviving_operations(item_ids, tf.cast(edits.operations, tf.int32))
         names = tf.where(real, tf.gather(tf.constant(OPERATION_NAMES), operations), "")
 
         inserting = tf.logical_and(real, tf.equal(operations, INSERT))[..., tf.newaxis]
@@ -80,12 +80,3 @@ class HistoryEditor(tf.Module):
             "inserted": self.lookup.to_items(in_order),
             "edited_history": self.lookup.to_items(trim_padding(edits.edited)),
         }
-
-    def _keep_the_last_of_none(self, item_ids: tf.Tensor, operations: tf.Tensor) -> tf.Tensor:
-        """Say KEEP of the item that `apply_edits` keeps although all were to be deleted."""
-        real = is_item(item_ids)
-        survives = tf.logical_and(real, tf.not_equal(operations, DELETE))
-        nothing_left = tf.logical_not(tf.reduce_any(survives, axis=1, keepdims=True))
-        last = history_lengths(item_ids)[:, tf.newaxis] - 1
-        is_last = tf.equal(tf.range(tf.shape(item_ids)[1])[tf.newaxis, :], last)
-        return tf.where(tf.logical_and(nothing_left, is_last), KEEP, operations)

@@ -33,6 +33,12 @@ def test_nearly_all_is_a_collapse_and_a_little_less_is_none():
             {"decision": "gumbel", "decision_temperature": 0.1},
             "decision_temperature below 1",
         ),
+        # What is given already is not advised.
+        (
+            KEEPS | {"deletion_recall": 0.5},
+            {"decision": "gumbel", "decision_temperature": 1.0},
+            "look whole.*Raise decision_temperature",
+        ),
         (DELETES | {"val_deletion_recall": 0.95}, {}, "takes every item for noise"),
     ],
 )

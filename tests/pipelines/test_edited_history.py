@@ -43,6 +43,8 @@ def test_a_run_ends_at_eos_and_an_empty_one_changes_nothing():
 def test_the_last_item_stays_when_all_would_go():
     found = edited([1, 2], [DELETE, DELETE], [[0], [0]])
     assert (marks(found.before), marks(found.after)) == ("-a b", "b")
+    # Each with the probability of what is shown: 0.3 is that of a deletion.
+    assert [each.probability for each in found.before] == [0.3, 0.5]
 
 
 def test_the_last_items_stay_when_the_edited_history_is_too_long():

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+from pathlib import Path
 
 import pytest
 
@@ -53,3 +56,26 @@ def test_what_cannot_be_written_in_the_end_is_said_too(tmp_path):
     (tmp_path / "folder").rmdir()
     with pytest.raises(InputError, match="its folder does not exist"):
         report.write_json({})
+
+
+def test_a_full_disk_leaves_the_old_report_and_nothing_half_written(tmp_path, monkeypatch):
+    (tmp_path / "report.html").write_text("old")
+    report = ReportFile(tmp_path / "report.html")
+
+    def full(file: Path, content: bytes) -> None:
+        with file.open("wb") as out:
+            out.write(content[:1])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(InputError, match="No space left on device"):
+        report.write(b"new")
+    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {"report.html": "old"}
+
+
+def test_what_is_no_file_takes_the_report_as_it_comes(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    ReportFile(tmp_path / "pipe").write(b"new")
+    assert os.read(reader, 9) == b"new"
+    os.close(reader)

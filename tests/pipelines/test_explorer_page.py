@@ -1,0 +1,127 @@
+"""Answers that overtake each other; what a visitor sees and does is tested in test_explore.py."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+
+from laclrec_tf.errors import InputError
+
+page = pytest.importorskip("pipelines.explorer_page", reason="NiceGUI is not installed")
+
+
+@pytest.fixture(autouse=True)
+def without_nicegui(monkeypatch):
+    """Run tasks in the test's own loop."""
+    tasks = SimpleNamespace(create=lambda task, name: asyncio.get_running_loop().create_task(task))
+    monkeypatch.setattr(page, "background_tasks", tasks)
+
+
+class LateAnswers:
+    """Answers a question when the test says so."""
+
+    def __init__(self) -> None:
+        self.questions: list[asyncio.Future] = []
+
+    def _asked(self) -> asyncio.Future:
+        self.questions.append(asyncio.get_running_loop().create_future())
+        return self.questions[-1]
+
+    async def of_history(self, history):
+        return await self._asked()
+
+    async def why(self, history, item):
+        return await self._asked()
+
+    async def similar(self, item, k):
+        return SimpleNamespace(item_ids=(), scores=())
+
+
+class Page(page.ExplorerPage):
+    """The page without what is seen of it."""
+
+    def __init__(self) -> None:
+        self.answers, self.asked, self.asked_about, self.about_item = LateAnswers(), 0, 0, None
+        nothing = SimpleNamespace(set_visibility=lambda _: None, set_text=lambda _: None)
+        self.clear = self.history_note = self.status = self.similar_title = nothing
+        self.history = SimpleNamespace(items=["tent"])
+        self.titles, self.similar, self.shown, self.told = {}, [], [], []
+        self.about_why = SimpleNamespace(set_text=self.shown.append)
+
+    def _show(self, answers):
+        self.shown.append(answers.name)
+
+    def _tell(self, problem):
+        self.told.append(problem)
+
+
+def answer(name):
+    return SimpleNamespace(name=name, recommended=SimpleNamespace(item_ids=[]))
+
+
+async def turns():
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_only_the_newest_question_is_answered(first):
+    async def visit():
+        visited = Page()
+        for _ in range(2):
+            visited._changed("added tent")
+        await turns()
+        questions = visited.answers.questions
+        for place in (first, 1 - first):
+            questions[place].set_result(answer(f"answer {place}"))
+            await turns()
+        return visited.shown
+
+    assert asyncio.run(visit()) == ["answer 1"]
+
+
+def test_a_change_at_the_moment_of_the_answer_makes_it_an_old_one():
+    async def visit():
+        visited = Page()
+        visited._changed("added tent")
+        await turns()
+        visited.answers.questions[0].set_result(answer("old"))
+        visited._changed("added stove")  # before the loop comes back to the answer
+        await turns()
+        visited.answers.questions[1].set_result(answer("new"))
+        await turns()
+        return visited.shown
+
+    assert asyncio.run(visit()) == ["new"]
+
+
+def test_an_old_questions_error_is_not_told():
+    async def visit():
+        visited = Page()
+        visited._changed("added tent")
+        visited._changed("added stove")
+        await turns()
+        visited.answers.questions[1].set_result(answer("new"))
+        await turns()
+        visited.answers.questions[0].set_exception(InputError("too late"))
+        await turns()
+        return visited.told
+
+    assert asyncio.run(visit()) == [""]
+
+
+def test_why_is_told_of_the_newest_history():
+    async def visit():
+        visited = Page()
+        visited.about_item = "stove"
+        asked = [asyncio.create_task(visited._show_about()) for _ in range(2)]
+        await turns()
+        visited.answers.questions[1].set_result("of the newer history")
+        await turns()
+        visited.answers.questions[0].set_result("of the older history")
+        await asyncio.gather(*asked)
+        return visited.shown
+
+    assert asyncio.run(visit()) == ["of the newer history"]
