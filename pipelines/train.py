@@ -107,14 +107,10 @@ def train(
         check_same_training(session)
     check_same_checkpoint(session)
     if not workers.is_chief:
-        with session.stop, lost_workers_named(workers):
+        with lost_workers_named(workers):
             _train_parts(session)
         return None
-    with (
-        new_folder(out, lambda folder: has_epochs(folder) or bool(kept)),
-        session.stop,
-        lost_workers_named(workers),
-    ):
+    with new_folder(out, lambda folder: has_epochs(folder) or bool(kept)), lost_workers_named(workers):
         _write_run(session)
     return _without_checkpoints(RunFolder.open(out), kept)
 

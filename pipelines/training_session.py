@@ -50,7 +50,7 @@ class TrainingSession:
         workers: who trains.
         checkpoints: where the state is kept.
         timer: when a checkpoint is due.
-        stop: whether SIGTERM has come.
+        stop: whether SIGTERM has come while a model was fitted; elsewhere it interrupts at once.
         state: go on from here; None once that is done, or from the start.
         tensorboard: where TensorBoard's logs go.
         callbacks: see each epoch with its validation, on the chief.
@@ -126,7 +126,7 @@ class TrainingSession:
                 state=state,
             )
             shown = readable_warnings(terminal(stderr=True)) if self.show_progress else nullcontext()
-            with warnings.catch_warnings(), shown:
+            with self.stop, warnings.catch_warnings(), shown:
                 # Of the epoch that training goes on in, whose first batches are done.
                 warnings.filterwarnings("ignore", "Your input ran out of data", UserWarning)
                 return model.fit(
