@@ -73,9 +73,11 @@ def _too_many_values(draw: RequestDraw) -> Any:
 
 
 def _content_of_another_size(draw: RequestDraw) -> Any:
-    content = draw.random.randbytes(draw.random.choice((1, 2, 3, 5, 9)))
+    size = draw.random.choice((1, 2, 3, 5, 9))
     if draw.random.random() < 0.5:
-        return draw.request("retrieve", k=tensor(INT32, [], tensor_content=content))
+        return draw.request("retrieve", k=tensor(INT32, [], tensor_content=draw.random.randbytes(size)))
+    # A string's content begins with its length: one byte more than follows.
+    content = bytes([size]) + draw.random.randbytes(size - 1)
     return draw.request(history=tensor(STRING, [1, 1], tensor_content=content))
 
 
