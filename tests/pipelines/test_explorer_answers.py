@@ -96,7 +96,7 @@ def test_without_an_augmenter(hand_written):
         ("tent", 3, "Not recommended: excluded, because it is in the history. Its score is 3."),
         ("lamp", 1.25, "Recommended: place 2 of 2, with the score 1.25."),
         ("rope", 0.5, "Not recommended: place 3. Its score is 0.5, place 2 has 1.25."),
-        ("peg", 0.25, "Not recommended: beyond place 6. Its score is 0.25."),
+        ("peg", 0.25, "Not recommended: not found by the index. Its score is 0.25."),
     ],
 )
 def test_why(hand_written, item, score, told):
@@ -105,3 +105,13 @@ def test_why(hand_written, item, score, told):
         "rank": {"scores": np.array([[score]], np.float32), "unknown": np.array([0], np.int32)},
     }
     assert ask(hand_written.target, lambda a: a.why(["tent"], item)) == told
+
+
+def test_why_looks_no_deeper_than_a_server_answers(hand_written, monkeypatch):
+    monkeypatch.setattr("pipelines.explorer_answers.DEEPEST_PLACE", 4)
+    hand_written.answers = {
+        "retrieve": ranked([["stove", "lamp", "rope", "mug"]], [[2, 1.25, 0.5, 0.4]]),
+        "rank": {"scores": np.array([[0.25]], np.float32), "unknown": np.array([0], np.int32)},
+    }
+    told = ask(hand_written.target, lambda answers: answers.why(["tent"], "peg"))
+    assert told == "Not recommended: beyond place 4. Its score is 0.25."
