@@ -137,7 +137,7 @@ def _ranker(model: Any, protocol: str, clean: bool, retired: np.ndarray) -> Call
     ids = tf.TensorSpec([None, None], tf.int32)
     is_retired = np.isin(np.arange(model.n_items + 3), retired)
 
-    @tf.function(input_signature=[ids, tf.TensorSpec([None], tf.int32), ids])
+    @tf.function(input_signature=[ids, tf.TensorSpec([None], tf.int32), ids], autograph=False)
     def rank_batch(history: tf.Tensor, target: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
         asked = trim_padding(model.edit(history).edited) if clean else history
         scores = model.score(model(asked, training=False))

@@ -95,7 +95,7 @@ def step_of_all_workers(
     Source: https://github.com/keras-team/keras/issues/20585
     """
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def run(batch: Any) -> dict[str, tf.Tensor]:
         outputs = strategy.run(step, args=(batch,))
         return {name: strategy.experimental_local_results(value)[0] for name, value in outputs.items()}

@@ -49,7 +49,9 @@ def repairs_of(model: LACLRec, histories: Sequence[np.ndarray], seed: int) -> Re
     """
     needs = model.batch_requirements
 
-    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([2], tf.int64)])
+    signature = [tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([2], tf.int64)]
+
+    @tf.function(input_signature=signature, autograph=False)
     def repair(history: tf.Tensor, its_seed: tf.Tensor) -> tuple[tf.Tensor, ...]:
         corrupted, operations, insertions = corrupt(
             history,

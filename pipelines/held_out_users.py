@@ -82,7 +82,7 @@ def best_items(model: LACLRec, histories: list[np.ndarray], k: int, retired: np.
     is_out = np.isin(np.arange(model.n_items + 3), retired)
     k_found = min(k, model.n_items)
 
-    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)])
+    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)], autograph=False)
     def best(history: tf.Tensor) -> tf.Tensor:
         scores = tf.where(is_out, -np.inf, model.score(model(history, training=False)))
         rows = tf.broadcast_to(tf.range(tf.shape(history)[0])[:, tf.newaxis], tf.shape(history))

@@ -27,7 +27,7 @@ def matrix_peak(dtype: str = "float32", size: int = 4096, repeats: int = 6) -> f
     """
     left, right = (tf.cast(tf.random.stateless_normal([size, size], [0, seed]), dtype) for seed in (0, 1))
 
-    @tf.function
+    @tf.function(autograph=False)
     def product() -> tf.Tensor:
         return tf.matmul(left, right)[0, 0]
 

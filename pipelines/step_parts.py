@@ -52,7 +52,7 @@ def step_parts(
     signature = [{name: tf.TensorSpec([None] * len(value.shape), value.dtype) for name, value in batches[0].items()}]
 
     def timed(step: Callable[[dict[str, tf.Tensor]], Any]) -> float:
-        compiled = tf.function(step, input_signature=signature, jit_compile=model.static_shapes)
+        compiled = tf.function(step, input_signature=signature, jit_compile=model.static_shapes, autograph=False)
         seconds: list[float] = []
         began = time.perf_counter()
         while len(seconds) <= repeats and (len(seconds) < 2 or time.perf_counter() - began < seconds_at_most):

@@ -66,7 +66,7 @@ class WorkerGroup:
     def _gather(self) -> Callable[[tf.Tensor], tf.Tensor]:
         """Traced once: an eager gather would trace a function at every call."""
 
-        @tf.function
+        @tf.function(autograph=False)
         def gather(value: tf.Tensor) -> tf.Tensor:
             everybodys = self.strategy.run(
                 lambda: tf.distribute.get_replica_context().all_gather(value[tf.newaxis], axis=0)

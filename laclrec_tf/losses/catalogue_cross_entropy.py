@@ -1,16 +1,14 @@
-"""Cross-entropy over a catalogue without the table of logits: a custom gradient over slices.
+"""Cross-entropy over a catalogue without the table of logits: value and gradient over slices.
 
 The plain loss writes a `[P, C]` tensor of logits several times a step; on a CPU those writes, not the products,
 are what it costs. Here one slice of it exists at a time, small enough for the processor's cache. A small
 catalogue is sliced by positions: a slice sees every item, so its softmax is whole and its gradient is made at once.
 A large one is sliced by items: forward with a running maximum and sum, backward once more from the saved
 normaliser; memory does not grow with the catalogue. All slices are of one size, so XLA can compile the loops.
-Written in TensorFlow, not `keras.ops`, for `tf.custom_gradient` and `tf.while_loop`.
+Written in TensorFlow, not `keras.ops`, for `tf.while_loop`.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import tensorflow as tf
 
@@ -61,34 +59,40 @@ def catalogue_cross_entropy(
     n_candidates = None if table.shape[0] is None else table.shape[0] - first - last
     by_positions = n_candidates is not None and n_candidates * FEWEST_POSITIONS <= slice_elements
 
-    # Specials are cut off and targets looked up in here: as TensorFlow differentiates them, each of the two would
-    # write one more gradient of the whole table.
-    @tf.custom_gradient
-    def summed(vectors: tf.Tensor, table: tf.Tensor) -> tuple[tf.Tensor, Callable]:
-        candidates = table[first : tf.shape(table)[0] - last]
-        candidates = tf.ensure_shape(candidates, [n_candidates, table.shape[1]])
-        of_targets = tf.gather(table, targets)  # [P, D]
-        if by_positions:
-            total, *gradients = _slices_of_positions(vectors, candidates, targets - first, weights, slice_elements)
-        else:
-            items = _slices_of_items(candidates, slice_elements // tf.maximum(tf.shape(vectors)[0], 1))
-            normalisers = _normalisers(vectors, *items)
-            scores = tf.reduce_sum(tf.cast(vectors, tf.float32) * tf.cast(of_targets, tf.float32), axis=1)
-            # Rounded as the products of the normalisers are, or the loss of a certain target would not be 0.
-            scores = tf.cast(tf.cast(scores, vectors.dtype), tf.float32)
-            total = tf.reduce_sum(weights * (normalisers - scores))
+    # Specials are cut off and targets looked up behind the stop: as TensorFlow differentiates them, each of the two
+    # would write one more gradient of the whole table.
+    some, whole = tf.stop_gradient(vectors), tf.stop_gradient(table)
+    candidates = tf.ensure_shape(whole[first : tf.shape(whole)[0] - last], [n_candidates, whole.shape[1]])
+    of_targets = tf.cast(tf.gather(whole, targets), tf.float32)  # [P, D]
+    if by_positions:
+        total, to_vectors, to_candidates = _slices_of_positions(
+            some, candidates, targets - first, weights, slice_elements
+        )
+    else:
+        items = _slices_of_items(candidates, slice_elements // tf.maximum(tf.shape(some)[0], 1))
+        normalisers = _normalisers(some, *items)
+        scores = tf.reduce_sum(tf.cast(some, tf.float32) * of_targets, axis=1)
+        # Rounded as the products of the normalisers are, or the loss of a certain target would not be 0.
+        scores = tf.cast(tf.cast(scores, some.dtype), tf.float32)
+        total = tf.reduce_sum(weights * (normalisers - scores))
+        to_vectors, to_candidates = _gradients(some, *items, normalisers, weights)
+    to_table = tf.pad(to_candidates[: tf.shape(candidates)[0]], [[first, last], [0, 0]])
+    to_table = tf.tensor_scatter_nd_sub(
+        to_table, targets[:, tf.newaxis], tf.cast(some, tf.float32) * weights[:, tf.newaxis]
+    )
+    to_vectors -= of_targets * weights[:, tf.newaxis]
+    summed = _with_gradients(total, (vectors, to_vectors), (table, to_table))
+    return share_of_mean(summed, tf.reduce_sum(weights))
 
-        def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            to_vectors, to_candidates = gradients if by_positions else _gradients(vectors, *items, normalisers, weights)
-            weighted = tf.cast(vectors, tf.float32) * weights[:, tf.newaxis]
-            to_table = tf.pad(to_candidates[: tf.shape(candidates)[0]], [[first, last], [0, 0]])
-            to_table = tf.tensor_scatter_nd_sub(to_table, targets[:, tf.newaxis], weighted)
-            to_vectors -= tf.cast(of_targets, tf.float32) * weights[:, tf.newaxis]
-            return tf.cast(to_vectors * upstream, vectors.dtype), tf.cast(to_table * upstream, table.dtype)
 
-        return total, gradient
+def _with_gradients(value: tf.Tensor, *gradients: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+    """Give a scalar its gradients with respect to tensors.
 
-    return share_of_mean(summed(vectors, table), tf.reduce_sum(weights))
+    `tf.custom_gradient` would do, but keeps every graph it was traced in for as long as the process lives: some 200 MB
+    for each model that is trained.
+    """
+    linear = tf.add_n([tf.reduce_sum(tf.cast(to, tf.float32) * tf.stop_gradient(by)) for to, by in gradients])
+    return tf.stop_gradient(value) + (linear - tf.stop_gradient(linear))
 
 
 def _slices_of_positions(
