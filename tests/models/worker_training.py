@@ -14,6 +14,8 @@ if task != "alone":
     strategy: Any = tf.distribute.MultiWorkerMirroredStrategy()
 else:
     strategy = tf.distribute.get_strategy()
+# The step runs a few times: rewriting its graph costs more than it saves.
+tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 import keras  # noqa: E402
 import numpy as np  # noqa: E402

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 
 from pipelines.config import TrainConfig
 from pipelines.evaluate import evaluate
@@ -14,6 +17,26 @@ from pipelines.prepare import prepare
 from pipelines.run_folder import RunFolder
 from pipelines.simulate import simulate_events
 from pipelines.train import train
+
+
+@contextmanager
+def untraced() -> Iterator[None]:
+    """Run training steps as Python calls them: of a step that is run five times, tracing takes most of the time.
+
+    Training steps are traced in the tests of the models, and wherever a test starts a command.
+    """
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture(scope="module")
+def untraced_training() -> Iterator[None]:
+    """Trace no training step of a file's tests."""
+    with untraced():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -31,9 +54,7 @@ def data(made_once) -> Path:
 def sasrec_run(data: Path, made_once) -> RunFolder:
     """Return a run of a model without an augmenter, three epochs."""
     config = TrainConfig.of({"preset": "sasrec", "width": 16, "epochs": 3, "learning_rate": 0.02, "seed": 3})
-    return RunFolder.open(
-        made_once("sasrec", lambda folder: train(data, folder / "run", config, show_progress=False)) / "run"
-    )
+    return RunFolder.open(made_once("sasrec", _trained(data, config)) / "run")
 
 
 @pytest.fixture(scope="session")
@@ -42,9 +63,15 @@ def laclrec_run(data: Path, made_once) -> RunFolder:
     config = TrainConfig.of(
         {"width": 8, "epochs": 1, "lambda_aug": 1.0, "learning_rate": 0.02, "dropout": 0.0, "seed": 4}
     )
-    return RunFolder.open(
-        made_once("laclrec", lambda folder: train(data, folder / "run", config, show_progress=False)) / "run"
-    )
+    return RunFolder.open(made_once("laclrec", _trained(data, config)) / "run")
+
+
+def _trained(data: Path, config: TrainConfig) -> Callable[[Path], object]:
+    def make(folder: Path) -> None:
+        with untraced():
+            train(data, folder / "run", config, show_progress=False)
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -60,7 +60,7 @@ def fail(capsys, *arguments):
 def way(tmp_path_factory):
     """The folder in which all commands were run, one after the other."""
     folder = tmp_path_factory.mktemp("way")
-    small = ["--set", "width=16", "--set", "max_insertions=2", "--set", "pretrain_epochs=1", "--epochs", "2"]
+    small = ["--set", "width=16", "--set", "max_insertions=2", "--epochs", "2"]
     steps = [
         ["simulate", "--out", "events.csv", "--users", "300", "--items", "60", "--seed", "1"],
         ["prepare", "events.csv", "--out", "data"],

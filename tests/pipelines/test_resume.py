@@ -23,6 +23,8 @@ from pipelines.run_folder import RunFolder
 from pipelines.train import train
 from pipelines.training_checkpoints import TrainingCheckpoints
 
+pytestmark = pytest.mark.usefixtures("untraced_training")
+
 SETTINGS = {
     "preset": "laclrec",
     "width": 8,
@@ -124,7 +126,7 @@ def test_without_resume_checkpoints_are_not_overwritten(data, killed):
 def test_sigterm_leaves_a_checkpoint_and_the_command_goes_on_from_it(data, tmp_path):
     out = tmp_path / "run"
     command = [sys.executable, "-m", "pipelines.cli", "train", str(data), "--out", str(out), "--preset", "sasrec"]
-    command += ["--set", "width=8", "--set", "targets_per_batch=20", "--epochs", "15", "--set", "patience=15"]
+    command += ["--set", "width=8", "--set", "n_recommender_blocks=0", "--set", "targets_per_batch=20", "--epochs", "8", "--set", "patience=8"]
     root = Path(checkpoint_callback.__file__).parents[1]
     environment = os.environ | {"PYTHONPATH": str(root), "TF_CPP_MIN_LOG_LEVEL": "3"}
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
@@ -142,6 +144,6 @@ def test_sigterm_leaves_a_checkpoint_and_the_command_goes_on_from_it(data, tmp_p
         [*command, "--resume"], env=environment, capture_output=True, text=True, check=False, timeout=300
     )
     assert done.returncode == 0, done.stderr
-    assert RunFolder.open(out).record["epochs_run"] == 15
-    assert len(log.read_text().splitlines()) == 16
+    assert RunFolder.open(out).record["epochs_run"] == 8
+    assert len(log.read_text().splitlines()) == 9
     assert not checkpoints

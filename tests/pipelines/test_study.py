@@ -23,7 +23,9 @@ from pipelines.evaluate import evaluate
 from pipelines.study import study
 from pipelines.study_config import StudyConfig
 
-TINY = {"width": 8, "epochs": 1, "targets_per_batch": 200}
+pytestmark = pytest.mark.usefixtures("untraced_training")
+
+TINY = {"width": 8, "epochs": 1, "targets_per_batch": 800, "n_recommender_blocks": 0}
 
 
 def written(folder, small, **content):

@@ -69,7 +69,7 @@ def test_a_trial_trains_reports_and_leaves_a_model(machine, data, tmp_path):
             {"cluster": {"workerpool0": ["cmle-training-1:2222"]}, "task": {"type": "workerpool0", "index": 0}}
         ),
     }
-    settings = ["--set=preset=sasrec", "--set=epochs=2", "--width=8"]
+    settings = ["--set=preset=sasrec", "--set=epochs=2", "--set=n_recommender_blocks=0", "--width=8"]
     done = vertex_run(machine, data, *settings, cwd=tmp_path, **variables)
     assert done.returncode == 0, done.stderr
 
@@ -111,6 +111,7 @@ class Preemption(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
+@pytest.mark.usefixtures("untraced_training")
 def test_a_job_started_again_goes_on_from_its_checkpoint(data, tmp_path):
     config = TrainConfig.of({"preset": "sasrec", "width": 8, "epochs": 4})
     environment = VertexTrainingEnvironment(tmp_path / "model", tmp_path / "checkpoints", None)
@@ -148,7 +149,7 @@ def test_two_machines_train_one_model(machine, data, tmp_path):
         spec = {"cluster": cluster, "task": {"type": pool, "index": 0}, "environment": "cloud"}
         return vertex_run(
             machine,
-            *(data, "--set=preset=sasrec", "--set=epochs=1", "--set=width=8"),
+            *(data, "--set=preset=sasrec", "--set=epochs=1", "--set=width=8", "--set=n_recommender_blocks=0"),
             cwd=tmp_path,
             AIP_MODEL_DIR=f"{out}/model/",
             AIP_CHECKPOINT_DIR=f"{out}/checkpoints/",
