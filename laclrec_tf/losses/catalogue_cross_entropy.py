@@ -64,7 +64,9 @@ def catalogue_cross_entropy(
     # Specials are cut off and targets looked up in here: as TensorFlow differentiates them, each of the two would
     # write one more gradient of the whole table.
     @tf.custom_gradient
-    def summed(vectors: tf.Tensor, table: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+    def summed(
+        vectors: tf.Tensor, table: tf.Tensor
+    ) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]]:
         candidates = table[first : tf.shape(table)[0] - last]
         candidates = tf.ensure_shape(candidates, [n_candidates, table.shape[1]])
         of_targets = tf.gather(table, targets)  # [P, D]
@@ -102,7 +104,7 @@ def _slices_of_positions(
     some_targets, *_ = _sliced(tf.clip_by_value(targets, 0, tf.shape(candidates)[0] - 1)[:, tf.newaxis], size)
     columns = tf.transpose(candidates)
 
-    def add(index: tf.Tensor, total: tf.Tensor, to_vectors: tf.Tensor, to_columns: tf.Tensor) -> tuple:
+    def add(index: tf.Tensor, total: tf.Tensor, to_vectors: tf.Tensor, to_columns: tf.Tensor) -> tuple[tf.Tensor, ...]:
         some, weight = tf.gather(some_vectors, index), tf.gather(some_weights, index)
         target = tf.gather(some_targets, index)
         logits = tf.cast(tf.matmul(some, columns), tf.float32)
