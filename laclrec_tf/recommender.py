@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, overload
+
+from narwhals.typing import IntoDataFrameT
 
 from laclrec_tf.data.event_files import as_ids
 from laclrec_tf.data.native_tables import eager_frame, is_table, table_columns
@@ -12,6 +14,8 @@ from laclrec_tf.errors import InputError
 from laclrec_tf.history_tables import HistoryTable, add_columns
 from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.serving.history_queries import HistoryQueries
+from laclrec_tf.serving.recommendation import AugmentedHistory, Recommendation, SimilarItems
+from laclrec_tf.serving.retrieval_query import Answer, Items
 
 
 class Recommender:
@@ -59,6 +63,27 @@ class Recommender:
         self.has_augmenter = has_augmenter
         self.source = source
 
+    @overload
+    def recommend(
+        self,
+        histories: Items,
+        k: int = 10,
+        *,
+        exclude: Sequence[str] = (),
+        allow: Sequence[str] = (),
+        exclude_history: bool = True,
+    ) -> list[Recommendation]: ...
+    @overload
+    def recommend(
+        self,
+        histories: IntoDataFrameT,
+        k: int = 10,
+        *,
+        exclude: Sequence[str] = (),
+        allow: Sequence[str] = (),
+        exclude_history: bool = True,
+        **columns: str | None,
+    ) -> IntoDataFrameT: ...
     def recommend(
         self,
         histories: Any,
@@ -101,6 +126,10 @@ class Recommender:
             },
         )
 
+    @overload
+    def similar_items(self, items: Sequence[str], k: int = 10) -> list[SimilarItems]: ...
+    @overload
+    def similar_items(self, items: IntoDataFrameT, k: int = 10, *, item_column: str = "item_id") -> IntoDataFrameT: ...
     def similar_items(self, items: Any, k: int = 10, *, item_column: str = "item_id") -> Any:
         """Find the items most similar to each of the given ones.
 
@@ -131,6 +160,10 @@ class Recommender:
             },
         )
 
+    @overload
+    def augment(self, histories: Items) -> list[AugmentedHistory]: ...
+    @overload
+    def augment(self, histories: IntoDataFrameT, **columns: str | None) -> IntoDataFrameT: ...
     def augment(self, histories: Any, **columns: str | None) -> Any:
         """Ask what the learned augmenter does to each item of each history.
 
@@ -165,6 +198,10 @@ class Recommender:
             },
         )
 
+    @overload
+    def clean(self, histories: Items) -> list[list[str]]: ...
+    @overload
+    def clean(self, histories: IntoDataFrameT, **columns: str | None) -> IntoDataFrameT: ...
     def clean(self, histories: Any, **columns: str | None) -> Any:
         """Return histories as the augmenter leaves them: noise deleted, what is missing inserted.
 
@@ -205,11 +242,11 @@ class Recommender:
             )
 
     @staticmethod
-    def _each(ask: Any, rows: Sequence[Any]) -> list[Any]:
+    def _each(ask: Callable[[Sequence[Any]], list[Answer]], rows: Sequence[Any]) -> list[Answer]:
         return ask(rows) if rows else []  # an empty list of histories would be one empty history
 
 
-def _asked(histories: Any, columns: dict[str, Any]) -> Any:
+def _asked(histories: Any, columns: dict[str, Any]) -> HistoryTable | Items:
     if is_table(histories):
         strange = sorted(columns.keys() - {"user_column", "item_column", "time_column", "history_column"})
         if strange:

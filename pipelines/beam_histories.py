@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from typing import Any
 
 import apache_beam as beam
 import pyarrow
@@ -147,7 +148,7 @@ class _Rows(beam.PTransform):
         return begin | "Read" >> ReadFromParquetBatched(f"{self.prefix}*") | "AsRows" >> beam.FlatMap(_tuples)
 
 
-def _tuples(table: pyarrow.Table) -> Iterator[tuple]:
+def _tuples(table: pyarrow.Table) -> Iterator[tuple[Any, ...]]:
     return zip(*(column.to_pylist() for column in table.columns), strict=True)
 
 

@@ -90,7 +90,7 @@ def demo(folder: str | Path | None = None, *, seed: int = 0) -> None:
             console.print(f"Everything made here is in {base}")
 
 
-def _print_metrics(console: Console, report: dict, popularity_recall: float) -> None:
+def _print_metrics(console: Console, report: dict[str, Any], popularity_recall: float) -> None:
     console.print(
         f"test: recall@10 {report['recall@10']:.3f}, ndcg@10 {report['ndcg@10']:.3f} over the whole catalogue "
         f"(the ten most popular items: recall@10 {popularity_recall:.3f})"

@@ -58,7 +58,7 @@ def build_pipeline(image: str | None = None, package: str | None = None, *, here
         served: str,
         events: str = "",
         min_interactions: int = 5,
-        settings: dict = {},  # noqa: B006 - kfp reads it once, as the parameter's default
+        settings: dict[str, Any] = {},  # noqa: B006 - kfp reads it once, as the parameter's default
         metric: str = METRIC,
         tolerance: float = TOLERANCE,
     ) -> Outcome:

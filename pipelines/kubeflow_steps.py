@@ -4,6 +4,8 @@ Kubeflow takes a step's source out of this file, so each imports what it needs; 
 What a step makes is made on its own disk and copied: artifacts may lie in a mounted bucket.
 """
 
+from typing import Any
+
 from kfp import dsl
 
 
@@ -25,7 +27,7 @@ def prepare(events: str, min_interactions: int, data: dsl.Output[dsl.Dataset]) -
     data.metadata.update({"data_hash": made.data_hash, **made.counts})
 
 
-def train(data: dsl.Input[dsl.Dataset], settings: dict, run: dsl.Output[dsl.Model]) -> None:
+def train(data: dsl.Input[dsl.Dataset], settings: dict[str, Any], run: dsl.Output[dsl.Model]) -> None:
     """Train a run."""
     import tempfile
     from pathlib import Path

@@ -21,7 +21,7 @@ NO_PROTO = frozenset({"INTERNAL", "INVALID_ARGUMENT"})  # gRPC's own answer to w
 
 
 def _wrong_dtype_of_history(draw: RequestDraw) -> Any:
-    values: dict[int, dict[str, list]] = {
+    values: dict[int, dict[str, list[Any]]] = {
         FLOAT: {"float_val": [1.5, 2.5]},
         INT32: {"int_val": [1, 2]},
         INT64: {"int64_val": [1, 2]},

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from laclrec_tf.data.interactions import read_interactions
 from laclrec_tf.data.prepared import PreparedData
@@ -90,7 +91,7 @@ def _of_folder(folder: Path, max_length: int | None) -> UserHistories:
     return UserHistories(user_ids, named, _fingerprint([data.data_hash, max_length]))
 
 
-def _fingerprint(about: list) -> str:
+def _fingerprint(about: list[Any]) -> str:
     return hashlib.sha256(json.dumps(about).encode()).hexdigest()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import keras
+from keras import KerasTensor
 
 
 class Repair(NamedTuple):
@@ -16,11 +16,11 @@ class Repair(NamedTuple):
     history or earlier in the run, and so would not be inserted, padded with 0.
     """
 
-    operation_logits: keras.KerasTensor
-    run_states: keras.KerasTensor
-    run_targets: keras.KerasTensor
-    run_weights: keras.KerasTensor
-    run_present: keras.KerasTensor
+    operation_logits: KerasTensor
+    run_states: KerasTensor
+    run_targets: KerasTensor
+    run_weights: KerasTensor
+    run_present: KerasTensor
 
 
 class Edits(NamedTuple):
@@ -30,7 +30,7 @@ class Edits(NamedTuple):
     `edited [B, M]`.
     """
 
-    operations: keras.KerasTensor
-    probabilities: keras.KerasTensor
-    insertions: keras.KerasTensor
-    edited: keras.KerasTensor
+    operations: KerasTensor
+    probabilities: KerasTensor
+    insertions: KerasTensor
+    edited: KerasTensor

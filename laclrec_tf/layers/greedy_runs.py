@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from keras import ops
+from keras import KerasTensor, ops
 
 from laclrec_tf.best_rows import best_rows
 from laclrec_tf.layers.reverse_generator import ReverseGenerator
@@ -14,14 +14,14 @@ from laclrec_tf.table_rows import table_rows
 def greedy_runs(
     generator: ReverseGenerator,
     encoder: SequenceEncoder,
-    context,
+    context: KerasTensor,
     *,
     length: int,
     eos_id: int,
-    candidates=None,
+    candidates: KerasTensor | None = None,
     static_shapes: bool = False,
-    present=None,
-):
+    present: KerasTensor | None = None,
+) -> KerasTensor:
     """Take the best item step by step. No item comes twice in a run.
 
     Args:
@@ -67,7 +67,7 @@ def greedy_runs(
     return runs
 
 
-def _choices(encoder, candidates, eos_id: int):
+def _choices(encoder: SequenceEncoder, candidates: KerasTensor | None, eos_id: int) -> tuple[KerasTensor, ...]:
     """Return sorted ids `[C]`, the id that each one stands for, and their rows `[C, D]`."""
     if candidates is None:
         # PAD and MASK are no items: only ids 1..N and EOS may come.
@@ -82,7 +82,7 @@ def _choices(encoder, candidates, eos_id: int):
     return ids, tokens, rows
 
 
-def _places(item_ids, sorted_ids):
+def _places(item_ids: KerasTensor, sorted_ids: KerasTensor) -> KerasTensor:
     """Return where ids `[P, E]` first stand in `[C]` sorted ids, int32; `C` for those that do not."""
     places = ops.reshape(ops.searchsorted(sorted_ids, ops.reshape(item_ids, (-1,))), ops.shape(item_ids))
     end = ops.shape(sorted_ids)[0]

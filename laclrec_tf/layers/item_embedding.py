@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 from keras import ops
@@ -28,7 +30,7 @@ class ItemEmbedding(keras.layers.Layer):
         TensorShape([1, 3, 8])
     """
 
-    def __init__(self, n_rows: int, width: int, **kwargs) -> None:
+    def __init__(self, n_rows: int, width: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.n_rows = n_rows
         self.width = width
@@ -44,17 +46,17 @@ class ItemEmbedding(keras.layers.Layer):
         )
         self.built = True
 
-    def call(self, item_ids, training=None):
+    def call(self, item_ids: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Return the rows of `item_ids`."""
         if training is False:
             # Once rows are read by themselves, TensorFlow copies the table whenever it is read whole, as scores do.
             return ops.cast(tf.gather(tf.convert_to_tensor(self.embeddings), item_ids), self.compute_dtype)
         return ops.cast(table_rows(self.embeddings, item_ids), self.compute_dtype)
 
-    def compute_output_shape(self, item_ids_shape):
+    def compute_output_shape(self, item_ids_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """Return `[*item_ids.shape, D]`."""
         return (*item_ids_shape, self.width)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
         return super().get_config() | {"n_rows": self.n_rows, "width": self.width}

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import keras
-from keras import ops
+from keras import KerasTensor, ops
 
 DECISIONS = ("argmax", "gumbel", "noise")
 # The logit of an operation that is forbidden.
 NEVER = -1e9
 
 
-def choose_operations(logits, decision: str, temperature: float, seed: keras.random.SeedGenerator):
+def choose_operations(
+    logits: KerasTensor, decision: str, temperature: float, seed: keras.random.SeedGenerator
+) -> KerasTensor:
     """Choose an operation at every position.
 
     Args:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
-from keras import ops
+from keras import KerasTensor, ops
 
 from laclrec_tf.layers.transformer_block import TransformerBlock
 
@@ -44,7 +46,7 @@ class ReverseGenerator(keras.layers.Layer):
         n_heads: int = 2,
         dropout: float = 0.5,
         normalisation: str = "post",
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.width = width
@@ -64,14 +66,14 @@ class ReverseGenerator(keras.layers.Layer):
         )
         self.output_norm = keras.layers.LayerNormalization(epsilon=1e-6, dtype=self.dtype_policy, name="output_norm")
 
-    def build(self, context_shape: tuple[int | None, ...], run_shape=None) -> None:
+    def build(self, context_shape: tuple[int | None, ...], run_shape: tuple[int | None, ...] | None = None) -> None:
         """Create the weights for contexts of shape `[P, D]`."""
         self.position_embedding.build((None,))
         self.block.build((None, None, self.width))
         self.output_norm.build((None, None, self.width))
         self.built = True
 
-    def call(self, context, run, training=None):
+    def call(self, context: KerasTensor, run: KerasTensor, training: bool | None = None) -> KerasTensor:
         """Return decoder states `[P, J + 1, D]`."""
         inputs = ops.concatenate([context[:, None, :], run], axis=1)  # [P, J + 1, D]
         step = ops.arange(ops.shape(inputs)[1])
@@ -82,11 +84,13 @@ class ReverseGenerator(keras.layers.Layer):
         )
         return self.output_norm(self.block(inputs, causal, training=training))
 
-    def compute_output_shape(self, context_shape, run_shape):
+    def compute_output_shape(
+        self, context_shape: tuple[int | None, ...], run_shape: tuple[int | None, ...]
+    ) -> tuple[int | None, ...]:
         """Return `[P, J + 1, D]`."""
         return (run_shape[0], None if run_shape[1] is None else run_shape[1] + 1, self.width)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
         return super().get_config() | {
             "width": self.width,

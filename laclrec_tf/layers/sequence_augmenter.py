@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
-from keras import ops
+from keras import KerasTensor, ops
 
 from laclrec_tf.edits import INSERT, apply_edits
 from laclrec_tf.layers.augmenter_outputs import Edits, Repair
@@ -63,7 +65,7 @@ class SequenceAugmenter(keras.layers.Layer):
         can_delete: bool = True,
         can_insert: bool = True,
         seed: int | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         if attention not in ("causal", "bidirectional"):
@@ -109,24 +111,24 @@ class SequenceAugmenter(keras.layers.Layer):
         self.generator.build((None, self.width))
         self.built = True
 
-    def call(self, hidden, training=None):
+    def call(self, hidden: KerasTensor, training: bool | None = None) -> KerasTensor:
         """Return operation logits `[B, L, 3]` from the encoder's hidden states `[B, L, D]`."""
         logits = self.operation_head(self.hidden_norm(hidden))
         forbidden = [0.0, 0.0 if self.can_delete else NEVER, 0.0 if self.can_insert else NEVER]
         return ops.cast(logits, "float32") + ops.array(forbidden, "float32")
 
-    def encode(self, encoder: SequenceEncoder, item_ids, training=None):
+    def encode(self, encoder: SequenceEncoder, item_ids: KerasTensor, training: bool | None = None) -> KerasTensor:
         """Return the encoder's hidden states `[B, L, D]` under this augmenter's attention."""
         return encoder(item_ids, causal=self.attention == "causal", training=training)
 
     def repair(
         self,
         encoder: SequenceEncoder,
-        corrupted,
-        operations,
-        insertions,
-        training=None,
-        most_positions=None,
+        corrupted: KerasTensor,
+        operations: KerasTensor,
+        insertions: KerasTensor,
+        training: bool | None = None,
+        most_positions: int | KerasTensor | None = None,
     ) -> Repair:
         """Run both heads over corrupted histories, the generator fed with the true run so far.
 
@@ -164,9 +166,9 @@ class SequenceAugmenter(keras.layers.Layer):
     def edit(
         self,
         encoder: SequenceEncoder,
-        history,
+        history: KerasTensor,
         decision: str | None = None,
-        candidates=None,
+        candidates: KerasTensor | None = None,
         static_shapes: bool = False,
     ) -> Edits:
         """Decide on every item, decode the missing runs and apply both. Integers: no gradient flows.
@@ -198,7 +200,14 @@ class SequenceAugmenter(keras.layers.Layer):
         edited = apply_edits(history, operations, insertions, eos_id=self.eos_id, max_length=self.max_edited_length)
         return Edits(operations, ops.softmax(logits), insertions, edited)
 
-    def generate(self, encoder: SequenceEncoder, context, candidates=None, static_shapes: bool = False, present=None):
+    def generate(
+        self,
+        encoder: SequenceEncoder,
+        context: KerasTensor,
+        candidates: KerasTensor | None = None,
+        static_shapes: bool = False,
+        present: KerasTensor | None = None,
+    ) -> KerasTensor:
         """Decode runs `[P, K]` from hidden states `[P, D]`, see `greedy_runs`."""
         return greedy_runs(
             self.generator,
@@ -211,11 +220,11 @@ class SequenceAugmenter(keras.layers.Layer):
             present=present,
         )
 
-    def compute_output_shape(self, hidden_shape):
+    def compute_output_shape(self, hidden_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """Return `[B, L, 3]`."""
         return (*hidden_shape[:-1], 3)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
         return super().get_config() | {
             "n_items": self.n_items,

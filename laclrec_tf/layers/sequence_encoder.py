@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
-from keras import ops
+from keras import KerasTensor, ops
 
 from laclrec_tf.layers.item_embedding import ItemEmbedding
 from laclrec_tf.layers.transformer_block import TransformerBlock
 from laclrec_tf.masking import PAD_ID
 
 
-def attention_mask(item_ids, causal: bool):
+def attention_mask(item_ids: KerasTensor, causal: bool) -> KerasTensor:
     """Say which positions each position may look at.
 
     Args:
@@ -77,7 +79,7 @@ class SequenceEncoder(keras.layers.Layer):
         dropout: float = 0.5,
         positions: str = "start",
         normalisation: str = "post",
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         if positions not in ("start", "end"):
@@ -109,11 +111,11 @@ class SequenceEncoder(keras.layers.Layer):
         self.built = True
 
     @property
-    def item_table(self):
+    def item_table(self) -> keras.Variable:
         """The item embedding table, a `[N + 3, D]` float32 variable."""
         return self.item_embedding.embeddings
 
-    def call(self, item_ids, causal=True, training=None):
+    def call(self, item_ids: KerasTensor, causal: bool = True, training: bool | None = None) -> KerasTensor:
         """Return hidden states `[B, L, D]`."""
         position = ops.arange(ops.shape(item_ids)[1])[None, :]  # [1, L]
         if self.positions == "end":
@@ -126,11 +128,11 @@ class SequenceEncoder(keras.layers.Layer):
             hidden = block(hidden, mask, training=training)
         return hidden
 
-    def compute_output_shape(self, item_ids_shape, *_args):
+    def compute_output_shape(self, item_ids_shape: tuple[int | None, ...], *_args: Any) -> tuple[int | None, ...]:
         """Return `[B, L, D]`."""
         return (*item_ids_shape, self.width)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
         return super().get_config() | {
             "n_items": self.n_items,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
+from keras import KerasTensor
 
 
 @keras.saving.register_keras_serializable(package="laclrec_tf")
@@ -46,7 +49,7 @@ class TransformerBlock(keras.layers.Layer):
         dropout: float = 0.5,
         normalisation: str = "post",
         activation: str = "gelu",
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         if width % n_heads:
@@ -84,7 +87,13 @@ class TransformerBlock(keras.layers.Layer):
         self.feed_forward_norm.build(hidden_shape)
         self.built = True
 
-    def call(self, hidden, attention_mask, context=None, training=None):
+    def call(
+        self,
+        hidden: KerasTensor,
+        attention_mask: KerasTensor,
+        context: KerasTensor | None = None,
+        training: bool | None = None,
+    ) -> KerasTensor:
         """Return the block's output `[B, L, D]`."""
         pre = self.normalisation == "pre"
         queries = self.attention_norm(hidden) if pre else hidden
@@ -100,11 +109,11 @@ class TransformerBlock(keras.layers.Layer):
         hidden = hidden + self.residual_dropout(self.feed_forward_out(inner), training=training)
         return hidden if pre else self.feed_forward_norm(hidden)
 
-    def compute_output_shape(self, hidden_shape, *_args):
+    def compute_output_shape(self, hidden_shape: tuple[int | None, ...], *_args: Any) -> tuple[int | None, ...]:
         """Return the shape of the hidden states: the block keeps it."""
         return hidden_shape
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
         return super().get_config() | {
             "width": self.width,

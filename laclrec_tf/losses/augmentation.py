@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import keras
-from keras import ops
+from keras import KerasTensor, ops
 
 from laclrec_tf.masking import PAD_ID
 from laclrec_tf.replicas import share_of_mean
 
 
-def operation_loss(logits, operations, mask):
+def operation_loss(logits: KerasTensor, operations: KerasTensor, mask: KerasTensor) -> KerasTensor:
     """Average the cross-entropy of KEEP / DELETE / INSERT over real positions.
 
     Args:
@@ -31,7 +31,7 @@ def operation_loss(logits, operations, mask):
     return _masked_mean(losses, mask)
 
 
-def insertion_loss(logits, insertions):
+def insertion_loss(logits: KerasTensor, insertions: KerasTensor) -> KerasTensor:
     """Average the cross-entropy of the missing items over insertion targets; EOS counts, PAD does not.
 
     Args:
@@ -52,6 +52,6 @@ def insertion_loss(logits, insertions):
     return _masked_mean(losses, ops.not_equal(insertions, PAD_ID))
 
 
-def _masked_mean(losses, mask):
+def _masked_mean(losses: KerasTensor, mask: KerasTensor) -> KerasTensor:
     weights = ops.cast(mask, losses.dtype)
     return share_of_mean(ops.sum(losses * weights), ops.sum(weights))

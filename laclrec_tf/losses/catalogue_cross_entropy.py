@@ -106,7 +106,7 @@ def _slices_of_positions(
     some_targets, *_ = _sliced(tf.clip_by_value(targets, 0, tf.shape(candidates)[0] - 1)[:, tf.newaxis], size)
     columns = tf.transpose(candidates)
 
-    def add(index: tf.Tensor, total: tf.Tensor, to_vectors: tf.Tensor, to_columns: tf.Tensor) -> tuple:
+    def add(index: tf.Tensor, total: tf.Tensor, to_vectors: tf.Tensor, to_columns: tf.Tensor) -> tuple[tf.Tensor, ...]:
         some, weight = tf.gather(some_vectors, index), tf.gather(some_weights, index)
         target = tf.gather(some_targets, index)
         logits = tf.cast(tf.matmul(some, columns), tf.float32)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from keras import ops
+from keras import KerasTensor, ops
 
 from laclrec_tf.replicas import n_replicas, whole_batch
 
@@ -10,7 +10,9 @@ SIMILARITIES = ("dot", "cosine")
 NEVER = -1e9
 
 
-def info_nce(view_1, view_2, temperature: float = 1.0, similarity: str = "dot"):
+def info_nce(
+    view_1: KerasTensor, view_2: KerasTensor, temperature: float = 1.0, similarity: str = "dot"
+) -> KerasTensor:
     """Average cross-entropy of finding each vector's other view among the batch's other `2 B - 1` vectors.
 
     Args:
@@ -49,6 +51,6 @@ def info_nce(view_1, view_2, temperature: float = 1.0, similarity: str = "dot"):
     return ops.mean(_cross_entropy(logits, other_view)) / n_replicas()
 
 
-def _cross_entropy(logits, targets):
+def _cross_entropy(logits: KerasTensor, targets: KerasTensor) -> KerasTensor:
     picked = ops.squeeze(ops.take_along_axis(logits, targets[:, None], axis=1), axis=1)
     return ops.logsumexp(logits, axis=1) - picked

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from keras import ops
+from keras import KerasTensor, ops
 
 from laclrec_tf.losses.catalogue_cross_entropy import catalogue_cross_entropy
 
 
-def catalogue_logits(vectors, item_table, *, eos_allowed: bool = False):
+def catalogue_logits(vectors: KerasTensor, item_table: KerasTensor, *, eos_allowed: bool = False) -> KerasTensor:
     """Score vectors against every item; the special tokens are no candidates.
 
     Args:
@@ -26,7 +26,14 @@ def catalogue_logits(vectors, item_table, *, eos_allowed: bool = False):
     return ops.cast(ops.matmul(vectors, ops.transpose(candidates)), "float32")
 
 
-def next_item_loss(vectors, item_table, targets, *, weights=None, eos_allowed: bool = False):
+def next_item_loss(
+    vectors: KerasTensor,
+    item_table: KerasTensor,
+    targets: KerasTensor,
+    *,
+    weights: KerasTensor | None = None,
+    eos_allowed: bool = False,
+) -> KerasTensor:
     """Average the cross-entropy of each target over the whole catalogue.
 
     Give only real positions where shapes may change: padding costs a catalogue of logits a position.
@@ -51,6 +58,6 @@ def next_item_loss(vectors, item_table, targets, *, weights=None, eos_allowed: b
     return catalogue_cross_entropy(vectors, item_table, targets, specials=(1, 1 if eos_allowed else 2), weights=weights)
 
 
-def _candidates(item_table, eos_allowed):
+def _candidates(item_table: KerasTensor, eos_allowed: bool) -> KerasTensor:
     # Slicing the table instead of masking the logits saves a pass over the largest tensor of a step.
     return ops.convert_to_tensor(item_table)[1 : -1 if eos_allowed else -2]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from keras import ops
+from keras import KerasTensor, ops
 
 from laclrec_tf.replicas import share_of_mean
 
 
-def triplet_loss(raw, learned, random):
+def triplet_loss(raw: KerasTensor, learned: KerasTensor, random: KerasTensor) -> KerasTensor:
     """Average `-log sigmoid(s(raw, learned) - s(raw, random))` over the batch, `s` the dot product.
 
     Equal to the released code's ratio of exponentials divided by the batch size; written as a softplus it

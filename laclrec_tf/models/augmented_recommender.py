@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-from keras import ops
+from keras import KerasTensor, ops
 
 from laclrec_tf.layers.augmenter_outputs import Edits
 from laclrec_tf.layers.sequence_augmenter import SequenceAugmenter
@@ -14,7 +14,7 @@ from laclrec_tf.layers.transformer_block import TransformerBlock
 from laclrec_tf.masking import gather_last, history_lengths, is_item
 from laclrec_tf.models.catalogue_model import CatalogueModel
 from laclrec_tf.models.laclrec_arguments import check_arguments, check_history
-from laclrec_tf.models.training_statistics import repair_statistics
+from laclrec_tf.models.training_statistics import Statistics, Tensors, repair_statistics
 
 
 class AugmentedRecommender(CatalogueModel):
@@ -74,7 +74,7 @@ class AugmentedRecommender(CatalogueModel):
         self.user_norm.build((None, None, self.width))
         self.built = True
 
-    def hidden_states(self, history, training=None):
+    def hidden_states(self, history: KerasTensor, training: bool | None = None) -> KerasTensor:
         """Return the recommender's hidden state at every position: `[B, L, D]`, each seeing only its past."""
         hidden = self.encoder(history, causal=True, training=training)
         mask = attention_mask(history, causal=True)
@@ -82,7 +82,7 @@ class AugmentedRecommender(CatalogueModel):
             hidden = block(hidden, mask, training=training)
         return self.user_norm(hidden)
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: KerasTensor | Tensors, training: bool | None = None) -> KerasTensor:
         """Return user vectors `[B, D]`: the hidden state at the last real item."""
         history = inputs["history"] if isinstance(inputs, dict) else inputs
         check_history(history, self.encoder.max_length)
@@ -97,11 +97,11 @@ class AugmentedRecommender(CatalogueModel):
         last = self.recommender_blocks[-1](last, is_key, context=hidden, training=training)
         return self.user_norm(last[:, 0])
 
-    def edit(self, history, decision: str | None = None) -> Edits:
+    def edit(self, history: KerasTensor, decision: str | None = None) -> Edits:
         """Return what the augmenter does to histories `[B, L]`; `decision` overrides the model's."""
         return self.augmenter.edit(self.encoder, history, decision)
 
-    def repair_statistics_of(self, batch):
+    def repair_statistics_of(self, batch: Tensors) -> Statistics:
         """Say how well the corrupted histories of a batch are repaired."""
         corrupted, operations = batch["corrupted"], batch["operations"]
         repair = self.augmenter.repair(self.encoder, corrupted, operations, batch["insertions"], training=False)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-from keras import ops
+import numpy as np
+from keras import KerasTensor, ops
 
 from laclrec_tf.losses.next_item import catalogue_logits, next_item_loss
 from laclrec_tf.losses.sampled_softmax import draw_negatives, sampled_softmax_loss
@@ -28,7 +29,7 @@ class CatalogueModel(MultiTaskModel):
         super().__init__(**kwargs)
         self.negatives_seed = keras.random.SeedGenerator(seed)
 
-    def initialise_items(self, vectors):
+    def initialise_items(self, vectors: np.ndarray) -> None:
         """Let the item table begin at vectors `[N, D]`, the one of item 1 first; PAD, EOS and MASK stay as they are.
 
         Raises:
@@ -40,16 +41,18 @@ class CatalogueModel(MultiTaskModel):
         self.encoder.item_table.value[1:-2].assign(ops.cast(vectors, "float32"))
 
     @property
-    def item_vectors(self):
+    def item_vectors(self) -> keras.Variable:
         """The table `[N + 3, D]` float32 that `score` multiplies user vectors with; row `i` is item `i`."""
         return self.encoder.item_table
 
-    def score(self, user_vectors):
+    def score(self, user_vectors: KerasTensor) -> KerasTensor:
         """Return catalogue scores `[B, N + 3]` of user vectors `[B, D]`; PAD, EOS and MASK have `-inf`."""
         scores = catalogue_logits(ops.cast(user_vectors, "float32"), self.encoder.item_table)
         return ops.pad(scores, [[0, 0], [1, 2]], constant_values=-float("inf"))
 
-    def recommend(self, history, k: int = 10, exclude_history: bool = True):
+    def recommend(
+        self, history: KerasTensor, k: int = 10, exclude_history: bool = True
+    ) -> tuple[KerasTensor, KerasTensor]:
         """Return the `k` best items of histories `[B, L]`: `(item_ids [B, k], scores [B, k])`, best first."""
         if k < 1:
             raise ValueError(f"Argument `k` must be at least 1. Received: k={k}.")
@@ -61,7 +64,13 @@ class CatalogueModel(MultiTaskModel):
         scores, item_ids = ops.top_k(scores, min(k, self.n_items))
         return item_ids, scores
 
-    def catalogue_loss(self, vectors, targets, weights=None, eos_allowed=False):
+    def catalogue_loss(
+        self,
+        vectors: KerasTensor,
+        targets: KerasTensor,
+        weights: KerasTensor | None = None,
+        eos_allowed: bool = False,
+    ) -> KerasTensor:
         """Return the cross-entropy of targets `[P]` over the catalogue, or over a sample of it with `n_negatives`."""
         table = self.encoder.item_table
         if not self.n_negatives:
@@ -69,12 +78,12 @@ class CatalogueModel(MultiTaskModel):
         negatives = self.draw_negatives()
         return sampled_softmax_loss(vectors, table, targets, negatives, weights=weights, eos_allowed=eos_allowed)
 
-    def draw_negatives(self):
+    def draw_negatives(self) -> KerasTensor:
         """Draw `[n_negatives]` item ids, frequent ones more often."""
         uniform = keras.random.uniform((self.n_negatives,), dtype="float64", seed=self.negatives_seed)
         return draw_negatives(uniform, self.n_items)
 
-    def sampled_candidates(self, item_ids):
+    def sampled_candidates(self, item_ids: KerasTensor) -> KerasTensor:
         """Return `[n_negatives + P]` item ids: sampled ones, and those of `[...]` ids, `P` in all, 0 for padding."""
         item_ids = ops.reshape(item_ids, (-1,))
         # Padding is no item; in its place stands one that is a candidate anyway.

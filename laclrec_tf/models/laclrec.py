@@ -10,15 +10,16 @@ import inspect
 from typing import Any
 
 import keras
-from keras import ops
+from keras import KerasTensor, ops
 
+from laclrec_tf.layers.augmenter_outputs import Edits
 from laclrec_tf.losses.augmentation import operation_loss
 from laclrec_tf.losses.contrastive import info_nce
 from laclrec_tf.losses.triplet import triplet_loss
 from laclrec_tf.masking import gather_last, is_item, positions_where, take_prefixes, trim_padding
 from laclrec_tf.models.augmented_recommender import AugmentedRecommender
 from laclrec_tf.models.batch_requirements import batch_requirements, check_batch
-from laclrec_tf.models.training_statistics import repair_statistics, view_statistics
+from laclrec_tf.models.training_statistics import Statistics, Tensors, repair_statistics, view_statistics
 
 
 @keras.saving.register_keras_serializable(package="laclrec_tf")
@@ -119,7 +120,7 @@ class LACLRec(AugmentedRecommender):
         told = {name: value for name, value in self._settings.items() if value != defaults[name].default}
         return f"LACLRec({', '.join(f'{name}={value!r}' for name, value in told.items())})"
 
-    def losses_of(self, batch, training=True):
+    def losses_of(self, batch: Tensors, training: bool = True) -> tuple[Tensors, Statistics]:
         """Return the terms of the objective on a batch, before their weights, and what to watch beside them.
 
         Args:
@@ -132,8 +133,8 @@ class LACLRec(AugmentedRecommender):
             `(terms, statistics)`: scalars by name, and `(values, weights)` by name.
         """
         check_batch(self, batch)
-        terms: dict[str, Any] = {}
-        statistics: dict[str, tuple[Any, Any]] = {}
+        terms: Tensors = {}
+        statistics: Statistics = {}
         if self.objective == "full":
             hidden = self.hidden_states(batch["history"], training=training)
             terms["next_item_loss"] = self._next_item_loss(hidden, batch["target"])
@@ -143,13 +144,15 @@ class LACLRec(AugmentedRecommender):
             self._repair(batch, training, terms, statistics)
         return terms, statistics
 
-    def _next_item_loss(self, hidden, target):
+    def _next_item_loss(self, hidden: KerasTensor, target: KerasTensor) -> KerasTensor:
         wanted, weights = positions_where(is_item(target), self.static_shapes)
         vectors = ops.take(ops.reshape(hidden, (-1, self.width)), wanted, axis=0)
         targets = ops.take(ops.reshape(target, (-1,)), wanted)
         return self.catalogue_loss(vectors, targets, weights)
 
-    def _contrast(self, hidden, batch, training, terms, statistics):
+    def _contrast(
+        self, hidden: KerasTensor, batch: Tensors, training: bool, terms: Tensors, statistics: Statistics
+    ) -> None:
         random = self._view(batch["random_view"], training)
         if self.contrast_views == "random-random":
             other = self._view(batch["random_view_2"], training)
@@ -174,14 +177,14 @@ class LACLRec(AugmentedRecommender):
             views = ops.concatenate([random, other], axis=0)
             terms["view_loss"] = self.catalogue_loss(views, following)
 
-    def _view(self, item_ids, training):
+    def _view(self, item_ids: KerasTensor, training: bool) -> KerasTensor:
         return self(item_ids if self.static_shapes else trim_padding(item_ids), training=training)
 
-    def _learned_edits(self, history):
+    def _learned_edits(self, history: KerasTensor) -> Edits:
         candidates = self.sampled_candidates(history) if self.n_negatives else None
         return self.augmenter.edit(self.encoder, history, None, candidates, self.static_shapes)
 
-    def _repair(self, batch, training, terms, statistics):
+    def _repair(self, batch: Tensors, training: bool, terms: Tensors, statistics: Statistics) -> None:
         corrupted, operations = batch["corrupted"], batch["operations"]
         # A position with something to insert is an item of the history, and so is each target but a run's EOS,
         # which takes the place of the item behind it.

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from laclrec_tf.lazy_adam import LazyAdam
 from laclrec_tf.metrics import mrr_at_k, ndcg_at_k, recall_at_k, target_ranks
-from laclrec_tf.models.training_statistics import REPAIR_STATISTICS, VIEW_STATISTICS
+from laclrec_tf.models.training_statistics import REPAIR_STATISTICS, VIEW_STATISTICS, Statistics
 from laclrec_tf.replicas import has_several_workers, n_replicas, step_of_all_workers, sum_over_replicas
 
 OBJECTIVES = ("full", "augmenter")
@@ -61,7 +61,7 @@ class MultiTaskModel(keras.Model):
         """All running averages; Keras resets them at the start of an epoch and of an evaluation."""
         return [*self.training_means.values(), *self.test_means.values()]
 
-    def train_step(self, batch):
+    def train_step(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Take one optimizer step on a batch and return the running averages."""
         with tf.GradientTape() as tape:
             terms, statistics = self.losses_of(batch, training=True)
@@ -77,7 +77,7 @@ class MultiTaskModel(keras.Model):
             statistics[name] = statistics[name][0] * n_replicas(), None
         return _update(self.training_means, statistics)
 
-    def test_step(self, batch):
+    def test_step(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Rank each held-out item of a batch over the catalogue, the history excluded."""
         history = batch["history"]
         ranks = target_ranks(self.score(self(history, training=False)), batch["held_out_item"], exclude=history)
@@ -124,7 +124,7 @@ def _means(*names: str) -> dict[str, keras.metrics.Mean]:
     return {name: keras.metrics.Mean(name=name) for name in names}
 
 
-def _update(means, statistics):
+def _update(means: dict[str, keras.metrics.Mean], statistics: Statistics) -> dict[str, tf.Tensor]:
     totals, counts = [], []
     for values, weights in statistics.values():
         values = tf.cast(values, tf.float32)

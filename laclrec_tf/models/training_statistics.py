@@ -6,14 +6,17 @@ so rates and precisions are exact over batches of different sizes.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypeAlias
 
-from keras import ops
+from keras import KerasTensor, ops
 
 from laclrec_tf.best_rows import best_rows
 from laclrec_tf.edits import DELETE, INSERT, KEEP
 from laclrec_tf.layers.augmenter_outputs import Edits, Repair
 from laclrec_tf.masking import history_lengths, is_item
+
+Tensors: TypeAlias = dict[str, KerasTensor]  # by name, such as a batch or the terms of the objective
+Statistics: TypeAlias = dict[str, tuple[KerasTensor, KerasTensor | None]]  # values and weights by name; None: 1 each
 
 VIEW_STATISTICS = (
     "similarity_raw_learned",
@@ -29,7 +32,9 @@ VIEW_STATISTICS = (
 REPAIR_STATISTICS = ("operation_accuracy", "deletion_precision", "deletion_recall", "insertion_accuracy")
 
 
-def view_statistics(raw, learned, random, history, edits: Edits) -> dict[str, tuple[Any, Any]]:
+def view_statistics(
+    raw: KerasTensor, learned: KerasTensor, random: KerasTensor, history: KerasTensor, edits: Edits
+) -> Statistics:
     """Describe the three views of a batch.
 
     Args:
@@ -68,8 +73,12 @@ def view_statistics(raw, learned, random, history, edits: Edits) -> dict[str, tu
 
 
 def repair_statistics(
-    repair: Repair, item_table, corrupted, operations, most_targets: int | None = None
-) -> dict[str, tuple[Any, Any]]:
+    repair: Repair,
+    item_table: KerasTensor | None,
+    corrupted: KerasTensor,
+    operations: KerasTensor,
+    most_targets: int | None = None,
+) -> Statistics:
     """Say how well corrupted histories are repaired.
 
     Args:

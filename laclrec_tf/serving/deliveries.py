@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from concurrent.futures import Future
+from typing import Any
 
 
 class Deliveries:
@@ -23,7 +24,7 @@ class Deliveries:
         self._lock = threading.Lock()
         self._done: list[asyncio.Future[None]] = []
 
-    async def wait_for(self, future: Future) -> None:
+    async def wait_for(self, future: Future[Any]) -> None:
         """Wait until a future is done, whatever came out. When the waiting is cancelled, so is the future.
 
         Args:
@@ -34,7 +35,7 @@ class Deliveries:
         loop = asyncio.get_running_loop()
         waiter = loop.create_future()
 
-        def done(future: Future) -> None:
+        def done(future: Future[Any]) -> None:
             with self._lock:
                 self._done.append(waiter)
                 # Who finds others before it need not knock: they have knocked, and nobody has come yet.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,7 @@ def as_histories(argument: str, value: Sequence[str] | Sequence[Sequence[str]]) 
         ([['tent', 'stove']], [['tent'], []])
     """
     if _is_list(value):
-        entries: list = list(value)
+        entries: list[Any] = list(value)
         if all(isinstance(entry, str) for entry in entries):
             return [entries]
         if all(_is_list(entry) and all(isinstance(item, str) for item in entry) for entry in entries):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -35,7 +36,7 @@ class HistoryEditor(tf.Module):
         self.eos_id: int = model.n_items + 1
         self.lookup = lookup
         # A function, because a Keras model set as an attribute would be saved with everything it holds.
-        self._edit = lambda item_ids: model.edit(item_ids, decision="argmax")
+        self._edit: Callable[[tf.Tensor], Any] = lambda item_ids: model.edit(item_ids, decision="argmax")
         self._weights = list(self.augment.get_concrete_function().variables)
 
     @tf.function(input_signature=[tf.TensorSpec([None, None], tf.string, name="history")], autograph=False)

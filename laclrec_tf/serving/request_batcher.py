@@ -30,7 +30,7 @@ class _Waiting:
     rows: int
     deadline: float | None
     since: float
-    outputs: Future = field(default_factory=Future)
+    outputs: Future[Arrays] = field(default_factory=Future)
 
 
 class RequestBatcher:
@@ -77,7 +77,7 @@ class RequestBatcher:
         inputs: Arrays,
         merging: Merging,
         deadline: float | None = None,
-    ) -> Future:
+    ) -> Future[Arrays]:
         """Queue a request.
 
         Args:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving.manifest import MANIFEST_FILE, manifest_sha256, verify_manifest
@@ -84,7 +85,7 @@ def _original(model: Path, version: int, folders: dict[int, Path]) -> int:
     return version
 
 
-def _is_of(entry: dict, folder: Path | None) -> bool:
+def _is_of(entry: dict[str, Any], folder: Path | None) -> bool:
     """Whether a line is of the version that is there: another export may have taken its number."""
     if folder is None:
         return True

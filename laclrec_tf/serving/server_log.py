@@ -17,7 +17,7 @@ SERVER_FAULTS = frozenset({"INTERNAL", "UNKNOWN", "DATA_LOSS", "UNAVAILABLE"})
 _access = logging.getLogger(ACCESS_LOGGER)
 
 
-class ServerLogHandler(logging.StreamHandler):
+class ServerLogHandler(logging.StreamHandler[TextIO]):
     """The handler that `set_up_log` installs, so that a second call finds and replaces it."""
 
 

@@ -9,7 +9,6 @@ from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 
 import grpc
-import numpy as np
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
@@ -22,7 +21,7 @@ from laclrec_tf.errors import InputError
 from laclrec_tf.serving.batch_merging import Merging
 from laclrec_tf.serving.model_registry import ModelRegistry
 from laclrec_tf.serving.prediction import PredictionInputs, read_request, response_of
-from laclrec_tf.serving.request_batcher import RequestBatcher
+from laclrec_tf.serving.request_batcher import Arrays, RequestBatcher
 from laclrec_tf.serving.request_limits import RequestLimits
 from laclrec_tf.serving.request_metrics import Metrics
 from laclrec_tf.serving.served_version import ServedVersion
@@ -36,7 +35,7 @@ class RunningPrediction:
         outputs: a future of the signature's outputs; cancel it when nobody wants the answer any more.
     """
 
-    def __init__(self, asked: PredictionInputs, version: ServedVersion, outputs: Future[dict[str, np.ndarray]]) -> None:
+    def __init__(self, asked: PredictionInputs, version: ServedVersion, outputs: Future[Arrays]) -> None:
         """Keep what the answer needs."""
         self._asked = asked
         self._name, self._number = version.model_name, version.number
@@ -226,8 +225,8 @@ class ServingApi:
         if self._metrics is not None:
             self._metrics.set_in_flight(self._running)
 
-    def _leaving(self, version: ServedVersion) -> Callable[[Future], None]:
-        def leave(outputs: Future) -> None:
+    def _leaving(self, version: ServedVersion) -> Callable[[Future[Arrays]], None]:
+        def leave(outputs: Future[Arrays]) -> None:
             version.release()
             self._leave()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import grpc
 import numpy as np
@@ -77,7 +78,7 @@ def from_proto(name: str, proto: tensor_pb2.TensorProto) -> np.ndarray:
         raise _malformed(name, f"its content does not fit dtype {dtype.name} and shape {shape}") from None
 
 
-def _array(dtype: tf.DType, shape: list[int], n_elements: int, values: list, content: bytes) -> np.ndarray:
+def _array(dtype: tf.DType, shape: list[int], n_elements: int, values: list[Any], content: bytes) -> np.ndarray:
     numpy_dtype = dtype.as_numpy_dtype
     if content:
         return np.frombuffer(content, numpy_dtype).reshape(shape)

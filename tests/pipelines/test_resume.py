@@ -126,7 +126,13 @@ def test_without_resume_checkpoints_are_not_overwritten(data, killed):
 def test_sigterm_leaves_a_checkpoint_and_the_command_goes_on_from_it(data, tmp_path):
     out = tmp_path / "run"
     command = [sys.executable, "-m", "pipelines.cli", "train", str(data), "--out", str(out), "--preset", "sasrec"]
-    command += ["--set", "width=8", "--set", "n_recommender_blocks=0", "--set", "targets_per_batch=20", "--epochs", "8", "--set", "patience=8"]
+    command += [
+        "--set=width=8",
+        "--set=n_recommender_blocks=0",
+        "--set=targets_per_batch=20",
+        "--epochs=8",
+        "--set=patience=8",
+    ]
     root = Path(checkpoint_callback.__file__).parents[1]
     environment = os.environ | {"PYTHONPATH": str(root), "TF_CPP_MIN_LOG_LEVEL": "3"}
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)

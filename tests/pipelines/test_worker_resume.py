@@ -17,7 +17,8 @@ from pipelines.checkpoint_callback import AGREED_STEPS
 from pipelines.training_checkpoints import TrainingCheckpoints
 
 ROOT = Path(__file__).parents[2]
-SETTINGS = ["--preset=sasrec", "--epochs=2", "--set=width=8", "--set=targets_per_batch=40", "--set=n_recommender_blocks=0"]
+SMALL = ["--set=width=8", "--set=n_recommender_blocks=0"]
+SETTINGS = ["--preset=sasrec", "--epochs=2", "--set=targets_per_batch=40", *SMALL]
 
 
 def start_two(data: Path, out: Path, *more: str) -> list[subprocess.Popen]:
