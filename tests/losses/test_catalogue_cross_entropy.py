@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -144,3 +147,19 @@ def test_no_tensor_is_larger_than_a_slice(slice_elements: int):
                 if output.shape.is_fully_defined():
                     largest = max(largest, output.shape.num_elements())
     assert 0 < largest < len(VECTORS) * len(CANDIDATES)
+
+
+def test_a_graph_that_it_was_traced_in_is_freed():
+    def traced() -> weakref.ref:
+        @tf.function(autograph=False)
+        def gradient(vectors: tf.Tensor, table: tf.Tensor) -> tf.Tensor:
+            with tf.GradientTape() as tape:
+                tape.watch(vectors)
+                loss = catalogue_cross_entropy(vectors, table, tf.constant([1]))
+            return tape.gradient(loss, vectors)
+
+        return weakref.ref(gradient.get_concrete_function(tf.ones([1, 2]), tf.ones([3, 2])).graph)
+
+    graph = traced()
+    gc.collect()
+    assert graph() is None
