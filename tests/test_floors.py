@@ -9,6 +9,7 @@ ROOT = Path(__file__).parents[1]
 # What each part of the package may import of the project, beside itself.
 GROUND = {
     "errors",
+    "file_digest",
     "item_vocabulary",
     "masking",
     "edits",
