@@ -27,6 +27,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def words(text: str) -> str:
+    """Return a page's or a notebook's text without markup and white space."""
+    return re.sub(r"\s", "", html.unescape(re.sub(r"<[^>]+>", "", text)))
+
+
 def test_no_page_loads_anything_from_elsewhere(site):
     pages = list(site.rglob("*.html"))
     assert len(pages) >= 25
@@ -44,13 +49,14 @@ def test_examples_of_docstrings_are_code(site):
     assert "doctest: +SKIP" not in text
 
 
+def test_signatures_are_those_that_type_checkers_see(site):
+    text = words((site / "api" / "loading.html").read_text(encoding="utf-8"))
+    assert "clean(histories:Items)->list[list[str]]clean(histories:IntoDataFrameT,**columns:str|None)->" in text
+    assert "clean(histories:Any" not in text
+
+
 def test_what_only_a_machine_reads_is_left_out(site):
     assert [file for ending in ("npz", "json", "csv", "py") for file in site.rglob(f"results/**/*.{ending}")] == []
-
-
-def words(text: str) -> str:
-    """Return a page's or a notebook's text without markup and white space."""
-    return re.sub(r"\s", "", html.unescape(re.sub(r"<[^>]+>", "", text)))
 
 
 @pytest.mark.parametrize("notebook", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda file: file.stem)
