@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.recommender import Recommender
 from laclrec_tf.run_folder import RECORD_FILE, RunFolder, has_epochs
-from laclrec_tf.serving.export import METADATA_FILE
 from laclrec_tf.serving.live_model import LiveModel
 from laclrec_tf.serving.local_model import LocalModel
 from laclrec_tf.serving.model_versions import SAVED_MODEL_FILE, version_folder, version_numbers
 from laclrec_tf.serving.retriever import Retriever
+from laclrec_tf.serving.version_description import VersionDescription
 
 
 def load(path: str | Path) -> Recommender:
@@ -62,19 +60,12 @@ def _of_run(run: RunFolder) -> Recommender:
 
 
 def _of_export(version: Path) -> Recommender:
-    try:
-        about = json.loads((version / METADATA_FILE).read_text(encoding="utf-8"))
-        max_length = int(about["max_length"])
-        vocabulary = ItemVocabulary.load(version / "assets" / "vocabulary.txt")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{version} does not say which items it knows. Give a model that `laclrec-tf export` wrote."
-        ) from error
+    about = VersionDescription.read(version)
     model = LocalModel(version)
     return Recommender(
         model,
-        vocabulary,
-        max_length=max_length,
+        about.vocabulary,
+        max_length=about.max_length,
         has_augmenter="augment" in model.signature_names,
         source=f"SavedModel {str(version)!r}",
     )

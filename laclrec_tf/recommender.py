@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import chain
 from typing import Any, overload
 
 from narwhals.typing import IntoDataFrameT
 
+from laclrec_tf.answer_columns import edit_columns, history_columns, ranked_columns
 from laclrec_tf.data.event_files import as_ids
 from laclrec_tf.data.native_tables import eager_frame, is_table, table_columns
 from laclrec_tf.errors import InputError
@@ -117,14 +117,7 @@ class Recommender:
         answers = self._each(
             lambda rows: self.model.recommend(rows, k, exclude, allow, exclude_history), asked.histories
         )
-        return asked.answer(
-            [len(answer.item_ids) for answer in answers],
-            {
-                "rank": (int, [rank for answer in answers for rank in range(1, len(answer.item_ids) + 1)]),
-                "item_id": (str, [item for answer in answers for item in answer.item_ids]),
-                "score": (float, [score for answer in answers for score in answer.scores]),
-            },
-        )
+        return asked.answer([len(answer.item_ids) for answer in answers], ranked_columns(answers, "item_id"))
 
     @overload
     def similar_items(self, items: Sequence[str], k: int = 10) -> list[SimilarItems]: ...
@@ -152,12 +145,7 @@ class Recommender:
         answers = self._each(lambda rows: self.model.similar_items(rows, k), ids)
         rows = [row for row, answer in enumerate(answers) for _ in answer.item_ids]
         return add_columns(
-            eager_frame(items, columns).select(item_column)[rows],
-            {
-                "rank": (int, [rank for answer in answers for rank in range(1, len(answer.item_ids) + 1)]),
-                "similar_item_id": (str, [item for answer in answers for item in answer.item_ids]),
-                "score": (float, [score for answer in answers for score in answer.scores]),
-            },
+            eager_frame(items, columns).select(item_column)[rows], ranked_columns(answers, "similar_item_id")
         )
 
     @overload
@@ -184,19 +172,7 @@ class Recommender:
         if not isinstance(asked, HistoryTable):
             return self.model.augment(asked)
         answers = self._each(self.model.augment, asked.histories)
-        chances = [chance for answer in answers for chance in answer.probabilities]
-        return asked.answer(
-            [len(answer.history) for answer in answers],
-            {
-                "position": (int, [place for answer in answers for place in range(1, len(answer.history) + 1)]),
-                "item_id": (str, [item for answer in answers for item in answer.history]),
-                "operation": (str, [operation for answer in answers for operation in answer.operations]),
-                "keep": (float, [keep for keep, _, _ in chances]),
-                "delete": (float, [delete for _, delete, _ in chances]),
-                "insert": (float, [insert for _, _, insert in chances]),
-                "inserted": (int, [len(run) for answer in answers for run in answer.inserted]),
-            },
-        )
+        return asked.answer([len(answer.history) for answer in answers], edit_columns(answers))
 
     @overload
     def clean(self, histories: Items) -> list[list[str]]: ...
@@ -220,13 +196,7 @@ class Recommender:
         if not isinstance(asked, HistoryTable):
             return [list(answer.edited_history) for answer in self.model.augment(asked)]
         cleaned = [answer.edited_history for answer in self._each(self.model.augment, asked.histories)]
-        return asked.answer(
-            [len(history) for history in cleaned],
-            {
-                "position": (int, [place for history in cleaned for place in range(1, len(history) + 1)]),
-                "item_id": (str, list(chain.from_iterable(cleaned))),
-            },
-        )
+        return asked.answer([len(history) for history in cleaned], history_columns(cleaned))
 
     def __repr__(self) -> str:
         augmenter = "with" if self.has_augmenter else "without"

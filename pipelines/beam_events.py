@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -15,6 +14,7 @@ import polars as pl
 from laclrec_tf.data.interactions import read_event_file
 from laclrec_tf.data.timestamps import comparable_numbers
 from laclrec_tf.errors import InputError
+from laclrec_tf.file_digest import file_sha256
 from pipelines.beam_files import fetched, read_bytes, send, write_bytes
 from pipelines.beam_pipeline import BeamPipelines
 
@@ -42,9 +42,8 @@ class ReadEventFile(beam.DoFn):
             except InputError as error:
                 summary: dict[str, Any] = {"error": str(error).replace(str(local), path)}
             else:
-                with local.open("rb") as opened:
-                    digest = hashlib.file_digest(opened, "sha256").hexdigest()
-                summary = {"file": local.name, "sha256": digest, "rows": table.height} | _times(table["timestamp"])
+                summary = {"file": local.name, "sha256": file_sha256(local), "rows": table.height}
+                summary |= _times(table["timestamp"])
                 for piece, rows in enumerate(table.iter_slices(ROWS_IN_A_PIECE)):
                     _send_parquet(rows, piece_of(self.work, number, piece))
         write_bytes(_summary(self.work, number), json.dumps(summary).encode())

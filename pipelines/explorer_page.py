@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -41,7 +42,7 @@ class ExplorerPage:
         """Build the page."""
         self.answers, self.search, self.titles = answers, search, titles
         self.about_item: str | None = None
-        self.asked, self.asked_about = 0, 0
+        self.asked, self.asked_about, self.searched = 0, 0, 0
         ui.add_css(STYLE.read_text(encoding="utf-8"))
         ui.query(".nicegui-content").classes("explorer")
         self._header(name)
@@ -52,7 +53,7 @@ class ExplorerPage:
             self._history_card()
             self._next_card()
         self.status = text(classes="for-screen-readers").props("role=status")
-        self._find("")
+        self._show_found("", search.find("", FOUND))
         ui.timer(0, self._ask, once=True)
 
     def _header(self, name: str) -> None:
@@ -77,7 +78,7 @@ class ExplorerPage:
         with ui.element("section").classes("card find"):
             text("Find items", "h2")
             self.query = ui.input(placeholder="Id or words of the title", on_change=lambda e: self._find(e.value))
-            self.query.props('dense outlined clearable debounce=60 aria-label="Find items" autocomplete=off')
+            self.query.props('dense outlined clearable debounce=150 aria-label="Find items" autocomplete=off')
             # The field's own value comes with the key: what was typed last may not have been sent yet.
             self.query.on("keydown.enter", lambda e: self._add_first(e.args), js_handler="(e) => emit(e.target.value)")
             self.found_note = text(tag="p", classes="quiet")
@@ -128,9 +129,17 @@ class ExplorerPage:
                 legend if self.cleaned else "This model has no augmenter: it cleans no histories.", "p", "quiet legend"
             )
 
-    def _find(self, words: str | None) -> None:
+    async def _find(self, words: str | None) -> str:
+        """Show what is found and return the first of it; a search that ends after a newer one began is not shown."""
         words = (words or "").strip()
-        found = self.search.find(words, FOUND)
+        self.searched += 1
+        number = self.searched
+        found = await asyncio.to_thread(self.search.find, words, FOUND)  # meanwhile other visitors are answered
+        if number == self.searched:
+            self._show_found(words, found)
+        return found[0] if found else words
+
+    def _show_found(self, words: str, found: Sequence[str]) -> None:
         for place, row in enumerate(self.found):
             row.show(found[place]) if place < len(found) else row.hide()
         if not found:  # it can be put into the history all the same, to see what the model does then
@@ -140,10 +149,9 @@ class ExplorerPage:
         self.found_note.set_text(note if found else "The model knows no such item.")
         self.found_note.set_visibility(bool(note) or not found)
 
-    def _add_first(self, words: str) -> None:
+    async def _add_first(self, words: str) -> None:
         if words.strip():
-            self._find(words)
-            self.add(self.found[0].item)
+            self.add(await self._find(words))
 
     def add(self, item: str) -> None:
         """Put an item at the end of the history."""

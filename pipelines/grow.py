@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.errors import InputError
+from laclrec_tf.file_digest import file_sha256
 from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.models.grown_model import grown_model
 from pipelines.catalogue_change import CatalogueChange
@@ -131,7 +131,7 @@ def _growth(
         "returned": len(change.returned),
         "rows_from": rows.sources,
         "inputs": {
-            name: {"file": file.name, "sha256": _sha256(file)} for name, file in read.items() if file is not None
+            name: {"file": file.name, "sha256": file_sha256(file)} for name, file in read.items() if file is not None
         },
     }
 
@@ -146,8 +146,3 @@ def _record(folder: RunFolder, growth: dict[str, Any]) -> dict[str, Any]:
         "growths": [*record.get("growths", []), growth],
         "versions": package_versions(),
     }
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -13,6 +13,7 @@ from rich.progress import Progress
 
 from laclrec_tf.data.interactions import read_interactions, table_interactions
 from laclrec_tf.data.native_tables import is_table
+from laclrec_tf.file_digest import file_sha256
 
 
 def read_events(
@@ -44,7 +45,7 @@ def read_events(
     reading = progress.add_task("Reading", total=len(files))
 
     def note_input(file: Path, rows: int) -> None:
-        inputs.append({"file": file.name, "sha256": _sha256(file), "rows": rows})
+        inputs.append({"file": file.name, "sha256": file_sha256(file), "rows": rows})
         progress.advance(reading)
 
     table = read_interactions(files, **columns, on_file=note_input)
@@ -58,8 +59,3 @@ def _table_sha256(table: pl.DataFrame) -> str:
         part.write_csv(text)
         hashed.update(text.getbuffer())
     return hashed.hexdigest()
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()

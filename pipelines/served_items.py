@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from laclrec_tf.errors import InputError
 from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.serving.model_versions import newest_version
+from laclrec_tf.serving.version_description import VersionDescription
 
 
 @dataclass(frozen=True)
@@ -39,11 +38,5 @@ class ServedItems:
             InputError: there is no version, or it was not written by `laclrec-tf export`.
         """
         version, folder = newest_version(model)
-        try:
-            about = json.loads((folder / "assets.extra" / "metadata.json").read_text(encoding="utf-8"))
-            vocabulary = ItemVocabulary.load(folder / "assets" / "vocabulary.txt")
-            return cls(vocabulary, int(about["max_length"]), version, frozenset(about.get("signatures", ())))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"{folder} does not say which items it knows. Give a model that `laclrec-tf export` wrote."
-            ) from error
+        about = VersionDescription.read(folder)
+        return cls(about.vocabulary, about.max_length, version, about.signatures)

@@ -12,6 +12,7 @@ from typing import Any
 from laclrec_tf.data.interactions import read_interactions
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.errors import InputError
+from laclrec_tf.file_digest import file_sha256
 from pipelines.prepare import histories_of
 
 COLUMNS = {"user_column": "user_id", "item_column": "item_id", "time_column": "timestamp"}
@@ -77,7 +78,7 @@ def read_user_histories(
         item_column=columns["item_column"],
         time_column=columns["time_column"],
     )
-    about = [[_sha256(path) for path in paths], sorted(columns.items()), max_length]
+    about = [[file_sha256(path) for path in paths], sorted(columns.items()), max_length]
     rows, items, _ = histories_of(table, 0, max_length, "drop")
     named = [[items[item_id - 1] for item_id in item_ids] for item_ids in rows["item_ids"].to_list()]
     return UserHistories(rows["user_id"].to_list(), named, _fingerprint(about))
@@ -93,8 +94,3 @@ def _of_folder(folder: Path, max_length: int | None) -> UserHistories:
 
 def _fingerprint(about: list[Any]) -> str:
     return hashlib.sha256(json.dumps(about).encode()).hexdigest()
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -9,6 +9,7 @@ ROOT = Path(__file__).parents[1]
 # What each part of the package may import of the project, beside itself.
 GROUND = {
     "errors",
+    "file_digest",
     "item_vocabulary",
     "masking",
     "edits",
@@ -32,7 +33,8 @@ ALLOWED = {
     "serving": GROUND,
     "run_folder": GROUND | {"data", "models"},
     "history_tables": GROUND | {"data"},
-    "recommender": GROUND | {"data", "history_tables", "serving"},
+    "answer_columns": GROUND | {"serving"},
+    "recommender": GROUND | {"answer_columns", "data", "history_tables", "serving"},
     "loading": GROUND | {"recommender", "run_folder", "serving"},
 }
 

@@ -24,6 +24,7 @@ from laclrec_tf.serving.model_folder import model_folder
 from laclrec_tf.serving.model_metrics import ModelMetrics
 from laclrec_tf.serving.publication import rename_to_next_version
 from laclrec_tf.serving.retriever import Retriever
+from laclrec_tf.serving.version_description import METADATA_FILE
 from laclrec_tf.serving.warmup import (
     WARMUP_FILE,
     example_histories,
@@ -32,7 +33,6 @@ from laclrec_tf.serving.warmup import (
     write_warmup_requests,
 )
 
-METADATA_FILE = Path("assets.extra", "metadata.json")
 TOLERANCE = 1e-5
 
 

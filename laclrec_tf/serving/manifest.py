@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from pathlib import Path
 from typing import Any
 
 from laclrec_tf.errors import InputError
+from laclrec_tf.file_digest import file_sha256
 
 MANIFEST_FILE = Path("assets.extra", "manifest.json")
 FORMAT_VERSION = 1
@@ -102,7 +102,7 @@ def manifest_sha256(version_folder: Path) -> str:
     Args:
         version_folder: the version's folder; it has a manifest.
     """
-    return _sha256(version_folder / MANIFEST_FILE)
+    return file_sha256(version_folder / MANIFEST_FILE)
 
 
 def _file_names(folder: Path) -> list[str]:
@@ -114,17 +114,12 @@ def _file_names(folder: Path) -> list[str]:
 
 
 def _fingerprint(file: Path) -> dict[str, Any]:
-    return {"sha256": _sha256(file), "size": file.stat().st_size}
+    return {"sha256": file_sha256(file), "size": file.stat().st_size}
 
 
 def _is_as_listed(file: Path, listed: dict[str, Any]) -> bool:
     # A file that was cut is found without reading it.
-    return file.is_file() and file.stat().st_size == listed["size"] and _sha256(file) == listed["sha256"]
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
+    return file.is_file() and file.stat().st_size == listed["size"] and file_sha256(file) == listed["sha256"]
 
 
 def _shortened(names: set[str]) -> str:

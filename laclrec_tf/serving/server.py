@@ -6,28 +6,20 @@ import threading
 from pathlib import Path
 from types import TracebackType
 
-import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving.batching import Batching, BatchingParameters
-from laclrec_tf.serving.event_loop import EventLoop
+from laclrec_tf.serving.grpc_server import GrpcServer
 from laclrec_tf.serving.model_registry import ModelRegistry
 from laclrec_tf.serving.model_versions import newest_version
 from laclrec_tf.serving.request_batcher import RequestBatcher
 from laclrec_tf.serving.request_limits import RequestLimits
 from laclrec_tf.serving.request_metrics import Metrics
-from laclrec_tf.serving.services import MODEL_SERVICE, PREDICTION_SERVICE, service_handlers
 from laclrec_tf.serving.serving_api import ServingApi
 from laclrec_tf.serving.serving_error import ServingError
 from laclrec_tf.serving.tls import TlsFiles
 from laclrec_tf.serving.version_watcher import VersionWatcher
-
-SERVICES = ("", PREDICTION_SERVICE, MODEL_SERVICE)  # "" is the server as a whole
-SERVING = health_pb2.HealthCheckResponse.SERVING
-NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 class ModelServer:
@@ -182,13 +174,10 @@ class _RunningServer:
         self._batcher = RequestBatcher(settings.batching, metrics.observe_batch if metrics else None)
         self._watcher = VersionWatcher(self._registry.refresh, settings.poll_seconds)
         self.api = ServingApi(self._registry, self._batcher, settings.limits, metrics)
-        self._loop = EventLoop("grpc")
-        self._health = health.aio.HealthServicer()
-        self._server: grpc.aio.Server | None = None
+        self._grpc = GrpcServer(self.api, limits=settings.limits, tls=settings.tls, metrics=metrics)
 
     def listen(self) -> int:
-        credentials = None if self._settings.tls is None else self._settings.tls.credentials()
-        return self._loop.run(self._listen(credentials))
+        return self._grpc.listen(self._settings.host, self._settings.port)
 
     def load(self) -> None:
         try:
@@ -196,54 +185,14 @@ class _RunningServer:
         except ServingError as error:
             raise InputError(error.message) from error
         self._watcher.start()
-        self._loop.run(self._say(SERVING))
+        self._grpc.say_serving()
 
     def close(self, grace: float) -> None:
-        self._loop.run(self._close(grace))
+        self._grpc.stop(grace)
         self._watcher.stop()
         self._batcher.close()
         self._registry.close(grace)
-        self._loop.close()
-
-    async def _listen(self, credentials: grpc.ServerCredentials | None) -> int:
-        server = grpc.aio.server(
-            options=[
-                # Without this, Linux lets a second server listen on the same port.
-                ("grpc.so_reuseport", 0),
-                ("grpc.max_receive_message_length", self._settings.limits.max_message_bytes),
-                ("grpc.max_send_message_length", -1),
-            ]
-        )
-        server.add_generic_rpc_handlers(service_handlers(self.api, self._settings.metrics))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        names = [PREDICTION_SERVICE, MODEL_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME]
-        reflection.enable_server_reflection(names, server)
-        host, port = self._settings.host, self._settings.port
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        try:
-            if credentials is None:
-                port = server.add_insecure_port(address)
-            else:
-                port = server.add_secure_port(address, credentials)
-        except RuntimeError as error:
-            raise InputError(
-                f"Cannot listen on {address}: the port is in use, the address is not this machine's, or the "
-                "certificate does not fit its key. Stop the other server or give another port "
-                "(`--port 0` takes a free one)."
-            ) from error
-        await self._say(NOT_SERVING)
-        await server.start()
-        self._server = server
-        return port
-
-    async def _say(self, status: int) -> None:
-        for service in SERVICES:
-            await self._health.set(service, status)
-
-    async def _close(self, grace: float) -> None:
-        await self._health.enter_graceful_shutdown()
-        if self._server is not None:
-            await self._server.stop(grace)
+        self._grpc.close()
 
 
 def _config_of(model_name: str, base_path: Path) -> ModelServerConfig:

@@ -1,8 +1,9 @@
-"""Answers that overtake each other; what a visitor sees and does is tested in test_explore.py."""
+"""Answers and searches that overtake each other; what a visitor sees and does is tested in test_explore.py."""
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -43,7 +44,8 @@ class Page(page.ExplorerPage):
     """The page without what is seen of it."""
 
     def __init__(self) -> None:
-        self.answers, self.asked, self.asked_about, self.about_item = LateAnswers(), 0, 0, None
+        self.answers, self.about_item = LateAnswers(), None
+        self.asked = self.asked_about = self.searched = 0
         nothing = SimpleNamespace(set_visibility=lambda _: None, set_text=lambda _: None)
         self.clear = self.history_note = self.status = self.similar_title = nothing
         self.history = SimpleNamespace(items=["tent"])
@@ -52,6 +54,9 @@ class Page(page.ExplorerPage):
 
     def _show(self, answers):
         self.shown.append(answers.name)
+
+    def _show_found(self, words, found):
+        self.shown.append((words, found))
 
     def _tell(self, problem):
         self.told.append(problem)
@@ -125,3 +130,35 @@ def test_why_is_told_of_the_newest_history():
         return visited.shown
 
     assert asyncio.run(visit()) == ["of the newer history"]
+
+
+class LateSearch:
+    """Finds "tent-1" for "tent" when the test says so, and nothing else, but at once."""
+
+    def __init__(self) -> None:
+        self.begun, self.may_end = threading.Event(), threading.Event()
+
+    def find(self, words, limit):
+        if words != "tent":
+            return []
+        self.begun.set()
+        assert self.may_end.wait(timeout=60)
+        return ["tent-1"]
+
+
+def test_a_search_holds_nothing_up_and_is_not_shown_after_a_newer_one():
+    async def visit():
+        visited, visited.search = Page(), LateSearch()
+        visited.history.add = visited.told.append
+        slow = asyncio.create_task(visited._add_first(" tent "))
+        assert await asyncio.to_thread(visited.search.begun.wait, 60)
+        await visited._add_first("boots")  # Enter adds what was typed, found or not
+        assert not slow.done()
+        visited.search.may_end.set()
+        await slow
+        await visited._find("tent")
+        return visited
+
+    visited = asyncio.run(visit())
+    assert visited.shown == [("boots", []), ("tent", ["tent-1"])]
+    assert visited.told == ["boots", "tent-1"]
