@@ -24,7 +24,7 @@ from pipelines.report_tables import cost_table
 from pipelines.step_parts import step_parts
 from pipelines.training_setup import compile_model, new_model, training_batches
 
-SMALL = {"width": 16, "targets_per_batch": 200}
+SMALL = {"width": 16, "targets_per_batch": 400}
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def report(data, tmp_path_factory) -> dict:
     out = tmp_path_factory.mktemp("benchmark") / "report.json"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pipelines.benchmark.matrix_peak", lambda dtype: matrix_peak(dtype, size=256, repeats=2))
-        config = TrainConfig.of(SMALL | {"max_insertions": 2})
+        config = TrainConfig.of(SMALL | {"max_insertions": 1, "n_recommender_blocks": 0})
         report = benchmark(data, config, epochs=1, json_out=out, show_progress=False)
     assert json.loads(out.read_text()) == json.loads(json.dumps(report))
     return report

@@ -60,7 +60,7 @@ def fail(capsys, *arguments):
 def way(tmp_path_factory):
     """The folder in which all commands were run, one after the other."""
     folder = tmp_path_factory.mktemp("way")
-    small = ["--set", "width=16", "--set", "max_insertions=2", "--epochs", "2"]
+    small = ["--set", "width=16", "--set", "max_insertions=2", "--set", "n_recommender_blocks=0", "--epochs", "2"]
     steps = [
         ["simulate", "--out", "events.csv", "--users", "300", "--items", "60", "--seed", "1"],
         ["prepare", "events.csv", "--out", "data"],
@@ -93,7 +93,7 @@ def test_the_whole_way_leaves_what_it_should(way):
     assert report["seed"] == 3
     assert report["data_hash"] == json.loads((way / "data/dataset.json").read_text())["data_hash"]
     record = json.loads((way / "run/run.json").read_text())
-    assert record["settings"]["model"] == {"width": 16, "max_insertions": 2}
+    assert record["settings"]["model"] == {"width": 16, "max_insertions": 2, "n_recommender_blocks": 0}
     assert 1 <= record["best_epoch"] <= 2
     assert list((way / "run/tensorboard/strict").rglob("events.out*"))
     header = (way / "run/epochs-strict.csv").read_text().splitlines()[0].split(",")

@@ -14,7 +14,9 @@ from pipelines.demo import demo, edits_table, noise_deleted
 
 @pytest.mark.usefixtures("untraced_training")
 def test_the_demo_goes_the_whole_way(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(demonstration, "DEMO_SETTINGS", {"width": 8, "epochs": 1})
+    monkeypatch.setattr(
+        demonstration, "DEMO_SETTINGS", {"width": 8, "epochs": 1, "n_recommender_blocks": 0, "targets_per_batch": 2000}
+    )
     monkeypatch.setattr(demonstration, "DEMO_EVENTS", {"users": 300, "items": 36, "noise": 0.15})
     demo(tmp_path / "demo", seed=1)
     out = capsys.readouterr().out

@@ -28,6 +28,8 @@ pytestmark = pytest.mark.usefixtures("untraced_training")
 SETTINGS = {
     "preset": "laclrec",
     "width": 8,
+    "n_recommender_blocks": 0,
+    "max_insertions": 1,
     "epochs": 2,
     "patience": 1,
     "targets_per_batch": 1500,
