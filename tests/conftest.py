@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -31,6 +32,12 @@ LONGEST = ("test_resume.py", "test_cli.py", "test_worker_resume.py", "test_kubef
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Order the files by how long they take."""
     items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector look at what the tests make alone, not at TensorFlow's modules again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

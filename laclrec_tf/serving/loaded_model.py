@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
@@ -27,7 +29,8 @@ class LoadedModel:
     """One version of a model in memory. No Keras and no model code is needed: all is in the SavedModel.
 
     It runs in a TensorFlow session of its own, as in TensorFlow Serving: a call costs a third of what a call of
-    `tf.saved_model.load`'s functions costs, and `close` gives the memory back.
+    `tf.saved_model.load`'s functions costs, and `close` gives the memory back. A signature is made ready, which takes
+    some tenths of a second, when it is first called, or by `prepare`.
 
     Args:
         folder: the version's folder, with `saved_model.pb` in it.
@@ -58,12 +61,13 @@ class LoadedModel:
         config = config_pb2.ConfigProto(
             intra_op_parallelism_threads=intra_op_threads, inter_op_parallelism_threads=-1 if intra_op_threads else 0
         )
+        self._calls: dict[str, Any] = {}
+        self._preparing = threading.Lock()
         graph = tf.Graph()
         self._session = tf.compat.v1.Session(graph=graph, config=config)
         try:
             with graph.as_default(), _Quiet():
                 tf.compat.v1.saved_model.load(self._session, ["serve"], str(folder))
-            self._calls = {name: self._prepare(self.signature_defs[name]) for name in self.signature_names}
         except (OSError, ValueError, KeyError, RuntimeError, tf.errors.OpError) as error:
             self._session.close()
             raise InputError(f"Cannot load {folder}: {one_line(str(error))}. Export the model again.") from error
@@ -83,6 +87,18 @@ class LoadedModel:
                 f"The model has no signature '{name}'. It has: {', '.join(self.signature_names)}.",
             )
         return self.signature_defs[name]
+
+    def prepare(self) -> None:
+        """Make every signature ready, so that no first call waits.
+
+        Raises:
+            InputError: a signature cannot be made ready.
+        """
+        try:
+            for name in self.signature_names:
+                self._call_of(name)
+        except (ValueError, RuntimeError, tf.errors.OpError) as error:
+            raise InputError(f"Cannot load {self.folder}: {one_line(str(error))}. Export the model again.") from error
 
     def complete(self, signature: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Check inputs, and fill those left out from the signature's defaults.
@@ -124,7 +140,7 @@ class LoadedModel:
             ServingError: the status of the operation that failed.
         """
         try:
-            outputs = self._calls[signature](*inputs.values())
+            outputs = self._call_of(signature)(*inputs.values())
         except tf.errors.OpError as error:
             code = STATUS_OF_CODE.get(error.error_code, grpc.StatusCode.UNKNOWN)
             raise ServingError(code, operation_reason(error)) from error
@@ -139,7 +155,14 @@ class LoadedModel:
         self._calls = {}
         self._session.close()
 
-    def _prepare(self, definition: meta_graph_pb2.SignatureDef) -> config_pb2.CallableOptions:
+    def _call_of(self, signature: str) -> Any:
+        if signature not in self._calls:
+            with self._preparing:
+                if signature not in self._calls:
+                    self._calls[signature] = self._made_ready(self.signature_defs[signature])
+        return self._calls[signature]
+
+    def _made_ready(self, definition: meta_graph_pb2.SignatureDef) -> Any:
         options = config_pb2.CallableOptions(
             feed=[tensor.name for tensor in definition.inputs.values()],
             fetch=[tensor.name for tensor in definition.outputs.values()],

@@ -76,6 +76,7 @@ class ServedVersion:
         self._set_state(LOADING)
         try:
             self.model = LoadedModel(self.folder, intra_op_threads)
+            self.model.prepare()
             self._warm_up(self.model)
         except Exception as error:  # whatever is in the folder, the server lives on
             known = isinstance(error, InputError)

@@ -24,7 +24,8 @@ HISTORIES = [np.random.default_rng(n).integers(1, N_ITEMS + 1, 2 + n % 11).astyp
 
 def made(preset: str = "laclrec", **arguments: Any) -> LACLRec:
     keras.utils.set_random_seed(1)
-    sizes = {"max_length": 12, "max_edited_length": 24, "max_insertions": 2, "width": 8, "dropout": 0.0, "seed": 2}
+    sizes = {"max_length": 12, "max_edited_length": 24, "max_insertions": 2, "width": 8, "n_recommender_blocks": 0}
+    sizes |= {"dropout": 0.0, "seed": 2}
     model = build_preset(preset, N_ITEMS, **(sizes | {"lambda_aug": 1.0 if preset == "laclrec" else 0.0} | arguments))
     # Larger embeddings, so that the untrained augmenter takes every operation.
     for embedding in (model.encoder.item_embedding, model.encoder.position_embedding):
@@ -160,7 +161,7 @@ def test_xlas_edits_are_the_interpreters_but_for_rounding():
 
 
 def test_xla_trains_with_sampled_negatives_too():
-    log, _ = trained(made("sasrec", n_negatives=10, n_recommender_blocks=0), **IN_XLA)
+    log, _ = trained(made("sasrec", n_negatives=10), **IN_XLA)
     assert log["loss"][1] < log["loss"][0]
 
 
@@ -174,7 +175,7 @@ def test_an_xla_model_is_evaluated():
 
 
 def test_a_loaded_model_goes_on_training_as_it_was_compiled(tmp_path):
-    model = made("sasrec", n_recommender_blocks=0)
+    model = made("sasrec")
     trained(model, **IN_XLA, steps_per_execution=2)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")

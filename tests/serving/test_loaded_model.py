@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import shutil
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
@@ -14,6 +15,7 @@ import tensorflow as tf
 
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving.loaded_model import LoadedModel
+from laclrec_tf.serving.served_version import ServedVersion
 from laclrec_tf.serving.serving_error import ServingError
 
 HISTORY = np.array([[b"a", b"b", b""], [b"", b"", b""]], object)
@@ -74,3 +76,33 @@ def test_damaged(counting_version, tmp_path, file, damage):
     with pytest.raises(InputError, match="Cannot load .*Export the model again.") as caught:
         LoadedModel(folder)
     assert "\n" not in str(caught.value)
+
+
+def ready(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list to which each signature is added, by what it gives, when it is made ready."""
+    made: list[str] = []
+    make = model._session._make_callable_from_options
+    monkeypatch.setattr(
+        model._session, "_make_callable_from_options", lambda how: made.append(how.fetch[0]) or make(how)
+    )
+    return made
+
+
+def test_a_signature_is_made_ready_once_when_it_is_called(counting_version, monkeypatch):
+    model = LoadedModel(counting_version)
+    made = ready(model, monkeypatch)
+    with ThreadPoolExecutor(4) as threads:
+        answers = list(threads.map(lambda _: model.run("serving_default", {"history": HISTORY}), range(8)))
+    assert [answer["count"].tolist() for answer in answers] == [[20, 0]] * 8
+    assert len(made) == 1
+    model.prepare()
+    assert len(made) == len(set(made)) == 2
+
+
+def test_a_served_version_is_announced_with_every_signature_ready(counting_version, monkeypatch):
+    version = ServedVersion("shop", 1, counting_version)
+    assert version.load()
+    made = ready(version.model, monkeypatch)
+    version.model.run("serving_default", {"history": HISTORY})
+    version.model.run("count", {"history": HISTORY, "k": np.array(3, np.int32)})
+    assert made == []
