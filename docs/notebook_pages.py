@@ -37,7 +37,7 @@ def page_of(notebook: dict[str, Any]) -> str:
         source = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
             blocks.append(TO_PAGE.sub("](../", TO_NOTEBOOK.sub(r"](\1.md)", source)))
-        else:
+        elif cell["cell_type"] == "code":
             blocks.append(f"{FENCE}python\n{source}\n{FENCE}")
             blocks += [_shown(output) for output in cell["outputs"]]
     return "\n\n".join(blocks)
@@ -47,6 +47,8 @@ def _shown(output: dict[str, Any]) -> str:
     """Return an output in the best form that it has."""
     if output["output_type"] == "stream":
         return f"{FENCE}text\n{''.join(output['text']).rstrip()}\n{FENCE}"
+    if output["output_type"] == "error":
+        return f"{FENCE}text\n{output['ename']}: {output['evalue']}\n{FENCE}"
     forms = {kind: "".join(lines) for kind, lines in output["data"].items()}
     if "image/png" in forms:
         picture = forms["image/png"].replace("\n", "")

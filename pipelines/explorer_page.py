@@ -43,6 +43,7 @@ class ExplorerPage:
         self.answers, self.search, self.titles = answers, search, titles
         self.about_item: str | None = None
         self.asked, self.asked_about, self.searched = 0, 0, 0
+        self.adding = asyncio.Lock()
         ui.add_css(STYLE.read_text(encoding="utf-8"))
         ui.query(".nicegui-content").classes("explorer")
         self._header(name)
@@ -151,7 +152,8 @@ class ExplorerPage:
 
     async def _add_first(self, words: str) -> None:
         if words.strip():
-            self.add(await self._find(words))
+            async with self.adding:  # what was typed first comes first in the history
+                self.add(await self._find(words))
 
     def add(self, item: str) -> None:
         """Put an item at the end of the history."""

@@ -43,6 +43,8 @@ class ItemSearch:
             others, each in the order of the catalogue.
         """
         text = " ".join(text.lower().split())
+        if not text:
+            return _items(self._table.lazy(), limit)
         named = pl.col("lower_item") == text
         begins = pl.col("lower_item").str.starts_with(text) | pl.col("lower_title").str.starts_with(text)
         found: list[str] = []

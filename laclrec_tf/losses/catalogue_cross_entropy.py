@@ -3,8 +3,9 @@
 The plain loss writes a `[P, C]` tensor of logits several times a step; on a CPU those writes, not the products,
 are what it costs. Here one slice of it exists at a time, small enough for the processor's cache. A small
 catalogue is sliced by positions: a slice sees every item, so its softmax is whole and its gradient is made at once.
-A large one is sliced by items: forward with a running maximum and sum, backward once more from the saved
-normaliser; memory does not grow with the catalogue. All slices are of one size, so XLA can compile the loops.
+A large one is sliced by items, twice: with a running maximum and sum, and once more from the normalisers for the
+gradients. The gradients are made with the value in both, one of the table's size among them; beside it memory does
+not grow with the catalogue. All slices are of one size, so XLA can compile the loops.
 Written in TensorFlow, not `keras.ops`, for `tf.while_loop`.
 """
 
@@ -86,7 +87,7 @@ def catalogue_cross_entropy(
 
 
 def _with_gradients(value: tf.Tensor, *gradients: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
-    """Give a scalar its gradients with respect to tensors.
+    """Give a scalar its gradients with respect to tensors, which must be finite.
 
     `tf.custom_gradient` would do, but keeps every graph it was traced in for as long as the process lives: some 200 MB
     for each model that is trained.

@@ -70,7 +70,7 @@ class LoadedModel:
                 tf.compat.v1.saved_model.load(self._session, ["serve"], str(folder))
         except (OSError, ValueError, KeyError, RuntimeError, tf.errors.OpError) as error:
             self._session.close()
-            raise InputError(f"Cannot load {folder}: {one_line(str(error))}. Export the model again.") from error
+            raise self._not_loaded(error) from error
 
     def __repr__(self) -> str:
         return f"LoadedModel({str(self.folder)!r}: {', '.join(self.signature_names)})"
@@ -94,11 +94,8 @@ class LoadedModel:
         Raises:
             InputError: a signature cannot be made ready.
         """
-        try:
-            for name in self.signature_names:
-                self._call_of(name)
-        except (ValueError, RuntimeError, tf.errors.OpError) as error:
-            raise InputError(f"Cannot load {self.folder}: {one_line(str(error))}. Export the model again.") from error
+        for name in self.signature_names:
+            self._call_of(name)
 
     def complete(self, signature: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Check inputs, and fill those left out from the signature's defaults.
@@ -138,9 +135,11 @@ class LoadedModel:
 
         Raises:
             ServingError: the status of the operation that failed.
+            InputError: the signature cannot be made ready.
         """
+        call = self._call_of(signature)
         try:
-            outputs = self._call_of(signature)(*inputs.values())
+            outputs = call(*inputs.values())
         except tf.errors.OpError as error:
             code = STATUS_OF_CODE.get(error.error_code, grpc.StatusCode.UNKNOWN)
             raise ServingError(code, operation_reason(error)) from error
@@ -159,8 +158,14 @@ class LoadedModel:
         if signature not in self._calls:
             with self._preparing:
                 if signature not in self._calls:
-                    self._calls[signature] = self._made_ready(self.signature_defs[signature])
+                    try:
+                        self._calls[signature] = self._made_ready(self.signature_defs[signature])
+                    except (ValueError, RuntimeError, tf.errors.OpError) as error:
+                        raise self._not_loaded(error) from error
         return self._calls[signature]
+
+    def _not_loaded(self, error: Exception) -> InputError:
+        return InputError(f"Cannot load {self.folder}: {one_line(str(error))}. Export the model again.")
 
     def _made_ready(self, definition: meta_graph_pb2.SignatureDef) -> Any:
         options = config_pb2.CallableOptions(

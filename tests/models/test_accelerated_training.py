@@ -24,8 +24,7 @@ HISTORIES = [np.random.default_rng(n).integers(1, N_ITEMS + 1, 2 + n % 11).astyp
 
 def made(preset: str = "laclrec", **arguments: Any) -> LACLRec:
     keras.utils.set_random_seed(1)
-    sizes = {"max_length": 12, "max_edited_length": 24, "max_insertions": 2, "width": 8, "n_recommender_blocks": 0}
-    sizes |= {"dropout": 0.0, "seed": 2}
+    sizes = {"max_length": 12, "max_edited_length": 24, "max_insertions": 2, "width": 8, "dropout": 0.0, "seed": 2}
     model = build_preset(preset, N_ITEMS, **(sizes | {"lambda_aug": 1.0 if preset == "laclrec" else 0.0} | arguments))
     # Larger embeddings, so that the untrained augmenter takes every operation.
     for embedding in (model.encoder.item_embedding, model.encoder.position_embedding):
@@ -201,9 +200,9 @@ def test_mixed_bfloat16_keeps_float32_weights_and_losses_near_those_of_float32()
     assert result["augmenter_loss"] == pytest.approx(expected["augmenter_loss"], rel=0.05)
 
 
-@pytest.mark.parametrize(("preset", "jit_compile"), [("laclrec", False), ("sasrec", True)])
-def test_mixed_bfloat16_learns(preset: str, jit_compile: bool):
-    model = made(preset, dtype="mixed_bfloat16")
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_mixed_bfloat16_learns(jit_compile: bool):
+    model = made("laclrec", dtype="mixed_bfloat16")
     log, _ = trained(model, SHORT, static_shapes=jit_compile, jit_compile=jit_compile)
     assert log["loss"][1] < log["loss"][0]
 

@@ -25,16 +25,24 @@ def untraced() -> Iterator[None]:
 
     Training steps are traced in the tests of the models, and wherever a test starts a command.
     """
+    before = tf.config.functions_run_eagerly()
     tf.config.run_functions_eagerly(True)
     try:
         yield
     finally:
-        tf.config.run_functions_eagerly(False)
+        tf.config.run_functions_eagerly(before)
 
 
 @pytest.fixture(scope="module")
 def untraced_training() -> Iterator[None]:
     """Trace no training step of a file's tests."""
+    with untraced():
+        yield
+
+
+@pytest.fixture
+def untraced_here() -> Iterator[None]:
+    """Trace no training step of one test."""
     with untraced():
         yield
 

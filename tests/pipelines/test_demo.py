@@ -12,7 +12,7 @@ from pipelines import demo as demonstration
 from pipelines.demo import demo, edits_table, noise_deleted
 
 
-@pytest.mark.usefixtures("untraced_training")
+@pytest.mark.usefixtures("untraced_here")
 def test_the_demo_goes_the_whole_way(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(
         demonstration, "DEMO_SETTINGS", {"width": 8, "epochs": 1, "n_recommender_blocks": 0, "targets_per_batch": 2000}

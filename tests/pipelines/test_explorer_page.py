@@ -46,6 +46,7 @@ class Page(page.ExplorerPage):
     def __init__(self) -> None:
         self.answers, self.about_item = LateAnswers(), None
         self.asked = self.asked_about = self.searched = 0
+        self.adding = asyncio.Lock()
         nothing = SimpleNamespace(set_visibility=lambda _: None, set_text=lambda _: None)
         self.clear = self.history_note = self.status = self.similar_title = nothing
         self.history = SimpleNamespace(items=["tent"])
@@ -152,13 +153,15 @@ def test_a_search_holds_nothing_up_and_is_not_shown_after_a_newer_one():
         visited.history.add = visited.told.append
         slow = asyncio.create_task(visited._add_first(" tent "))
         assert await asyncio.to_thread(visited.search.begun.wait, 60)
-        await visited._add_first("boots")  # Enter adds what was typed, found or not
+        await visited._find("boot")
+        later = asyncio.create_task(visited._add_first("boots"))  # Enter adds what was typed, found or not
+        await asyncio.sleep(0.05)
         assert not slow.done()
         visited.search.may_end.set()
-        await slow
+        await asyncio.gather(slow, later)
         await visited._find("tent")
         return visited
 
     visited = asyncio.run(visit())
-    assert visited.shown == [("boots", []), ("tent", ["tent-1"])]
-    assert visited.told == ["boots", "tent-1"]
+    assert visited.shown == [("boot", []), ("boots", []), ("tent", ["tent-1"])]
+    assert visited.told == ["tent-1", "boots"]

@@ -37,7 +37,7 @@ def losses_with_all(data) -> list[float]:
 
 
 @pytest.mark.parametrize("gain", ["softmax-slices", "fused-adam", "row-lookups"])
-def test_training_learns_the_same_without(gain, data, losses_with_all, untraced_training):
+def test_training_learns_the_same_without(gain, data, losses_with_all):
     assert losses_without(gain, data) == pytest.approx(losses_with_all, rel=1e-4)
 
 

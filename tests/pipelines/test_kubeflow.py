@@ -75,7 +75,7 @@ def in_this_process(monkeypatch, tmp_path):
     monkeypatch.setattr(subprocess_task_handler, "run_local_subprocess", execute)
 
 
-@pytest.mark.usefixtures("untraced_training")
+@pytest.mark.usefixtures("untraced_here")
 def test_a_worse_model_does_not_go_out(in_this_process, data, sasrec_export, tmp_path):
     served = shutil.copytree(sasrec_export, tmp_path / "shop")
     arguments = {"served": str(served), "events": str(data.parent / "events.csv"), "min_interactions": 1}

@@ -111,7 +111,7 @@ class Preemption(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
-@pytest.mark.usefixtures("untraced_training")
+@pytest.mark.usefixtures("untraced_here")
 def test_a_job_started_again_goes_on_from_its_checkpoint(data, tmp_path):
     config = TrainConfig.of({"preset": "sasrec", "width": 8, "epochs": 4})
     environment = VertexTrainingEnvironment(tmp_path / "model", tmp_path / "checkpoints", None)
