@@ -89,8 +89,8 @@ def catalogue_cross_entropy(
 def _with_gradients(value: tf.Tensor, *gradients: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
     """Give a scalar its gradients with respect to tensors, which must be finite.
 
-    `tf.custom_gradient` would do, but keeps every graph it was traced in for as long as the process lives: some 200 MB
-    for each model that is trained.
+    `tf.custom_gradient` would do, but keeps every graph it was traced in, and so each model's whole training step, for
+    as long as the process lives.
     """
     linear = tf.add_n([tf.reduce_sum(tf.cast(to, tf.float32) * tf.stop_gradient(by)) for to, by in gradients])
     return tf.stop_gradient(value) + (linear - tf.stop_gradient(linear))

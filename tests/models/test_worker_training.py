@@ -26,21 +26,7 @@ def free_ports() -> list[str]:
 
 
 def results(preset: str, tasks: list[str]) -> list[dict[str, Any]]:
-    # As with virtual processors (test_mirrored_training.py), a worker has died in TensorFlow, once in some twenty runs;
-    # then all are started once more. One that ends with an error of Python's fails the test at once.
-    for last in (False, True):
-        codes, answers = ended(preset, tasks, free_ports())
-        if last or min(codes) >= 0:
-            break
-    told = [
-        f"{task} ended with {code}: {error[-2000:]}"
-        for task, code, (_, error) in zip(tasks, codes, answers, strict=True)
-    ]
-    assert all("RESULT" in out for out, _ in answers), "\n\n".join(told)  # one takes the others with it
-    return [json.loads(out.split("RESULT")[1]) for out, _ in answers]
-
-
-def ended(preset: str, tasks: list[str], ports: list[str]) -> tuple[list[int], list[tuple[str, str]]]:
+    ports = free_ports()
     environment = {"PYTHONPATH": str(ROOT), "PATH": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
     processes = [
         subprocess.Popen(
@@ -54,7 +40,13 @@ def ended(preset: str, tasks: list[str], ports: list[str]) -> tuple[list[int], l
         for task in tasks
     ]
     answers = [process.communicate(timeout=240) for process in processes]
-    return [process.returncode for process in processes], answers
+    # One that dies takes the others with it: the end of each is told.
+    told = [
+        f"{task} ended with {process.returncode}: {error[-2000:]}"
+        for task, process, (_, error) in zip(tasks, processes, answers, strict=True)
+    ]
+    assert all("RESULT" in out for out, _ in answers), "\n\n".join(told)
+    return [json.loads(out.split("RESULT")[1]) for out, _ in answers]
 
 
 def test_two_workers_give_the_losses_of_one_on_the_same_batches():

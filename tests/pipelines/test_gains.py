@@ -13,7 +13,7 @@ from pipelines.config import TrainConfig
 from pipelines.gains import GAINS, without
 from pipelines.training_setup import compile_model, new_model, training_batches
 
-CONFIG = TrainConfig.of({"preset": "sasrec", "width": 8, "targets_per_batch": 800, "dropout": 0.0})
+CONFIG = TrainConfig.of({"preset": "sasrec", "width": 8, "targets_per_batch": 200, "dropout": 0.0})
 
 
 def test_the_command_line_offers_every_gain():
