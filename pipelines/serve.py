@@ -107,6 +107,8 @@ def serve(
     # What is there now stays: looking through it again and again would stop requests for a tenth of a second.
     gc.collect()
     gc.freeze()
+    # Who comes back from the model waits that long at most for the interpreter; by default it would be 5 ms.
+    sys.setswitchinterval(1e-4)
 
     told_to_stop = threading.Event()
 
