@@ -26,7 +26,8 @@ class IndexSettings:
     Args:
         kind: "exact" scores all items, "partitioned" those of some partitions. Default: "exact".
         recall: for partitions: the share of the 20 best items to be found, above 0 to 1. Default: None, 0.98.
-        n_partitions: for partitions: how many. Default: None, the square root of the number of items.
+        n_partitions: for partitions: how many to begin with; large ones are cut. Default: None, the square root of the
+            number of items.
         int8: for partitions: look for items with 8-bit vectors. Default: False.
 
     Raises:
@@ -48,6 +49,10 @@ class IndexSettings:
             raise InputError("--recall, --partitions and --int8 are settings of `--index partitioned`.")
         if self.recall is not None and not 0 < self.recall <= 1:
             raise InputError(f"Argument `recall` must be above 0 and at most 1. Received: recall={self.recall}.")
+        if self.n_partitions is not None and self.n_partitions < 1:
+            raise InputError(
+                f"Argument `n_partitions` (--partitions) must be at least 1. Received: {self.n_partitions}."
+            )
 
     def partition(self, table: np.ndarray, item_ids: np.ndarray) -> Partitions:
         """Cluster items `[M]` by their rows in a table `[N + 3, D]`."""

@@ -30,7 +30,7 @@ def export(
         float | None, typer.Option(help="For partitions: share of the 20 best items to be found. Default: 0.98.")
     ] = None,
     partitions: Annotated[
-        int | None, typer.Option(help="For partitions: how many. Default: the square root of the number of items.")
+        int | None, typer.Option(help="For partitions: how many to begin with. Default: the square root of the items.")
     ] = None,
     int8: Annotated[bool, typer.Option("--int8", help="For partitions: look for items with 8-bit vectors.")] = False,
 ) -> None:

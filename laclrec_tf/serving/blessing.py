@@ -9,6 +9,7 @@ from pathlib import Path
 
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving.held_out_measurement import HeldOutItems, k_of, measure_version
+from laclrec_tf.serving.index_description import index_recall
 from laclrec_tf.serving.model_metrics import METRICS_FILE, Evaluation, ModelMetrics
 
 METRIC = "ndcg@10"
@@ -68,7 +69,8 @@ def bless(candidate: Path, serving: Path, *, metric: str = METRIC, tolerance: fl
     """Compare a candidate with the version that is served.
 
     Only numbers of the same data, split and protocol are compared; of several such the test split's, and the protocol
-    "full", come first.
+    "full", come first. They are of all items scored, so an index that finds only some of them is compared apart, by
+    its recall.
 
     Args:
         candidate: the candidate's version folder.
@@ -100,7 +102,9 @@ def bless(candidate: Path, serving: Path, *, metric: str = METRIC, tolerance: fl
             f"{candidate} cannot be compared with {serving}: no {metric} of the same split and protocol is in the "
             f"{METRICS_FILE.name} of both. {_remedy(ours, theirs, metric)} {remedy}"
         )
-    return _good_enough(comparison, candidate, serving)
+    _good_enough(comparison, candidate, serving)
+    _check_index(candidate, serving, tolerance)
+    return comparison
 
 
 def bless_on(
@@ -138,6 +142,16 @@ def _good_enough(comparison: Comparison, candidate: Path, serving: Path) -> Comp
             "Train a better one, or push with --force."
         )
     return comparison
+
+
+def _check_index(candidate: Path, serving: Path, tolerance: float) -> None:
+    ours, theirs = index_recall(candidate), index_recall(serving)
+    if ours < theirs * (1 - tolerance) - 1e-9:  # less than what rounding makes of four decimals
+        raise InputError(
+            f"{candidate} is worse than {serving}: its index finds {ours:.2%} of the 20 items with the highest scores, "
+            f"the served one's {theirs:.2%}, tolerance {tolerance:.1%}. Export with a higher --recall, give --data to "
+            "compare what both would answer, or push with --force."
+        )
 
 
 def _comparison(ours: ModelMetrics, theirs: ModelMetrics, metric: str, tolerance: float) -> Comparison | None:

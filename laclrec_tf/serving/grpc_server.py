@@ -63,7 +63,8 @@ class GrpcServer:
             The port.
 
         Raises:
-            InputError: the port is in use, the address is another machine's, or a certificate does not fit.
+            InputError: the port is in use, the address is another machine's, or a certificate cannot be used, see
+                `TlsFiles.credentials`.
         """
         credentials = None if self.tls is None else self.tls.credentials()
         return self._loop.run(self._listen(host, port, credentials))
@@ -105,9 +106,8 @@ class GrpcServer:
                 port = server.add_secure_port(address, credentials)
         except RuntimeError as error:
             raise InputError(
-                f"Cannot listen on {address}: the port is in use, the address is not this machine's, or the "
-                "certificate does not fit its key. Stop the other server or give another port "
-                "(`--port 0` takes a free one)."
+                f"Cannot listen on {address}: the port is in use, or the address is not this machine's. Stop the other "
+                "server or give another port (`--port 0` takes a free one)."
             ) from error
         await self._say(NOT_SERVING)
         await server.start()

@@ -26,9 +26,9 @@ class ItemSelection(tf.Module):
     """Picks the `k` best eligible items, exactly as many as there are.
 
     A user vector's `k` best items and as many more as are excluded are looked for, then the excluded ones are dropped.
-    An approximate index may leave slots open in that way; then all items are searched. Where its scores are not exact,
-    those of the items it found are worked out anew. An allow-list needs no index:
-    its items are scored, and no others.
+    An approximate index may leave a row's slots open in that way; then all items are searched for that row. Where its
+    scores are not exact, those of the items it found are worked out anew. An allow-list needs no index: its items are
+    scored, and no others. What a row gets does not depend on the other rows of its batch.
 
     Args:
         exact: finds the best items exactly.
@@ -82,9 +82,9 @@ class ItemSelection(tf.Module):
             `(scores, item_ids)` `[B, width]`; PAD and `-inf` in a slot that no eligible item fills.
         """
         if allowed is None:
-            scores, item_ids = self._of_all(vectors, has_vector, width, excluded)
+            scores, item_ids = self._of_all(vectors, has_vector, k, width, excluded)
         else:
-            scores, item_ids = self._of_some(vectors, has_vector, width, excluded, allowed, is_restricted)
+            scores, item_ids = self._of_some(vectors, has_vector, k, width, excluded, allowed, is_restricted)
         fills = tf.logical_and(scores > -np.inf, tf.sequence_mask(k, width))  # False for NaN too
         return tf.where(fills, scores, -np.inf), tf.where(fills, item_ids, PAD_ID)
 
@@ -92,6 +92,7 @@ class ItemSelection(tf.Module):
         self,
         vectors: tf.Tensor,
         has_vector: tf.Tensor,
+        k: tf.Tensor,
         width: tf.Tensor,
         excluded: list[tf.Tensor],
         allowed: tf.Tensor,
@@ -102,7 +103,7 @@ class ItemSelection(tf.Module):
             return tf.fill(shape, -np.inf), tf.fill(shape, PAD_ID)
 
         of_all = tf.cond(
-            tf.reduce_all(is_restricted), nothing, lambda: self._of_all(vectors, has_vector, width, excluded)
+            tf.reduce_all(is_restricted), nothing, lambda: self._of_all(vectors, has_vector, k, width, excluded)
         )
         of_allowed = tf.cond(
             tf.reduce_any(is_restricted),
@@ -112,35 +113,65 @@ class ItemSelection(tf.Module):
         return _where(is_restricted, of_allowed, of_all)
 
     def _of_all(
-        self, vectors: tf.Tensor, has_vector: tf.Tensor, width: tf.Tensor, excluded: list[tf.Tensor]
+        self,
+        vectors: tf.Tensor,
+        has_vector: tf.Tensor,
+        k: tf.Tensor,
+        width: tf.Tensor,
+        excluded: list[tf.Tensor],
     ) -> tuple[tf.Tensor, tf.Tensor]:
         n_excluded = tf.add_n([tf.shape(ids)[1] for ids in excluded])
         # Subtracted, because a sum could overflow.
         most = width + tf.minimum(n_excluded, self.n_items - width)
-
-        def found_by(index: ItemIndex) -> tuple[tf.Tensor, tf.Tensor]:
-            scores, item_ids = index.search(vectors, most)
-            if not index.scores_are_exact:
-                found = tf.where(tf.math.is_inf(scores), PAD_ID, item_ids)
-                scores = self.scores(vectors, tf.ones_like(has_vector), found)
-            return _top(_drop(scores, item_ids, excluded), item_ids, width)
 
         def popular() -> tuple[tf.Tensor, tf.Tensor]:
             item_ids = tf.repeat(self.by_popularity[tf.newaxis, :most], tf.shape(vectors)[0], axis=0)
             scores = tf.gather(self.popularity, item_ids)
             return _top(_drop(scores, item_ids, excluded), item_ids, width)
 
-        scores, item_ids = found_by(self.index)
+        scores, item_ids = self.index.search(vectors, most)
+        if not self.index.scores_are_exact:
+            # Beyond what a row asks for itself come candidates that the longer lists of other rows let in.
+            wanted = sum((_n_listed(ids) for ids in excluded), start=k)
+            item_ids = tf.where(tf.sequence_mask(wanted, tf.shape(scores)[1]), item_ids, PAD_ID)
+            found = tf.where(tf.math.is_inf(scores), PAD_ID, item_ids)
+            scores = self.scores(vectors, tf.ones_like(has_vector), found)
+        scores, item_ids = _top(_drop(scores, item_ids, excluded), item_ids, width)
         if self.index is not self.exact:
-            open_slots = tf.logical_and(has_vector[:, tf.newaxis], tf.math.is_inf(scores))
+            open_slots = tf.logical_and(tf.math.is_inf(scores), tf.sequence_mask(k, width))
+            is_open = tf.logical_and(has_vector, tf.reduce_any(open_slots, axis=1))
+            answer = scores, item_ids
             scores, item_ids = tf.cond(
-                tf.reduce_any(open_slots), lambda: found_by(self.exact), lambda: (scores, item_ids)
+                tf.reduce_any(is_open),
+                lambda: self._searched_anew(is_open, answer, vectors, most, width, excluded),
+                lambda: answer,
             )
         return tf.cond(
             tf.reduce_all(has_vector),
             lambda: (scores, item_ids),
             lambda: _where(has_vector, (scores, item_ids), popular()),
         )
+
+    def _searched_anew(
+        self,
+        is_open: tf.Tensor,
+        answer: tuple[tf.Tensor, tf.Tensor],
+        vectors: tf.Tensor,
+        most: tf.Tensor,
+        width: tf.Tensor,
+        excluded: list[tf.Tensor],
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Search all items for the rows `[B]` that have open slots, and leave the other rows' answer."""
+        rows = tf.where(is_open)  # [R, 1]
+
+        def of_these_rows(ids: tf.Tensor) -> tf.Tensor:
+            one_for_all = tf.equal(tf.shape(ids)[0], 1)
+            return tf.cond(one_for_all, lambda: ids, lambda: tf.gather_nd(ids, rows))
+
+        scores, item_ids = self.exact.search(tf.gather_nd(vectors, rows), most)
+        scores = _drop(scores, item_ids, [of_these_rows(ids) for ids in excluded])
+        found = _top(scores, item_ids, width)
+        return tuple(tf.tensor_scatter_nd_update(*parts) for parts in zip(answer, (rows, rows), found, strict=True))
 
     def _of_allowed(
         self,
@@ -172,6 +203,10 @@ class ItemSelection(tf.Module):
         popular = tf.gather(self.popularity, item_ids)
         scores = tf.where(has_vector[:, tf.newaxis], scores, popular)
         return tf.where(tf.math.is_inf(popular), -np.inf, scores)
+
+
+def _n_listed(item_ids: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_sum(tf.cast(tf.not_equal(item_ids, PAD_ID), tf.int32), axis=1)
 
 
 def _drop(scores: tf.Tensor, item_ids: tf.Tensor, excluded: list[tf.Tensor]) -> tf.Tensor:

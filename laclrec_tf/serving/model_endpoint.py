@@ -124,7 +124,8 @@ class ModelEndpoint:
         """Return a call's error as one line for people, with what to do."""
         code, details = error.code(), " ".join(str(error.details()).split()).rstrip(".")
         remedy = REMEDIES.get(code, "This is the server's fault: its log says more.")
-        if code is grpc.StatusCode.UNAVAILABLE and self.root_certificates is not None:
+        is_unreached = code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+        if is_unreached and self.root_certificates is not None:
             remedy = f"{remedy} {TLS_REMEDY}"
         return RequestRefused(
             f"{self.target}, model {self.model_name}: {details} ({code.name}). {remedy}".rstrip(), code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,14 +52,26 @@ class TlsFiles:
         """Read the files.
 
         Raises:
-            InputError: one cannot be read or is no PEM file of its kind.
+            InputError: one cannot be read or is no PEM file of its kind, or certificate and key do not fit together.
         """
         certificate = _read(self.certificate, b"CERTIFICATE")
         key = _read(self.key, b"PRIVATE KEY")
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.certificate, self.key, _no_password)
+        except (ssl.SSLError, OSError) as error:
+            raise InputError(
+                f"The certificate {self.certificate} and the key {self.key} do not fit together, or one is damaged or "
+                f"encrypted ({reason_of(error)}). Give the certificate's own key, not encrypted."
+            ) from error
         if self.client_ca is None:
             return grpc.ssl_server_credentials([(key, certificate)])
         authorities = _read(self.client_ca, b"CERTIFICATE")
         return grpc.ssl_server_credentials([(key, certificate)], authorities, require_client_auth=True)
+
+
+def _no_password() -> str:
+    # Without an answer, OpenSSL would ask for one at the terminal.
+    return ""
 
 
 def _read(file: Path, kind: bytes) -> bytes:

@@ -21,6 +21,7 @@ from pipelines.index_settings import IndexSettings
         ({"int8": True}, "settings of `--index partitioned`"),
         ({"kind": "partitioned", "recall": 0.0}, "`recall` must be above 0 and at most 1. Received: recall=0.0"),
         ({"kind": "partitioned", "recall": 1.1}, "`recall` must be above 0 and at most 1. Received: recall=1.1"),
+        ({"kind": "partitioned", "n_partitions": 0}, "`n_partitions` .* must be at least 1. Received: 0"),
     ],
 )
 def test_settings_out_of_range(settings, text):

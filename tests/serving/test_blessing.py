@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from laclrec_tf.errors import InputError
@@ -9,6 +11,7 @@ from laclrec_tf.serving import blessing
 from laclrec_tf.serving.blessing import Comparison, bless, bless_on, check_bar
 from laclrec_tf.serving.held_out_measurement import HeldOutItems
 from laclrec_tf.serving.model_metrics import Evaluation, ModelMetrics
+from laclrec_tf.serving.version_description import METADATA_FILE
 
 
 @pytest.fixture
@@ -40,6 +43,28 @@ def test_worse_is_refused_with_both_numbers(both):
     with pytest.raises(InputError, match=r"is worse than .*: ndcg@10 0.0970 against 0.1000 \(-3.0%\)") as caught:
         bless(*both([measured(0.097)], [measured(0.1)]))
     assert "tolerance 2.0%" in str(caught.value)
+
+
+def index_of(folder, recall):
+    about = {"kind": "partitioned", "recall@20": recall} if recall else {"kind": "exact"}
+    (folder / METADATA_FILE).write_text(json.dumps({"metadata": {"index": about}}), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("candidate", "serving", "passes"), [(0.98, None, True), (0.9799, None, False), (0.5, 0.5, True)]
+)
+def test_an_index_that_finds_less_is_worse_whatever_the_numbers_of_all_items_say(both, candidate, serving, passes):
+    folders = both([measured(0.1)], [measured(0.1)])
+    for folder, recall in zip(folders, (candidate, serving), strict=True):
+        index_of(folder, recall)
+    if passes:
+        assert bless(*folders).candidate == 0.1
+    else:
+        with pytest.raises(
+            InputError, match=r"worse .* its index finds 97.99% .* served one's 100.00%, tolerance 2.0%"
+        ):
+            bless(*folders)
+        assert bless(*folders, tolerance=0.03).candidate == 0.1
 
 
 def test_metric_and_tolerance_are_the_callers(both):

@@ -142,3 +142,34 @@ def test_a_retriever_fills_every_slot_and_keeps_exclusions(int8):
     allowed = tf.constant([["item-7", "item-9", "item-11"]])
     rows = [r.retrieve(history, k=tf.constant(3), allow=allowed)["item_ids"].numpy() for r in (retriever, plain)]
     np.testing.assert_array_equal(*rows)
+
+
+@pytest.mark.parametrize("int8", [False, True])
+def test_an_answer_does_not_depend_on_the_other_rows_of_its_batch(int8):
+    """Neither on a neighbour that one partition is too small for, nor on one that excludes much."""
+    vocabulary = ItemVocabulary(f"item-{i}" for i in range(300))
+    model = LACLRec(n_items=300, width=8, alpha=0.0, beta=0.0, lambda_aug=0.0, seed=1)
+    table = np.random.default_rng(2).normal(size=(303, 8)).astype(np.float32)
+    model.initialise_items(table[1:-2])
+    table = np.array(model.item_vectors)
+    index = PartitionedIndex(table, partition(table[1:-2], np.arange(1, 301), 10), n_probes=1, int8=int8)
+    retriever = Retriever(model, vocabulary, np.ones(300), index=index)
+    history = np.array([[f"item-{7 * i}", f"item-{11 * i + 1}", ""] for i in range(20)] + [["", "", ""]])
+    exclude = np.full([21, 40], "", dtype=object)
+    exclude[3] = [f"item-{i}" for i in range(100, 140)]
+    k = np.full(21, 4, np.int32)
+    k[5] = 200  # more than a partition holds: searched among all items
+
+    def answered(rows: slice) -> list[list[bytes]]:
+        answer = retriever.retrieve(
+            tf.constant(history[rows]), k=tf.constant(k[rows]), exclude=tf.constant(exclude[rows])
+        )
+        return [[item for item in items if item] for items in answer["item_ids"].numpy().tolist()]
+
+    together = answered(slice(None))
+    alone = [answered(slice(row, row + 1))[0] for row in range(21)]
+    assert together == alone
+    assert [len(items) for items in together] == k.tolist()
+    exact = Retriever(model, vocabulary, np.ones(300)).retrieve(tf.constant(history), k=tf.constant(4))
+    best = [items[:4] for i, items in enumerate(exact["item_ids"].numpy().tolist()) if i not in (3, 5)]
+    assert best != [items for i, items in enumerate(together) if i not in (3, 5)], "one partition must not find all"

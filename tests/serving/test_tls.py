@@ -92,3 +92,9 @@ def test_files_that_are_no_certificates(files, tmp_path, counting_folder):
     ):
         with pytest.raises(InputError, match=text):
             ModelServer("counting", counting_folder, port=0, tls=TlsFiles(**(files | change))).start()
+
+
+def test_a_key_of_another_certificate(files, authority, counting_folder):
+    authority.issue_cert("localhost").private_key_pem.write_to_path(files["key"])
+    with pytest.raises(InputError, match="certificate.pem and the key .*key.pem do not fit together"):
+        ModelServer("counting", counting_folder, port=0, tls=TlsFiles(**files)).start()
