@@ -8,6 +8,7 @@ import typer
 
 from pipelines.choices import Engine
 from pipelines.engine_options import BeamOptions, EngineOption, RunnerOption
+from pipelines.gcs_paths import on_this_machine
 from pipelines.quiet_tensorflow import import_tensorflow_quietly
 from pipelines.terminal import terminal
 
@@ -48,7 +49,8 @@ def recommend_all(
     if pipelines is None:
         from pipelines.recommend_all import recommend_all as run
 
-        users = run(model, histories, out, **settings)
+        sources = [on_this_machine(source) for source in histories]
+        users = run(on_this_machine(model), sources, on_this_machine(out), **settings)
     else:
         from pipelines.beam_recommend import beam_recommend_all
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import shutil
 import tempfile
 import uuid
@@ -15,13 +16,19 @@ from apache_beam.io.filesystems import FileSystems
 
 from laclrec_tf.errors import InputError
 
+_OF_PATTERNS = set("[]*?")
+
 
 def matched(pattern: str) -> list[str]:
     """List the files that fit a path or a pattern such as `gs://bucket/events-*.parquet`, in order.
 
+    What is on this machine under exactly that name is no pattern, whatever characters it has.
+
     Raises:
         InputError: the path's filesystem is unknown, lacks a library here, or refuses.
     """
+    if _OF_PATTERNS & set(pattern) and os.path.exists(pattern):
+        return [pattern]
     if pattern.startswith("gs://"):
         _check_google_storage(pattern)
     try:
@@ -33,6 +40,17 @@ def matched(pattern: str) -> list[str]:
         ) from None
     except Exception as error:  # each filesystem has its own
         raise InputError(f"{pattern} cannot be read: {str(error).splitlines()[0]}.") from None
+
+
+def matched_below(folder: str, pattern: str) -> list[str]:
+    """List the files below a folder that fit a pattern there; the folder's own name is none.
+
+    Raises:
+        InputError: see `matched`.
+    """
+    anything = "".join("?" if character in _OF_PATTERNS else character for character in folder)  # Beam has no escape
+    found = matched(f"{anything}/{pattern}")
+    return found if anything == folder else [path for path in found if path.startswith(f"{folder}/")]
 
 
 def existing(pattern: str) -> list[str]:
@@ -48,6 +66,25 @@ def existing(pattern: str) -> list[str]:
         if is_local_folder(path):
             raise InputError(f"{path} is a folder. Name the files in it.")
     return found
+
+
+def check_result_name(out: str) -> None:
+    """Refuse a name for a result that Beam could write beside, but would take for a pattern then.
+
+    Raises:
+        InputError: it has a character of patterns.
+
+    Example:
+        >>> check_result_name("data [may]")
+        Traceback (most recent call last):
+        laclrec_tf.errors.InputError: With --engine beam --out may hold none of []*?, which stand for patterns. \
+Received: data [may]. Give another name.
+    """
+    if _OF_PATTERNS & set(out):
+        raise InputError(
+            f"With --engine beam --out may hold none of []*?, which stand for patterns. Received: {out}. "
+            "Give another name."
+        )
 
 
 def is_local_folder(path: str) -> bool:

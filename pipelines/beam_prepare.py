@@ -22,6 +22,7 @@ from laclrec_tf.errors import InputError
 from laclrec_tf.item_vocabulary import ItemVocabulary
 from pipelines.beam_events import ReadPiece, read_event_files
 from pipelines.beam_files import (
+    check_result_name,
     existing,
     fetched,
     is_local_folder,
@@ -68,7 +69,7 @@ def beam_prepare(
 
     Args:
         events: files, or patterns such as `gs://bucket/events-*.parquet`, whose files are taken in order.
-        out: the folder to make.
+        out: the folder to make; no character of patterns is in it.
         pipelines: the runner. Default: this process.
         user_column: see `prepare`.
         item_column: see `prepare`.
@@ -88,6 +89,7 @@ def beam_prepare(
         22362
     """
     check_arguments(min_interactions, max_length, duplicates)
+    check_result_name(out)
     out = out.rstrip("/")
     if matched(f"{out}/*"):
         raise InputError(f"{out} is not empty. Give another --out, or delete it first.")

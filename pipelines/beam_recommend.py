@@ -20,7 +20,16 @@ from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.serving.loaded_model import LoadedModel
 from laclrec_tf.serving.model_versions import SAVED_MODEL_FILE
 from pipelines.beam_events import ReadPiece, read_event_files
-from pipelines.beam_files import existing, fetched, matched, read_bytes, work_folder, write_bytes
+from pipelines.beam_files import (
+    check_result_name,
+    existing,
+    fetched,
+    matched,
+    matched_below,
+    read_bytes,
+    work_folder,
+    write_bytes,
+)
 from pipelines.beam_histories import LastEvents, WithoutDuplicates
 from pipelines.beam_pipeline import BeamPipelines
 from pipelines.recommend_all import check_recommend_all, recommended
@@ -54,7 +63,7 @@ def beam_recommend_all(
     Args:
         model: a model's folder or a version's.
         histories: a folder that `prepare` made, or files and patterns of events.
-        out: the `.parquet` file to make.
+        out: the `.parquet` file to make; no character of patterns is in it.
         pipelines: the runner. Default: this process.
         k: how many items. Default: 10.
         exclude_history: never recommend an item of the history. Default: True.
@@ -68,6 +77,7 @@ def beam_recommend_all(
         InputError: see `recommend_all`; or the pipeline failed.
     """
     check_recommend_all(out, k)
+    check_result_name(out)
     if max_length is not None and max_length < 1:
         raise InputError(f"Argument `max_length` must be at least 1. Received: {max_length}.")
     if matched(out):
@@ -169,7 +179,7 @@ def _version(model: str) -> str:
     """Find the version to ask, as `version_folder` does for a folder of this machine."""
     if matched(f"{model}/{SAVED_MODEL_FILE}"):
         return model
-    found = [path.rsplit("/", 2)[-2] for path in matched(f"{model}/*/{SAVED_MODEL_FILE}")]
+    found = [path.rsplit("/", 2)[-2] for path in matched_below(model, f"*/{SAVED_MODEL_FILE}")]
     numbers = sorted((name for name in found if name.isascii() and name.isdigit()), key=int)
     if not numbers:
         raise InputError(
@@ -179,7 +189,7 @@ def _version(model: str) -> str:
 
 
 def _fetch_folder(path: str, to: Path) -> None:
-    for file in matched(f"{path}/**"):
+    for file in matched_below(path, "**"):
         name = file.split(f"{path.rstrip('/')}/", 1)[1]
         if Path(file).is_dir() or name.endswith("/"):
             continue

@@ -15,6 +15,7 @@ import typer
 from laclrec_tf import __version__
 from laclrec_tf.errors import InputError, reason_of
 from pipelines.batch_commands import batch_app
+from pipelines.gcs_paths import with_reachable_places
 from pipelines.kubeflow_commands import kubeflow_app
 from pipelines.measuring_commands import measuring_app
 from pipelines.quiet_tensorflow import import_tensorflow_quietly
@@ -77,7 +78,7 @@ def main(arguments: list[str] | None = None) -> None:
     # Terminated is interrupted: an exception runs what takes half-written files away.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        status = app(arguments or ["--help"], prog_name="laclrec-tf", standalone_mode=False)
+        status = app(with_reachable_places(arguments) or ["--help"], prog_name="laclrec-tf", standalone_mode=False)
     except (InputError, typer.TyperException) as error:
         message = error.format_message() if isinstance(error, typer.TyperException) else str(error)
         print(f"laclrec-tf: {' '.join(message.split())}", file=sys.stderr)

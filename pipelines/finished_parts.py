@@ -98,7 +98,7 @@ def join_parts(folder: Path, n_parts: int, out: Path) -> None:
     """
     parts = [part_file(folder, part) for part in range(n_parts)]
     try:
-        write_whole(out, lambda file: pl.scan_parquet(parts).sink_parquet(file))
+        write_whole(out, lambda file: pl.scan_parquet(parts, glob=False).sink_parquet(file))
     except (InputError, pl.exceptions.PanicException):
         _take_damaged_away(parts)
         raise  # no part is to blame
@@ -116,7 +116,7 @@ def _take_damaged_away(parts: Sequence[Path]) -> None:
 
 def _is_readable(part: Path) -> bool:
     try:
-        pl.read_parquet(part)
+        pl.read_parquet(part, glob=False)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
         return False
     return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from laclrec_tf.errors import InputError
@@ -11,6 +12,9 @@ SCHEME = "gs://"
 MOUNT = Path("/gcs")
 # Source: https://cloud.google.com/storage/docs/buckets#naming
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
+_ANY_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+# They know buckets themselves, all or as their engine does.
+_BUCKET_COMMANDS = (["prepare"], ["recommend-all"], ["vertex"], ["kubeflow", "compile"])
 
 
 def bucket_of(uri: str) -> tuple[str, str]:
@@ -61,10 +65,66 @@ def reachable(place: str) -> Path:
         bucket = MOUNT / bucket_of(place)[0]
         if not bucket.is_dir():
             raise InputError(
-                f"{place} is read through {bucket}, which is not there. On Vertex AI it is; elsewhere mount the bucket "
-                f"(`gcsfuse --implicit-dirs BUCKET {MOUNT}/BUCKET`) or give a local path."
+                f"{place} is reached through {bucket}, which is not there. On Vertex AI it is; elsewhere mount the "
+                f"bucket (`gcsfuse --implicit-dirs BUCKET {MOUNT}/BUCKET`) or give a local path. "
+                "`laclrec-tf prepare --engine beam` and `laclrec-tf recommend-all --engine beam` need no mount."
             )
     return path
+
+
+def on_this_machine(place: str) -> str:
+    """Return the path of a place that the local engine reads or writes.
+
+    Args:
+        place: "gs://BUCKET/NAME", or a path, which stays as it is.
+
+    Raises:
+        InputError: it is in a bucket that is not mounted here, or has another scheme, such as s3://.
+
+    Example:
+        >>> on_this_machine("data/may")
+        'data/may'
+        >>> on_this_machine("s3://shop/data")
+        Traceback (most recent call last):
+        laclrec_tf.errors.InputError: s3://shop/data is no path of this machine. Add --engine beam, which knows other \
+filesystems, or give a local path.
+    """
+    if place.startswith(SCHEME):
+        return str(reachable(place))
+    if _ANY_SCHEME.match(place):
+        raise InputError(
+            f"{place} is no path of this machine. Add --engine beam, which knows other filesystems, or give a local "
+            "path."
+        )
+    return place
+
+
+def with_reachable_places(arguments: Sequence[str]) -> list[str]:
+    """Replace the places in buckets among a command line's arguments by the paths under which they are mounted.
+
+    A command that takes paths would else take `gs://shop/data` for a folder named `gs:` here.
+
+    Args:
+        arguments: a command and what follows; `gs://...` and `--option=gs://...` are replaced. Those of a command that
+            knows buckets itself stay.
+
+    Raises:
+        InputError: a bucket is not mounted here.
+
+    Example:
+        >>> with_reachable_places(["vertex", "train", "gs://shop/data"])
+        ['vertex', 'train', 'gs://shop/data']
+        >>> with_reachable_places(["train", "data", "--out=run"])
+        ['train', 'data', '--out=run']
+    """
+    if any(list(arguments[: len(words)]) == words for words in _BUCKET_COMMANDS):
+        return list(arguments)
+    replaced = []
+    for argument in arguments:
+        option, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
+        in_bucket = value.startswith(SCHEME)
+        replaced.append(f"{option}{equals}{reachable(value)}" if in_bucket else argument)
+    return replaced
 
 
 def is_in_bucket(path: Path) -> bool:

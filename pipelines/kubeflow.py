@@ -2,6 +2,7 @@
 
 import re
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ from laclrec_tf.errors import InputError
 from laclrec_tf.serving.blessing import METRIC, TOLERANCE
 from laclrec_tf.serving.model_versions import version_numbers
 from pipelines.gcs_paths import mounted, reachable
+from pipelines.report_file import ReportFile
 from pipelines.vertex_job import default_image
 
 NAME = "laclrec"
@@ -86,14 +88,17 @@ def compile_pipeline(out: Path, image: str | None = None, package: str | None = 
         package: see `build_pipeline`.
 
     Raises:
-        InputError: the file's name does not end in .yaml; or see `build_pipeline`.
+        InputError: the file's name does not end in .yaml, or it cannot be written; or see `build_pipeline`.
     """
     if out.suffix not in (".yaml", ".yml"):
         raise InputError(f"A pipeline is written as YAML. Received: {out}. Give a name that ends in .yaml.")
     pipeline = build_pipeline(image, package)
-    partial = out.with_name(f".{out.stem}.partial.yaml")  # kfp wants the ending
-    import_kfp().compiler.Compiler().compile(pipeline, str(partial))
-    return partial.replace(out)
+    file = ReportFile(out)
+    with tempfile.TemporaryDirectory() as scratch:
+        compiled = Path(scratch) / f"{NAME}.yaml"  # kfp wants the ending
+        import_kfp().compiler.Compiler().compile(pipeline, str(compiled))
+        file.write(compiled.read_bytes())
+    return out
 
 
 def run_here(artifacts: Path, arguments: dict[str, Any]) -> tuple[str, str]:
@@ -107,8 +112,12 @@ def run_here(artifacts: Path, arguments: dict[str, Any]) -> tuple[str, str]:
         The verdict, "blessed" (and pushed) or "refused", and its reason.
 
     Raises:
-        InputError: the extra is not installed, there are no such events, or a step failed; its log was printed.
+        InputError: the extra is not installed, `artifacts` is no folder, there are no such events, or a step failed;
+            its log was printed.
     """
+    nearest = next((place for place in (artifacts, *artifacts.parents) if place.exists()), artifacts)
+    if nearest.exists() and not nearest.is_dir():
+        raise InputError(f"{nearest} is a file. Give a folder with --artifacts.")
     import_kfp()
     if arguments.get("events"):
         ending_of(reachable(arguments["events"]))

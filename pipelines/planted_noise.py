@@ -36,7 +36,7 @@ def planted_histories(data: PreparedData, truth_file: str | Path) -> list[Plante
         [('i0007', False), ('i0121', True), ('i0008', False)]
     """
     try:
-        truth = pl.read_csv(truth_file, columns=list(COLUMNS), schema_overrides=COLUMNS)
+        truth = pl.read_csv(truth_file, columns=list(COLUMNS), schema_overrides=COLUMNS, glob=False)
     except (OSError, pl.exceptions.PolarsError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(

@@ -17,16 +17,17 @@ OURS = (AugmenterCollapseWarning, CheckpointWarning)
 
 
 @contextmanager
-def readable_warnings(console: Console) -> Iterator[None]:
+def readable_warnings(console: Console, disable: bool = False) -> Iterator[None]:
     """Print our warnings in yellow while the block runs; all others go where they went before.
 
     Args:
         console: where to, above a progress bar that is shown there.
+        disable: let ours go where all others go, too. Default: False.
     """
     before = warnings.showwarning
 
     def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-        if issubclass(category, OURS):
+        if issubclass(category, OURS) and not disable:
             console.print(Text(f"warning: {message}", style="bold yellow"))
         else:
             before(message, category, *where, **more)

@@ -23,11 +23,12 @@ class StagingBucket:
 
     def __init__(self, client: VertexClient, uri: str) -> None:
         name, _ = bucket_of(uri)
+        storage = client.storage()  # first of all: it says in a line when Google's libraries are not installed
         from google.api_core.exceptions import NotFound
 
         with refusals(f"The bucket gs://{name}"):
             try:
-                self.bucket: Any = client.storage().get_bucket(name)
+                self.bucket: Any = storage.get_bucket(name)
             except NotFound:
                 raise InputError(
                     f"The bucket gs://{name} does not exist. Make it with `gcloud storage buckets create gs://{name} "

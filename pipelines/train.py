@@ -15,9 +15,12 @@ from laclrec_tf.models import LACLRec
 from pipelines.checkpoint_settings import CheckpointSettings
 from pipelines.checkpoint_timer import CheckpointTimer
 from pipelines.config import TrainConfig
+from pipelines.full_disk import full_disk_told
 from pipelines.new_folder import new_folder
+from pipelines.readable_warnings import readable_warnings
 from pipelines.run_folder import FORMAT_VERSION, RunFolder, has_epochs, package_versions, write_record
 from pipelines.stop_request import StopRequest
+from pipelines.terminal import terminal
 from pipelines.training_checkpoints import TrainingCheckpoints
 from pipelines.training_checks import (
     check_place,
@@ -88,7 +91,8 @@ def train(
             check_place(out, kept, checkpoints.resume)
     if workers.largest(int(finished is not None)):
         return _without_checkpoints(finished, kept) if workers.is_chief else None
-    with agreed(workers):
+    # A damaged checkpoint that is skipped is a warning.
+    with agreed(workers), readable_warnings(terminal(stderr=True), disable=not show_progress):
         session = TrainingSession(
             prepared,
             config,
@@ -110,7 +114,12 @@ def train(
         with lost_workers_named(workers):
             _train_parts(session)
         return None
-    with new_folder(out, lambda folder: has_epochs(folder) or bool(kept)), lost_workers_named(workers):
+    # A full disk comes first: it is no other worker's.
+    with (
+        new_folder(out, lambda folder: has_epochs(folder) or bool(kept)),
+        lost_workers_named(workers),
+        full_disk_told(),
+    ):
         _write_run(session)
     return _without_checkpoints(RunFolder.open(out), kept)
 

@@ -9,6 +9,7 @@ import typer
 
 from pipelines.choices import Duplicates, Engine
 from pipelines.engine_options import BeamOptions, EngineOption, RunnerOption
+from pipelines.gcs_paths import on_this_machine
 from pipelines.quiet_tensorflow import import_tensorflow_quietly
 from pipelines.terminal import terminal
 
@@ -64,7 +65,8 @@ def prepare(
     if pipelines is None:
         from pipelines.prepare import prepare as run
 
-        counts = dict(run(events, out, **settings).counts)
+        files, folder = [on_this_machine(file) for file in events], on_this_machine(out)
+        counts = dict(run(files, folder, **settings).counts)
     else:
         from pipelines.beam_prepare import beam_prepare
 
@@ -113,6 +115,7 @@ def train(
     from pipelines.checkpoint_settings import CheckpointSettings
     from pipelines.config import TrainConfig, parse_assignments, read_settings
     from pipelines.train import train as run
+    from pipelines.training_checkpoints import TrainingCheckpoints
 
     settings: dict[str, Any] = read_settings(config) if config else {}
     settings |= parse_assignments(set_ or [])
@@ -121,7 +124,15 @@ def train(
     keeping = CheckpointSettings(checkpoint_minutes, keep_checkpoints, checkpoints, resume)
     chosen = TrainConfig.of(settings)
     was_finished = resume and (out / "run.json").exists()
-    finished = run(data, out, chosen, checkpoints=keeping, workers=workers, boards=not no_boards)
+    try:
+        finished = run(data, out, chosen, checkpoints=keeping, workers=workers, boards=not no_boards)
+    except KeyboardInterrupt:
+        kept = TrainingCheckpoints(keeping.folder_for(out))
+        if kept:
+            terminal(stderr=True).print(
+                f"laclrec-tf: the state is in {kept.folder}; the same command with --resume goes on"
+            )
+        raise
     if finished is None:
         console.print("done; the chief writes the run")
         return

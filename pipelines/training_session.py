@@ -6,7 +6,6 @@ import json
 import time
 import warnings
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -125,7 +124,7 @@ class TrainingSession:
                 workers=workers,
                 state=state,
             )
-            shown = readable_warnings(terminal(stderr=True)) if self.show_progress else nullcontext()
+            shown = readable_warnings(terminal(stderr=True), disable=not self.show_progress)
             with self.stop, warnings.catch_warnings(), shown:
                 # Of the epoch that training goes on in, whose first batches are done.
                 warnings.filterwarnings("ignore", "Your input ran out of data", UserWarning)

@@ -16,7 +16,7 @@ from pipelines.gcs_paths import SCHEME, bucket_of
 from pipelines.staging_bucket import StagingBucket
 from pipelines.verify import exported_version
 from pipelines.vertex_client import VertexClient, finished, refusals
-from pipelines.vertex_job import check_labels
+from pipelines.vertex_job import check_labels, check_name
 from pipelines.vertex_machines import check_machine
 
 # The newest prebuilt image. It runs TensorFlow Serving; what is exported here holds stock ops only.
@@ -67,6 +67,7 @@ class VertexDeployment:
     labels: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        check_name(self.name)
         check_machine(self.machine_type, self.accelerator, self.accelerator_count)
         if not 1 <= self.min_replicas <= self.max_replicas:
             raise InputError(

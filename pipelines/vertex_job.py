@@ -19,6 +19,7 @@ from pipelines.vertex_machines import check_machine
 IMAGE = "tensorflow/tensorflow"
 # The arguments stand after the shell's command, so that a tuning job can add its own to them.
 _COMMAND = 'python3 -m pip install --quiet --no-cache-dir {package} && exec laclrec-tf vertex run "$@"'
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _LABEL = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}")
 
@@ -65,11 +66,8 @@ class VertexJob:
     labels: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", self.name):
-            raise InputError(
-                f"Argument `name` takes up to 128 letters, digits, '-', '_' and '.'. Received: {self.name!r}."
-            )
-        check_machine(self.machine_type, self.accelerator, 1)
+        check_name(self.name)
+        check_machine(self.machine_type, self.accelerator, None)
         if self.replicas < 1:
             raise InputError(f"Argument `replicas` must be at least 1. Received: {self.replicas}.")
         if self.tensorboard is not None:
@@ -149,6 +147,22 @@ class VertexJob:
 def default_image(accelerator: str | None) -> str:
     """Return TensorFlow's own image of the version that is installed here."""
     return f"{IMAGE}:{version('tensorflow')}{'-gpu' if accelerator else ''}"
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that cannot be shown in the console and be a folder in the bucket.
+
+    Raises:
+        InputError: it is empty, too long, or has other characters than it may.
+
+    Example:
+        >>> check_name("may 2024")
+        Traceback (most recent call last):
+        laclrec_tf.errors.InputError: Argument `name` takes up to 128 letters, digits, '-', '_' and '.'. Received: \
+'may 2024'.
+    """
+    if not _NAME.fullmatch(name):
+        raise InputError(f"Argument `name` takes up to 128 letters, digits, '-', '_' and '.'. Received: {name!r}.")
 
 
 def check_labels(labels: Mapping[str, str]) -> None:

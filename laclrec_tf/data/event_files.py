@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import glob
 import json
 import zlib
 from collections.abc import Mapping, Sequence
@@ -52,8 +53,8 @@ def read_columns(file: Path, columns: Mapping[str, str], *, named_by_option: boo
         elif ending in JSON_LINES:
             events = _read_json_lines(file, columns, named_by_option)
         else:
-            _check_columns(file, list(pl.read_parquet_schema(file)), columns, named_by_option)
-            events = pl.read_parquet(file, columns=list(columns.values()))
+            _check_columns(file, list(pl.read_parquet_schema(glob.escape(str(file)))), columns, named_by_option)
+            events = pl.read_parquet(file, columns=list(columns.values()), glob=False)
     except pl.exceptions.NoDataError:
         raise InputError(f"{file} is empty. It must hold a header and rows of events.") from None
     except (pl.exceptions.PolarsError, OSError, EOFError, zlib.error) as error:
@@ -85,7 +86,7 @@ def has_column(file: Path, name: str) -> bool:
             return name in header.row(0)
         if ending in JSON_LINES:
             return name in pl.read_ndjson(source_of(file), infer_schema_length=1000).columns
-        return name in pl.read_parquet_schema(file)
+        return name in pl.read_parquet_schema(glob.escape(str(file)))
     except (pl.exceptions.PolarsError, OSError, EOFError, zlib.error):
         return False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import gzip
 from pathlib import Path
 from typing import IO
@@ -45,6 +46,8 @@ def _is_zipped(file: Path) -> bool:
 def source_of(file: Path) -> Path | bytes:
     """Return what polars reads of a file: its path, or its content when it is gzipped or has a byte order mark.
 
+    Polars takes a path for a pattern, so characters that patterns have are escaped in it.
+
     Args:
         file: the file.
 
@@ -55,7 +58,7 @@ def source_of(file: Path) -> Path | bytes:
         return gzip.decompress(file.read_bytes()).removeprefix(_BOM)
     with file.open("rb") as opened:
         marked = opened.read(len(_BOM)) == _BOM
-    return file.read_bytes().removeprefix(_BOM) if marked else file
+    return file.read_bytes().removeprefix(_BOM) if marked else Path(glob.escape(str(file)))
 
 
 def open_text(file: Path) -> IO[str]:

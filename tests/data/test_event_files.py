@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from laclrec_tf.data.event_files import read_columns
+from laclrec_tf.data.event_files import has_column, read_columns
 from laclrec_tf.errors import InputError
 
 COLUMNS = {"user": "user_id", "item": "item_id", "time": "timestamp"}
@@ -19,6 +19,20 @@ def written(tmp_path: Path, name: str, content: bytes) -> Path:
     file = tmp_path / name
     file.write_bytes(content)
     return file
+
+
+@pytest.mark.parametrize("name", ["ev [1]", "ev*", "ev?"])
+@pytest.mark.parametrize("ending", [".csv", ".jsonl", ".parquet"])
+def test_a_name_is_no_pattern(tmp_path, name, ending):
+    table = pl.DataFrame({"user_id": ["007"], "item_id": ["tent"], "timestamp": ["1"]})
+    write = {".csv": table.write_csv, ".jsonl": table.write_ndjson, ".parquet": table.write_parquet}[ending]
+    (tmp_path / "may [2]").mkdir()
+    for each in (name, "ev 1", "ev2"):
+        with (tmp_path / "may [2]" / f"{each}{ending}").open("wb") as out:
+            write(out)
+    file = tmp_path / "may [2]" / f"{name}{ending}"
+    assert read_columns(file, COLUMNS).height == 1
+    assert has_column(file, "item_id")
 
 
 def complaint(file: Path) -> str:

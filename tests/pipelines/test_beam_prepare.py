@@ -123,6 +123,23 @@ def test_another_filesystem_and_a_pattern(tmp_path):
     assert names(tmp_path / "new") == ["beam"]
 
 
+def test_a_name_that_looks_like_a_pattern_is_a_file_that_is_there(tmp_path):
+    file = tmp_path / "ev [1]*.csv"
+    simulate_events(file, users=40, items=20, seed=1)
+    prepare(file, tmp_path / "local")
+    beam_prepare([str(file)], str(tmp_path / "beam"))
+    assert contents(tmp_path / "beam") == contents(tmp_path / "local")
+
+
+@pytest.mark.parametrize("name", ["data [1]", "data*", "data?", "data]", "data [1]/may"])
+def test_a_result_named_like_a_pattern_is_refused_at_once(tmp_path, name):
+    simulate_events(tmp_path / "events.csv", users=40, items=20, seed=1)
+    before = names(tmp_path)
+    with pytest.raises(InputError, match=r"--out may hold none of \[\]\*\?, .* Received: .*\. Give another name\."):
+        beam_prepare([str(tmp_path / "events.csv")], str(tmp_path / name))
+    assert names(tmp_path) == before
+
+
 def test_beauty(shared_dir, tmp_path):
     file = shared_dir / "data" / "beauty" / "interactions.csv.gz"
     prepare(file, tmp_path / "local")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import polars as pl
 import pytest
@@ -43,6 +45,17 @@ def test_files_of_events_and_one_version(data, sasrec_export, tmp_path):
     users = beam_recommend_all(version, [f"{tmp_path}/*.csv"], str(tmp_path / "beam.parquet"), **arguments)
     assert users == 150
     same_rows(pl.read_parquet(tmp_path / "beam.parquet"), pl.read_parquet(tmp_path / "local.parquet"))
+
+
+def test_names_that_look_like_patterns(data, sasrec_export, tmp_path):
+    model, histories = tmp_path / "shop [1]", tmp_path / "data?"
+    shutil.copytree(sasrec_export, model)
+    shutil.copytree(data, histories)
+    for name in ("best [1].parquet", "best*.parquet"):
+        with pytest.raises(InputError, match="--out may hold none of .* Give another name."):
+            beam_recommend_all(str(model), [str(histories)], str(tmp_path / name))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data?", "shop [1]"]
+    assert beam_recommend_all(str(model), [str(histories)], str(tmp_path / "best.parquet"), k=1) == 150
 
 
 def test_no_version_no_pipeline(data, tmp_path):

@@ -204,6 +204,23 @@ def test_mistakes_cost_one_line_and_leave_nothing(way, monkeypatch, capsys, argu
     assert sorted(way.rglob("*")) == before
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", "data", "--out", "gs://no-such-bucket/run"],
+        ["export", "run", "--to=gs://no-such-bucket/shop"],
+        ["simulate", "--out", "gs://no-such-bucket/events.csv"],
+        ["prepare", "events.csv", "--out", "gs://no-such-bucket/data"],
+        ["recommend-all", "saved_models/shop", "data", "--out", "gs://no-such-bucket/best.parquet"],
+    ],
+)
+def test_a_bucket_is_not_taken_for_a_local_folder(tmp_path, monkeypatch, capsys, arguments):
+    monkeypatch.chdir(tmp_path)
+    Path("events.csv").write_text("user_id,item_id,timestamp\na,x,1\n")
+    assert "is reached through /gcs/no-such-bucket, which is not there" in fail(capsys, *arguments)
+    assert os.listdir() == ["events.csv"]
+
+
 def raised_texts():
     """Yield file, line and text of each text in an `InputError(...)` or a `remedy = ...`."""
     for file in sorted([*(ROOT / "laclrec_tf").rglob("*.py"), *(ROOT / "pipelines").rglob("*.py")]):

@@ -100,3 +100,7 @@ def test_our_warnings_are_one_line_and_others_go_their_way():
     with pytest.warns(UserWarning, match="something else"), readable_warnings(console):
         warnings.warn("something else", UserWarning, stacklevel=1)
     assert "else" not in console.file.getvalue()
+    before = console.file.getvalue()
+    with pytest.warns(AugmenterCollapseWarning), readable_warnings(console, disable=True):
+        warnings.warn("Epoch 4: the augmenter keeps 99 %", AugmenterCollapseWarning, stacklevel=1)
+    assert console.file.getvalue() == before

@@ -35,3 +35,11 @@ def test_a_full_disk_leaves_the_parts(tmp_path, full_disk):
     with pytest.raises(InputError, match="Cannot write .*part-00002.parquet: "):
         write_whole(part_file(tmp_path, 2), too_much.write_parquet)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["part-00000.parquet", "part-00001.parquet"]
+
+
+def test_a_folders_name_is_no_pattern(tmp_path):
+    folder = tmp_path / "best [1].parquet.parts"
+    folder.mkdir()
+    write_whole(part_file(folder, 0), pl.DataFrame({"number": [1]}).write_parquet)
+    join_parts(folder, 1, tmp_path / "best [1].parquet")
+    assert [path.name for path in tmp_path.iterdir()] == ["best [1].parquet"]

@@ -6,7 +6,7 @@ import pytest
 
 from laclrec_tf.errors import InputError
 from pipelines import gcs_paths
-from pipelines.gcs_paths import bucket_of, mounted, reachable
+from pipelines.gcs_paths import bucket_of, mounted, on_this_machine, reachable, with_reachable_places
 
 
 def test_an_address_is_split_and_mounted():
@@ -28,3 +28,32 @@ def test_a_bucket_must_be_mounted(tmp_path, monkeypatch):
     assert reachable("gs://shop/new/place") == tmp_path / "shop/new/place"
     with pytest.raises(InputError, match="gcsfuse"):
         reachable("gs://other/place")
+    with pytest.raises(InputError, match="or give a local path.*`laclrec-tf prepare --engine beam`"):
+        reachable("gs://other/place")
+
+
+def test_the_local_engine_takes_mounted_buckets_and_paths(tmp_path, monkeypatch):
+    monkeypatch.setattr(gcs_paths, "MOUNT", tmp_path)
+    (tmp_path / "shop").mkdir()
+    assert on_this_machine("gs://shop/data") == str(tmp_path / "shop/data")
+    assert on_this_machine("./data/") == "./data/"
+    for place in ("s3://shop/data", "hdfs://host/data"):
+        with pytest.raises(InputError, match=f"{place} is no path of this machine. Add --engine beam"):
+            on_this_machine(place)
+    with pytest.raises(InputError, match="gcsfuse"):
+        on_this_machine("gs://other/data")
+
+
+def test_a_command_is_given_the_paths_of_buckets(tmp_path, monkeypatch):
+    monkeypatch.setattr(gcs_paths, "MOUNT", tmp_path)
+    (tmp_path / "shop").mkdir()
+    given = ["train", "gs://shop/data", "--out=gs://shop/run", "--config", "gs://shop/a.yaml", "--set=x=gs://shop/b"]
+    shop = tmp_path / "shop"
+    taken = ["train", f"{shop}/data", f"--out={shop}/run", "--config", f"{shop}/a.yaml", "--set=x=gs://shop/b"]
+    assert with_reachable_places(given) == taken
+    assert with_reachable_places(["kubeflow", "run", "gs://shop/a"]) == ["kubeflow", "run", f"{shop}/a"]
+    for words in (["prepare"], ["recommend-all"], ["vertex", "train"], ["vertex", "run"], ["kubeflow", "compile"]):
+        assert with_reachable_places([*words, "gs://shop/data"]) == [*words, "gs://shop/data"]
+    assert with_reachable_places([]) == []
+    with pytest.raises(InputError, match="gcsfuse"):
+        with_reachable_places(["export", "run", "--to=gs://other/model"])

@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -56,6 +57,34 @@ def test_what_could_not_run_is_not_written(tmp_path, name, package, says):
     with pytest.raises(InputError, match=says):
         compile_pipeline(tmp_path / name, package=package)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_cannot_be_written_is_named_as_it_was_given(tmp_path):
+    out = tmp_path / "no/dir/x.yaml"
+    with pytest.raises(InputError, match="^Cannot write .*/no/dir/x.yaml: its folder does not exist"):
+        compile_pipeline(out, image="my/image:1")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failing_compiler_leaves_nothing(tmp_path, monkeypatch):
+    def half(self, pipeline, file):
+        Path(file).write_text("half")
+        raise RuntimeError("as told")
+
+    monkeypatch.setattr("kfp.compiler.Compiler.compile", half)
+    (tmp_path / "old.yaml").write_text("old")
+    for name in ("new.yaml", "old.yaml"):
+        with pytest.raises(RuntimeError, match="as told"):
+            compile_pipeline(tmp_path / name, image="my/image:1")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"old.yaml": "old"}
+
+
+@pytest.mark.parametrize("place", ["file", "file/deeper"])
+def test_artifacts_need_a_folder(tmp_path, place):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputError, match=r"/file is a file\. Give a folder with --artifacts\."):
+        run_here(tmp_path / place, {"served": str(tmp_path / "shop")})
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import warnings
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.data.splits import training_part
@@ -17,6 +18,7 @@ from laclrec_tf.errors import InputError
 from laclrec_tf.models import LACLRec
 from pipelines import train as training
 from pipelines import training_session
+from pipelines.checkpoint_settings import CheckpointSettings
 from pipelines.config import TrainConfig
 from pipelines.evaluate import evaluate
 from pipelines.export import export
@@ -200,6 +202,27 @@ def test_a_full_disk_is_named_and_what_was_done_is_kept(data, tmp_path, monkeypa
     with pytest.raises(InputError, match="Cannot write .*run: No space left on device. .* done so far is in .*run"):
         trained(data, tmp_path / "run", epochs=1)
     assert (tmp_path / "run/epochs-strict.csv").is_file()
+
+
+def test_a_full_disk_under_tensorboard_is_named(data, tmp_path):
+    def full(epoch, logs):
+        raise tf.errors.ResourceExhaustedError(None, None, "run/tensorboard/events.out.v2; No space left on device")
+
+    later = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: epoch == 1 and full(epoch, logs))
+    with pytest.raises(InputError, match="Cannot write .*run: No space left on device. .* done so far is in .*run"):
+        train(data, tmp_path / "run", TrainConfig.of(SMALL), callbacks=[later], show_progress=False)
+    assert (tmp_path / "run/best.keras").is_file()
+
+
+def test_a_damaged_checkpoint_is_told_in_a_line_before_training_begins(data, tmp_path, capsys):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints/checkpoint-000001.npz").write_bytes(b"")
+    keeping = CheckpointSettings(folder=tmp_path / "checkpoints", resume=True)
+    with pytest.raises(InputError, match="No checkpoint in .* is whole"):
+        train(data, tmp_path / "run", TrainConfig.of(SMALL), checkpoints=keeping)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("warning: The checkpoint ")
+    assert line.endswith("is skipped.")
 
 
 def test_settings_that_do_not_fit_the_data_leave_nothing(data, tmp_path):

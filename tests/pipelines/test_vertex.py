@@ -185,6 +185,8 @@ def test_without_the_extra(monkeypatch, capsys):
         import_vertex()
     job = ["train", "gs://shop-bucket/data", *PLACE, "--bucket", "gs://shop-bucket"]
     assert "Install it with `pip install 'laclrec_tf[vertex]'`" in run(capsys, *job, code=2)
+    monkeypatch.setitem(sys.modules, "google.api_core.exceptions", None)
+    assert "Install it with `pip install 'laclrec_tf[vertex]'`" in run(capsys, *job, "--upload-only", code=2)
     assert "workerPoolSpecs" in run(capsys, *job, "--dry-run")  # which asks nobody
 
 
@@ -194,11 +196,30 @@ def test_without_the_extra(monkeypatch, capsys):
         (["--machine-type", "e2-standard-4", "--accelerator", "NVIDIA_TESLA_T4"], "goes with n1 machines only"),
         (["--label", "team"], "`--label` takes NAME=VALUE"),
         (["--set", "widht=3"], "Did you mean 'width'?"),
+        (
+            ["--machine-type", "a2-megagpu-16g", "--accelerator", "NVIDIA_TESLA_A100"],
+            "has 16 accelerators, and a worker trains on one. Give a machine type with one, such as a2-highgpu-1g.",
+        ),
     ],
 )
 def test_mistakes(capsys, arguments, says):
     job = ["train", "gs://shop-bucket/data", *PLACE, "--bucket", "gs://shop-bucket", "--dry-run", *arguments]
     assert says in run(capsys, *job, code=2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (
+            ["--machine-type", "a2-highgpu-1g", "--accelerator", "NVIDIA_TESLA_A100", "--accelerator-count", "8"],
+            "Machine type a2-highgpu-1g has 1 accelerator. Received: --accelerator-count 8. Give --accelerator-count 1",
+        ),
+        (["--name", "x y/z"], "Argument `name` takes up to 128 letters, digits, '-', '_' and '.'. Received: 'x y/z'."),
+    ],
+)
+def test_mistakes_of_a_deployment(capsys, arguments, says):
+    model = ["deploy", "gs://shop-bucket/may/model", *PLACE, "--dry-run", *arguments]
+    assert says in run(capsys, *model, code=2)
 
 
 def test_local_data_must_be_prepared(capsys, tmp_path):

@@ -85,6 +85,7 @@ def test_a_job_with_everything():
         ({"replicas": 0}, "Argument `replicas`"),
         ({"data": "data"}, "gs://BUCKET/FOLDER"),
         ({"machine_type": "g2-standard-12"}, "NVIDIA_L4"),
+        ({"machine_type": "a2-megagpu-16g", "accelerator": "NVIDIA_TESLA_A100"}, "a worker trains on one"),
     ],
 )
 def test_mistakes(arguments, says):

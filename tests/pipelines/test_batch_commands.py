@@ -1,0 +1,41 @@
+"""Recommending for all users from the command line: places that this machine does not have."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pipelines import gcs_paths
+from pipelines.cli import main
+
+
+@pytest.mark.parametrize("at", [0, 1, 3])
+@pytest.mark.parametrize(
+    ("scheme", "says"),
+    [("s3", "is no path of this machine. Add --engine beam"), ("gs", "is reached through /gcs/no-such-bucket")],
+)
+def test_the_local_engine_takes_no_other_places(tmp_path, monkeypatch, capsys, at, scheme, says):
+    monkeypatch.chdir(tmp_path)
+    given = ["saved_models/shop", "data", "--out", "best.parquet"]
+    given[at] = f"{scheme}://no-such-bucket/best.parquet"
+    with pytest.raises(SystemExit) as exit_:
+        main(["recommend-all", *given])
+    error = capsys.readouterr().err
+    assert (exit_.value.code, error.count("\n")) == (2, 1)
+    assert f"{given[at]} {says}" in error
+    assert os.listdir() == []
+
+
+def test_mounted_buckets_are_read_and_written(tmp_path, monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr("pipelines.recommend_all.recommend_all", lambda *places, **_: asked.extend(places) or 3)
+    monkeypatch.setattr(gcs_paths, "MOUNT", tmp_path)
+    (tmp_path / "shop").mkdir()
+    with pytest.raises(SystemExit) as exit_:
+        main(["recommend-all", "gs://shop/model", "gs://shop/data", "--out", "gs://shop/best.parquet"])
+    assert exit_.value.code == 0
+    shop = Path(tmp_path, "shop")
+    assert asked == [f"{shop}/model", [f"{shop}/data"], f"{shop}/best.parquet"]
+    assert capsys.readouterr().out == "wrote gs://shop/best.parquet: 3 users\n"

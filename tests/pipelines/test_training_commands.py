@@ -1,0 +1,79 @@
+"""The commands up to a trained run: where the local engine writes, and what an interrupted training says."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pipelines import gcs_paths
+from pipelines.cli import main
+
+
+def end(capsys, *arguments: str) -> tuple[int, str]:
+    with pytest.raises(SystemExit) as exit_:
+        main([*arguments])
+    return exit_.value.code, capsys.readouterr().err
+
+
+@pytest.fixture
+def events(tmp_path, monkeypatch) -> str:
+    """Return a file of events in the working directory, which holds nothing else."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    rows = "".join(f"u{user},i{item},{item}\n" for user in range(3) for item in range(4))
+    Path("events.csv").write_text("user_id,item_id,timestamp\n" + rows)
+    return "events.csv"
+
+
+def test_prepare_writes_to_a_mounted_bucket(events, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(gcs_paths, "MOUNT", tmp_path)
+    (tmp_path / "shop").mkdir()
+    code, error = end(capsys, "prepare", events, "--out", "gs://shop/data", "--min-interactions", "0")
+    assert code == 0, error
+    assert (tmp_path / "shop/data/dataset.json").is_file()
+    assert os.listdir() == ["events.csv"]
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (["events.csv", "--out", "s3://shop/data"], "s3://shop/data is no path of this machine. Add --engine beam"),
+        (["hdfs://host/events.csv", "--out", "data"], "hdfs://host/events.csv is no path of this machine."),
+        (["events.csv", "--out", "gs://no-such-bucket/data"], "`laclrec-tf prepare --engine beam`"),
+        (["gs://no-such-bucket/events.csv", "--out", "data"], "`laclrec-tf prepare --engine beam`"),
+    ],
+)
+def test_prepare_here_takes_no_other_places(events, capsys, given, says):
+    code, error = end(capsys, "prepare", *given)
+    assert (code, error.count("\n")) == (2, 1)
+    assert says in error
+    assert os.listdir() == ["events.csv"]
+
+
+@pytest.mark.parametrize("folder", [None, "kept"])
+def test_an_interrupted_training_says_how_to_go_on(tmp_path, monkeypatch, capsys, folder):
+    def interrupted(data, out, config, *, checkpoints, **_):
+        place = checkpoints.folder_for(out)
+        place.mkdir(parents=True)
+        (place / "checkpoint-000001.npz").touch()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pipelines.train.train", interrupted)
+    monkeypatch.chdir(tmp_path)
+    code, error = end(capsys, "train", "data", "--out", "run", *(["--checkpoints", folder] if folder else []))
+    assert code == 130
+    assert error.splitlines() == [
+        f"laclrec-tf: the state is in {folder or 'run/checkpoints'}; the same command with --resume goes on",
+        "laclrec-tf: interrupted",
+    ]
+
+
+def test_without_a_checkpoint_there_is_nothing_to_go_on_with(tmp_path, monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pipelines.train.train", interrupted)
+    monkeypatch.chdir(tmp_path)
+    assert end(capsys, "train", "data", "--out", "run") == (130, "laclrec-tf: interrupted\n")
