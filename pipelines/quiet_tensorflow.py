@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from pipelines.onednn_settings import keep_compiled_products
+
 NATIVE_STANDARD_ERROR = 2
 
 
@@ -29,6 +31,7 @@ def import_tensorflow_quietly(intra_op_threads: int = 0) -> None:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     silence_grpc()
+    keep_compiled_products()
     with _native_standard_error_discarded():
         import tensorflow as tf
 

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from pipelines.choices import IndexKind, LogFormat
 from pipelines.item_list import parse_items
+from pipelines.onednn_settings import compile_no_products
 from pipelines.quiet_tensorflow import import_tensorflow_quietly, silence_grpc
 from pipelines.terminal import terminal
 
@@ -147,6 +148,7 @@ def serve(
     access_log: Annotated[bool, typer.Option("--access-log", help="Log each request.")] = False,
 ) -> None:
     """Serve SavedModels over gRPC and REST with TensorFlow Serving's protocol, until interrupted."""
+    compile_no_products()
     import_tensorflow_quietly(intra_op_threads)
     from laclrec_tf.serving.batching_parameters import read_batching_parameters
     from laclrec_tf.serving.model_config import read_model_config
