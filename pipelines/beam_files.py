@@ -48,9 +48,13 @@ def matched_below(folder: str, pattern: str) -> list[str]:
     Raises:
         InputError: see `matched`.
     """
-    anything = "".join("?" if character in _OF_PATTERNS else character for character in folder)  # Beam has no escape
-    found = matched(f"{anything}/{pattern}")
-    return found if anything == folder else [path for path in found if path.startswith(f"{folder}/")]
+    if not _OF_PATTERNS & set(folder):
+        return matched(f"{folder}/{pattern}")
+    # Beam has no escape, and lists nothing for a pattern without a folder before it.
+    whole = folder if "://" in folder else os.path.abspath(folder)
+    anything = "".join("?" if character in _OF_PATTERNS else character for character in whole)
+    found = [path for path in matched(f"{anything}/{pattern}") if path.startswith(f"{whole}/")]
+    return [folder + path.removeprefix(whole) for path in found]
 
 
 def existing(pattern: str) -> list[str]:

@@ -15,6 +15,8 @@ _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 _ANY_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 # They know buckets themselves, all or as their engine does.
 _BUCKET_COMMANDS = (["prepare"], ["recommend-all"], ["vertex"], ["kubeflow", "compile"])
+# Their values are item ids, which may look like places.
+_OF_ITEMS = {"--history", "--exclude", "--allow"}
 
 
 def bucket_of(uri: str) -> tuple[str, str]:
@@ -106,12 +108,14 @@ def with_reachable_places(arguments: Sequence[str]) -> list[str]:
 
     Args:
         arguments: a command and what follows; `gs://...` and `--option=gs://...` are replaced. Those of a command that
-            knows buckets itself stay.
+            knows buckets itself stay, and so do item ids.
 
     Raises:
         InputError: a bucket is not mounted here.
 
     Example:
+        >>> with_reachable_places(["recommend", "--history", "gs://shop/tent.jpg"])
+        ['recommend', '--history', 'gs://shop/tent.jpg']
         >>> with_reachable_places(["vertex", "train", "gs://shop/data"])
         ['vertex', 'train', 'gs://shop/data']
         >>> with_reachable_places(["train", "data", "--out=run"])
@@ -120,10 +124,10 @@ def with_reachable_places(arguments: Sequence[str]) -> list[str]:
     if any(list(arguments[: len(words)]) == words for words in _BUCKET_COMMANDS):
         return list(arguments)
     replaced = []
-    for argument in arguments:
+    for before, argument in zip(["", *arguments], arguments, strict=False):
         option, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
-        in_bucket = value.startswith(SCHEME)
-        replaced.append(f"{option}{equals}{reachable(value)}" if in_bucket else argument)
+        is_place = value.startswith(SCHEME) and not {option, before} & _OF_ITEMS
+        replaced.append(f"{option}{equals}{reachable(value)}" if is_place else argument)
     return replaced
 
 

@@ -105,9 +105,10 @@ class GrpcServer:
             else:
                 port = server.add_secure_port(address, credentials)
         except RuntimeError as error:
+            unusable = "" if credentials is None else ", or a certificate cannot be used"
             raise InputError(
-                f"Cannot listen on {address}: the port is in use, or the address is not this machine's. Stop the other "
-                "server or give another port (`--port 0` takes a free one)."
+                f"Cannot listen on {address}: the port is in use, or the address is not this machine's{unusable}. "
+                "Stop the other server or give another port (`--port 0` takes a free one)."
             ) from error
         await self._say(NOT_SERVING)
         await server.start()

@@ -56,17 +56,24 @@ class TlsFiles:
         """
         certificate = _read(self.certificate, b"CERTIFICATE")
         key = _read(self.key, b"PRIVATE KEY")
-        try:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.certificate, self.key, _no_password)
-        except (ssl.SSLError, OSError) as error:
-            raise InputError(
-                f"The certificate {self.certificate} and the key {self.key} do not fit together, or one is damaged or "
-                f"encrypted ({reason_of(error)}). Give the certificate's own key, not encrypted."
-            ) from error
+        self._check_pair()
         if self.client_ca is None:
             return grpc.ssl_server_credentials([(key, certificate)])
         authorities = _read(self.client_ca, b"CERTIFICATE")
         return grpc.ssl_server_credentials([(key, certificate)], authorities, require_client_auth=True)
+
+    def _check_pair(self) -> None:
+        if not (self.certificate.is_file() and self.key.is_file()):
+            return  # a pipe can be read once only
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.certificate, self.key, _no_password)
+        except (ssl.SSLError, OSError) as error:
+            # What else OpenSSL may have against it here, gRPC need not have.
+            if getattr(error, "reason", None) == "KEY_VALUES_MISMATCH":
+                raise InputError(
+                    f"The certificate {self.certificate} and the key {self.key} do not fit together. "
+                    "Give the certificate's own key."
+                ) from error
 
 
 def _no_password() -> str:

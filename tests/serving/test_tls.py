@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from pathlib import Path
 
 import grpc
@@ -97,4 +99,19 @@ def test_files_that_are_no_certificates(files, tmp_path, counting_folder):
 def test_a_key_of_another_certificate(files, authority, counting_folder):
     authority.issue_cert("localhost").private_key_pem.write_to_path(files["key"])
     with pytest.raises(InputError, match="certificate.pem and the key .*key.pem do not fit together"):
+        ModelServer("counting", counting_folder, port=0, tls=TlsFiles(**files)).start()
+
+
+def test_a_key_that_comes_through_a_pipe(files, authority, counting_folder, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    threading.Thread(target=pipe.write_bytes, args=(files["key"].read_bytes(),), daemon=True).start()
+    with ModelServer("counting", counting_folder, port=0, tls=TlsFiles(files["certificate"], pipe)) as server:
+        root = grpc.ssl_channel_credentials(authority.cert_pem.bytes())
+        assert states(f"localhost:{server.port}", root) == 1
+
+
+def test_an_authority_that_is_damaged(files, counting_folder):
+    files["client_ca"].write_text("-----BEGIN CERTIFICATE-----\nno base64\n-----END CERTIFICATE-----\n")
+    with pytest.raises(InputError, match="or a certificate cannot be used"):
         ModelServer("counting", counting_folder, port=0, tls=TlsFiles(**files)).start()
