@@ -1,8 +1,8 @@
 """How oneDNN, which does TensorFlow's products on x86 processors, deals with batches of many shapes.
 
 It compiles a product for each shape and keeps the last 1,024 of them. Batches as long as their longest history have
-more: it would compile in every step. Both settings are read when TensorFlow is loaded; what the environment says
-already stays.
+more, and those it has forgotten are compiled anew. Both settings are read when TensorFlow is loaded; what the
+environment says already stays.
 
 Source: https://oneapi-src.github.io/oneDNN/v3.0/dev_guide_primitive_cache.html
 """

@@ -102,7 +102,7 @@ NVIDIA_TESLA_T4. Give --accelerator NVIDIA_L4, or an n1 machine.
     if has is not None and has != (count or 1):
         number = f"Machine type {machine_type} has {has} accelerator{'s' * (has != 1)}"
         if count is None:
-            other = f"{_SINGLE[accelerator]}" if accelerator in _SINGLE else "a2-highgpu-1g with NVIDIA_TESLA_A100"
+            other = _SINGLE.get(accelerator, "a2-highgpu-1g with NVIDIA_TESLA_A100")
             raise InputError(f"{number}, and a worker trains on one. Give a machine type with one, such as {other}.")
         raise InputError(
             f"{number}. Received: --accelerator-count {count}. Give --accelerator-count {has}, or another machine type."

@@ -170,8 +170,11 @@ class ItemSelection(tf.Module):
 
         scores, item_ids = self.exact.search(tf.gather_nd(vectors, rows), most)
         scores = _drop(scores, item_ids, [of_these_rows(ids) for ids in excluded])
-        found = _top(scores, item_ids, width)
-        return tuple(tf.tensor_scatter_nd_update(*parts) for parts in zip(answer, (rows, rows), found, strict=True))
+        scores, item_ids = _top(scores, item_ids, width)
+        return (
+            tf.tensor_scatter_nd_update(answer[0], rows, scores),
+            tf.tensor_scatter_nd_update(answer[1], rows, item_ids),
+        )
 
     def _of_allowed(
         self,
