@@ -60,6 +60,8 @@ def cooccurrence_vectors(
         start = generator.normal(size=n_items)
         directions, strengths, _ = scipy.sparse.linalg.svds(information, k=rank, v0=start)
         directions = directions[:, strengths > 1e-9 * strengths.max()]
+        # A direction and its opposite are equally good; which one is found depends on the processor.
+        directions = directions * np.where(start @ directions < 0, -1, 1)
         turn, _ = np.linalg.qr(generator.normal(size=(width, width)))
         vectors[met] = directions[met] @ turn[: directions.shape[1]]
         vectors[met] *= scale / np.sqrt(np.mean(np.square(vectors[met])))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.sparse.linalg
 
 from laclrec_tf.data.item_vectors import cooccurrence_vectors, mutual_information
 from laclrec_tf.errors import InputError
@@ -70,6 +71,18 @@ def test_the_seed_decides():
     np.testing.assert_array_equal(first, again)
     np.testing.assert_allclose(first @ first.T, other @ other.T, atol=1e-5)
     assert abs(first - other).max() > 1e-3
+
+
+def test_which_of_two_opposite_directions_is_found_does_not_matter(monkeypatch):
+    histories = [np.array([1, 2, 3]), np.array([2, 3, 4]), np.array([4, 5, 6])]
+    expected, svds = cooccurrence_vectors(histories, 6, 3), scipy.sparse.linalg.svds
+
+    def another_processor(*arguments, **settings):
+        directions, strengths, others = svds(*arguments, **settings)
+        return directions * [-1, 1, -1], strengths, others
+
+    monkeypatch.setattr(scipy.sparse.linalg, "svds", another_processor)
+    np.testing.assert_array_equal(cooccurrence_vectors(histories, 6, 3), expected)
 
 
 @pytest.mark.parametrize("histories", [[], [np.array([], np.int32)], [np.array([3])], [np.array([2, 2])]])
