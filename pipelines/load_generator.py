@@ -6,7 +6,6 @@ import asyncio
 import math
 import multiprocessing
 import os
-import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ import numpy as np
 
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving.wire_messages import PREDICT
+from pipelines.child_process import start_child
 
 CALL_SECONDS = 30.0
 KEPT_FAILURES = 20
@@ -104,7 +104,7 @@ def generate_load(
             process = context.Process(
                 target=_load_process, args=(theirs, target, shifted, share, seconds, connect_seconds), daemon=True
             )
-            process.start()
+            start_child(process)
             theirs.close()
             connections.append(ours)
             processes.append(process)
@@ -141,7 +141,6 @@ def _load_process(
     seconds: float,
     connect_seconds: float,
 ) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches everybody; the parent ends this process
     asyncio.run(_load(connection, target, requests, clients, seconds, connect_seconds))
 
 

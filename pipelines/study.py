@@ -20,6 +20,7 @@ import numpy as np
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.errors import InputError
 from pipelines.augmenter_report import augmenter_report
+from pipelines.child_process import start_child
 from pipelines.config import TrainConfig
 from pipelines.evaluate import evaluate
 from pipelines.quiet_tensorflow import call_quietly
@@ -184,7 +185,7 @@ def _in_a_process(cell: Cell, show_progress: bool) -> None:
     receiver, sender = context.Pipe(duplex=False)
     task = pickle.dumps((_run_and_tell, (cell, show_progress)))
     process = context.Process(target=call_quietly, args=(task, sender), daemon=True)
-    process.start()
+    start_child(process)
     sender.close()
     try:
         error = receiver.recv()
