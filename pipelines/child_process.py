@@ -1,12 +1,68 @@
-"""Start a process that only its parent ends."""
+"""Processes that end with the one that started them, without a word of their own."""
 
 from __future__ import annotations
 
+import multiprocessing
+import pickle
 import signal
 import threading
+from collections.abc import Callable
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from typing import Any
 
+from pipelines.quiet_tensorflow import call_quietly
 from pipelines.stop_request import StopRequest
+
+
+class ProcessKilledError(RuntimeError):
+    """A process ended before its function did, most likely for want of memory."""
+
+
+def call_in_a_process(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function in a process of its own, so that its memory and its graphs go with it.
+
+    Args:
+        function: of a module, as pickle asks for.
+        *arguments: what to call it with; what pickle takes.
+
+    Returns:
+        What the function returns.
+
+    Raises:
+        ProcessKilledError: the process was killed.
+        KeyboardInterrupt: this process was interrupted. The other one has ended.
+        Exception: what the function raises.
+
+    Example:
+        >>> call_in_a_process(divmod, 17, 5)
+        (3, 2)
+    """
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    task = pickle.dumps((_call_and_tell, (function, arguments)))
+    process = context.Process(target=call_quietly, args=(task, sender), daemon=True)
+    start_child(process)
+    sender.close()
+    try:
+        result, error = receiver.recv()
+    except EOFError:
+        raise ProcessKilledError from None
+    finally:
+        process.terminate()
+        process.join()
+    if error is not None:
+        raise error
+    return result
+
+
+def _call_and_tell(function: Callable[..., Any], arguments: tuple[Any, ...], sender: Connection) -> None:
+    try:
+        sender.send((function(*arguments), None))
+    except KeyboardInterrupt:
+        return  # the parent itself says so
+    except Exception as error:
+        sender.send((None, error))
 
 
 def start_child(process: BaseProcess) -> None:

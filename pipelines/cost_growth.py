@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import io
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +14,10 @@ from matplotlib import pyplot as plt
 
 from laclrec_tf.errors import InputError
 from pipelines.benchmark import measure
+from pipelines.child_process import ProcessKilledError, call_in_a_process
 from pipelines.config import TrainConfig
 from pipelines.new_folder import new_folder
 from pipelines.progress import progress_bar
-from pipelines.quiet_tensorflow import import_tensorflow_quietly
 from pipelines.report_file import ReportFile
 
 # The point that each line passes through, and what each line changes.
@@ -81,8 +78,8 @@ def cost_growth(
             key = tuple(sizes.values())
             if key not in measured:  # the lines cross in the middle
                 try:
-                    measured[key] = _in_a_process(sizes, config)
-                except BrokenProcessPool:
+                    measured[key] = call_in_a_process(_measure, sizes, config)
+                except ProcessKilledError:
                     point = ", ".join(f"{name} {size:,}" for name, size in sizes.items())
                     raise InputError(
                         f"The process that measured {point} was killed, most likely for want of memory. "
@@ -94,12 +91,6 @@ def cost_growth(
             progress.update(task, advance=1)
         plot.write(_plot(records, config.preset))
     return records
-
-
-def _in_a_process(sizes: dict[str, int], config: TrainConfig) -> dict[str, Any]:
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context, initializer=import_tensorflow_quietly) as pool:
-        return pool.submit(_measure, sizes, config).result()
 
 
 def _measure(sizes: dict[str, int], config: TrainConfig) -> dict[str, Any]:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import json
-import multiprocessing
-import pickle
 import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +17,9 @@ import numpy as np
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.errors import InputError
 from pipelines.augmenter_report import augmenter_report
-from pipelines.child_process import start_child
+from pipelines.child_process import ProcessKilledError, call_in_a_process
 from pipelines.config import TrainConfig
 from pipelines.evaluate import evaluate
-from pipelines.quiet_tensorflow import call_quietly
 from pipelines.run_folder import RunFolder
 from pipelines.study_config import Evaluation, StudyConfig, training_name
 from pipelines.study_report import write_report
@@ -180,35 +176,12 @@ def _alone(out: Path) -> Iterator[None]:
 
 
 def _in_a_process(cell: Cell, show_progress: bool) -> None:
-    # Memory and graphs of a training go with its process, and the process with this one.
-    context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    task = pickle.dumps((_run_and_tell, (cell, show_progress)))
-    process = context.Process(target=call_quietly, args=(task, sender), daemon=True)
-    start_child(process)
-    sender.close()
     try:
-        error = receiver.recv()
-    except EOFError:
+        call_in_a_process(run_cell, cell, show_progress)
+    except ProcessKilledError:
         raise InputError(
             f"The training {cell.name} was killed, perhaps for want of memory. Run the same command again to go on."
         ) from None
-    finally:
-        process.terminate()
-        process.join()
-    if error is not None:
-        raise error
-
-
-def _run_and_tell(cell: Cell, show_progress: bool, sender: Connection) -> None:
-    try:
-        run_cell(cell, show_progress)
-    except KeyboardInterrupt:
-        return  # the study itself says so
-    except Exception as error:
-        sender.send(error)
-    else:
-        sender.send(None)
 
 
 def run_cell(cell: Cell, show_progress: bool = True) -> None:

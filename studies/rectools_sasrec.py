@@ -5,6 +5,7 @@ In an environment of its own, with `pip install "rectools[torch]==0.19.0"`:
     python studies/rectools_sasrec.py interactions.csv.gz --out rectools_beauty.json
 
 Strict: trained without each user's last two events; the epoch with the best validation ndcg@10 is the one tested.
+Ctrl-C ends the training after its epoch and tests the best one so far; the report says that it was interrupted.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import signal
 import time
 from pathlib import Path
 
@@ -59,6 +61,7 @@ def main() -> None:
     parser.add_argument("--loss", default="softmax")
     parser.add_argument("--negatives", type=int, default=1)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--batch-size", type=int, default=128, help="histories")
     parser.add_argument("--epochs", type=int, default=150)
     parser.add_argument("--every", type=int, default=2, help="epochs between two looks at validation")
     parser.add_argument("--patience", type=int, default=5, help="looks without a better one")
@@ -82,23 +85,30 @@ def main() -> None:
         loss=arguments.loss,
         n_negatives=arguments.negatives,
         lr=arguments.learning_rate,
+        batch_size=arguments.batch_size,
         verbose=0,
     )
     best, best_state, since, start = {"ndcg@10": -1.0}, {}, 0, time.monotonic()
+    curve: list[dict[str, float]] = []
+    interrupted: list[int] = []  # Lightning ends the whole program at SIGINT, so it is noted here in its place
+    signal.signal(signal.SIGINT, lambda number, frame: interrupted.append(number))
     for epoch in range(arguments.every, arguments.epochs + 1, arguments.every):
         model.fit_partial(dataset, arguments.every, arguments.every)
         found = measure(model, training, validation) | {"epoch": epoch}
         print(f"epoch {epoch}  {found}  {time.monotonic() - start:.0f} s", flush=True)
+        curve.append(found)
         since += 1
         if found["ndcg@10"] > best["ndcg@10"]:
             best, since = found, 0
             best_state = copy.deepcopy(model.lightning_model.torch_model.state_dict())
-        if since >= arguments.patience:
+        if since >= arguments.patience or interrupted:
             break
     model.lightning_model.torch_model.load_state_dict(best_state)
     report = {
         "rectools": rectools.__version__,
         "arguments": vars(arguments) | {"events": Path(arguments.events).name},
+        "interrupted": bool(interrupted),
+        "curve": curve,
         "validation": best,
         "test": measure(model, asked, test),
         "seconds": round(time.monotonic() - start),

@@ -256,10 +256,13 @@ class Deadly(int):
 
 
 def test_a_point_whose_process_is_killed_is_named_and_the_points_before_it_are_kept(tmp_path, monkeypatch):
-    measured = growth._in_a_process
+    called = growth.call_in_a_process
     point = {"seconds_per_epoch": 0.5, "peak_memory_gb": 1.0}
-    quick = lambda sizes, config: measured(sizes, config) if isinstance(sizes["users"], Deadly) else point  # noqa: E731
-    monkeypatch.setattr(growth, "_in_a_process", quick)
+
+    def quick(measure, sizes, config):
+        return called(measure, sizes, config) if isinstance(sizes["users"], Deadly) else point
+
+    monkeypatch.setattr(growth, "call_in_a_process", quick)
     config = TrainConfig.of(SMALL | {"preset": "sasrec"})
     lines = {"users": (40, Deadly(4000))}
     middle = {"users": 40, "items": 30, "length": 5}

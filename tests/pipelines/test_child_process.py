@@ -1,4 +1,4 @@
-"""An interruption while a process starts ends it without a word of its own."""
+"""A function in a process of its own: its result, its error, its end, and an interruption at any moment."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from multiprocessing import popen_spawn_posix
 
 import pytest
 
-from pipelines.child_process import start_child
+from pipelines.child_process import ProcessKilledError, call_in_a_process, start_child
 
 context = multiprocessing.get_context("spawn")
 
@@ -38,6 +38,26 @@ def terminated_while_starting(monkeypatch):
         return pid
 
     monkeypatch.setattr(popen_spawn_posix.util, "spawnv_passfds", spawn_and_terminate)
+
+
+def test_what_a_function_returns_and_raises():
+    assert call_in_a_process(divmod, 17, 5) == (3, 2)
+    with pytest.raises(ZeroDivisionError, match="by zero"):
+        call_in_a_process(divmod, 17, 0)
+
+
+def test_a_killed_process_is_told_from_an_error():
+    with pytest.raises(ProcessKilledError):
+        call_in_a_process(os._exit, 9)
+
+
+def test_terminated_while_the_function_runs(interrupting, tmp_path, capfd):
+    threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    with pytest.raises(KeyboardInterrupt):
+        call_in_a_process(subprocess.run, ["sh", "-c", f"sleep 60; touch {tmp_path / 'finished'}"])
+    assert list(tmp_path.iterdir()) == []  # it was not waited for
+    assert multiprocessing.active_children() == []
+    assert capfd.readouterr().err == ""
 
 
 def test_terminated_in_the_middle_of_a_start(interrupting, terminated_while_starting, capfd):
@@ -74,8 +94,8 @@ from pipelines.child_process import start_child
 if __name__ == "__main__":
     child = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,), daemon=True)
     start_child(child)
-    print("started", flush=True)
     try:
+        print("started", flush=True)
         child.join()
     except KeyboardInterrupt:
         child.terminate()

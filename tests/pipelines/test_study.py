@@ -175,23 +175,23 @@ def test_results_of_other_defaults_are_refused(finished, in_this_process, monkey
 
 
 def test_a_killed_training_is_named(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(studies, "_run_and_tell", _killed)
+    monkeypatch.setattr(studies, "run_cell", _killed)
     with pytest.raises(InputError, match="small--sasrec--seed-0--strict was killed"):
         study(written(tmp_path, data), tmp_path / "out", show_progress=False)
 
 
-def _killed(cell, show_progress, sender):
+def _killed(cell, show_progress):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_an_error_of_a_training_is_the_studys(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(studies, "_run_and_tell", _refused)
+    monkeypatch.setattr(studies, "run_cell", _refused)
     with pytest.raises(InputError, match="a reason"):
         study(written(tmp_path, data), tmp_path / "out", show_progress=False)
 
 
-def _refused(cell, show_progress, sender):
-    sender.send(InputError("a reason"))
+def _refused(cell, show_progress):
+    raise InputError("a reason")
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="looks for processes in /proc")
