@@ -6,6 +6,7 @@ import multiprocessing
 import pickle
 import signal
 import threading
+import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -13,6 +14,8 @@ from typing import Any
 
 from pipelines.quiet_tensorflow import call_quietly
 from pipelines.stop_request import StopRequest
+
+GRACE_SECONDS = 10.0
 
 
 class ProcessKilledError(RuntimeError):
@@ -42,15 +45,14 @@ def call_in_a_process(function: Callable[..., Any], *arguments: Any) -> Any:
     receiver, sender = context.Pipe(duplex=False)
     task = pickle.dumps((_call_and_tell, (function, arguments)))
     process = context.Process(target=call_quietly, args=(task, sender), daemon=True)
-    start_child(process)
-    sender.close()
     try:
+        start_child(process)
+        sender.close()
         result, error = receiver.recv()
     except EOFError:
         raise ProcessKilledError from None
     finally:
-        process.terminate()
-        process.join()
+        end_child(process)
     if error is not None:
         raise error
     return result
@@ -62,7 +64,16 @@ def _call_and_tell(function: Callable[..., Any], arguments: tuple[Any, ...], sen
     except KeyboardInterrupt:
         return  # the parent itself says so
     except Exception as error:
-        sender.send((None, error))
+        error.add_note(traceback.format_exc())  # where it happened, which does not travel with it
+        sender.send((None, _that_travels(error)))
+
+
+def _that_travels(error: Exception) -> Exception:
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(traceback.format_exc())
+    return error
 
 
 def start_child(process: BaseProcess) -> None:
@@ -71,13 +82,14 @@ def start_child(process: BaseProcess) -> None:
     A process whose parent leaves in the middle of starting it finds nothing to read, and says so with a traceback;
     so does one that Ctrl-C reaches while it still imports. Therefore SIGTERM waits until the process is started, and
     the process ignores SIGINT: a terminal sends it to everybody, and the parent ends its children itself. In the
-    milliseconds of the start the parent does not hear it either.
+    milliseconds of the start the parent does not hear it either. Outside the main thread, where Python takes no
+    signals, the process is started as always.
 
     Args:
-        process: not started yet.
+        process: not started yet. Its arguments fit into a pipe, 64 KB: a longer start would hear no signal.
 
     Raises:
-        KeyboardInterrupt: SIGTERM came meanwhile. The process has ended.
+        KeyboardInterrupt: SIGTERM came meanwhile, and interrupts. The process runs; end it.
 
     Example:
         >>> import multiprocessing, os
@@ -87,7 +99,7 @@ def start_child(process: BaseProcess) -> None:
         >>> child.exitcode
         0
     """
-    if threading.current_thread() is not threading.main_thread():  # Python takes no signals here
+    if threading.current_thread() is not threading.main_thread():
         process.start()
         return
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -97,6 +109,26 @@ def start_child(process: BaseProcess) -> None:
     finally:
         signal.signal(signal.SIGINT, before)
     if stop.received:
-        process.terminate()
-        process.join()
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGTERM)
+
+
+def end_child(process: BaseProcess) -> None:
+    """End a process, by force if it does not listen: a training notes SIGTERM, and may take long to act on it.
+
+    Args:
+        process: one that runs, has ended, or was never started.
+
+    Example:
+        >>> import multiprocessing, time
+        >>> child = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,), daemon=True)
+        >>> start_child(child)
+        >>> end_child(child)
+        >>> child.is_alive()
+        False
+    """
+    if process.pid is None:
+        return
+    process.terminate()
+    process.join(GRACE_SECONDS)
+    process.kill()
+    process.join()

@@ -9,6 +9,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 
@@ -17,7 +18,7 @@ import numpy as np
 
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving.wire_messages import PREDICT
-from pipelines.child_process import start_child
+from pipelines.child_process import end_child, start_child
 
 CALL_SECONDS = 30.0
 KEPT_FAILURES = 20
@@ -97,17 +98,19 @@ def generate_load(
     connections: list[Connection] = []
     processes = []
     try:
-        for number, share in enumerate(shares):
+        for share in shares:
             ours, theirs = context.Pipe()
-            first = number * len(requests) // len(shares)
-            shifted = [*requests[first:], *requests[:first]]
             process = context.Process(
-                target=_load_process, args=(theirs, target, shifted, share, seconds, connect_seconds), daemon=True
+                target=_load_process, args=(theirs, target, share, seconds, connect_seconds), daemon=True
             )
+            processes.append(process)
             start_child(process)
             theirs.close()
             connections.append(ours)
-            processes.append(process)
+        for number, connection in enumerate(connections):
+            first = number * len(requests) // len(connections)
+            with suppress(ConnectionError):  # it ended early, which is told below
+                connection.send([*requests[first:], *requests[:first]])
         for connection in connections:
             _received(connection)  # connected
         on_start()
@@ -119,14 +122,13 @@ def generate_load(
         return total
     finally:
         for process in processes:
-            process.terminate()
-            process.join()
+            end_child(process)
 
 
 def _received(connection: Connection) -> LoadRecord:
     try:
         answer = connection.recv()
-    except EOFError:
+    except (EOFError, ConnectionError):
         raise InputError("A load process ended early. Give it more memory, or ask for fewer --clients.") from None
     if isinstance(answer, str):
         raise InputError(answer)
@@ -136,11 +138,11 @@ def _received(connection: Connection) -> LoadRecord:
 def _load_process(
     connection: Connection,
     target: str,
-    requests: Sequence[bytes],
     clients: int,
     seconds: float,
     connect_seconds: float,
 ) -> None:
+    requests = connection.recv()
     asyncio.run(_load(connection, target, requests, clients, seconds, connect_seconds))
 
 

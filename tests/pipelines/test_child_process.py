@@ -13,7 +13,7 @@ from multiprocessing import popen_spawn_posix
 
 import pytest
 
-from pipelines.child_process import ProcessKilledError, call_in_a_process, start_child
+from pipelines.child_process import ProcessKilledError, call_in_a_process, end_child, start_child
 
 context = multiprocessing.get_context("spawn")
 
@@ -51,19 +51,47 @@ def test_a_killed_process_is_told_from_an_error():
         call_in_a_process(os._exit, 9)
 
 
-def test_terminated_while_the_function_runs(interrupting, tmp_path, capfd):
-    threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGTERM)).start()
+BEGIN = """
+import pathlib, signal, sys, time
+signal.signal(signal.SIGTERM, getattr(signal, {on_sigterm!r}))
+pathlib.Path({begun!r}).touch()
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("on_sigterm", ["SIG_DFL", "SIG_IGN"])
+def test_terminated_while_the_function_runs(interrupting, tmp_path, monkeypatch, capfd, on_sigterm):
+    monkeypatch.setattr("pipelines.child_process.GRACE_SECONDS", 0.5)
+    begun = tmp_path / "begun"
+
+    def terminate():
+        while not begun.exists():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=terminate, daemon=True).start()
     with pytest.raises(KeyboardInterrupt):
-        call_in_a_process(subprocess.run, ["sh", "-c", f"sleep 60; touch {tmp_path / 'finished'}"])
-    assert list(tmp_path.iterdir()) == []  # it was not waited for
+        call_in_a_process(exec, BEGIN.format(begun=str(begun), on_sigterm=on_sigterm))
     assert multiprocessing.active_children() == []
-    assert capfd.readouterr().err == ""
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_an_error_says_where_it_happened():
+    with pytest.raises(ZeroDivisionError) as told:
+        call_in_a_process(eval, "1 / 0")
+    assert 'File "<string>", line 1' in told.value.__notes__[0]
+
+
+def test_an_error_that_pickle_cannot_carry():
+    with pytest.raises(RuntimeError, match="class of its own"):
+        call_in_a_process(exec, "class Own(Exception): pass\nraise Own('class of its own')")
 
 
 def test_terminated_in_the_middle_of_a_start(interrupting, terminated_while_starting, capfd):
     child = context.Process(target=time.sleep, args=(60,), daemon=True)
     with pytest.raises(KeyboardInterrupt):
         start_child(child)
+    end_child(child)
     assert child.exitcode == -signal.SIGTERM
     assert capfd.readouterr().err == ""
 
@@ -78,6 +106,10 @@ def test_the_signals_are_as_before(interrupting):
     assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
 
 
+def test_one_that_never_started_is_ended_without_complaint():
+    end_child(context.Process(target=os.getpid))
+
+
 def test_in_a_thread():
     child = context.Process(target=os.getpid, daemon=True)
     thread = threading.Thread(target=start_child, args=(child,))
@@ -88,10 +120,11 @@ def test_in_a_thread():
 
 
 PARENT = """
-import multiprocessing, time
+import multiprocessing, signal, time
 from pipelines.child_process import start_child
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # where pytest runs it may be ignored
     child = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,), daemon=True)
     start_child(child)
     try:
