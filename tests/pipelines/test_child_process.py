@@ -107,7 +107,9 @@ def test_the_signals_are_as_before(interrupting):
 
 
 def test_one_that_never_started_is_ended_without_complaint():
-    end_child(context.Process(target=os.getpid))
+    child = context.Process(target=os.getpid)
+    end_child(child)
+    assert child.exitcode is None
 
 
 def test_in_a_thread():
