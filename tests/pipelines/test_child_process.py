@@ -52,7 +52,7 @@ def test_a_killed_process_is_told_from_an_error():
 
 
 BEGIN = """
-import pathlib, signal, sys, time
+import pathlib, signal, time
 signal.signal(signal.SIGTERM, getattr(signal, {on_sigterm!r}))
 pathlib.Path({begun!r}).touch()
 time.sleep(600)
