@@ -8,6 +8,8 @@ import keras
 import numpy as np
 from keras import KerasTensor, ops
 
+from laclrec_tf.losses.generalised_bce import generalised_bce
+from laclrec_tf.losses.label_smoothing import smoothing_term
 from laclrec_tf.losses.next_item import catalogue_logits, next_item_loss
 from laclrec_tf.losses.sampled_softmax import draw_negatives, sampled_softmax_loss
 from laclrec_tf.masking import is_item
@@ -74,7 +76,13 @@ class CatalogueModel(MultiTaskModel):
         """Return the cross-entropy of targets `[P]` over the catalogue, or over a sample of it with `n_negatives`."""
         table = self.encoder.item_table
         if not self.n_negatives:
-            return next_item_loss(vectors, table, targets, weights=weights, eos_allowed=eos_allowed)
+            loss = next_item_loss(vectors, table, targets, weights=weights, eos_allowed=eos_allowed)
+            if self.label_smoothing and not eos_allowed:
+                loss += self.label_smoothing * smoothing_term(vectors, table, targets, weights)
+            return loss
+        if self.sampled_loss == "gbce" and not eos_allowed:
+            negatives = keras.random.randint((self.n_negatives,), 1, self.n_items + 1, seed=self.negatives_seed)
+            return generalised_bce(vectors, table, targets, negatives, weights=weights)
         negatives = self.draw_negatives()
         return sampled_softmax_loss(vectors, table, targets, negatives, weights=weights, eos_allowed=eos_allowed)
 
