@@ -10,7 +10,7 @@ from laclrec_tf.models.laclrec import LACLRec
 
 PRESETS: dict[str, dict[str, Any]] = {
     "laclrec": {},
-    "cl4srec": {"contrast_views": "random-random", "alpha": 0.1, "beta": 0.0, "lambda_aug": 0.0},
+    "cl4srec": {"contrast_views": "random-random", "beta": 0.0, "lambda_aug": 0.0},
     "sasrec": {"alpha": 0.0, "beta": 0.0, "lambda_aug": 0.0},
     "laclrec-no-delete": {"can_delete": False},
     "laclrec-no-insert": {"can_insert": False},
