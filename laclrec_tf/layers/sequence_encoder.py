@@ -50,7 +50,6 @@ class SequenceEncoder(keras.layers.Layer):
         positions: positions are counted from the "start" of the history or from its "end", where the most
             recent item is always position 0. Default: "start".
         normalisation: "pre" or "post", see `TransformerBlock`. Default: "post".
-        gated: see `TransformerBlock`. Default: False.
 
     Call arguments:
         item_ids: `[B, L]` integer ids, right-padded with 0, `L <= max_length`.
@@ -80,7 +79,6 @@ class SequenceEncoder(keras.layers.Layer):
         dropout: float = 0.5,
         positions: str = "start",
         normalisation: str = "post",
-        gated: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -94,7 +92,6 @@ class SequenceEncoder(keras.layers.Layer):
         self.dropout = dropout
         self.positions = positions
         self.normalisation = normalisation
-        self.gated = gated
         initializer = keras.initializers.TruncatedNormal(stddev=0.02)
         policy = self.dtype_policy
         self.item_embedding = ItemEmbedding(n_items + 3, width, dtype=policy, name="item_embedding")
@@ -102,13 +99,7 @@ class SequenceEncoder(keras.layers.Layer):
             max_length, width, embeddings_initializer=initializer, dtype=policy, name="position_embedding"
         )
         self.embedding_dropout = keras.layers.Dropout(dropout, dtype=policy, name="embedding_dropout")
-        block = {
-            "n_heads": n_heads,
-            "dropout": dropout,
-            "normalisation": normalisation,
-            "gated": gated,
-            "dtype": policy,
-        }
+        block = {"n_heads": n_heads, "dropout": dropout, "normalisation": normalisation, "dtype": policy}
         self.blocks = [TransformerBlock(width, **block, name=f"block_{i}") for i in range(n_blocks)]
 
     def build(self, item_ids_shape: tuple[int | None, ...]) -> None:
@@ -152,5 +143,4 @@ class SequenceEncoder(keras.layers.Layer):
             "dropout": self.dropout,
             "positions": self.positions,
             "normalisation": self.normalisation,
-            "gated": self.gated,
         }

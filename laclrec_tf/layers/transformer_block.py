@@ -20,8 +20,6 @@ class TransformerBlock(keras.layers.Layer):
         normalisation: "pre" (normalise what goes into each part; the caller normalises the end) or "post"
             (normalise after each residual). Default: "post".
         activation: of the feed-forward layer. Default: "gelu".
-        gated: the feed-forward layer is a SwiGLU of two thirds of the inner size, so of as many weights; `activation`
-            is not used. Default: False.
 
     Call arguments:
         hidden: `[B, L, D]` float.
@@ -51,7 +49,6 @@ class TransformerBlock(keras.layers.Layer):
         dropout: float = 0.5,
         normalisation: str = "post",
         activation: str = "gelu",
-        gated: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -69,18 +66,14 @@ class TransformerBlock(keras.layers.Layer):
         self.dropout = dropout
         self.normalisation = normalisation
         self.activation = activation
-        self.gated = gated
-        inner = self.feed_forward_width * 2 // 3 if gated else self.feed_forward_width
-        self.inner_width = inner
         policy = self.dtype_policy
         self.attention = keras.layers.MultiHeadAttention(
             n_heads, width // n_heads, dropout=dropout, dtype=policy, name="attention"
         )
         self.attention_norm = keras.layers.LayerNormalization(epsilon=1e-6, dtype=policy, name="attention_norm")
         self.feed_forward_in = keras.layers.Dense(
-            inner, "silu" if gated else activation, dtype=policy, name="feed_forward_in"
+            self.feed_forward_width, activation, dtype=policy, name="feed_forward_in"
         )
-        self.feed_forward_gate = keras.layers.Dense(inner, dtype=policy, name="feed_forward_gate") if gated else None
         self.feed_forward_out = keras.layers.Dense(width, dtype=policy, name="feed_forward_out")
         self.feed_forward_norm = keras.layers.LayerNormalization(epsilon=1e-6, dtype=policy, name="feed_forward_norm")
         self.residual_dropout = keras.layers.Dropout(dropout, dtype=policy, name="residual_dropout")
@@ -90,9 +83,7 @@ class TransformerBlock(keras.layers.Layer):
         self.attention.build(hidden_shape, hidden_shape)
         self.attention_norm.build(hidden_shape)
         self.feed_forward_in.build(hidden_shape)
-        self.feed_forward_out.build((*hidden_shape[:-1], self.inner_width))
-        if self.gated:
-            self.feed_forward_gate.build(hidden_shape)
+        self.feed_forward_out.build((*hidden_shape[:-1], self.feed_forward_width))
         self.feed_forward_norm.build(hidden_shape)
         self.built = True
 
@@ -114,10 +105,7 @@ class TransformerBlock(keras.layers.Layer):
         hidden = hidden + self.residual_dropout(attended, training=training)
         if not pre:
             hidden = self.attention_norm(hidden)
-        entering = self.feed_forward_norm(hidden) if pre else hidden
-        inner = self.feed_forward_in(entering)
-        if self.gated:
-            inner = inner * self.feed_forward_gate(entering)
+        inner = self.feed_forward_in(self.feed_forward_norm(hidden) if pre else hidden)
         hidden = hidden + self.residual_dropout(self.feed_forward_out(inner), training=training)
         return hidden if pre else self.feed_forward_norm(hidden)
 
@@ -134,5 +122,4 @@ class TransformerBlock(keras.layers.Layer):
             "dropout": self.dropout,
             "normalisation": self.normalisation,
             "activation": self.activation,
-            "gated": self.gated,
         }

@@ -2,37 +2,38 @@
 
 from __future__ import annotations
 
-import tensorflow as tf
+from keras import KerasTensor, ops
 
 from laclrec_tf.replicas import share_of_mean
 
 
-def smoothing_term(
-    vectors: tf.Tensor, item_table: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor | None = None
-) -> tf.Tensor:
-    """Return the mean of the target's logit minus the mean logit.
+def label_smoothing_term(
+    vectors: KerasTensor, item_table: KerasTensor, targets: KerasTensor, *, weights: KerasTensor | None = None
+) -> KerasTensor:
+    """Average by how much the target's logit is above the mean logit of the catalogue.
 
-    Cross-entropy plus `e` times this is the cross-entropy against a target of probability `1 - e` and an evenly
-    spread rest, as the logarithm of the sum is the same for every item.
+    The cross-entropy plus `e` times this is the cross-entropy against probabilities of which `1 - e` is the target's
+    and `e` is spread evenly over the catalogue: both share the logarithm of the sum over all items. The mean logit is
+    the logit of the mean item, so that the catalogue is not scored again.
 
     Args:
         vectors: `[P, D]` float.
         item_table: `[N + 3, D]` float: PAD, items, EOS, MASK.
-        targets: `[P]` integer ids.
-        weights: `[P]` float. Default: 1 each.
+        targets: `[P]` integer ids, anything where the weight is 0.
+        weights: `[P]` float, 0 for a position that does not count. Default: 1 each.
 
     Returns:
-        Scalar float32.
+        Scalar float32, 0 when there are no positions; inside a replica its share of the mean over all replicas.
 
     Example:
-        >>> table = tf.constant([[0.0], [1.0], [2.0], [0.0], [0.0]])  # two items
-        >>> float(smoothing_term(tf.ones([1, 1]), table, tf.constant([2])))  # 2 - 1.5
+        >>> table = ops.array([[0.0], [1.0], [2.0], [0.0], [0.0]])  # two items
+        >>> float(label_smoothing_term(ops.ones([1, 1]), table, ops.array([2])))  # 2 - (1 + 2) / 2
         0.5
 
-    Reference: Szegedy et al., 2016 (arXiv 1512.00567).
+    Reference: Szegedy et al., "Rethinking the Inception Architecture", 2016 (arXiv 1512.00567), section 7.
     """
-    weights = tf.ones_like(targets, tf.float32) if weights is None else tf.cast(weights, tf.float32)
-    table = tf.convert_to_tensor(item_table)
-    lead = tf.gather(table, targets) - tf.reduce_mean(table[1:-2], axis=0)
-    differences = tf.reduce_sum(tf.cast(vectors, tf.float32) * lead, axis=1)
-    return share_of_mean(tf.reduce_sum(weights * differences), tf.reduce_sum(weights))
+    weights = ops.ones_like(targets, "float32") if weights is None else ops.cast(weights, "float32")
+    table = ops.convert_to_tensor(item_table)
+    leads = ops.take(table, targets, axis=0) - ops.mean(table[1:-2], axis=0)
+    leads = ops.sum(ops.cast(vectors, "float32") * ops.cast(leads, "float32"), axis=1)
+    return share_of_mean(ops.sum(weights * leads), ops.sum(weights))

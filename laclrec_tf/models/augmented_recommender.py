@@ -46,7 +46,6 @@ class AugmentedRecommender(CatalogueModel):
             self.width,
             self.n_encoder_blocks,
             positions=self.positions,
-            gated=self.gated,
             **block,
         )
         self.augmenter = SequenceAugmenter(
@@ -62,7 +61,6 @@ class AugmentedRecommender(CatalogueModel):
             seed=self.seed,
             **block,
         )
-        block["gated"] = self.gated
         self.recommender_blocks = [TransformerBlock(self.width, **block) for _ in range(self.n_recommender_blocks)]
         self.user_norm = keras.layers.LayerNormalization(epsilon=1e-6, dtype=self.dtype_policy)
         self.build()

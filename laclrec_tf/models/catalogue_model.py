@@ -8,8 +8,7 @@ import keras
 import numpy as np
 from keras import KerasTensor, ops
 
-from laclrec_tf.losses.generalised_bce import generalised_bce
-from laclrec_tf.losses.label_smoothing import smoothing_term
+from laclrec_tf.losses.label_smoothing import label_smoothing_term
 from laclrec_tf.losses.next_item import catalogue_logits, next_item_loss
 from laclrec_tf.losses.sampled_softmax import draw_negatives, sampled_softmax_loss
 from laclrec_tf.masking import is_item
@@ -19,7 +18,8 @@ from laclrec_tf.models.multi_task_model import MultiTaskModel
 class CatalogueModel(MultiTaskModel):
     """Scores, recommendations and the cross-entropy over the catalogue.
 
-    A subclass has `encoder.item_table` `[N + 3, D]` (PAD, items, EOS, MASK), `n_items` and `n_negatives`, and gives
+    A subclass has `encoder.item_table` `[N + 3, D]` (PAD, items, EOS, MASK), `n_items` `n_negatives` and
+    `label_smoothing`, and gives
     user vectors `[B, D]` when called with histories `[B, L]`.
 
     Args:
@@ -77,12 +77,9 @@ class CatalogueModel(MultiTaskModel):
         table = self.encoder.item_table
         if not self.n_negatives:
             loss = next_item_loss(vectors, table, targets, weights=weights, eos_allowed=eos_allowed)
-            if self.label_smoothing and not eos_allowed:
-                loss += self.label_smoothing * smoothing_term(vectors, table, targets, weights)
+            if self.label_smoothing and not eos_allowed:  # where EOS is possible, an insertion is repaired
+                loss += self.label_smoothing * label_smoothing_term(vectors, table, targets, weights=weights)
             return loss
-        if self.sampled_loss == "gbce" and not eos_allowed:
-            negatives = keras.random.randint((self.n_negatives,), 1, self.n_items + 1, seed=self.negatives_seed)
-            return generalised_bce(vectors, table, targets, negatives, weights=weights)
         negatives = self.draw_negatives()
         return sampled_softmax_loss(vectors, table, targets, negatives, weights=weights, eos_allowed=eos_allowed)
 

@@ -52,11 +52,8 @@ class LACLRec(AugmentedRecommender):
         n_negatives: score targets against so many sampled items instead of the whole catalogue, in training only,
             and insert only sampled items and those of the batch; 0 scores all. For catalogues above some 100,000
             items. Default: 0.
-        sampled_loss: what `n_negatives` are for: "softmax", or "gbce", the generalised binary cross-entropy of gSASRec
-            with its calibration `t = 0.75`, whose negatives are drawn evenly. Default: "softmax".
-        label_smoothing: share of the target's probability that is spread evenly over the catalogue. Default: 0.
-        gated: gated feed-forward layers (SwiGLU) with as many weights in the encoder and the recommender's blocks.
-            Default: False.
+        label_smoothing: share of the target's probability that is spread evenly over the catalogue, in next-item
+            prediction over all of it (`n_negatives` is 0). Default: 0.
         similarity: InfoNCE's, "dot" or "cosine". Default: "dot".
         temperature: InfoNCE's. Default: 1.
         augmenter_attention: "causal" or "bidirectional". Default: "bidirectional".
@@ -106,9 +103,7 @@ class LACLRec(AugmentedRecommender):
         gamma: float = 0.0,
         contrast_views: str = "random-learned",
         n_negatives: int = 0,
-        sampled_loss: str = "softmax",
         label_smoothing: float = 0.0,
-        gated: bool = False,
         similarity: str = "dot",
         temperature: float = 1.0,
         augmenter_attention: str = "bidirectional",

@@ -35,8 +35,14 @@ def check_arguments(**settings: Any) -> None:
     for name in ("n_encoder_blocks", "n_recommender_blocks", "alpha", "beta", "lambda_aug", "gamma", "n_negatives"):
         if settings[name] < 0:
             raise ValueError(f"Argument `{name}` must be 0 or above. Received: {name}={settings[name]}.")
-    if not 0 <= settings["dropout"] < 1:
-        raise ValueError(f"Argument `dropout` must be in [0, 1). Received: dropout={settings['dropout']}.")
+    for name in ("dropout", "label_smoothing"):
+        if not 0 <= settings[name] < 1:
+            raise ValueError(f"Argument `{name}` must be in [0, 1). Received: {name}={settings[name]}.")
+    if settings["label_smoothing"] and settings["n_negatives"]:
+        raise ValueError(
+            "Argument `label_smoothing` needs the whole catalogue, so `n_negatives` must be 0. Received: "
+            f"label_smoothing={settings['label_smoothing']}, n_negatives={settings['n_negatives']}."
+        )
     if settings["max_edited_length"] < settings["max_length"]:
         raise ValueError(
             "Argument `max_edited_length` must be at least `max_length`. Received: "

@@ -179,6 +179,22 @@ def test_next_item_loss_is_that_of_every_prefix_encoded_alone():
     assert float(terms["next_item_loss"]) == pytest.approx(np.mean(losses), abs=1e-4)
 
 
+def test_label_smoothing_spreads_a_share_of_each_target_over_the_catalogue():
+    plain, smoothed = decided(gamma=0.5), decided(gamma=0.5, label_smoothing=0.3)
+    smoothed.set_weights(plain.get_weights())
+    batch = batch_for(plain)
+    terms, smoothed_terms = (model.losses_of(batch, training=False)[0] for model in (plain, smoothed))
+    hidden = numbers(plain.hidden_states(batch["history"]))
+    scores = hidden @ numbers(plain.encoder.item_table)[1 : N_ITEMS + 1].T
+    target = batch["target"].numpy()
+    leads = [scores[at][target[at] - 1] - scores[at].mean() for at in zip(*np.nonzero(target), strict=True)]
+    expected = float(terms["next_item_loss"]) + 0.3 * np.mean(leads)
+    assert float(smoothed_terms["next_item_loss"]) == pytest.approx(expected, abs=1e-4)
+    assert float(smoothed_terms["view_loss"]) != pytest.approx(float(terms["view_loss"]), abs=1e-4)
+    # What the augmenter inserts is no next item.
+    assert float(smoothed_terms["augmenter_loss"]) == pytest.approx(float(terms["augmenter_loss"]), abs=1e-5)
+
+
 def test_contrast_and_triplet_compare_the_three_views_of_each_prefix(full):
     model, batch, terms = full
     prefixes = take_prefixes(batch["history"], batch["prefix_lengths"])
@@ -598,6 +614,7 @@ def test_a_configuration_holds_every_argument():
         "beta": 0.3,
         "lambda_aug": 0.4,
         "contrast_views": "random-random",
+        "label_smoothing": 0.15,
         "similarity": "cosine",
         "temperature": 0.5,
         "augmenter_attention": "causal",
@@ -625,6 +642,8 @@ def test_a_configuration_holds_every_argument():
         ({"contrast_views": "raw-raw"}, "Received: contrast_views='raw-raw'"),
         ({"width": 0}, "Received: width=0"),
         ({"dropout": 1.0}, "Received: dropout=1.0"),
+        ({"label_smoothing": -0.1}, "Received: label_smoothing=-0.1"),
+        ({"label_smoothing": 0.1, "n_negatives": 4}, "`label_smoothing` needs the whole catalogue"),
         ({"alpha": -0.1}, "Received: alpha=-0.1"),
         ({"beta": -1.0}, "Received: beta=-1.0"),
         ({"lambda_aug": -1.0}, "Received: lambda_aug=-1.0"),

@@ -27,7 +27,7 @@ def free_ports() -> list[str]:
 
 def results(preset: str, tasks: list[str]) -> list[dict[str, Any]]:
     ports = free_ports()
-    environment = {"PYTHONPATH": str(ROOT), "PATH": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "", "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONFAULTHANDLER": "1"}
     processes = [
         subprocess.Popen(
             [sys.executable, str(SCRIPT), preset, task, *ports],
