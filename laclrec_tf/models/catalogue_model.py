@@ -18,9 +18,8 @@ from laclrec_tf.models.multi_task_model import MultiTaskModel
 class CatalogueModel(MultiTaskModel):
     """Scores, recommendations and the cross-entropy over the catalogue.
 
-    A subclass has `encoder.item_table` `[N + 3, D]` (PAD, items, EOS, MASK), `n_items` `n_negatives` and
-    `label_smoothing`, and gives
-    user vectors `[B, D]` when called with histories `[B, L]`.
+    A subclass has `encoder.item_table` `[N + 3, D]` (PAD, items, EOS, MASK), `n_items`, `n_negatives` and
+    `label_smoothing`, and gives user vectors `[B, D]` when called with histories `[B, L]`.
 
     Args:
         seed: of the sampled negatives. Default: None, a random seed.
