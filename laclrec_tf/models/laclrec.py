@@ -53,7 +53,7 @@ class LACLRec(AugmentedRecommender):
             and insert only sampled items and those of the batch; 0 scores all. For catalogues above some 100,000
             items. Default: 0.
         label_smoothing: share of the target's probability that is spread evenly over the catalogue, in next-item
-            prediction over all of it (`n_negatives` is 0). Default: 0.
+            prediction. Default: 0.2, and 0 with `n_negatives`, which leaves no whole catalogue to spread it over.
         similarity: InfoNCE's, "dot" or "cosine". Default: "dot".
         temperature: InfoNCE's. Default: 1.
         augmenter_attention: "causal" or "bidirectional". Default: "bidirectional".
@@ -103,7 +103,7 @@ class LACLRec(AugmentedRecommender):
         gamma: float = 0.0,
         contrast_views: str = "random-learned",
         n_negatives: int = 0,
-        label_smoothing: float = 0.0,
+        label_smoothing: float | None = None,
         similarity: str = "dot",
         temperature: float = 1.0,
         augmenter_attention: str = "bidirectional",
@@ -116,6 +116,8 @@ class LACLRec(AugmentedRecommender):
     ) -> None:
         settings = {name: value for name, value in locals().items() if name not in ("self", "kwargs", "__class__")}
         super().__init__(settings, **kwargs)
+        if label_smoothing is None:
+            self.label_smoothing = 0.0 if n_negatives else 0.2
 
     def __repr__(self) -> str:
         """Show the arguments that are not the defaults."""

@@ -167,7 +167,7 @@ def test_the_full_objective_has_four_terms(full):
 
 def test_next_item_loss_is_that_of_every_prefix_encoded_alone():
     # Counted from the end, an item's position in its history is not its position in a prefix.
-    model = decided(positions="start")
+    model = decided(positions="start", label_smoothing=0)
     batch = batch_for(model)
     terms, _ = model.losses_of(batch, training=False)
     losses = []
@@ -180,7 +180,7 @@ def test_next_item_loss_is_that_of_every_prefix_encoded_alone():
 
 
 def test_label_smoothing_spreads_a_share_of_each_target_over_the_catalogue():
-    plain, smoothed = decided(gamma=0.5), decided(gamma=0.5, label_smoothing=0.3)
+    plain, smoothed = decided(gamma=0.5, label_smoothing=0), decided(gamma=0.5, label_smoothing=0.3)
     smoothed.set_weights(plain.get_weights())
     batch = batch_for(plain)
     terms, smoothed_terms = (model.losses_of(batch, training=False)[0] for model in (plain, smoothed))
@@ -195,6 +195,11 @@ def test_label_smoothing_spreads_a_share_of_each_target_over_the_catalogue():
     assert float(smoothed_terms["augmenter_loss"]) == pytest.approx(float(terms["augmenter_loss"]), abs=1e-5)
 
 
+def test_labels_are_smoothed_unless_negatives_are_sampled():
+    assert [LACLRec(N_ITEMS, n_negatives=n).label_smoothing for n in (0, 4)] == [0.2, 0]
+    assert LACLRec(N_ITEMS, n_negatives=4, label_smoothing=0).label_smoothing == 0
+
+
 def test_contrast_and_triplet_compare_the_three_views_of_each_prefix(full):
     model, batch, terms = full
     prefixes = take_prefixes(batch["history"], batch["prefix_lengths"])
@@ -207,7 +212,7 @@ def test_contrast_and_triplet_compare_the_three_views_of_each_prefix(full):
 
 
 def test_what_follows_a_history_follows_its_views_too():
-    model = decided(gamma=0.5)
+    model = decided(gamma=0.5, label_smoothing=0)
     batch = batch_for(model)
     terms, _ = model.losses_of(batch, training=False)
     assert model.term_weights["view_loss"] == 0.5
