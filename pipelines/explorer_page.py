@@ -148,7 +148,6 @@ class ExplorerPage:
         total = self.answers.items.vocabulary.n_items
         note = f"The first {len(found)} of {total:,}" if not words else ""
         self.found_note.set_text(note if found else "The model knows no such item.")
-        self.found_note.set_visibility(bool(note) or not found)
 
     async def _add_first(self, words: str) -> None:
         if words.strip():

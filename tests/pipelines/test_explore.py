@@ -229,6 +229,18 @@ def test_phone_in_the_dark(open_page, url, titles):
     page.wait_for_function(lightness)
 
 
+def test_what_is_pressed_while_a_search_ends_is_added(open_page, url, titles):
+    page = open_page(url)
+    title = next(iter(titles.values()))  # the first row before and after
+    row = page.locator(".find .add").first.bounding_box()
+    page.mouse.move(row["x"] + row["width"] / 2, row["y"] + row["height"] / 2)
+    page.mouse.down()
+    page.get_by_label("Find items").fill(title)
+    page.locator(".find .item-row:visible").nth(1).wait_for(state="hidden")
+    page.mouse.up()
+    told(page, f"{title} added at place 1.")
+
+
 def test_why_not_and_similar_items(open_page, url, client, titles):
     from playwright.sync_api import expect
 
