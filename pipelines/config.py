@@ -23,6 +23,13 @@ NotNegative = Annotated[int, pydantic.Field(ge=0)]
 Seed = Annotated[int, pydantic.Field(ge=0, le=2**32 - 1)]  # NumPy's global generator takes no larger one
 ViewKind = Literal["crop", "mask", "reorder", "substitute"]
 assert typing.get_args(ViewKind) == VIEW_KINDS
+# What None stands for where other settings decide the default.
+DEPENDENT_DEFAULTS = {
+    "item_initialisation": "cooccurrence, or random with n_negatives",
+    "averaging_epochs": "1, or 0 with n_negatives",
+    "label_smoothing": "0.2, or 0 with n_negatives",
+    "refit_epochs": "found by a strict training first",
+}
 
 
 @dataclass(frozen=True, config=pydantic.ConfigDict(extra="forbid"))

@@ -188,7 +188,7 @@ def grow(
 def settings() -> None:
     """List what `train --set` and `train --config` take, with the defaults."""
     import_tensorflow_quietly()
-    from pipelines.config import setting_names
+    from pipelines.config import DEPENDENT_DEFAULTS, setting_names
 
     for name, default in setting_names().items():
-        console.print(f"{name} = {default}")
+        console.print(f"{name} = {DEPENDENT_DEFAULTS.get(name, default)}")

@@ -4,7 +4,8 @@ import pytest
 
 from laclrec_tf.errors import InputError
 from laclrec_tf.models import LACLRec
-from pipelines.config import TrainConfig, parse_assignments, read_settings, setting_names
+from pipelines.cli import main
+from pipelines.config import DEPENDENT_DEFAULTS, TrainConfig, parse_assignments, read_settings, setting_names
 
 
 def test_settings_are_sorted_into_run_and_model():
@@ -16,6 +17,16 @@ def test_settings_are_sorted_into_run_and_model():
 
 def test_edited_histories_may_be_short_where_histories_are():
     assert TrainConfig.of({"max_edited_length": 12}).model == {"max_edited_length": 12}
+
+
+def test_defaults_that_depend_on_other_settings_are_said_in_words(capsys):
+    assert {name for name, default in setting_names().items() if default is None} == set(DEPENDENT_DEFAULTS)
+    with pytest.raises(SystemExit) as exit_:
+        main(["settings"])
+    assert exit_.value.code == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "label_smoothing = 0.2, or 0 with n_negatives" in lines and "width = 64" in lines
+    assert len(lines) == len(setting_names())
 
 
 def test_assignments_are_read_as_people_write_them():
