@@ -17,18 +17,18 @@ from pydantic.dataclasses import dataclass
 from laclrec_tf.data.random_views import VIEW_KINDS
 from laclrec_tf.errors import InputError
 from laclrec_tf.models import LACLRec, preset_arguments
+from laclrec_tf.models.laclrec_arguments import default_label_smoothing
 
 Positive = Annotated[int, pydantic.Field(ge=1)]
 NotNegative = Annotated[int, pydantic.Field(ge=0)]
 Seed = Annotated[int, pydantic.Field(ge=0, le=2**32 - 1)]  # NumPy's global generator takes no larger one
 ViewKind = Literal["crop", "mask", "reorder", "substitute"]
 assert typing.get_args(ViewKind) == VIEW_KINDS
-# What None stands for where other settings decide the default.
-DEPENDENT_DEFAULTS = {
-    "item_initialisation": "cooccurrence, or random with n_negatives",
-    "averaging_epochs": "1, or 0 with n_negatives",
-    "label_smoothing": "0.2, or 0 with n_negatives",
-    "refit_epochs": "found by a strict training first",
+# What None stands for: over the whole catalogue, and with `n_negatives`.
+DEPENDENT_DEFAULTS: dict[str, tuple[Any, Any]] = {
+    "item_initialisation": ("cooccurrence", "random"),
+    "averaging_epochs": (1, 0),
+    "label_smoothing": (default_label_smoothing(0), default_label_smoothing(1)),
 }
 
 
@@ -138,14 +138,49 @@ class TrainConfig:
         return asdict(self)
 
     def resolved(self) -> dict[str, Any]:
-        """Return every setting as a plain value, those that the preset and `LACLRec`'s constructor give included.
+        """Return every setting as a plain value, also those that the preset, the constructor or other settings give.
 
         Example:
             >>> TrainConfig.of({"preset": "sasrec", "width": 32}).resolved()["model"]["alpha"]
             0.0
         """
         defaults = {name: default for name, default in setting_names().items() if name in _model_argument_types()}
-        return self.as_dict() | {"model": defaults | preset_arguments(self.preset) | self.model}
+        return with_dependent_defaults(
+            self.as_dict() | {"model": defaults | preset_arguments(self.preset) | self.model}
+        )
+
+
+def dependent_default(name: str, n_negatives: int) -> Any:
+    """Return what a setting that was not given is.
+
+    Args:
+        name: one of `DEPENDENT_DEFAULTS`.
+        n_negatives: the model's.
+
+    Example:
+        >>> dependent_default("averaging_epochs", n_negatives=0)
+        1
+    """
+    return DEPENDENT_DEFAULTS[name][1 if n_negatives else 0]
+
+
+def with_dependent_defaults(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return settings with the default in the place of each None that stands for one.
+
+    Args:
+        settings: as `TrainConfig.resolved` gives them, with the model's under `model`.
+
+    Example:
+        >>> with_dependent_defaults({"averaging_epochs": None, "model": {"n_negatives": 256}})
+        {'averaging_epochs': 0, 'model': {'n_negatives': 256}}
+    """
+    n_negatives = settings["model"]["n_negatives"]
+
+    def filled(part: dict[str, Any]) -> dict[str, Any]:
+        missing = [name for name in part.keys() & DEPENDENT_DEFAULTS if part[name] is None]
+        return part | {name: dependent_default(name, n_negatives) for name in missing}
+
+    return filled(settings) | {"model": filled(settings["model"])}
 
 
 def setting_names() -> dict[str, Any]:

@@ -18,7 +18,7 @@ from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.errors import InputError
 from pipelines.augmenter_report import augmenter_report
 from pipelines.child_process import ProcessKilledError, call_in_a_process
-from pipelines.config import TrainConfig
+from pipelines.config import TrainConfig, with_dependent_defaults
 from pipelines.evaluate import evaluate
 from pipelines.run_folder import RunFolder
 from pipelines.study_config import Evaluation, StudyConfig, training_name
@@ -154,7 +154,8 @@ def _check(cell: Cell) -> None:
             "Prepare the old events again, or give another --out."
         )
     wanted = json.loads(json.dumps({"settings": cell.config.resolved(), "evaluations": sorted(cell.evaluations)}))
-    found = {"settings": record["settings"], "evaluations": sorted(record["evaluations"])}
+    # Earlier records have None where a default depends on other settings.
+    found = {"settings": with_dependent_defaults(record["settings"]), "evaluations": sorted(record["evaluations"])}
     if record["skipped"]:
         found["evaluations"] = sorted({*found["evaluations"], *record["skipped"]})
     if wanted != found or (cell.augmenter and "augmenter" not in record):

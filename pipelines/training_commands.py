@@ -191,4 +191,6 @@ def settings() -> None:
     from pipelines.config import DEPENDENT_DEFAULTS, setting_names
 
     for name, default in setting_names().items():
-        console.print(f"{name} = {DEPENDENT_DEFAULTS.get(name, default)}")
+        if name in DEPENDENT_DEFAULTS:
+            default = "{}, or {} with n_negatives".format(*DEPENDENT_DEFAULTS[name])
+        console.print(f"{name} = {default}")

@@ -15,7 +15,7 @@ from laclrec_tf.data.similar_items import similar_items
 from laclrec_tf.errors import InputError
 from laclrec_tf.lazy_adam import LazyAdam
 from laclrec_tf.models import LACLRec, build_preset
-from pipelines.config import TrainConfig
+from pipelines.config import TrainConfig, dependent_default
 
 
 def new_model(config: TrainConfig, n_items: int, max_length: int) -> LACLRec:
@@ -49,7 +49,7 @@ def initialise_items(config: TrainConfig, model: LACLRec, training: list[np.ndar
         model: a new model.
         training: per user `[n]` int32 ids, oldest first.
     """
-    start = config.item_initialisation or ("random" if model.n_negatives else "cooccurrence")
+    start = config.item_initialisation or dependent_default("item_initialisation", model.n_negatives)
     if start == "cooccurrence":
         model.initialise_items(cooccurrence_vectors(training, model.n_items, model.width, seed=config.seed))
 
@@ -123,7 +123,7 @@ def compile_model(config: TrainConfig, model: LACLRec, steps_per_epoch: int, obj
     """
     epochs = config.averaging_epochs
     if epochs is None:
-        epochs = 0 if model.n_negatives else 1
+        epochs = dependent_default("averaging_epochs", model.n_negatives)
     steps = epochs * steps_per_epoch
     averaged = objective == "full" and steps > 1
     optimizer = LazyAdam(

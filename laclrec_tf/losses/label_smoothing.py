@@ -19,7 +19,7 @@ def label_smoothing_term(
     Args:
         vectors: `[P, D]` float.
         item_table: `[N + 3, D]` float: PAD, items, EOS, MASK.
-        targets: `[P]` integer ids, anything where the weight is 0.
+        targets: `[P]` integer ids, PAD only where the weight is 0.
         weights: `[P]` float, 0 for a position that does not count. Default: 1 each.
 
     Returns:

@@ -18,8 +18,8 @@ from laclrec_tf.models.multi_task_model import MultiTaskModel
 class CatalogueModel(MultiTaskModel):
     """Scores, recommendations and the cross-entropy over the catalogue.
 
-    A subclass has `encoder.item_table` `[N + 3, D]` (PAD, items, EOS, MASK), `n_items`, `n_negatives` and
-    `label_smoothing`, and gives user vectors `[B, D]` when called with histories `[B, L]`.
+    A subclass has `encoder.item_table` `[N + 3, D]` (PAD, items, EOS, MASK), `n_items` and `n_negatives`,
+    and gives user vectors `[B, D]` when called with histories `[B, L]`.
 
     Args:
         seed: of the sampled negatives. Default: None, a random seed.
@@ -71,13 +71,22 @@ class CatalogueModel(MultiTaskModel):
         targets: KerasTensor,
         weights: KerasTensor | None = None,
         eos_allowed: bool = False,
+        label_smoothing: float = 0.0,
     ) -> KerasTensor:
-        """Return the cross-entropy of targets `[P]` over the catalogue, or over a sample of it with `n_negatives`."""
+        """Return the cross-entropy of targets `[P]` over the catalogue, or over a sample of it with `n_negatives`.
+
+        Args:
+            vectors: `[P, D]`.
+            targets: `[P]` ids, PAD only where the weight is 0.
+            weights: `[P]`. Default: 1 each.
+            eos_allowed: EOS may be a target. Default: False.
+            label_smoothing: share of each target's probability that is spread over the items. Default: 0.
+        """
         table = self.encoder.item_table
         if not self.n_negatives:
             loss = next_item_loss(vectors, table, targets, weights=weights, eos_allowed=eos_allowed)
-            if self.label_smoothing and not eos_allowed:  # where EOS is possible, an insertion is repaired
-                loss += self.label_smoothing * label_smoothing_term(vectors, table, targets, weights=weights)
+            if label_smoothing:
+                loss += label_smoothing * label_smoothing_term(vectors, table, targets, weights=weights)
             return loss
         negatives = self.draw_negatives()
         return sampled_softmax_loss(vectors, table, targets, negatives, weights=weights, eos_allowed=eos_allowed)

@@ -19,6 +19,7 @@ from laclrec_tf.losses.triplet import triplet_loss
 from laclrec_tf.masking import gather_last, is_item, positions_where, take_prefixes, trim_padding
 from laclrec_tf.models.augmented_recommender import AugmentedRecommender
 from laclrec_tf.models.batch_requirements import batch_requirements, check_batch
+from laclrec_tf.models.laclrec_arguments import default_label_smoothing
 from laclrec_tf.models.training_statistics import Statistics, Tensors, repair_statistics, view_statistics
 
 
@@ -117,7 +118,7 @@ class LACLRec(AugmentedRecommender):
         settings = {name: value for name, value in locals().items() if name not in ("self", "kwargs", "__class__")}
         super().__init__(settings, **kwargs)
         if label_smoothing is None:
-            self.label_smoothing = 0.0 if n_negatives else 0.2
+            self.label_smoothing = default_label_smoothing(n_negatives)
 
     def __repr__(self) -> str:
         """Show the arguments that are not the defaults."""
@@ -153,7 +154,7 @@ class LACLRec(AugmentedRecommender):
         wanted, weights = positions_where(is_item(target), self.static_shapes)
         vectors = ops.take(ops.reshape(hidden, (-1, self.width)), wanted, axis=0)
         targets = ops.take(ops.reshape(target, (-1,)), wanted)
-        return self.catalogue_loss(vectors, targets, weights)
+        return self.catalogue_loss(vectors, targets, weights, label_smoothing=self.label_smoothing)
 
     def _contrast(
         self, hidden: KerasTensor, batch: Tensors, training: bool, terms: Tensors, statistics: Statistics
@@ -180,7 +181,7 @@ class LACLRec(AugmentedRecommender):
             following = ops.take_along_axis(batch["target"], ops.maximum(batch["prefix_lengths"] - 1, 0), axis=1)
             following = ops.tile(ops.reshape(following, (-1,)), 2)
             views = ops.concatenate([random, other], axis=0)
-            terms["view_loss"] = self.catalogue_loss(views, following)
+            terms["view_loss"] = self.catalogue_loss(views, following, label_smoothing=self.label_smoothing)
 
     def _view(self, item_ids: KerasTensor, training: bool) -> KerasTensor:
         return self(item_ids if self.static_shapes else trim_padding(item_ids), training=training)

@@ -12,6 +12,19 @@ from laclrec_tf.losses.contrastive import SIMILARITIES
 CONTRAST_VIEWS = ("random-learned", "random-random")
 
 
+def default_label_smoothing(n_negatives: int) -> float:
+    """Return `LACLRec`'s `label_smoothing` where none is given.
+
+    Args:
+        n_negatives: 0 for the softmax over the whole catalogue; a sample of it is no catalogue to spread over.
+
+    Example:
+        >>> default_label_smoothing(0), default_label_smoothing(256)
+        (0.2, 0.0)
+    """
+    return 0.0 if n_negatives else 0.2
+
+
 def check_arguments(**settings: Any) -> None:
     """Refuse what `LACLRec` cannot be built with.
 

@@ -5,7 +5,7 @@ import pytest
 from laclrec_tf.errors import InputError
 from laclrec_tf.models import LACLRec
 from pipelines.cli import main
-from pipelines.config import DEPENDENT_DEFAULTS, TrainConfig, parse_assignments, read_settings, setting_names
+from pipelines.config import TrainConfig, parse_assignments, read_settings, setting_names
 
 
 def test_settings_are_sorted_into_run_and_model():
@@ -20,12 +20,11 @@ def test_edited_histories_may_be_short_where_histories_are():
 
 
 def test_defaults_that_depend_on_other_settings_are_said_in_words(capsys):
-    assert {name for name, default in setting_names().items() if default is None} == set(DEPENDENT_DEFAULTS)
     with pytest.raises(SystemExit) as exit_:
         main(["settings"])
     assert exit_.value.code == 0
     lines = capsys.readouterr().out.splitlines()
-    assert "label_smoothing = 0.2, or 0 with n_negatives" in lines and "width = 64" in lines
+    assert "label_smoothing = 0.2, or 0.0 with n_negatives" in lines and "width = 64" in lines
     assert len(lines) == len(setting_names())
 
 
@@ -107,3 +106,18 @@ def test_resolved_settings_say_all_that_training_depends_on():
     # What was given, what the preset gives, what the constructor gives.
     assert (model["alpha"], model["contrast_views"], model["width"]) == (0.02, "random-random", 64)
     assert set(model) | set(resolved) - {"model"} == set(setting_names())
+
+
+@pytest.mark.parametrize("n_negatives", [0, 4])
+def test_resolved_settings_say_what_others_decide(n_negatives):
+    resolved = TrainConfig.of({"n_negatives": n_negatives}).resolved()
+    expected = ("random", 0) if n_negatives else ("cooccurrence", 1)
+    assert (resolved["item_initialisation"], resolved["averaging_epochs"]) == expected
+    assert resolved["model"]["label_smoothing"] == LACLRec(1, n_negatives=n_negatives).label_smoothing
+    assert [name for name, value in {**resolved, **resolved["model"]}.items() if value is None] == ["refit_epochs"]
+
+
+def test_given_settings_stay_whatever_others_say():
+    settings = {"item_initialisation": "random", "averaging_epochs": 0.5, "label_smoothing": 0.0}
+    resolved = TrainConfig.of(settings).resolved()
+    assert {name: {**resolved, **resolved["model"]}[name] for name in settings} == settings
