@@ -104,7 +104,7 @@ def _section(table: dict[str, Any], config: StudyConfig) -> list[str]:
         numbers = []
         for name in COLUMNS:
             values = _values(cells, table, name)
-            text = _mean_and_spread(values)
+            text = mean_and_spread(values)
             numbers.append(f"**{text}**" if np.mean(values) == best[name] and len(models) > 1 else text)
         lines.append(f"| {model} | {len(cells)} | {epochs} | " + " | ".join(numbers) + " |")
     return [*lines, "", *_comparisons(table, config.reference or next(iter(config.models)))]
@@ -145,6 +145,7 @@ AUGMENTER_COLUMNS = (
     ("recall", "deletions", "recall"),
     ("at random", "deletions", "recall_at_random"),
     ("insertion hit@1", "insertions", "hit@1"),
+    ("at random", "insertions", "hit@1_at_random"),
     ("hit@10", "insertions", "hit@10"),
     ("at random", "insertions", "hit@10_at_random"),
     ("cosine raw-learned", "views", "cosine_raw_learned"),
@@ -170,7 +171,8 @@ def _augmenter_section(config: StudyConfig, records: Sequence[dict[str, Any]]) -
             f"## {data}, the augmenter",
             "",
             f"{n_histories:,} validation histories, broken as in training (deletions, insertions) and as they are "
-            "(views); trained strict. See `laclrec-tf augmenter --help`.",
+            "(views); trained strict. A precision is of the seeds that delete anything. "
+            "See `laclrec-tf augmenter --help`.",
             "",
         ]
         for columns in (AUGMENTER_COLUMNS, PLANTED_COLUMNS):
@@ -183,19 +185,41 @@ def _augmenter_section(config: StudyConfig, records: Sequence[dict[str, Any]]) -
             ]
             for model in dict.fromkeys(record["model"] for record in measured):
                 reports = [record["augmenter"] for record in measured if record["model"] == model]
-                cells = [_mean_and_spread([report[a][b] for report in reports]) for _, a, b in columns]
+                cells = [mean_and_spread([report[a][b] for report in reports]) for _, a, b in columns]
                 lines.append(f"| {model} | {len(reports)} | {' | '.join(cells)} |")
             lines.append("")
         shown = next((r for r in measured if r["model"] == config.reference), measured[0])
-        folder = f"augmenter/{training_name(data, shown['model'], shown['seed'], 'strict')}"
-        plots = ["operations", "insertions", "views", *(["planted_noise"] if config.truth.get(data) else [])]
-        lines += [f"`{shown['model']}`, seed {shown['seed']}:", "", *(f"![{p}]({folder}/{p}.png)" for p in plots), ""]
+        lines += _plots(shown, ["operations", "insertions", "views"])
+        if config.truth.get(data):
+            finder = max(
+                dict.fromkeys(r["model"] for r in measured),
+                key=lambda model: np.mean(
+                    [r["augmenter"]["planted_noise"]["recall"] for r in measured if r["model"] == model]
+                ),
+            )
+            for model in dict.fromkeys((shown["model"], finder)):
+                lines += _plots(next(r for r in measured if r["model"] == model), ["planted_noise"])
     return lines
 
 
-def _mean_and_spread(values: Sequence[float]) -> str:
-    text = f"{np.mean(values):.4f}"
-    return text + (f" ± {np.std(values, ddof=1):.4f}" if len(values) > 1 else "")
+def _plots(record: dict[str, Any], names: Sequence[str]) -> list[str]:
+    folder = f"augmenter/{training_name(record['data'], record['model'], record['seed'], 'strict')}"
+    plots = (f"![{name}]({folder}/{name}.png)" for name in names)
+    return [f"`{record['model']}`, seed {record['seed']}:", "", *plots, ""]
+
+
+def mean_and_spread(values: Sequence[float]) -> str:
+    """Write the mean over seeds and its standard deviation; NaN is a seed without a value.
+
+    Example:
+        >>> mean_and_spread([0.1, 0.3, float("nan")])
+        '0.2000 ± 0.1414 (2 of 3)'
+    """
+    known = [value for value in values if not np.isnan(value)]
+    if not known:
+        return "–"
+    text = f"{np.mean(known):.4f}" + (f" ± {np.std(known, ddof=1):.4f}" if len(known) > 1 else "")
+    return text + (f" ({len(known)} of {len(values)})" if len(known) < len(values) else "")
 
 
 def _values(cells: Sequence[tuple[dict[str, Any], np.ndarray]], table: dict[str, Any], name: str) -> list[float]:

@@ -18,10 +18,11 @@ import yaml
 
 from laclrec_tf.errors import InputError
 from pipelines import study as studies
-from pipelines.config import setting_names
+from pipelines.config import DEPENDENT_DEFAULTS, setting_names
 from pipelines.evaluate import evaluate
 from pipelines.study import study
 from pipelines.study_config import StudyConfig
+from pipelines.study_report import mean_and_spread
 
 pytestmark = pytest.mark.usefixtures("untraced_training")
 
@@ -116,12 +117,19 @@ def test_the_augmenter_of_a_strict_run_is_measured_where_there_is_one(finished):
     folder = out / "augmenter/small--laclrec--seed-0--strict"
     assert json.loads((folder / "augmenter.json").read_text()) == found
     report = (out / "report.md").read_text()
-    row = next(line for line in report.splitlines() if line.startswith("| laclrec | 1 | ") and line.count("|") == 13)
-    for group, name in (("deletions", "precision"), ("insertions", "hit@10"), ("views", "cosine_raw_learned")):
+    row = next(line for line in report.splitlines() if line.startswith("| laclrec | 1 | ") and line.count("|") == 14)
+    for group, name in (("deletions", "recall"), ("insertions", "hit@1_at_random"), ("views", "cosine_raw_learned")):
         assert f" {found[group][name]:.4f} " in row
     assert f"| {found['planted_noise']['recall']:.4f} | {found['planted_noise']['good_lost']:.4f} |" in report
     plots = [line.split("](")[1][:-1] for line in report.splitlines() if line.startswith("![") and "augmenter/" in line]
     assert [(out / plot).stat().st_size > 1000 for plot in plots] == [True] * 4
+
+
+def test_a_precision_is_of_the_seeds_that_have_one():
+    none = float("nan")  # nothing was deleted
+    assert mean_and_spread([0.1, 0.3]) == "0.2000 ± 0.1414"
+    assert mean_and_spread([none, 0.1, 0.3]) == "0.2000 ± 0.1414 (2 of 3)"
+    assert (mean_and_spread([none, 0.1]), mean_and_spread([none, none])) == ("0.1000 (1 of 2)", "–")
 
 
 def test_a_result_without_the_augmenter_that_is_asked_for_is_refused(data, tmp_path, in_this_process):
@@ -162,6 +170,15 @@ def test_results_of_other_settings_are_refused(finished, data, tmp_path, in_this
     other = written(tmp_path, data, models={"sasrec": {"preset": "sasrec", **TINY, "width": 16}})
     with pytest.raises(InputError, match="made with other settings"):
         study(other, out, show_progress=False)
+    assert in_this_process == []
+
+
+def test_results_of_other_dependent_defaults_are_refused(finished, in_this_process, monkeypatch):
+    file, out, records = finished
+    assert records[0]["settings"]["model"]["label_smoothing"] == 0.2
+    monkeypatch.setitem(DEPENDENT_DEFAULTS, "label_smoothing", (0.1, 0.0))
+    with pytest.raises(InputError, match="other settings than the study file and the defaults give"):
+        study(file, out, show_progress=False)
     assert in_this_process == []
 
 
