@@ -14,6 +14,7 @@ from laclrec_tf.data.interactions import read_interactions
 from laclrec_tf.data.splits import Split, held_out
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation import rank_targets
+from laclrec_tf.file_digest import file_sha256
 from laclrec_tf.metrics import TIE_RULE, ranking_metrics
 from pipelines.progress import progress_bar
 from pipelines.report_file import ReportFile
@@ -58,7 +59,8 @@ def evaluate(
 
     Returns:
         `recall@5` ... `ndcg@20`, and what they were measured on: `protocol`, `split`, `trained_on`, `tie_rule`,
-        `data_hash`, `users`, `seed`, `preset`, `clean`, `run`; with retired items `users_with_retired_target`.
+        `data_hash`, `users`, `seed`, `preset`, `clean`, `run`; with `histories` that, `histories_sha256`,
+            `unknown_item_events` and `users_with_unknown_target`; with retired items `users_with_retired_target`.
 
     Raises:
         InputError: the run or a file cannot be read, a file cannot be written, the split does not exist, or a refit
@@ -128,7 +130,7 @@ def evaluate(
         "run": str(run),
     }
     if histories is not None:
-        report["histories"] = str(histories)
+        report |= {"histories": str(histories), "histories_sha256": file_sha256(Path(histories))}
     report |= skipped
     if histories is None and not clean:
         keep_evaluation(folder, report)

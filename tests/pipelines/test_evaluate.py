@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 
 import numpy as np
@@ -31,6 +32,7 @@ def test_unknown_items_are_left_out_and_counted(run, tmp_path):
     file = write(tmp_path, [a, "new", b, c, d], [a, b, "new"], [a, b, c, "new", d])
     on_test = evaluate(run.folder, histories=file, show_progress=False)
     assert (on_test["users"], on_test["users_with_unknown_target"], on_test["unknown_item_events"]) == (2, 1, 3)
+    assert on_test["histories_sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
     # The validation item of the last user is unknown, the one before must not take its place.
     on_validation = evaluate(run.folder, histories=file, split="validation", show_progress=False)
     assert (on_validation["users"], on_validation["users_with_unknown_target"]) == (1, 2)
