@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,11 @@ def write_report(
     ]
     for table in tables:
         lines += _section(table, config)
+    by_training: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+    for table in tables:
+        by_training.setdefault((table["data"], table["trained_on"]), {})[table["evaluation"]] = table
+    for of_training in by_training.values():
+        lines += changes_between_evaluations(config, of_training)
     lines += _augmenter_section(config, records)
     lines += ["## Validation while training", "", "![ndcg@10 on validation by epoch](curves.png)", ""]
     lines += ["## At a glance", "", "![recall@10 and ndcg@10](metrics.png)", ""]
@@ -138,6 +144,47 @@ def _comparisons(table: dict[str, Any], reference: str) -> list[str]:
     return [*lines, ""]
 
 
+def changes_between_evaluations(config: StudyConfig, tables: dict[str, dict[str, Any]]) -> list[str]:
+    """Say by how much a metric changes from one evaluation to another that has other histories, or cleans them.
+
+    Args:
+        config: the study.
+        tables: of one data set and way of training, by evaluation, see `_tables`.
+
+    Returns:
+        Lines of Markdown; none where no two evaluations differ in that alone.
+    """
+    rows = []
+    for name, evaluation in config.evaluations.items():
+        undone = replace(evaluation, clean=False) if evaluation.clean else replace(evaluation, histories={})
+        origins = [
+            other for other, its in config.evaluations.items() if its == undone != evaluation and other in tables
+        ]
+        if not origins or name not in tables:
+            continue
+        origin = origins[0]
+        for model, cells in tables[name]["models"].items():
+            changes = []
+            for metric in COMPARED:
+                before, after = (np.array([r["evaluations"][e][metric] for r, _ in cells]) for e in (origin, name))
+                relative = np.divide(after - before, before, out=np.full_like(before, np.nan), where=before > 0)
+                changes.append(mean_and_spread(relative, "+.1%"))
+            rows.append(f"| {origin} → {name} | {model} | {' | '.join(changes)} |")
+    if not rows:
+        return []
+    table = next(iter(tables.values()))
+    return [
+        f"## {table['data']}, {table['trained_on']}, what other histories and cleaning change",
+        "",
+        "Relative change of each training's metric, mean ± standard deviation over seeds.",
+        "",
+        f"| from → to | model | {' | '.join(COMPARED)} |",
+        "| --- " * (2 + len(COMPARED)) + "|",
+        *rows,
+        "",
+    ]
+
+
 # What an augmenter report says, in the order of the columns.
 AUGMENTER_COLUMNS = (
     ("deletion precision", "deletions", "precision"),
@@ -208,8 +255,12 @@ def _plots(record: dict[str, Any], names: Sequence[str]) -> list[str]:
     return [f"`{record['model']}`, seed {record['seed']}:", "", *plots, ""]
 
 
-def mean_and_spread(values: Sequence[float]) -> str:
+def mean_and_spread(values: Sequence[float] | np.ndarray, form: str = ".4f") -> str:
     """Write the mean over seeds and its standard deviation; NaN is a seed without a value.
+
+    Args:
+        values: one a seed.
+        form: the mean's format; the deviation's is the same without a sign. Default: ".4f".
 
     Example:
         >>> mean_and_spread([0.1, 0.3, float("nan")])
@@ -218,7 +269,9 @@ def mean_and_spread(values: Sequence[float]) -> str:
     known = [value for value in values if not np.isnan(value)]
     if not known:
         return "–"
-    text = f"{np.mean(known):.4f}" + (f" ± {np.std(known, ddof=1):.4f}" if len(known) > 1 else "")
+    text = f"{np.mean(known):{form}}"
+    if len(known) > 1:
+        text += f" ± {np.std(known, ddof=1):{form.removeprefix('+')}}"
     return text + (f" ({len(known)} of {len(values)})" if len(known) < len(values) else "")
 
 
