@@ -157,10 +157,8 @@ def changes_between_evaluations(config: StudyConfig, tables: dict[str, dict[str,
     rows = []
     for name, evaluation in config.evaluations.items():
         undone = replace(evaluation, clean=False) if evaluation.clean else replace(evaluation, histories={})
-        origins = [
-            other for other, its in config.evaluations.items() if its == undone != evaluation and other in tables
-        ]
-        if not origins or name not in tables:
+        origins = [other for other, its in config.evaluations.items() if its == undone and other in tables]
+        if undone == evaluation or not origins or name not in tables:
             continue
         origin = origins[0]
         for model, cells in tables[name]["models"].items():
