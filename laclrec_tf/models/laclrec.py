@@ -116,14 +116,15 @@ class LACLRec(AugmentedRecommender):
         **kwargs: Any,
     ) -> None:
         settings = {name: value for name, value in locals().items() if name not in ("self", "kwargs", "__class__")}
+        if label_smoothing is None:  # a saved model keeps what it was trained with
+            settings["label_smoothing"] = default_label_smoothing(n_negatives)
         super().__init__(settings, **kwargs)
-        if label_smoothing is None:
-            self.label_smoothing = default_label_smoothing(n_negatives)
 
     def __repr__(self) -> str:
         """Show the arguments that are not the defaults."""
-        defaults = inspect.signature(LACLRec).parameters
-        told = {name: value for name, value in self._settings.items() if value != defaults[name].default}
+        defaults = {name: parameter.default for name, parameter in inspect.signature(LACLRec).parameters.items()}
+        defaults["label_smoothing"] = default_label_smoothing(self.n_negatives)
+        told = {name: value for name, value in self._settings.items() if value != defaults[name]}
         return f"LACLRec({', '.join(f'{name}={value!r}' for name, value in told.items())})"
 
     def losses_of(self, batch: Tensors, training: bool = True) -> tuple[Tensors, Statistics]:

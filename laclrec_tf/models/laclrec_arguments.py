@@ -49,7 +49,7 @@ def check_arguments(**settings: Any) -> None:
         if settings[name] < 0:
             raise ValueError(f"Argument `{name}` must be 0 or above. Received: {name}={settings[name]}.")
     for name in ("dropout", "label_smoothing"):
-        if settings[name] is not None and not 0 <= settings[name] < 1:
+        if not 0 <= settings[name] < 1:
             raise ValueError(f"Argument `{name}` must be in [0, 1). Received: {name}={settings[name]}.")
     if settings["label_smoothing"] and settings["n_negatives"]:
         raise ValueError(

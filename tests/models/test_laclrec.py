@@ -198,6 +198,9 @@ def test_label_smoothing_spreads_a_share_of_each_target_over_the_catalogue():
 def test_labels_are_smoothed_unless_negatives_are_sampled():
     assert [LACLRec(N_ITEMS, n_negatives=n).label_smoothing for n in (0, 4)] == [0.2, 0]
     assert LACLRec(N_ITEMS, n_negatives=4, label_smoothing=0).label_smoothing == 0
+    assert LACLRec(N_ITEMS).get_config()["label_smoothing"] == 0.2
+    assert "label_smoothing" not in repr(LACLRec(N_ITEMS)) + repr(LACLRec(N_ITEMS, n_negatives=4))
+    assert "label_smoothing=0.1" in repr(LACLRec(N_ITEMS, label_smoothing=0.1))
 
 
 def test_contrast_and_triplet_compare_the_three_views_of_each_prefix(full):
