@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,10 @@ from matplotlib import pyplot as plt
 
 from laclrec_tf.models.multi_task_model import RANKING_METRICS
 from laclrec_tf.significance import paired_bootstrap
-from pipelines.study_config import StudyConfig, training_name
+from pipelines.evaluation_changes import changes_between_evaluations
+from pipelines.mean_and_spread import mean_and_spread
+from pipelines.study_augmenters import augmenter_section
+from pipelines.study_config import StudyConfig
 
 COLUMNS = ("recall@5", "recall@10", "recall@20", "ndcg@5", "ndcg@10", "ndcg@20", "mrr@10")
 COMPARED = ("recall@10", "ndcg@10", "mrr@10")
@@ -52,8 +54,8 @@ def write_report(
     for table in tables:
         by_training.setdefault((table["data"], table["trained_on"]), {})[table["evaluation"]] = table
     for of_training in by_training.values():
-        lines += changes_between_evaluations(config, of_training)
-    lines += _augmenter_section(config, records)
+        lines += changes_between_evaluations(config, of_training, COMPARED)
+    lines += augmenter_section(config, records)
     lines += ["## Validation while training", "", "![ndcg@10 on validation by epoch](curves.png)", ""]
     lines += ["## At a glance", "", "![recall@10 and ndcg@10](metrics.png)", ""]
     (out / "report.md").write_text("\n".join(lines), encoding="utf-8")
@@ -142,135 +144,6 @@ def _comparisons(table: dict[str, Any], reference: str) -> list[str]:
             texts.append(f"{relative:+.1%}, p {p_value if p_value[0] == '<' else '= ' + p_value}")
         lines.append(f"| {model} | " + " | ".join(texts) + " |")
     return [*lines, ""]
-
-
-def changes_between_evaluations(config: StudyConfig, tables: dict[str, dict[str, Any]]) -> list[str]:
-    """Say by how much a metric changes from one evaluation to another that has other histories, or cleans them.
-
-    Args:
-        config: the study.
-        tables: of one data set and way of training, by evaluation, see `_tables`.
-
-    Returns:
-        Lines of Markdown; none where no two evaluations differ in that alone.
-    """
-    rows = []
-    for name, evaluation in config.evaluations.items():
-        undone = replace(evaluation, clean=False) if evaluation.clean else replace(evaluation, histories={})
-        origins = [other for other, its in config.evaluations.items() if its == undone and other in tables]
-        if undone == evaluation or not origins or name not in tables:
-            continue
-        origin = origins[0]
-        for model, cells in tables[name]["models"].items():
-            changes = []
-            for metric in COMPARED:
-                before, after = (np.array([r["evaluations"][e][metric] for r, _ in cells]) for e in (origin, name))
-                relative = np.divide(after - before, before, out=np.full_like(before, np.nan), where=before > 0)
-                changes.append(mean_and_spread(relative, "+.1%"))
-            rows.append(f"| {origin} → {name} | {model} | {' | '.join(changes)} |")
-    if not rows:
-        return []
-    table = next(iter(tables.values()))
-    return [
-        f"## {table['data']}, {table['trained_on']}, what other histories and cleaning change",
-        "",
-        "Relative change of each training's metric, mean ± standard deviation over seeds.",
-        "",
-        f"| from → to | model | {' | '.join(COMPARED)} |",
-        "| --- " * (2 + len(COMPARED)) + "|",
-        *rows,
-        "",
-    ]
-
-
-# What an augmenter report says, in the order of the columns.
-AUGMENTER_COLUMNS = (
-    ("deletion precision", "deletions", "precision"),
-    ("at random", "deletions", "precision_at_random"),
-    ("recall", "deletions", "recall"),
-    ("at random", "deletions", "recall_at_random"),
-    ("insertion hit@1", "insertions", "hit@1"),
-    ("at random", "insertions", "hit@1_at_random"),
-    ("hit@10", "insertions", "hit@10"),
-    ("at random", "insertions", "hit@10_at_random"),
-    ("cosine raw-learned", "views", "cosine_raw_learned"),
-    ("raw-random", "views", "cosine_raw_random"),
-    ("learned nearer", "views", "learned_is_nearer"),
-)
-PLANTED_COLUMNS = (
-    ("planted noise deleted", "planted_noise", "recall"),
-    ("other events deleted", "planted_noise", "good_lost"),
-    ("precision", "planted_noise", "precision"),
-    ("at random", "planted_noise", "precision_at_random"),
-)
-
-
-def _augmenter_section(config: StudyConfig, records: Sequence[dict[str, Any]]) -> list[str]:
-    lines: list[str] = []
-    for data in config.data:
-        measured = [record for record in records if record["data"] == data and record.get("augmenter")]
-        if not measured:
-            continue
-        n_histories = measured[0]["augmenter"]["histories"]
-        lines += [
-            f"## {data}, the augmenter",
-            "",
-            f"{n_histories:,} validation histories, broken as in training (deletions, insertions) and as they are "
-            "(views); trained strict. A precision is of the seeds that delete anything. "
-            "See `laclrec-tf augmenter --help`.",
-            "",
-        ]
-        for columns in (AUGMENTER_COLUMNS, PLANTED_COLUMNS):
-            groups = {group for _, group, _ in columns}
-            if not groups <= set(measured[0]["augmenter"]):
-                continue
-            lines += [
-                f"| model | seeds | {' | '.join(title for title, _, _ in columns)} |",
-                "| --- " * (2 + len(columns)) + "|",
-            ]
-            for model in dict.fromkeys(record["model"] for record in measured):
-                reports = [record["augmenter"] for record in measured if record["model"] == model]
-                cells = [mean_and_spread([report[a][b] for report in reports]) for _, a, b in columns]
-                lines.append(f"| {model} | {len(reports)} | {' | '.join(cells)} |")
-            lines.append("")
-        shown = next((r for r in measured if r["model"] == config.reference), measured[0])
-        lines += _plots(shown, ["operations", "insertions", "views"])
-        if config.truth.get(data):
-            finder = max(
-                dict.fromkeys(r["model"] for r in measured),
-                key=lambda model: np.mean(
-                    [r["augmenter"]["planted_noise"]["recall"] for r in measured if r["model"] == model]
-                ),
-            )
-            for model in dict.fromkeys((shown["model"], finder)):
-                lines += _plots(next(r for r in measured if r["model"] == model), ["planted_noise"])
-    return lines
-
-
-def _plots(record: dict[str, Any], names: Sequence[str]) -> list[str]:
-    folder = f"augmenter/{training_name(record['data'], record['model'], record['seed'], 'strict')}"
-    plots = (f"![{name}]({folder}/{name}.png)" for name in names)
-    return [f"`{record['model']}`, seed {record['seed']}:", "", *plots, ""]
-
-
-def mean_and_spread(values: Sequence[float] | np.ndarray, form: str = ".4f") -> str:
-    """Write the mean over seeds and its standard deviation; NaN is a seed without a value.
-
-    Args:
-        values: one a seed.
-        form: the mean's format; the deviation's is the same without a sign. Default: ".4f".
-
-    Example:
-        >>> mean_and_spread([0.1, 0.3, float("nan")])
-        '0.2000 ± 0.1414 (2 of 3)'
-    """
-    known = [value for value in values if not np.isnan(value)]
-    if not known:
-        return "–"
-    text = f"{np.mean(known):{form}}"
-    if len(known) > 1:
-        text += f" ± {np.std(known, ddof=1):{form.removeprefix('+')}}"
-    return text + (f" ({len(known)} of {len(values)})" if len(known) < len(values) else "")
 
 
 def _values(cells: Sequence[tuple[dict[str, Any], np.ndarray]], table: dict[str, Any], name: str) -> list[float]:

@@ -239,6 +239,7 @@ def test_what_is_pressed_while_a_search_ends_is_added(open_page, url, titles):
     page.locator(".find .item-row:visible").nth(1).wait_for(state="hidden")
     page.mouse.up()
     told(page, f"{title} added at place 1.")
+    assert shown(page, ".entry-row") == [title]
 
 
 def test_why_not_and_similar_items(open_page, url, client, titles):

@@ -22,7 +22,6 @@ from pipelines.config import DEPENDENT_DEFAULTS, setting_names
 from pipelines.evaluate import evaluate
 from pipelines.study import study
 from pipelines.study_config import StudyConfig
-from pipelines.study_report import changes_between_evaluations, mean_and_spread
 
 pytestmark = pytest.mark.usefixtures("untraced_training")
 
@@ -123,35 +122,6 @@ def test_the_augmenter_of_a_strict_run_is_measured_where_there_is_one(finished):
     assert f"| {found['planted_noise']['recall']:.4f} | {found['planted_noise']['good_lost']:.4f} |" in report
     plots = [line.split("](")[1][:-1] for line in report.splitlines() if line.startswith("![") and "augmenter/" in line]
     assert [(out / plot).stat().st_size > 1000 for plot in plots] == [True] * 4
-
-
-def test_a_precision_is_of_the_seeds_that_have_one():
-    none = float("nan")  # nothing was deleted
-    assert mean_and_spread([0.1, 0.3]) == "0.2000 ± 0.1414"
-    assert mean_and_spread([none, 0.1, 0.3]) == "0.2000 ± 0.1414 (2 of 3)"
-    assert (mean_and_spread([none, 0.1]), mean_and_spread([none, none])) == ("0.1000 (1 of 2)", "–")
-
-
-def test_the_report_says_what_noise_and_cleaning_change():
-    noisy = {"histories": {"small": "noisy.csv"}}
-    evaluations = {"full": {}, "noisy": noisy, "noisy and cleaned": noisy | {"clean": True}, "c": {"clean": True}}
-    config = StudyConfig(data={"small": "small"}, models={"a": {}}, evaluations=evaluations)
-    reached = {"full": [0.1, 0.2], "noisy": [0.09, 0.19], "noisy and cleaned": [0.18, 0.19]}  # of two seeds
-    records = [
-        {"evaluations": {e: {"recall@10": v[seed], "ndcg@10": v[seed], "mrr@10": 0.0} for e, v in reached.items()}}
-        for seed in range(2)
-    ]
-    tables = {
-        e: {"data": "small", "trained_on": "strict", "evaluation": e, "models": {"a": [(r, None) for r in records]}}
-        for e in reached
-    }
-    lines = changes_between_evaluations(config, tables)
-    assert lines[0] == "## small, strict, what other histories and cleaning change"
-    assert [line for line in lines if "→" in line][1:] == [
-        "| full → noisy | a | -7.5% ± 3.5% | -7.5% ± 3.5% | – |",
-        "| noisy → noisy and cleaned | a | +50.0% ± 70.7% | +50.0% ± 70.7% | – |",
-    ]
-    assert changes_between_evaluations(config, {"full": tables["full"]}) == []
 
 
 def test_a_result_without_the_augmenter_that_is_asked_for_is_refused(data, tmp_path, in_this_process):

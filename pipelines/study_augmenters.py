@@ -1,0 +1,89 @@
+"""What a study found about augmenters: what they delete and insert, and the plots of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pipelines.mean_and_spread import mean_and_spread
+from pipelines.study_config import StudyConfig, training_name
+
+# What an augmenter report says, in the order of the columns.
+AUGMENTER_COLUMNS = (
+    ("deletion precision", "deletions", "precision"),
+    ("at random", "deletions", "precision_at_random"),
+    ("recall", "deletions", "recall"),
+    ("at random", "deletions", "recall_at_random"),
+    ("insertion hit@1", "insertions", "hit@1"),
+    ("at random", "insertions", "hit@1_at_random"),
+    ("hit@10", "insertions", "hit@10"),
+    ("at random", "insertions", "hit@10_at_random"),
+    ("cosine raw-learned", "views", "cosine_raw_learned"),
+    ("raw-random", "views", "cosine_raw_random"),
+    ("learned nearer", "views", "learned_is_nearer"),
+)
+PLANTED_COLUMNS = (
+    ("planted noise deleted", "planted_noise", "recall"),
+    ("other events deleted", "planted_noise", "good_lost"),
+    ("precision", "planted_noise", "precision"),
+    ("at random", "planted_noise", "precision_at_random"),
+)
+
+
+def augmenter_section(config: StudyConfig, records: Sequence[dict[str, Any]]) -> list[str]:
+    """Write what the augmenters of strict trainings do, a section a data set.
+
+    Args:
+        config: the study.
+        records: one a training, as `pipelines.study.run_cell` wrote them.
+
+    Returns:
+        Lines of Markdown; none where no augmenter was measured.
+    """
+    lines: list[str] = []
+    for data in config.data:
+        measured = [record for record in records if record["data"] == data and record.get("augmenter")]
+        if not measured:
+            continue
+        n_histories = measured[0]["augmenter"]["histories"]
+        lines += [
+            f"## {data}, the augmenter",
+            "",
+            f"{n_histories:,} validation histories, broken as in training (deletions, insertions) and as they are "
+            "(views); trained strict. A precision is of the seeds that delete anything. "
+            "See `laclrec-tf augmenter --help`.",
+            "",
+        ]
+        for columns in (AUGMENTER_COLUMNS, PLANTED_COLUMNS):
+            groups = {group for _, group, _ in columns}
+            if not groups <= set(measured[0]["augmenter"]):
+                continue
+            lines += [
+                f"| model | seeds | {' | '.join(title for title, _, _ in columns)} |",
+                "| --- " * (2 + len(columns)) + "|",
+            ]
+            for model in dict.fromkeys(record["model"] for record in measured):
+                reports = [record["augmenter"] for record in measured if record["model"] == model]
+                cells = [mean_and_spread([report[a][b] for report in reports]) for _, a, b in columns]
+                lines.append(f"| {model} | {len(reports)} | {' | '.join(cells)} |")
+            lines.append("")
+        shown = next((r for r in measured if r["model"] == config.reference), measured[0])
+        lines += _plots(shown, ["operations", "insertions", "views"])
+        if config.truth.get(data):
+            finder = max(
+                dict.fromkeys(r["model"] for r in measured),
+                key=lambda model: np.mean(
+                    [r["augmenter"]["planted_noise"]["recall"] for r in measured if r["model"] == model]
+                ),
+            )
+            for model in dict.fromkeys((shown["model"], finder)):
+                lines += _plots(next(r for r in measured if r["model"] == model), ["planted_noise"])
+    return lines
+
+
+def _plots(record: dict[str, Any], names: Sequence[str]) -> list[str]:
+    folder = f"augmenter/{training_name(record['data'], record['model'], record['seed'], 'strict')}"
+    plots = (f"![{name}]({folder}/{name}.png)" for name in names)
+    return [f"`{record['model']}`, seed {record['seed']}:", "", *plots, ""]
