@@ -174,7 +174,7 @@ def with_dependent_defaults(settings: dict[str, Any]) -> dict[str, Any]:
         >>> with_dependent_defaults({"averaging_epochs": None, "model": {"n_negatives": 256}})
         {'averaging_epochs': 0, 'model': {'n_negatives': 256}}
     """
-    n_negatives = settings["model"]["n_negatives"]
+    n_negatives = settings["model"].get("n_negatives", 0)  # a record of a study may be older than the setting
 
     def filled(part: dict[str, Any]) -> dict[str, Any]:
         missing = [name for name in part.keys() & DEPENDENT_DEFAULTS if part[name] is None]

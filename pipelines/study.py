@@ -158,7 +158,9 @@ def _check(cell: Cell) -> None:
     found = {"settings": with_dependent_defaults(record["settings"]), "evaluations": sorted(record["evaluations"])}
     if record["skipped"]:
         found["evaluations"] = sorted({*found["evaluations"], *record["skipped"]})
-    if wanted != found or (cell.augmenter and "augmenter" not in record):
+    measured = record.get("augmenter")
+    has_no_truth = cell.truth and measured and "planted_noise" not in measured
+    if wanted != found or has_no_truth or (cell.augmenter and "augmenter" not in record):
         raise InputError(
             f"{cell.result} was made with other settings than the study file and the defaults give. "
             "Delete it to train again, or give another --out."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -129,6 +130,28 @@ def test_a_result_without_the_augmenter_that_is_asked_for_is_refused(data, tmp_p
     study(written(tmp_path, data, models=models), tmp_path / "out", show_progress=False)
     with pytest.raises(InputError, match="other settings"):
         study(written(tmp_path, data, models=models, augmenter=True), tmp_path / "out", show_progress=False)
+
+
+def test_a_result_without_the_planted_noise_that_is_asked_for_is_refused(finished, tmp_path, in_this_process):
+    file, out, _ = finished
+    shutil.copytree(out, tmp_path / "out")
+    result = tmp_path / "out/results/small--laclrec--seed-0--strict.json"
+    record = json.loads(result.read_text())
+    del record["augmenter"]["planted_noise"]
+    result.write_text(json.dumps(record))
+    with pytest.raises(InputError, match="other settings"):
+        study(file, tmp_path / "out", show_progress=False)
+
+
+def test_a_record_older_than_a_setting_is_refused_in_words(finished, tmp_path, in_this_process):
+    file, out, _ = finished
+    shutil.copytree(out, tmp_path / "out")
+    result = tmp_path / "out/results/small--laclrec--seed-0--strict.json"
+    record = json.loads(result.read_text())
+    del record["settings"]["model"]["n_negatives"]
+    result.write_text(json.dumps(record))
+    with pytest.raises(InputError, match="other settings"):
+        study(file, tmp_path / "out", show_progress=False)
 
 
 def test_what_is_done_is_not_done_again(finished, in_this_process):
