@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from pipelines.mean_and_spread import mean_and_spread
 from pipelines.study_config import StudyConfig
+from pipelines.study_table import StudyTable
 
 
 def changes_between_evaluations(
-    config: StudyConfig, tables: dict[str, dict[str, Any]], metrics: Sequence[str]
+    config: StudyConfig, tables: dict[str, StudyTable], metrics: Sequence[str]
 ) -> list[str]:
     """Say by how much a metric changes from one evaluation to another that has other histories, or cleans them.
 
     Args:
         config: the study.
-        tables: of one data set and way of training, by evaluation: "data", "trained_on", "evaluation" and "models", by
-            name pairs of a record and its ranks.
+        tables: of one data set and way of training, by evaluation.
         metrics: such as "recall@10".
 
     Returns:
@@ -33,10 +32,10 @@ def changes_between_evaluations(
         if undone == evaluation or not origins or name not in tables:
             continue
         origin = origins[0]
-        for model, cells in tables[name]["models"].items():
+        for model in tables[name].models:
             changes = []
             for metric in metrics:
-                before, after = (np.array([r["evaluations"][e][metric] for r, _ in cells]) for e in (origin, name))
+                before, after = (np.array(tables[e].values(model, metric)) for e in (origin, name))
                 relative = np.divide(after - before, before, out=np.full_like(before, np.nan), where=before > 0)
                 changes.append(mean_and_spread(relative, "+.1%"))
             rows.append(f"| {origin} → {name} | {model} | {' | '.join(changes)} |")
@@ -44,7 +43,7 @@ def changes_between_evaluations(
         return []
     table = next(iter(tables.values()))
     return [
-        f"## {table['data']}, {table['trained_on']}, what other histories and cleaning change",
+        f"## {table.data}, {table.trained_on}, what other histories and cleaning change",
         "",
         "Relative change of each training's metric, mean ± standard deviation over seeds.",
         "",

@@ -8,75 +8,32 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.errors import InputError
 from pipelines.augmenter_report import augmenter_report
+from pipelines.checkpoint_settings import CheckpointSettings
 from pipelines.child_process import ProcessKilledError, call_in_a_process
-from pipelines.config import TrainConfig, with_dependent_defaults
+from pipelines.config import TrainConfig
 from pipelines.evaluate import evaluate
 from pipelines.run_folder import RunFolder
-from pipelines.study_config import Evaluation, StudyConfig, training_name
+from pipelines.study_cell import LAST_PLACE, Cell
+from pipelines.study_check import check_cell
+from pipelines.study_config import StudyConfig
 from pipelines.study_report import write_report
 from pipelines.terminal import terminal
 from pipelines.train import train
-
-# Metrics look at the first twenty places only.
-LAST_PLACE = 20
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One training of a study and what is evaluated on it."""
-
-    data: str
-    data_folder: str
-    model: str
-    seed: int
-    trained_on: str
-    split: str
-    config: TrainConfig
-    evaluations: dict[str, Evaluation]
-    augmenter: bool
-    truth: str | None
-    out: Path
-
-    @property
-    def name(self) -> str:
-        """The name of its files."""
-        return training_name(self.data, self.model, self.seed, self.trained_on)
-
-    @property
-    def run(self) -> Path:
-        """Its run folder."""
-        return self.out / "runs" / self.name
-
-    @property
-    def result(self) -> Path:
-        """What it came to; written last."""
-        return self.out / "results" / f"{self.name}.json"
-
-    @property
-    def augmenter_report(self) -> Path:
-        """What its augmenter does, if that is measured."""
-        return self.out / "augmenter" / self.name
-
-    @property
-    def ranks(self) -> Path:
-        """Each user's rank in each evaluation, `[U]` uint8, `LAST_PLACE` for all places from there on."""
-        return self.result.with_suffix(".npz")
 
 
 def study(study_file: str | Path, out: str | Path, *, show_progress: bool = True) -> list[dict[str, Any]]:
     """Train and evaluate every model of a study with every seed on every data set, then write the report.
 
     One training runs at a time, in a process of its own. What is done already is not done again: a study that was
-    interrupted goes on with the training it was in, and one whose file names more models or seeds trains those.
+    interrupted goes on in the middle of the training it was in, from its newest checkpoint, and one whose file names
+    more models or seeds trains those.
 
     Args:
         study_file: see `StudyConfig`.
@@ -95,7 +52,7 @@ def study(study_file: str | Path, out: str | Path, *, show_progress: bool = True
     config = StudyConfig.read(study_file)
     cells = list(_cells(config, out))
     for cell in cells:
-        _check(cell)
+        check_cell(cell)
     try:
         (out / "results").mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -111,9 +68,9 @@ def study(study_file: str | Path, out: str | Path, *, show_progress: bool = True
             left = "" if not number else _left((time.perf_counter() - started) / number * (len(missing) - number))
             console.rule(f"{cells.index(cell) + 1}/{len(cells)} {cell.name}{left}")
             _in_a_process(cell, show_progress)
-        records = [json.loads(cell.result.read_text(encoding="utf-8")) for cell in cells]
-        ranks = [dict(np.load(cell.ranks)) for cell in cells]
-        write_report(config, records, ranks, out, f"laclrec-tf study {study_file.name} --out {out.name}")
+        records = [cell.read_record() for cell in cells]
+        ranks = [cell.read_ranks() for cell in cells]
+        write_report(config, records, ranks, out, f"laclrec-tf study {_as_given(study_file)} --out {_as_given(out)}")
     console.print(f"wrote {out / 'report.md'}")
     return records
 
@@ -138,33 +95,9 @@ def _cells(config: StudyConfig, out: Path) -> Iterator[Cell]:
                     )
 
 
-def _check(cell: Cell) -> None:
-    """Refuse results of other settings or data, and what would fail hours later."""
-    files = [file for evaluation in cell.evaluations.values() for file in evaluation.histories.values()]
-    for file in [*files, *([cell.truth] if cell.truth else [])]:
-        if not Path(file).is_file():
-            raise InputError(f"The file {file} of the study is missing.")
-    if not cell.result.exists():
-        PreparedData.open(cell.data_folder)
-        return
-    record = json.loads(cell.result.read_text(encoding="utf-8"))
-    if Path(cell.data_folder).exists() and PreparedData.open(cell.data_folder).data_hash != record["data_hash"]:
-        raise InputError(
-            f"{cell.data_folder} now holds other data than {cell.result} was made with. "
-            "Prepare the old events again, or give another --out."
-        )
-    wanted = json.loads(json.dumps({"settings": cell.config.resolved(), "evaluations": sorted(cell.evaluations)}))
-    # Earlier records have None where a default depends on other settings.
-    found = {"settings": with_dependent_defaults(record["settings"]), "evaluations": sorted(record["evaluations"])}
-    if record["skipped"]:
-        found["evaluations"] = sorted({*found["evaluations"], *record["skipped"]})
-    measured = record.get("augmenter")
-    has_no_truth = cell.truth and measured and "planted_noise" not in measured
-    if wanted != found or has_no_truth or (cell.augmenter and "augmenter" not in record):
-        raise InputError(
-            f"{cell.result} was made with other settings than the study file and the defaults give. "
-            "Delete it to train again, or give another --out."
-        )
+def _as_given(path: Path) -> str:
+    """Return a path as it was typed, but for folders that only this machine has."""
+    return path.name if path.is_absolute() else path.as_posix()
 
 
 @contextmanager
@@ -188,32 +121,11 @@ def _in_a_process(cell: Cell, show_progress: bool) -> None:
 
 
 def run_cell(cell: Cell, show_progress: bool = True) -> None:
-    """Train one cell, unless its run is finished, evaluate it, and write its result."""
-    try:
-        run = RunFolder.open(cell.run)
-    except InputError:
-        shutil.rmtree(cell.run, ignore_errors=True)
-        train(cell.data_folder, cell.run, _config(cell), show_progress=show_progress)
-        run = RunFolder.open(cell.run)
-    reports: dict[str, Any] = {}
-    ranks: dict[str, np.ndarray] = {}
-    skipped = []
-    for name, evaluation in cell.evaluations.items():
-        other_data = evaluation.histories and cell.data not in evaluation.histories
-        if other_data or (evaluation.clean and not run.model.has_augmenter):
-            skipped.append(name)
-            continue
-        ranks_file = cell.run / "ranks.npy"
-        reports[name] = evaluate(
-            cell.run,
-            split=cell.split,  # type: ignore[arg-type]
-            protocol=evaluation.protocol,
-            histories=evaluation.histories.get(cell.data),
-            clean=evaluation.clean,
-            ranks_out=ranks_file,
-            show_progress=show_progress,
-        )
-        ranks[name] = np.minimum(np.load(ranks_file), LAST_PLACE).astype(np.uint8)
+    """Train one cell, or what is left of its training, evaluate it, and write its result."""
+    resumed = CheckpointSettings(resume=True)
+    train(cell.data_folder, cell.run, _settings_to_train(cell), checkpoints=resumed, show_progress=show_progress)
+    run = RunFolder.open(cell.run)
+    reports, ranks = _evaluate(cell, run, show_progress)
     measured = None
     if cell.augmenter and run.model.has_augmenter:
         shutil.rmtree(cell.augmenter_report, ignore_errors=True)
@@ -223,7 +135,7 @@ def run_cell(cell: Cell, show_progress: bool = True) -> None:
         "data": cell.data,
         "model": cell.model,
         "evaluations": reports,
-        "skipped": skipped,
+        "skipped": [name for name in cell.evaluations if name not in reports],
         **({"augmenter": measured} if cell.augmenter else {}),  # None: it has none
         **{name: run.record[name] for name in ("seconds", "trained_on", "data_hash", "versions")},
         **{name: run.record.get(name) for name in ("best_epoch", "epochs_run", "refit_epochs", "validation")},
@@ -236,7 +148,31 @@ def run_cell(cell: Cell, show_progress: bool = True) -> None:
     partial.rename(cell.result)
 
 
-def _config(cell: Cell) -> TrainConfig:
+def _evaluate(
+    cell: Cell, run: RunFolder, show_progress: bool
+) -> tuple[dict[str, dict[str, Any]], dict[str, np.ndarray]]:
+    """Return by name the reports and ranks of the evaluations that the run can be asked for."""
+    reports: dict[str, dict[str, Any]] = {}
+    ranks: dict[str, np.ndarray] = {}
+    ranks_file = cell.run / "ranks.npy"
+    for name, evaluation in cell.evaluations.items():
+        other_data = evaluation.histories and cell.data not in evaluation.histories
+        if other_data or (evaluation.clean and not run.model.has_augmenter):
+            continue
+        reports[name] = evaluate(
+            cell.run,
+            split=cell.split,  # type: ignore[arg-type]
+            protocol=evaluation.protocol,
+            histories=evaluation.histories.get(cell.data),
+            clean=evaluation.clean,
+            ranks_out=ranks_file,
+            show_progress=show_progress,
+        )
+        ranks[name] = np.minimum(np.load(ranks_file), LAST_PLACE).astype(np.uint8)
+    return reports, ranks
+
+
+def _settings_to_train(cell: Cell) -> TrainConfig:
     if cell.trained_on == "strict":
         return cell.config
     strict = cell.result.with_name(cell.result.name.replace("--refit", "--strict"))

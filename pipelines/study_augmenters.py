@@ -18,11 +18,14 @@ AUGMENTER_COLUMNS = (
     ("at random", "deletions", "recall_at_random"),
     ("insertion hit@1", "insertions", "hit@1"),
     ("at random", "insertions", "hit@1_at_random"),
+    ("of the most popular", "insertions", "hit@1_of_most_popular"),
     ("hit@10", "insertions", "hit@10"),
     ("at random", "insertions", "hit@10_at_random"),
+    ("of the most popular", "insertions", "hit@10_of_most_popular"),
     ("cosine raw-learned", "views", "cosine_raw_learned"),
     ("raw-random", "views", "cosine_raw_random"),
     ("learned nearer", "views", "learned_is_nearer"),
+    ("learned is raw", "views", "learned_is_raw"),
 )
 PLANTED_COLUMNS = (
     ("planted noise deleted", "planted_noise", "recall"),
@@ -47,40 +50,43 @@ def augmenter_section(config: StudyConfig, records: Sequence[dict[str, Any]]) ->
         measured = [record for record in records if record["data"] == data and record.get("augmenter")]
         if not measured:
             continue
-        n_histories = measured[0]["augmenter"]["histories"]
         lines += [
             f"## {data}, the augmenter",
             "",
-            f"{n_histories:,} validation histories, broken as in training (deletions, insertions) and as they are "
-            "(views); trained strict. A precision is of the seeds that delete anything. "
-            "See `laclrec-tf augmenter --help`.",
+            f"{measured[0]['augmenter']['histories']:,} validation histories, broken as in training (deletions, "
+            "insertions) and as they are (views; the learned view of some is the raw history itself); trained strict. "
+            "A precision is of the seeds that delete anything. See `laclrec-tf augmenter --help`.",
             "",
+            *_table(measured, AUGMENTER_COLUMNS),
         ]
-        for columns in (AUGMENTER_COLUMNS, PLANTED_COLUMNS):
-            groups = {group for _, group, _ in columns}
-            if not groups <= set(measured[0]["augmenter"]):
-                continue
-            lines += [
-                f"| model | seeds | {' | '.join(title for title, _, _ in columns)} |",
-                "| --- " * (2 + len(columns)) + "|",
-            ]
-            for model in dict.fromkeys(record["model"] for record in measured):
-                reports = [record["augmenter"] for record in measured if record["model"] == model]
-                cells = [mean_and_spread([report[a][b] for report in reports]) for _, a, b in columns]
-                lines.append(f"| {model} | {len(reports)} | {' | '.join(cells)} |")
-            lines.append("")
-        shown = next((r for r in measured if r["model"] == config.reference), measured[0])
+        if config.truth.get(data):
+            lines += _table(measured, PLANTED_COLUMNS)
+        shown = next((record for record in measured if record["model"] == config.reference), measured[0])
         lines += _plots(shown, ["operations", "insertions", "views"])
         if config.truth.get(data):
-            finder = max(
-                dict.fromkeys(r["model"] for r in measured),
-                key=lambda model: np.mean(
-                    [r["augmenter"]["planted_noise"]["recall"] for r in measured if r["model"] == model]
-                ),
-            )
-            for model in dict.fromkeys((shown["model"], finder)):
-                lines += _plots(next(r for r in measured if r["model"] == model), ["planted_noise"])
+            for model in dict.fromkeys((shown["model"], _best_finder(measured))):
+                lines += _plots(next(record for record in measured if record["model"] == model), ["planted_noise"])
     return lines
+
+
+def _table(measured: Sequence[dict[str, Any]], columns: Sequence[tuple[str, str, str]]) -> list[str]:
+    lines = [
+        f"| model | seeds | {' | '.join(title for title, _, _ in columns)} |",
+        "| --- " * (2 + len(columns)) + "|",
+    ]
+    for model in dict.fromkeys(record["model"] for record in measured):
+        reports = [record["augmenter"] for record in measured if record["model"] == model]
+        cells = [mean_and_spread([report[group][name] for report in reports]) for _, group, name in columns]
+        lines.append(f"| {model} | {len(reports)} | {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def _best_finder(measured: Sequence[dict[str, Any]]) -> str:
+    """Return the model that deletes most of the planted noise, in the mean of its seeds."""
+    found: dict[str, list[float]] = {}
+    for record in measured:
+        found.setdefault(record["model"], []).append(record["augmenter"]["planted_noise"]["recall"])
+    return max(found, key=lambda model: np.mean(found[model]))
 
 
 def _plots(record: dict[str, Any], names: Sequence[str]) -> list[str]:

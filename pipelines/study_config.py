@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import field
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -95,8 +96,23 @@ class StudyConfig:
             if name not in study.data or not study.augmenter:
                 why = "which takes `augmenter: true`" if name in study.data else f"data sets: {', '.join(study.data)}"
                 raise InputError(f"The study file {file}: `truth` names {name!r}, {why}.")
-        for name in study.models:
-            study.settings_of(name, 0)  # refused here, not hours later
+        for name, evaluation in study.evaluations.items():
+            if strange := evaluation.histories.keys() - study.data.keys():
+                raise InputError(
+                    f"The study file {file}: `histories` of evaluation {name!r} names {min(strange)!r}, "
+                    f"data sets: {', '.join(study.data)}."
+                )
+        if len(set(study.seeds)) < len(study.seeds):
+            raise InputError(f"The study file {file}: `seeds` must differ. Received: {study.seeds}.")
+        named: dict[str, str] = {}
+        for data, model in product(study.data, study.models):
+            study.settings_of(model, 0)  # refused here, not hours later
+            other = named.setdefault(training_name(data, model, 0, "strict"), f"{model!r} on {data!r}")
+            if other != f"{model!r} on {data!r}":
+                raise InputError(
+                    f"The study file {file}: {other} and {model!r} on {data!r} would have the same files. "
+                    "Rename one of them."
+                )
         return study
 
     def settings_of(self, model: str, seed: int) -> TrainConfig:

@@ -11,8 +11,10 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import yaml
@@ -27,6 +29,14 @@ from pipelines.study_config import StudyConfig
 pytestmark = pytest.mark.usefixtures("untraced_training")
 
 TINY = {"width": 8, "epochs": 1, "targets_per_batch": 800, "n_recommender_blocks": 0}
+
+SOME_OF_AUGMENTER = (
+    ("deletions", "recall"),
+    ("insertions", "hit@1_at_random"),
+    ("insertions", "hit@10_of_most_popular"),
+    ("views", "cosine_raw_learned"),
+    ("views", "learned_is_raw"),
+)
 
 
 def written(folder, small, **content):
@@ -117,8 +127,8 @@ def test_the_augmenter_of_a_strict_run_is_measured_where_there_is_one(finished):
     folder = out / "augmenter/small--laclrec--seed-0--strict"
     assert json.loads((folder / "augmenter.json").read_text()) == found
     report = (out / "report.md").read_text()
-    row = next(line for line in report.splitlines() if line.startswith("| laclrec | 1 | ") and line.count("|") == 14)
-    for group, name in (("deletions", "recall"), ("insertions", "hit@1_at_random"), ("views", "cosine_raw_learned")):
+    row = next(line for line in report.splitlines() if line.startswith("| laclrec | 1 | ") and line.count("|") == 17)
+    for group, name in SOME_OF_AUGMENTER:
         assert f" {found[group][name]:.4f} " in row
     assert f"| {found['planted_noise']['recall']:.4f} | {found['planted_noise']['good_lost']:.4f} |" in report
     plots = [line.split("](")[1][:-1] for line in report.splitlines() if line.startswith("![") and "augmenter/" in line]
@@ -178,6 +188,102 @@ def test_an_interrupted_study_goes_on(data, tmp_path, in_this_process, monkeypat
     in_this_process.clear()
     assert [record["seed"] for record in study(file, tmp_path / "out", show_progress=False)] == [0, 1]
     assert in_this_process == ["small--sasrec--seed-1--strict"]
+
+
+class EpochsSeen(keras.callbacks.Callback):
+    """Notes the epochs that are trained, and asks the process to stop after some of them."""
+
+    def __init__(self, stop_after=None):
+        super().__init__()
+        self.epochs, self.stop_after = [], stop_after
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.epochs.append(epoch)
+        if epoch == self.stop_after:
+            signal.raise_signal(signal.SIGTERM)
+
+
+def test_an_interrupted_training_goes_on_where_it_was(data, tmp_path, in_this_process, monkeypatch):
+    file = written(tmp_path, data, models={"sasrec": {"preset": "sasrec", **TINY, "epochs": 3, "patience": 3}})
+    seen = [EpochsSeen(stop_after=1), EpochsSeen()]
+    train = studies.train
+    monkeypatch.setattr(studies, "train", partial(train, callbacks=seen[:1]))
+    with pytest.raises(KeyboardInterrupt):
+        study(file, tmp_path / "out", show_progress=False)
+    monkeypatch.setattr(studies, "train", partial(train, callbacks=seen[1:]))
+    (record,) = study(file, tmp_path / "out", show_progress=False)
+    assert [each.epochs for each in seen] == [[0, 1], [2]]
+    assert record["epochs_run"] == len(record["curve"]) == 3
+
+
+def test_a_finished_run_of_other_settings_is_refused_and_kept(finished, data, tmp_path, in_this_process):
+    _, out, _ = finished
+    run = shutil.copytree(
+        out / "runs/small--sasrec--seed-0--strict", tmp_path / "out/runs/small--sasrec--seed-0--strict"
+    )
+    other = written(tmp_path, data, models={"sasrec": {"preset": "sasrec", **TINY, "width": 16}})
+    with pytest.raises(InputError, match="finished run of another training: model differ"):
+        study(other, tmp_path / "out", show_progress=False)
+    assert (run / "run.json").read_bytes() == (out / "runs" / run.name / "run.json").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"evaluations": {"full": {"protocol": "full-with-history"}, "noisy": {"histories": {"small": "{noisy}"}}}},
+        {"evaluations": {"full": {}, "noisy": {"histories": {"small": "{other}"}}}},
+        {"evaluations": {"full": {}, "noisy": {}}},
+        {"evaluations": {"full": {}}},
+        {"split": "validation"},
+    ],
+    ids=["protocol", "histories", "own histories", "fewer", "split"],
+)
+def test_results_of_other_evaluations_are_refused(evaluated, changed, data, tmp_path, in_this_process):
+    file, out, records = evaluated
+    assert study(file, out, show_progress=False) == records
+    files = {"{noisy}": str(data.parent / "events.csv"), "{other}": str(shorter(data, tmp_path))}
+    text = yaml.safe_dump(yaml.safe_load(file.read_text()) | changed)
+    for name, path in files.items():
+        text = text.replace(f"'{name}'", path)
+    other = tmp_path / "study.yaml"
+    other.write_text(text)
+    with pytest.raises(InputError, match=r"other settings than .*: evaluation '(full|noisy)'"):
+        study(other, out, show_progress=False)
+    assert in_this_process == []
+
+
+@pytest.fixture(scope="module")
+def evaluated(data, tmp_path_factory):
+    """A study that evaluates on a file of histories too."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    evaluations = {"full": {}, "noisy": {"histories": {"small": str(data.parent / "events.csv")}}}
+    file = written(folder, data, models={"sasrec": {"preset": "sasrec", **TINY}}, evaluations=evaluations)
+    return file, folder / "out", study(file, folder / "out", show_progress=False)
+
+
+def shorter(data, folder):
+    """Write the events without the last one."""
+    file = folder / "shorter.csv"
+    file.write_text("".join((data.parent / "events.csv").read_text().splitlines(keepends=True)[:-1]))
+    return file
+
+
+@pytest.mark.parametrize("damage", ["{", "[]", "{}"])
+def test_a_damaged_record_is_named(finished, damage, tmp_path, in_this_process):
+    file, out, _ = finished
+    shutil.copytree(out / "results", tmp_path / "out/results")
+    (tmp_path / "out/results/small--sasrec--seed-0--strict.json").write_text(damage)
+    with pytest.raises(InputError, match=r"small--sasrec--seed-0--strict.json is damaged \(.*Delete it to train again"):
+        study(file, tmp_path / "out", show_progress=False)
+    assert in_this_process == []
+
+
+def test_damaged_ranks_are_named(finished, tmp_path, in_this_process):
+    file, out, _ = finished
+    shutil.copytree(out / "results", tmp_path / "out/results")
+    (tmp_path / "out/results/small--sasrec--seed-0--refit.npz").write_bytes(b"PK")
+    with pytest.raises(InputError, match="small--sasrec--seed-0--refit.npz is damaged"):
+        study(file, tmp_path / "out", show_progress=False)
 
 
 def test_results_of_other_settings_are_refused(finished, data, tmp_path, in_this_process):
@@ -272,6 +378,12 @@ def test_one_process_at_a_time(data, tmp_path, in_this_process):
         ({"truth": {"small": "t.csv"}}, "`truth` names 'small', which takes `augmenter: true`"),
         ({"truth": {"big": "t.csv"}, "augmenter": True}, "`truth` names 'big', data sets: small"),
         ({"evaluations": {"x": {"protocol": "ful"}}}, "evaluations.x.protocol"),
+        (
+            {"evaluations": {"x": {"histories": {"smal": "h.csv"}}}},
+            "`histories` of evaluation 'x' names 'smal', data sets",
+        ),
+        ({"seeds": [0, 1, 0]}, r"`seeds` must differ. Received: \[0, 1, 0\]"),
+        ({"models": {"a b": {}, "a_b": {}}}, "'a b' on 'small' and 'a_b' on 'small' would have the same files"),
     ],
 )
 def test_a_wrong_study_file_is_refused_before_any_training(data, tmp_path, content, message):
