@@ -183,6 +183,19 @@ def with_dependent_defaults(settings: dict[str, Any]) -> dict[str, Any]:
     return filled(settings) | {"model": filled(settings["model"])}
 
 
+def flat_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return settings with the model's beside the others, as `TrainConfig.of` takes them.
+
+    Args:
+        settings: with the model's under `model`.
+
+    Example:
+        >>> flat_settings({"seed": 0, "model": {"width": 32}})
+        {'seed': 0, 'width': 32}
+    """
+    return {name: value for name, value in settings.items() if name != "model"} | settings["model"]
+
+
 def setting_names() -> dict[str, Any]:
     """Return every name that `--set` takes, with its default.
 

@@ -17,7 +17,6 @@ from laclrec_tf.errors import InputError
 from pipelines.augmenter_report import augmenter_report
 from pipelines.checkpoint_settings import CheckpointSettings
 from pipelines.child_process import ProcessKilledError, call_in_a_process
-from pipelines.config import TrainConfig
 from pipelines.evaluate import evaluate
 from pipelines.run_folder import RunFolder
 from pipelines.study_cell import LAST_PLACE, Cell
@@ -121,9 +120,17 @@ def _in_a_process(cell: Cell, show_progress: bool) -> None:
 
 
 def run_cell(cell: Cell, show_progress: bool = True) -> None:
-    """Train one cell, or what is left of its training, evaluate it, and write its result."""
+    """Train one cell, or what is left of its training, evaluate it, and write its result.
+
+    Args:
+        cell: writes its `run`, its `augmenter_report` if that is asked for, its `ranks`, and last its `result`.
+        show_progress: Default: True.
+
+    Raises:
+        InputError: the data cannot be read, or the run folder holds another training.
+    """
     resumed = CheckpointSettings(resume=True)
-    train(cell.data_folder, cell.run, _settings_to_train(cell), checkpoints=resumed, show_progress=show_progress)
+    train(cell.data_folder, cell.run, cell.settings_to_train(), checkpoints=resumed, show_progress=show_progress)
     run = RunFolder.open(cell.run)
     reports, ranks = _evaluate(cell, run, show_progress)
     measured = None
@@ -156,8 +163,7 @@ def _evaluate(
     ranks: dict[str, np.ndarray] = {}
     ranks_file = cell.run / "ranks.npy"
     for name, evaluation in cell.evaluations.items():
-        other_data = evaluation.histories and cell.data not in evaluation.histories
-        if other_data or (evaluation.clean and not run.model.has_augmenter):
+        if evaluation.leaves_out(cell.data) or (evaluation.clean and not run.model.has_augmenter):
             continue
         reports[name] = evaluate(
             cell.run,
@@ -170,15 +176,6 @@ def _evaluate(
         )
         ranks[name] = np.minimum(np.load(ranks_file), LAST_PLACE).astype(np.uint8)
     return reports, ranks
-
-
-def _settings_to_train(cell: Cell) -> TrainConfig:
-    if cell.trained_on == "strict":
-        return cell.config
-    strict = cell.result.with_name(cell.result.name.replace("--refit", "--strict"))
-    epochs = json.loads(strict.read_text(encoding="utf-8"))["best_epoch"]
-    settings = cell.config.as_dict()
-    return TrainConfig.of(settings.pop("model") | settings | {"refit": True, "refit_epochs": epochs})
 
 
 def _curve(file: Path) -> list[float]:

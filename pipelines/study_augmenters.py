@@ -76,7 +76,9 @@ def _table(measured: Sequence[dict[str, Any]], columns: Sequence[tuple[str, str,
     ]
     for model in dict.fromkeys(record["model"] for record in measured):
         reports = [record["augmenter"] for record in measured if record["model"] == model]
-        cells = [mean_and_spread([report[group][name] for report in reports]) for _, group, name in columns]
+        cells = [
+            mean_and_spread([report[group].get(name, float("nan")) for report in reports]) for _, group, name in columns
+        ]
         lines.append(f"| {model} | {len(reports)} | {' | '.join(cells)} |")
     return [*lines, ""]
 

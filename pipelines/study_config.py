@@ -33,6 +33,15 @@ class Evaluation:
     histories: dict[str, str] = field(default_factory=dict)
     clean: bool = False
 
+    def leaves_out(self, data: str) -> bool:
+        """Say whether a data set has no histories for it.
+
+        Example:
+            >>> Evaluation(histories={"beauty": "noisy.csv"}).leaves_out("sports")
+            True
+        """
+        return bool(self.histories) and data not in self.histories
+
 
 @dataclass(frozen=True, config=_STRICT)
 class StudyConfig:
@@ -122,9 +131,12 @@ class StudyConfig:
             InputError: a setting is unknown or does not fit.
         """
         try:
-            return TrainConfig.of(self.models[model] | {"seed": seed})
+            config = TrainConfig.of(self.models[model] | {"seed": seed})
         except InputError as error:
             raise InputError(f"Model {model!r} of the study: {error}") from None
+        if config.refit or config.refit_epochs:
+            raise InputError(f"Model {model!r} of the study: name it under `refit` of the study, not in its settings.")
+        return config
 
 
 def training_name(data: str, model: str, seed: int, trained_on: str) -> str:

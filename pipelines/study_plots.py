@@ -65,7 +65,6 @@ def plot_curves(records: Sequence[dict[str, Any]], file: Path) -> None:
                 label = model if not number else None
                 axis.plot(range(1, len(curve) + 1), curve, style, color=colour, linewidth=1, label=label)
         axis.set(xlabel="epoch", ylabel="validation ndcg@10", title=data)
-    if models:
-        axes[0, -1].legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1.0))
+    axes[0, -1].legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1.0))
     figure.savefig(file, dpi=80)
     plt.close(figure)

@@ -140,11 +140,11 @@ def _epochs(record: dict[str, Any]) -> int:
 def _write_csv(tables: Sequence[StudyTable], file: Path) -> None:
     of_record = ("data", "model", "seed", "trained_on")
     of_report = ("protocol", "split", "tie_rule", "users", "data_hash")
-    files = ("clean", "histories", "histories_sha256", "negatives_seed")  # empty where there is none
+    if_any = ("clean", "histories", "histories_sha256", "negatives_seed")
     metrics = list(RANKING_METRICS)
     with file.open("w", newline="", encoding="utf-8") as out:
         writer = csv.writer(out)
-        writer.writerow([*of_record, "evaluation", "epochs", "seconds", *of_report, *files, *metrics])
+        writer.writerow([*of_record, "evaluation", "epochs", "seconds", *of_report, *if_any, *metrics])
         for table in tables:
             for record, report in ((training.record, training.report) for training in table.trainings):
                 writer.writerow(
@@ -154,7 +154,7 @@ def _write_csv(tables: Sequence[StudyTable], file: Path) -> None:
                         _epochs(record),
                         record["seconds"],
                         *(report[name] for name in of_report),
-                        *(report.get(name, "") for name in files),
+                        *(report.get(name, "") for name in if_any),
                         *(report[name] for name in metrics),
                     ]
                 )

@@ -54,16 +54,32 @@ class StudyTable:
         return [training for trainings in self.models.values() for training in trainings]
 
     def values(self, model: str, metric: str) -> list[float]:
-        """Return a metric of each seed."""
+        """Return a metric of each seed.
+
+        Args:
+            model: its name.
+            metric: such as "ndcg@10".
+        """
         return [training.report[metric] for training in self.models[model]]
 
     def shared_seeds(self, model: str, other: str) -> set[int]:
-        """Return the seeds that two models have both."""
+        """Return the seeds that two models have both.
+
+        Args:
+            model: its name.
+            other: the other one's.
+        """
         ours, theirs = ({training.record["seed"] for training in self.models[name]} for name in (model, other))
         return ours & theirs
 
     def per_user(self, model: str, seeds: set[int], metric: str) -> np.ndarray:
-        """Return each user's value of a metric, the mean over some of the model's seeds: `[U]` float."""
+        """Return each user's value of a metric, the mean over seeds: `[U]` float.
+
+        Args:
+            model: its name.
+            seeds: those of the model's to take.
+            metric: such as "ndcg@10".
+        """
         value, k = RANKING_METRICS[metric]
         chosen = [training.ranks for training in self.models[model] if training.record["seed"] in seeds]
         return np.mean([value(ranks, k).numpy() for ranks in chosen], axis=0)

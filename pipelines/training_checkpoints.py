@@ -22,7 +22,7 @@ FORMAT_VERSION = 2
 KEPT = 2
 _NAME = re.compile(r"checkpoint-(\d{6,})\.npz")
 _ABOUT = "about"
-_DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError)
+DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError)
 
 
 class CheckpointWarning(UserWarning):
@@ -112,7 +112,7 @@ class TrainingCheckpoints:
         for number in numbers:
             try:
                 return _read(self._file(number))
-            except _DAMAGE as error:
+            except DAMAGE as error:
                 warnings.warn(
                     f"The checkpoint {self._file(number)} is damaged ({' '.join(str(error).split())}) and is skipped.",
                     CheckpointWarning,

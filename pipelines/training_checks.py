@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.data.splits import held_out
 from laclrec_tf.errors import InputError
-from pipelines.config import TrainConfig
+from pipelines.config import TrainConfig, flat_settings
 from pipelines.run_folder import RunFolder, check_new_run, has_epochs
 from pipelines.training_checkpoints import TrainingCheckpoints
 from pipelines.training_session import TrainingSession
@@ -33,7 +34,11 @@ def finished_before(out: Path, config: TrainConfig, prepared: PreparedData) -> R
         return None
     finished = RunFolder.open(out)
     theirs = finished.record
-    differing = _differing(json.loads(json.dumps(config.as_dict())), theirs["settings"])
+    if "resolved_settings" in theirs:  # runs of earlier versions have none
+        ours = flat_settings(json.loads(json.dumps(config.resolved())))
+        differing = _differing(ours, flat_settings(theirs["resolved_settings"]))
+    else:
+        differing = _differing(json.loads(json.dumps(config.as_dict())), theirs["settings"])
     differing += ["the prepared data"] if prepared.data_hash != theirs["data_hash"] else []
     if differing:
         raise InputError(
@@ -54,13 +59,19 @@ def check_place(out: Path, kept: TrainingCheckpoints, resume: bool) -> None:
         InputError: it is not to be trained there.
     """
     if resume:
-        strange = {file.name for file in out.iterdir()} - {"tensorboard", "checkpoints"} if out.is_dir() else set()
+        strange = {file.name for file in out.iterdir() if not _of_a_beginning(file)} if out.is_dir() else set()
         if strange and not kept and not has_epochs(out):
             raise InputError(f"{out} holds {min(strange)} and no training to go on with. Choose another --out.")
         return
     if kept:
         raise InputError(f"{kept.folder} holds checkpoints of a training. Go on with --resume, or delete them first.")
     check_new_run(out)
+
+
+def _of_a_beginning(file: Path) -> bool:
+    """Say whether a training that was killed before its first epoch was done left a file."""
+    begun = re.fullmatch(r"epochs-\w+\.csv", file.name) is not None and not file.stat().st_size
+    return begun or file.name in {"tensorboard", "checkpoints"}
 
 
 def check_validation(session: TrainingSession) -> None:

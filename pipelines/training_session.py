@@ -24,7 +24,7 @@ from laclrec_tf.models import LACLRec
 from laclrec_tf.models.augmenter_watch import AugmenterWatch
 from pipelines.checkpoint_callback import CheckpointCallback
 from pipelines.checkpoint_timer import CheckpointTimer
-from pipelines.config import TrainConfig
+from pipelines.config import TrainConfig, flat_settings
 from pipelines.progress import EpochProgress
 from pipelines.readable_warnings import readable_warnings
 from pipelines.run_folder import package_versions
@@ -185,9 +185,8 @@ class TrainingSession:
 
     def identity(self) -> dict[str, Any]:
         """Return what a checkpoint and this training must have in common."""
-        settings = json.loads(json.dumps(self.config.as_dict()))
         return {
-            "settings": settings,
+            "settings": json.loads(json.dumps(flat_settings(self.config.resolved()))),
             "data_hash": self.prepared.data_hash,
             "workers": self.workers.count,
             "versions": package_versions(),

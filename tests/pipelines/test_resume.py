@@ -115,7 +115,7 @@ def test_a_finished_run_is_returned_as_it_is(data, undisturbed):
 def test_another_training_is_not_gone_on_with(data, killed):
     moment = killed[1][-1]
     other = TrainConfig.of(SETTINGS | {"width": 16})
-    with pytest.raises(InputError, match="of another training: model differ"):
+    with pytest.raises(InputError, match="of another training: width differ"):
         train(data, moment, other, checkpoints=CheckpointSettings(resume=True), show_progress=False)
     assert TrainingCheckpoints(moment / "checkpoints")
 

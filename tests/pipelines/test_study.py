@@ -20,6 +20,7 @@ import pytest
 import yaml
 
 from laclrec_tf.errors import InputError
+from laclrec_tf.file_digest import file_sha256
 from pipelines import study as studies
 from pipelines.config import DEPENDENT_DEFAULTS, setting_names
 from pipelines.evaluate import evaluate
@@ -222,42 +223,56 @@ def test_a_finished_run_of_other_settings_is_refused_and_kept(finished, data, tm
         out / "runs/small--sasrec--seed-0--strict", tmp_path / "out/runs/small--sasrec--seed-0--strict"
     )
     other = written(tmp_path, data, models={"sasrec": {"preset": "sasrec", **TINY, "width": 16}})
-    with pytest.raises(InputError, match="finished run of another training: model differ"):
+    with pytest.raises(InputError, match="finished run of another training: width differ"):
         study(other, tmp_path / "out", show_progress=False)
     assert (run / "run.json").read_bytes() == (out / "runs" / run.name / "run.json").read_bytes()
 
 
+NOISY = {"histories": {"small": "{noisy}"}}
+
+
 @pytest.mark.parametrize(
-    "changed",
+    ("changed", "named"),
     [
-        {"evaluations": {"full": {"protocol": "full-with-history"}, "noisy": {"histories": {"small": "{noisy}"}}}},
-        {"evaluations": {"full": {}, "noisy": {"histories": {"small": "{other}"}}}},
-        {"evaluations": {"full": {}, "noisy": {}}},
-        {"evaluations": {"full": {}}},
-        {"split": "validation"},
+        (
+            {"evaluations": {"full": {"protocol": "full-with-history"}, "noisy": NOISY, "elsewhere": {}}},
+            ["elsewhere", "full"],
+        ),
+        (
+            {"evaluations": {"full": {}, "noisy": {"histories": {"small": "{other}"}}, "elsewhere": NOISY}},
+            ["elsewhere", "noisy"],
+        ),
+        ({"evaluations": {"full": {}, "noisy": {}, "elsewhere": {"clean": True}}}, ["noisy"]),
+        ({"evaluations": {"full": {}, "elsewhere": {"histories": {"large": "{noisy}"}}}}, ["noisy"]),
+        ({"evaluations": {"full": {"histories": {"large": "{noisy}"}}, "noisy": NOISY}}, ["elsewhere", "full"]),
+        ({"split": "validation"}, ["full", "noisy"]),
     ],
-    ids=["protocol", "histories", "own histories", "fewer", "split"],
+    ids=["protocol", "histories", "own histories", "fewer", "of another data set", "split"],
 )
-def test_results_of_other_evaluations_are_refused(evaluated, changed, data, tmp_path, in_this_process):
+def test_results_of_other_evaluations_are_refused(evaluated, changed, named, data, tmp_path, in_this_process):
     file, out, records = evaluated
     assert study(file, out, show_progress=False) == records
     files = {"{noisy}": str(data.parent / "events.csv"), "{other}": str(shorter(data, tmp_path))}
-    text = yaml.safe_dump(yaml.safe_load(file.read_text()) | changed)
+    text = yaml.safe_dump(yaml.safe_load(file.read_text()) | changed, sort_keys=False)
     for name, path in files.items():
         text = text.replace(f"'{name}'", path)
     other = tmp_path / "study.yaml"
     other.write_text(text)
-    with pytest.raises(InputError, match=r"other settings than .*: evaluation '(full|noisy)'"):
+    names = ", ".join(f"evaluation '{name}'" for name in named)
+    with pytest.raises(InputError, match=f"the defaults give: {names}. Delete it to evaluate the training again"):
         study(other, out, show_progress=False)
     assert in_this_process == []
 
 
 @pytest.fixture(scope="module")
 def evaluated(data, tmp_path_factory):
-    """A study that evaluates on a file of histories too."""
+    """A study that evaluates on a file of histories too, and on one of a data set that only names another."""
     folder = tmp_path_factory.mktemp("evaluated")
-    evaluations = {"full": {}, "noisy": {"histories": {"small": str(data.parent / "events.csv")}}}
-    file = written(folder, data, models={"sasrec": {"preset": "sasrec", **TINY}}, evaluations=evaluations)
+    events = str(data.parent / "events.csv")
+    evaluations = {"full": {}, "noisy": {"histories": {"small": events}}, "elsewhere": {"histories": {"large": events}}}
+    models = {"sasrec": {"preset": "sasrec", **TINY}}
+    data_sets = {"small": str(data), "large": str(data)}
+    file = written(folder, data, models=models, evaluations=evaluations, data=data_sets)
     return file, folder / "out", study(file, folder / "out", show_progress=False)
 
 
@@ -268,22 +283,95 @@ def shorter(data, folder):
     return file
 
 
-@pytest.mark.parametrize("damage", ["{", "[]", "{}"])
+def without(name):
+    return lambda text: json.dumps({key: value for key, value in json.loads(text).items() if key != name})
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda text: text[:-3], lambda _: "[]", *(without(name) for name in ("settings", "curve", "seconds", "skipped"))],
+)
 def test_a_damaged_record_is_named(finished, damage, tmp_path, in_this_process):
     file, out, _ = finished
     shutil.copytree(out / "results", tmp_path / "out/results")
-    (tmp_path / "out/results/small--sasrec--seed-0--strict.json").write_text(damage)
-    with pytest.raises(InputError, match=r"small--sasrec--seed-0--strict.json is damaged \(.*Delete it to train again"):
+    record = tmp_path / "out/results/small--sasrec--seed-0--strict.json"
+    record.write_text(damage(record.read_text()))
+    with pytest.raises(InputError, match=rf"{record.name} is damaged \(.*Delete it to evaluate the training again"):
         study(file, tmp_path / "out", show_progress=False)
     assert in_this_process == []
 
 
-def test_damaged_ranks_are_named(finished, tmp_path, in_this_process):
+def zeros_in_the_middle(content):
+    return content[: len(content) // 3] + bytes(len(content) // 3) + content[2 * (len(content) // 3) :]
+
+
+@pytest.mark.parametrize("damage", [lambda _: b"", lambda _: b"PK", lambda content: content[:-9], zeros_in_the_middle])
+def test_damaged_ranks_are_named_before_any_training(finished, damage, tmp_path, in_this_process):
     file, out, _ = finished
     shutil.copytree(out / "results", tmp_path / "out/results")
-    (tmp_path / "out/results/small--sasrec--seed-0--refit.npz").write_bytes(b"PK")
-    with pytest.raises(InputError, match="small--sasrec--seed-0--refit.npz is damaged"):
+    (tmp_path / "out/results/small--laclrec--seed-0--strict.json").unlink()
+    ranks = tmp_path / "out/results/small--sasrec--seed-0--refit.npz"
+    ranks.write_bytes(damage(ranks.read_bytes()))
+    with pytest.raises(InputError, match=f"{ranks.name} is damaged"):
         study(file, tmp_path / "out", show_progress=False)
+    assert in_this_process == []
+
+
+def test_ranks_of_other_evaluations_are_named(finished, tmp_path, in_this_process):
+    file, out, _ = finished
+    results = shutil.copytree(out / "results", tmp_path / "out/results")
+    shutil.copy(results / "small--sasrec--seed-0--strict.npz", results / "small--laclrec--seed-0--strict.npz")
+    with pytest.raises(InputError, match="laclrec--seed-0--strict.npz is damaged .it is of other evaluations"):
+        study(file, tmp_path / "out", show_progress=False)
+
+
+def test_a_refit_of_another_epoch_count_is_refused(finished, tmp_path, in_this_process):
+    file, out, _ = finished
+    results = shutil.copytree(out / "results", tmp_path / "out/results")
+    strict = results / "small--sasrec--seed-0--strict.json"
+    strict.write_text(json.dumps(json.loads(strict.read_text()) | {"best_epoch": 7}))
+    with pytest.raises(InputError, match="refit.json was made with other settings .*: the epoch count of its strict"):
+        study(file, tmp_path / "out", show_progress=False)
+
+
+def test_a_training_killed_in_its_first_epoch_begins_anew(data, tmp_path, in_this_process):
+    file = written(tmp_path, data, models={"sasrec": {"preset": "sasrec", **TINY}})
+    run = tmp_path / "out/runs/small--sasrec--seed-0--strict"
+    (run / "tensorboard").mkdir(parents=True)
+    (run / "epochs-strict.csv").touch()
+    (record,) = study(file, tmp_path / "out", show_progress=False)
+    assert record["epochs_run"] == len(record["curve"]) == 1
+
+
+def test_a_strange_run_folder_is_refused_before_any_training(data, tmp_path, in_this_process):
+    run = tmp_path / "out/runs/small--laclrec--seed-0--strict"
+    run.mkdir(parents=True)
+    (run / "letter.txt").write_text("dear")
+    with pytest.raises(InputError, match="holds letter.txt and no training to go on with"):
+        study(written(tmp_path, data), tmp_path / "out", show_progress=False)
+    assert in_this_process == [] and (run / "letter.txt").read_text() == "dear"
+
+
+def test_a_run_of_other_defaults_is_refused_and_kept(finished, tmp_path, in_this_process, monkeypatch):
+    file, out, _ = finished
+    shutil.copytree(out, tmp_path / "out")
+    result = tmp_path / "out/results/small--sasrec--seed-0--strict.json"
+    result.unlink()
+    monkeypatch.setitem(DEPENDENT_DEFAULTS, "label_smoothing", (0.1, 0.0))
+    with pytest.raises(InputError, match="finished run of another training: label_smoothing differ"):
+        study(file, tmp_path / "out", show_progress=False)
+    assert (tmp_path / "out/runs" / result.stem / "run.json").exists() and not result.exists()
+
+
+def test_the_report_tells_what_was_measured(evaluated, data):
+    _, out, _ = evaluated
+    digest = file_sha256(data.parent / "events.csv")
+    assert f"; histories of events.csv, SHA-256 {digest[:12]}….\n" in (out / "report.md").read_text()
+    with (out / "metrics.csv").open() as file:
+        rows = {(row["data"], row["evaluation"]): row for row in csv.DictReader(file)}
+    assert rows["small", "noisy"]["histories_sha256"] == digest and rows["small", "full"]["histories_sha256"] == ""
+    assert rows["small", "noisy"]["clean"] == "False" and rows["small", "noisy"]["negatives_seed"] == "0"
+    assert set(rows) == {("small", "full"), ("small", "noisy"), ("large", "full"), ("large", "elsewhere")}
 
 
 def test_results_of_other_settings_are_refused(finished, data, tmp_path, in_this_process):
@@ -382,6 +470,7 @@ def test_one_process_at_a_time(data, tmp_path, in_this_process):
             {"evaluations": {"x": {"histories": {"smal": "h.csv"}}}},
             "`histories` of evaluation 'x' names 'smal', data sets",
         ),
+        ({"models": {"a": {"refit": True}}}, "Model 'a' of the study: name it under `refit` of the study"),
         ({"seeds": [0, 1, 0]}, r"`seeds` must differ. Received: \[0, 1, 0\]"),
         ({"models": {"a b": {}, "a_b": {}}}, "'a b' on 'small' and 'a_b' on 'small' would have the same files"),
     ],

@@ -21,6 +21,8 @@ def test_resuming_in_a_folder_that_is_something_else_is_refused(tmp_path, kept):
     check_place(tmp_path / "run", kept, resume=True)
     (tmp_path / "run/tensorboard").mkdir()  # of a process that was killed before its first epoch
     check_place(tmp_path / "run", kept, resume=True)
+    (tmp_path / "run/epochs-strict.csv").touch()
+    check_place(tmp_path / "run", kept, resume=True)
     (tmp_path / "run/photo.txt").write_text("mine")
     with pytest.raises(InputError, match=r"run holds photo.txt and no training to go on with"):
         check_place(tmp_path / "run", kept, resume=True)
@@ -42,7 +44,9 @@ def test_a_finished_run_is_taken_for_the_same_training_only(sasrec_run, data, tm
     same = TrainConfig.of(given)
     assert finished_before(tmp_path, same, prepared) is None
     assert finished_before(sasrec_run.folder, same, prepared).record == sasrec_run.record
-    with pytest.raises(InputError, match="the finished run of another training: learning_rate, preset differ"):
+    with pytest.raises(
+        InputError, match="the finished run of another training: alpha, contrast_views, learning_rate, preset differ"
+    ):
         finished_before(
             sasrec_run.folder, TrainConfig.of(given | {"preset": "cl4srec", "learning_rate": 0.1}), prepared
         )
