@@ -480,19 +480,12 @@ def test_a_wrong_study_file_is_refused_before_any_training(data, tmp_path, conte
         StudyConfig.read(written(tmp_path, data, **content))
 
 
-def test_histories_of_one_data_set_are_not_asked_of_another(data, tmp_path, in_this_process):
-    file = written(
-        tmp_path,
-        data,
-        data={"small": str(data), "other": str(data)},
-        models={"sasrec": {"preset": "sasrec", **TINY}},
-        evaluations={"full": {}, "from file": {"histories": {"small": str(data.parent / "events.csv")}}},
-    )
-    records = study(file, tmp_path / "out", show_progress=False)
-    assert [sorted(record["evaluations"]) for record in records] == [["from file", "full"], ["full"]]
-    assert [record["skipped"] for record in records] == [[], ["from file"]]
-    assert study(file, tmp_path / "out", show_progress=False) == records
-    assert len(in_this_process) == 2
+def test_histories_of_one_data_set_are_not_asked_of_another(evaluated, in_this_process):
+    file, out, records = evaluated
+    assert [sorted(record["evaluations"]) for record in records] == [["full", "noisy"], ["elsewhere", "full"]]
+    assert [record["skipped"] for record in records] == [["elsewhere"], ["noisy"]]
+    assert study(file, out, show_progress=False) == records
+    assert in_this_process == []
 
 
 def test_missing_histories_are_refused_before_any_training(data, tmp_path, in_this_process):
