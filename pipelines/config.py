@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import json
 import typing
 from collections.abc import Mapping
 from dataclasses import asdict, field, fields
@@ -148,6 +149,15 @@ class TrainConfig:
         return with_dependent_defaults(
             self.as_dict() | {"model": defaults | preset_arguments(self.preset) | self.model}
         )
+
+    def every_setting(self) -> dict[str, Any]:
+        """Return every setting that is resolved, by its name, as JSON gives it back; to compare trainings by.
+
+        Example:
+            >>> TrainConfig.of({"preset": "sasrec"}).every_setting()["random_kinds"]
+            ['crop', 'mask', 'reorder']
+        """
+        return flat_settings(json.loads(json.dumps(self.resolved())))
 
 
 def dependent_default(name: str, n_negatives: int) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +65,7 @@ def _other_settings(cell: Cell, differing: list[str], remedy: str) -> str:
 
 
 def _differing_settings(cell: Cell, record: dict[str, Any]) -> list[str]:
-    wanted = flat_settings(json.loads(json.dumps(cell.config.resolved())))
+    wanted = cell.config.every_setting()
     # Earlier records have None where a default depends on other settings.
     found = flat_settings(with_dependent_defaults(record["settings"]))
     differing = sorted(

@@ -152,7 +152,7 @@ def _write_run(session: TrainingSession) -> None:
         "max_length": prepared.max_length,
         "seconds": round(session.seconds, 1),
         "settings": session.config.as_dict(),
-        "resolved_settings": session.config.resolved(),
+        "every_setting": session.config.every_setting(),
         "versions": package_versions(),
     }
     write_record(out, record)

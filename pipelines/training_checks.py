@@ -12,7 +12,7 @@ from typing import Any
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.data.splits import held_out
 from laclrec_tf.errors import InputError
-from pipelines.config import TrainConfig, flat_settings
+from pipelines.config import TrainConfig
 from pipelines.run_folder import RunFolder, check_new_run, has_epochs
 from pipelines.training_checkpoints import TrainingCheckpoints
 from pipelines.training_session import TrainingSession
@@ -34,9 +34,8 @@ def finished_before(out: Path, config: TrainConfig, prepared: PreparedData) -> R
         return None
     finished = RunFolder.open(out)
     theirs = finished.record
-    if "resolved_settings" in theirs:  # runs of earlier versions have none
-        ours = flat_settings(json.loads(json.dumps(config.resolved())))
-        differing = _differing(ours, flat_settings(theirs["resolved_settings"]))
+    if "every_setting" in theirs:  # runs of earlier versions do not have it
+        differing = _differing(config.every_setting(), theirs["every_setting"])
     else:
         differing = _differing(json.loads(json.dumps(config.as_dict())), theirs["settings"])
     differing += ["the prepared data"] if prepared.data_hash != theirs["data_hash"] else []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 import warnings
 from collections.abc import Callable
@@ -24,7 +23,7 @@ from laclrec_tf.models import LACLRec
 from laclrec_tf.models.augmenter_watch import AugmenterWatch
 from pipelines.checkpoint_callback import CheckpointCallback
 from pipelines.checkpoint_timer import CheckpointTimer
-from pipelines.config import TrainConfig, flat_settings
+from pipelines.config import TrainConfig
 from pipelines.progress import EpochProgress
 from pipelines.readable_warnings import readable_warnings
 from pipelines.run_folder import package_versions
@@ -186,7 +185,7 @@ class TrainingSession:
     def identity(self) -> dict[str, Any]:
         """Return what a checkpoint and this training must have in common."""
         return {
-            "settings": json.loads(json.dumps(flat_settings(self.config.resolved()))),
+            "settings": self.config.every_setting(),
             "data_hash": self.prepared.data_hash,
             "workers": self.workers.count,
             "versions": package_versions(),
