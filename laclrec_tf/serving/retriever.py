@@ -44,7 +44,8 @@ class Retriever(tf.Module):
     items are eligible than slots asked for, the slots left over hold `""` and `-inf`; `filled` counts the others.
 
     The retriever reads the model's own variables: train on, and the answers follow. It holds no Keras object,
-    so neither does the SavedModel.
+    so neither does the SavedModel. Keep it in a variable as long as a signature is called: a `tf.function` holds
+    the object whose method it is weakly, and `Retriever(...).rank(...)` may find it gone.
 
     Args:
         model: a trained model.

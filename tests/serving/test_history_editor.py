@@ -26,9 +26,8 @@ def names(strings: tf.Tensor) -> list:
 
 def test_augment_names_what_was_decided():
     model = SimpleNamespace(n_items=5, max_length=3, edit=lambda item_ids, decision: {"argmax": EDITS}[decision])
-    answer = HistoryEditor(model, ItemLookup(ItemVocabulary("abcde"))).augment(
-        tf.constant([["a", "unknown", "c"], ["", "b", ""]])
-    )
+    editor = HistoryEditor(model, ItemLookup(ItemVocabulary("abcde")))
+    answer = editor.augment(tf.constant([["a", "unknown", "c"], ["", "b", ""]]))
     assert names(answer["history"]) == [["a", "c"], ["b", ""]]
     # b was to be deleted; as nothing would be left, it stays.
     assert names(answer["operations"]) == [["insert", "keep"], ["keep", ""]]

@@ -294,12 +294,13 @@ def test_retired_items_are_read_but_never_come_out():
 
 
 def test_rank_scores_the_candidates_in_their_order():
-    scores = scripted().rank(_strings([["a"], [""]]), _strings([["d", "unknown", "a", "", "d"]]))["scores"]
+    retriever = scripted()
+    scores = retriever.rank(_strings([["a"], [""]]), _strings([["d", "unknown", "a", "", "d"]]))["scores"]
     np.testing.assert_allclose(scores, [[4.0, NEVER, 1.0, NEVER, 4.0], [0.1, NEVER, 0.4, NEVER, 0.1]], rtol=1e-6)
-    own = scripted().rank(_strings([["a"], ["b"]]), _strings([["d", "a"], ["b", "c"]]))["scores"]
+    own = retriever.rank(_strings([["a"], ["b"]]), _strings([["d", "a"], ["b", "c"]]))["scores"]
     np.testing.assert_array_equal(own, [[4.0, 1.0], [2.0, 3.0]])
     with pytest.raises(tf.errors.InvalidArgumentError, match="candidates must have one row, or as many as history"):
-        scripted().rank(_strings([["a"], ["b"]]), tf.fill([3, 1], "c"))
+        retriever.rank(_strings([["a"], ["b"]]), tf.fill([3, 1], "c"))
 
 
 def test_examples_are_histories(retriever):
