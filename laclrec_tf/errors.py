@@ -1,4 +1,4 @@
-"""The error for what a user can mend, and the reason of the operating system's errors."""
+"""The error for what a user can mend, the base of our warnings, and the reason of the operating system's errors."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ class InputError(ValueError):
         Traceback (most recent call last):
         laclrec_tf.errors.InputError: events.csv has no column 'user'. Columns: user_id, item_id.
     """
+
+
+class LACLRecWarning(UserWarning):
+    """The base class of this package's warnings. A command prints them as one line each."""
 
 
 def reason_of(error: OSError) -> str:

@@ -24,10 +24,10 @@ from pipelines.input_wait import batches_of, input_wait_share
 from pipelines.matrix_products import matrix_peak, operations_of
 from pipelines.prepare import prepare
 from pipelines.processor_name import processor_name
-from pipelines.progress import progress_bar
 from pipelines.report_file import ReportFile
 from pipelines.simulate import simulate_events
 from pipelines.step_parts import step_parts
+from pipelines.terminal import progress_bar
 from pipelines.training_setup import compile_model, new_model, training_batches
 
 SAMPLED_BATCHES = 24

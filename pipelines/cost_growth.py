@@ -17,8 +17,8 @@ from pipelines.benchmark import measure
 from pipelines.child_process import ProcessKilledError, call_in_a_process
 from pipelines.config import TrainConfig
 from pipelines.new_folder import new_folder
-from pipelines.progress import progress_bar
 from pipelines.report_file import ReportFile
+from pipelines.terminal import progress_bar
 
 # The point that each line passes through, and what each line changes.
 MIDDLE: dict[str, int] = {"users": 4000, "items": 10_000, "length": 20}

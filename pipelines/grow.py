@@ -15,8 +15,8 @@ from laclrec_tf.models.grown_model import grown_model
 from pipelines.catalogue_change import CatalogueChange
 from pipelines.new_folder import new_folder
 from pipelines.new_item_rows import NewItemRows, new_item_rows
-from pipelines.progress import spinner
 from pipelines.run_folder import RETIRED_FILE, RunFolder, check_new_run, package_versions, write_record
+from pipelines.terminal import spinner
 
 
 def grow(

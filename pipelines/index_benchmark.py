@@ -17,9 +17,9 @@ from laclrec_tf.serving.partitioned_index import DEFAULT_RECALL, RECALL_AT, inde
 from laclrec_tf.serving.retriever import Retriever
 from pipelines.index_settings import IndexSettings, user_vectors
 from pipelines.processor_name import processor_name
-from pipelines.progress import spinner
 from pipelines.report_file import ReportFile
 from pipelines.run_folder import RunFolder
+from pipelines.terminal import spinner
 
 N_ITEMS = 1_000_000
 WIDTH = 64

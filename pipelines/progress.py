@@ -1,10 +1,9 @@
-"""Progress in the terminal: a bar where steps are counted, a spinner where not, a row for each epoch done."""
+"""The progress of a training in the terminal: a bar of its steps and a row for each finished epoch."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -13,45 +12,13 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
-    SpinnerColumn,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.text import Text
 
 from pipelines.epoch_table import EpochTable
 from pipelines.terminal import terminal
-
-
-def progress_bar(console: Console | None = None, disable: bool = False) -> Progress:
-    """Return a progress bar with counts and the time left, on standard error if that is a terminal."""
-    console = console or terminal(stderr=True)
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=disable or not console.is_terminal,
-    )
-
-
-@contextmanager
-def spinner(title: str, console: Console | None = None, disable: bool = False) -> Iterator[None]:
-    """Show while the block runs that it does and for how long, on standard error if that is a terminal.
-
-    Args:
-        title: what is being done.
-        console: where to show it. Default: standard error.
-        disable: show nothing. Default: False.
-    """
-    console = console or terminal(stderr=True)
-    columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
-    with Progress(*columns, console=console, transient=True, disable=disable or not console.is_terminal) as progress:
-        progress.add_task(title, total=None)
-        yield
 
 
 class EpochProgress(keras.callbacks.Callback):

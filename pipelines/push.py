@@ -10,7 +10,7 @@ from laclrec_tf.errors import InputError
 from laclrec_tf.serving.blessing import METRIC, TOLERANCE
 from laclrec_tf.serving.held_out_measurement import HeldOutItems
 from laclrec_tf.serving.push import KEEP, Push, push_version
-from pipelines.progress import spinner
+from pipelines.terminal import spinner
 from pipelines.verify import exported_version
 
 

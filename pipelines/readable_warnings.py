@@ -10,10 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from laclrec_tf.models.augmenter_watch import AugmenterCollapseWarning
-from pipelines.training_checkpoints import CheckpointWarning
-
-OURS = (AugmenterCollapseWarning, CheckpointWarning)
+from laclrec_tf.errors import LACLRecWarning
 
 
 @contextmanager
@@ -27,7 +24,7 @@ def readable_warnings(console: Console, disable: bool = False) -> Iterator[None]
     before = warnings.showwarning
 
     def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-        if issubclass(category, OURS) and not disable:
+        if issubclass(category, LACLRecWarning) and not disable:
             console.print(Text(f"warning: {message}", style="bold yellow"))
         else:
             before(message, category, *where, **more)

@@ -14,7 +14,7 @@ from laclrec_tf.serving.manifest import manifest_sha256, read_manifest
 from laclrec_tf.serving.model_versions import version_folder
 from laclrec_tf.serving.serving_error import ServingError
 from pipelines.finished_parts import join_parts, missing_parts, part_file, parts_folder, write_whole
-from pipelines.progress import progress_bar
+from pipelines.terminal import progress_bar
 from pipelines.user_histories import read_user_histories
 
 USERS_IN_A_PART = 4096

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from laclrec_tf.serving.rollback import Rollback, roll_back
-from pipelines.progress import spinner
+from pipelines.terminal import spinner
 
 
 def rollback(model: str | Path, *, show_progress: bool = True) -> Rollback:

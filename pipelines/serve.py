@@ -24,8 +24,7 @@ from laclrec_tf.serving.server_log import LogFormat, set_up_log
 from laclrec_tf.serving.server_metrics import ServerMetrics
 from laclrec_tf.serving.tls import TlsFiles
 from laclrec_tf.serving.vertex_environment import read_vertex_environment
-from pipelines.progress import spinner
-from pipelines.terminal import terminal
+from pipelines.terminal import spinner, terminal
 
 
 @dataclass(frozen=True)

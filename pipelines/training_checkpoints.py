@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from laclrec_tf.errors import InputError
+from laclrec_tf.errors import InputError, LACLRecWarning
 
 FORMAT_VERSION = 2
 KEPT = 2
@@ -25,7 +25,7 @@ _ABOUT = "about"
 DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError)
 
 
-class CheckpointWarning(UserWarning):
+class CheckpointWarning(LACLRecWarning):
     """A checkpoint could not be written, or could not be read and an older one is taken."""
 
 

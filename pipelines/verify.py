@@ -6,7 +6,7 @@ from pathlib import Path
 
 from laclrec_tf.serving.manifest import MANIFEST_FILE, read_manifest, verify_manifest
 from laclrec_tf.serving.model_versions import version_folder
-from pipelines.progress import spinner
+from pipelines.terminal import spinner
 
 
 def verify(model: str | Path, *, show_progress: bool = True) -> tuple[Path, int]:

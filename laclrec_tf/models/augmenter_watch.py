@@ -8,10 +8,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from laclrec_tf.errors import LACLRecWarning
 from laclrec_tf.models.augmenter_collapse import collapse, likely_cause
 
 
-class AugmenterCollapseWarning(UserWarning):
+class AugmenterCollapseWarning(LACLRecWarning):
     """The augmenter keeps everything or deletes everything, so the learned view teaches nothing."""
 
 

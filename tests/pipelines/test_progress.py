@@ -6,7 +6,8 @@ import io
 
 from rich.console import Console
 
-from pipelines.progress import EpochProgress, spinner
+from pipelines.progress import EpochProgress
+from pipelines.terminal import spinner
 
 RATES = {"delete_rate": 0.1, "insert_rate": 0.2}
 
