@@ -10,12 +10,11 @@ import numpy as np
 from laclrec_tf.data.splits import held_out
 from laclrec_tf.edits import DELETE
 from laclrec_tf.errors import InputError
+from laclrec_tf.runtime.output_files import ReportFile, new_folder
 from pipelines.augmenter_plots import plot_insertions, plot_operations, plot_planted_noise, plot_views
 from pipelines.broken_histories import repairs_of
 from pipelines.deletions import Deletions, deletions_of
-from pipelines.new_folder import new_folder
 from pipelines.planted_noise import planted_histories, planted_ids
-from pipelines.report_file import ReportFile
 from pipelines.run_folder import RunFolder
 from pipelines.view_vectors import view_vectors
 

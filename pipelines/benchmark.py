@@ -18,16 +18,16 @@ import numpy as np
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.data.splits import training_part
 from laclrec_tf.errors import InputError
+from laclrec_tf.runtime.machine import processor_name
+from laclrec_tf.runtime.output_files import ReportFile
+from laclrec_tf.runtime.terminal import progress_bar
 from pipelines.config import TrainConfig
 from pipelines.gains import without
 from pipelines.input_wait import batches_of, input_wait_share
 from pipelines.matrix_products import matrix_peak, operations_of
 from pipelines.prepare import prepare
-from pipelines.processor_name import processor_name
-from pipelines.report_file import ReportFile
 from pipelines.simulate import simulate_events
 from pipelines.step_parts import step_parts
-from pipelines.terminal import progress_bar
 from pipelines.training_setup import compile_model, new_model, training_batches
 
 SAMPLED_BATCHES = 24

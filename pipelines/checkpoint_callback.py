@@ -9,8 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from laclrec_tf.runtime.processes import StopRequest
 from pipelines.checkpoint_timer import CheckpointTimer
-from pipelines.stop_request import StopRequest
 from pipelines.training_checkpoints import TrainingCheckpoints, TrainingState
 from pipelines.worker_group import WorkerGroup
 

@@ -14,11 +14,11 @@ import typer
 
 from laclrec_tf import __version__
 from laclrec_tf.errors import InputError, reason_of
+from laclrec_tf.runtime.cloud_storage import with_reachable_places
+from laclrec_tf.runtime.tensorflow_startup import import_tensorflow_quietly
 from pipelines.batch_commands import batch_app
-from pipelines.gcs_paths import with_reachable_places
 from pipelines.kubeflow_commands import kubeflow_app
 from pipelines.measuring_commands import measuring_app
-from pipelines.quiet_tensorflow import import_tensorflow_quietly
 from pipelines.report_commands import report_app
 from pipelines.serving_commands import serving_app
 from pipelines.training_commands import training_app

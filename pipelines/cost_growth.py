@@ -13,12 +13,11 @@ import numpy as np
 from matplotlib import pyplot as plt
 
 from laclrec_tf.errors import InputError
+from laclrec_tf.runtime.output_files import ReportFile, new_folder
+from laclrec_tf.runtime.processes import ProcessKilledError, call_in_a_process
+from laclrec_tf.runtime.terminal import progress_bar
 from pipelines.benchmark import measure
-from pipelines.child_process import ProcessKilledError, call_in_a_process
 from pipelines.config import TrainConfig
-from pipelines.new_folder import new_folder
-from pipelines.report_file import ReportFile
-from pipelines.terminal import progress_bar
 
 # The point that each line passes through, and what each line changes.
 MIDDLE: dict[str, int] = {"users": 4000, "items": 10_000, "length": 20}

@@ -15,6 +15,7 @@ from rich.text import Text
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.data.splits import held_out
 from laclrec_tf.errors import InputError
+from laclrec_tf.runtime.terminal import terminal
 from laclrec_tf.serving.client import RetrievalClient
 from laclrec_tf.serving.recommendation import AugmentedHistory
 from laclrec_tf.serving.server import ModelServer
@@ -24,7 +25,6 @@ from pipelines.export import export
 from pipelines.planted_noise import PlantedHistory, planted_histories
 from pipelines.prepare import prepare
 from pipelines.simulate import simulate_events
-from pipelines.terminal import terminal
 from pipelines.train import train
 
 # A small catalogue and a long first phase: in two minutes of training the augmenter learns to delete some of the noise

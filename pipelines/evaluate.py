@@ -16,11 +16,11 @@ from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation import rank_targets
 from laclrec_tf.file_digest import file_sha256
 from laclrec_tf.metrics import TIE_RULE, ranking_metrics
-from pipelines.report_file import ReportFile
+from laclrec_tf.runtime.output_files import ReportFile
+from laclrec_tf.runtime.terminal import progress_bar
 from pipelines.run_evaluations import keep_evaluation
 from pipelines.run_folder import RunFolder
 from pipelines.sampled_negatives import sampled_negatives
-from pipelines.terminal import progress_bar
 
 
 def evaluate(

@@ -14,11 +14,11 @@ import uvicorn
 
 from laclrec_tf.data.item_titles import read_titles
 from laclrec_tf.errors import InputError, reason_of
+from laclrec_tf.runtime.terminal import terminal
 from laclrec_tf.serving.async_client import AsyncRetrievalClient
 from laclrec_tf.serving.model_endpoint import ModelEndpoint
 from pipelines.item_search import ItemSearch
 from pipelines.served_items import ServedItems
-from pipelines.terminal import terminal
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -110,8 +110,8 @@ def _answering(model: Path, name: str, server: str | None) -> Iterator[str]:
         yield server
         return
     # Imported late: a server is asked without TensorFlow.
+    from laclrec_tf.runtime.terminal import spinner
     from laclrec_tf.serving.server import ModelServer
-    from pipelines.terminal import spinner
 
     # A version that came later would have other items than the page knows of.
     embedded = ModelServer(name, model, HOST, 0, poll_seconds=0)

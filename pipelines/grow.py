@@ -12,11 +12,11 @@ from laclrec_tf.errors import InputError
 from laclrec_tf.file_digest import file_sha256
 from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.models.grown_model import grown_model
+from laclrec_tf.runtime.output_files import new_folder
+from laclrec_tf.runtime.terminal import spinner
 from pipelines.catalogue_change import CatalogueChange
-from pipelines.new_folder import new_folder
 from pipelines.new_item_rows import NewItemRows, new_item_rows
 from pipelines.run_folder import RETIRED_FILE, RunFolder, check_new_run, package_versions, write_record
-from pipelines.terminal import spinner
 
 
 def grow(

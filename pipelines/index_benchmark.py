@@ -11,15 +11,15 @@ import numpy as np
 import tensorflow as tf
 
 from laclrec_tf.errors import InputError
+from laclrec_tf.runtime.machine import processor_name
+from laclrec_tf.runtime.output_files import ReportFile
+from laclrec_tf.runtime.terminal import spinner
 from laclrec_tf.serving.exact_index import ExactIndex
 from laclrec_tf.serving.item_selection import ItemIndex
 from laclrec_tf.serving.partitioned_index import DEFAULT_RECALL, RECALL_AT, index_with_recall
 from laclrec_tf.serving.retriever import Retriever
 from pipelines.index_settings import IndexSettings, user_vectors
-from pipelines.processor_name import processor_name
-from pipelines.report_file import ReportFile
 from pipelines.run_folder import RunFolder
-from pipelines.terminal import spinner
 
 N_ITEMS = 1_000_000
 WIDTH = 64

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 from laclrec_tf.data.event_formats import ending_of
 from laclrec_tf.errors import InputError
+from laclrec_tf.runtime.cloud_storage import mounted, reachable
+from laclrec_tf.runtime.output_files import ReportFile
 from laclrec_tf.serving.blessing import METRIC, TOLERANCE
 from laclrec_tf.serving.model_versions import version_numbers
-from pipelines.gcs_paths import mounted, reachable
-from pipelines.report_file import ReportFile
 from pipelines.vertex_job import default_image
 
 NAME = "laclrec"

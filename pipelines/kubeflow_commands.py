@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from pipelines.quiet_tensorflow import import_tensorflow_quietly
-from pipelines.terminal import terminal
+from laclrec_tf.runtime.tensorflow_startup import import_tensorflow_quietly
+from laclrec_tf.runtime.terminal import terminal
 
 kubeflow_app = typer.Typer(
     help="The whole as a Kubeflow pipeline: from events to a served model.", no_args_is_help=True

@@ -15,10 +15,10 @@ def prepare(events: str, min_interactions: int, data: dsl.Output[dsl.Dataset]) -
     from pathlib import Path
 
     from laclrec_tf.data.prepared import DATASET_FILE
-    from pipelines.gcs_paths import reachable
+    from laclrec_tf.runtime.cloud_storage import reachable
+    from laclrec_tf.runtime.output_files import copy_whole
     from pipelines.prepare import prepare
     from pipelines.simulate import simulate_events
-    from pipelines.whole_copy import copy_whole
 
     with tempfile.TemporaryDirectory() as scratch:
         file = reachable(events) if events else simulate_events(Path(scratch, "events.csv"))[0]
@@ -32,10 +32,10 @@ def train(data: dsl.Input[dsl.Dataset], settings: dict[str, Any], run: dsl.Outpu
     import tempfile
     from pathlib import Path
 
+    from laclrec_tf.runtime.output_files import copy_whole
     from pipelines.config import TrainConfig
     from pipelines.run_folder import RunFolder
     from pipelines.train import train
-    from pipelines.whole_copy import copy_whole
 
     with tempfile.TemporaryDirectory() as scratch:
         train(data.path, Path(scratch, "run"), TrainConfig.of(settings), show_progress=False)
@@ -55,10 +55,10 @@ def evaluate(
     import tempfile
     from pathlib import Path
 
+    from laclrec_tf.runtime.output_files import copy_whole
     from laclrec_tf.serving.model_versions import SAVED_MODEL_FILE
     from pipelines.evaluate import evaluate
     from pipelines.export import export
-    from pipelines.whole_copy import copy_whole
 
     with tempfile.TemporaryDirectory() as scratch:
         made = Path(shutil.copytree(run.path, Path(scratch, "run"), copy_function=shutil.copyfile))
@@ -87,10 +87,10 @@ def bless(
 
     from laclrec_tf.data.prepared import PreparedData
     from laclrec_tf.errors import InputError
+    from laclrec_tf.runtime.cloud_storage import reachable
     from laclrec_tf.serving.blessing import bless_on
     from laclrec_tf.serving.validation import validate
     from pipelines.bucket_push import whole_versions
-    from pipelines.gcs_paths import reachable
     from pipelines.push import last_items
 
     folder, model = Path(candidate.path), reachable(served)
@@ -118,8 +118,8 @@ def push(
     from pathlib import Path
 
     from laclrec_tf.data.prepared import PreparedData
+    from laclrec_tf.runtime.cloud_storage import is_in_bucket, reachable
     from pipelines.bucket_push import push_into_bucket
-    from pipelines.gcs_paths import is_in_bucket, reachable
     from pipelines.push import last_items, push
 
     model = reachable(served)

@@ -17,8 +17,8 @@ import grpc
 import numpy as np
 
 from laclrec_tf.errors import InputError
+from laclrec_tf.runtime.processes import end_child, start_child
 from laclrec_tf.serving.wire_messages import PREDICT
-from pipelines.child_process import end_child, start_child
 
 CALL_SECONDS = 30.0
 KEPT_FAILURES = 20

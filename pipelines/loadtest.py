@@ -16,6 +16,9 @@ from typing import Any
 import grpc
 
 from laclrec_tf.errors import InputError
+from laclrec_tf.runtime.machine import MemoryWatch, processor_name, resident_megabytes
+from laclrec_tf.runtime.output_files import ReportFile
+from laclrec_tf.runtime.terminal import terminal
 from laclrec_tf.serving.model_endpoint import ModelEndpoint
 from laclrec_tf.serving.model_versions import newest_version
 from laclrec_tf.serving.wire_messages import PREDICT, PredictResponse
@@ -23,12 +26,8 @@ from pipelines.load_generator import CALL_SECONDS, generate_load, raw_channel
 from pipelines.load_requests import load_requests
 from pipelines.malformed_requests import MalformedRequest, malformed_requests
 from pipelines.malformed_test import malformed_test
-from pipelines.processor_name import processor_name
-from pipelines.report_file import ReportFile
-from pipelines.resident_memory import MemoryWatch, resident_megabytes
 from pipelines.served_items import ServedItems
 from pipelines.server_process import ServerProcess
-from pipelines.terminal import terminal
 from pipelines.version_pusher import VersionPusher
 
 SIGNATURES = ("serving_default", "retrieve")

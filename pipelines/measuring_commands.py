@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from laclrec_tf.errors import InputError
+from laclrec_tf.runtime.tensorflow_startup import import_tensorflow_quietly, silence_grpc
+from laclrec_tf.runtime.terminal import terminal
 from pipelines.choices import Gain, Protocol, Signature, Split
-from pipelines.quiet_tensorflow import import_tensorflow_quietly, silence_grpc
 from pipelines.report_tables import augmenter_table, cost_table, index_table, metrics_table
-from pipelines.terminal import terminal
 
 measuring_app = typer.Typer()
 console = terminal()

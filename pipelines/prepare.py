@@ -19,8 +19,8 @@ from laclrec_tf.data.k_core import k_core
 from laclrec_tf.data.prepared import DATASET_FILE, FORMAT_VERSION, VOCABULARY_FILE, PreparedData
 from laclrec_tf.errors import InputError, reason_of
 from laclrec_tf.item_vocabulary import ItemVocabulary
+from laclrec_tf.runtime.terminal import progress_bar
 from pipelines.read_events import read_events
-from pipelines.terminal import progress_bar
 
 DUPLICATES = ("drop", "keep")
 

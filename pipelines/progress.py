@@ -17,8 +17,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from laclrec_tf.runtime.terminal import terminal
 from pipelines.epoch_table import EpochTable
-from pipelines.terminal import terminal
 
 
 class EpochProgress(keras.callbacks.Callback):

@@ -7,10 +7,10 @@ from pathlib import Path
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.data.splits import held_out
 from laclrec_tf.errors import InputError
+from laclrec_tf.runtime.terminal import spinner
 from laclrec_tf.serving.blessing import METRIC, TOLERANCE
 from laclrec_tf.serving.held_out_measurement import HeldOutItems
 from laclrec_tf.serving.push import KEEP, Push, push_version
-from pipelines.terminal import spinner
 from pipelines.verify import exported_version
 
 

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from pipelines.quiet_tensorflow import import_tensorflow_quietly
-from pipelines.terminal import terminal
+from laclrec_tf.runtime.tensorflow_startup import import_tensorflow_quietly
+from laclrec_tf.runtime.terminal import terminal
 
 report_app = typer.Typer()
 console = terminal()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from laclrec_tf.errors import InputError, reason_of
-from pipelines.report_file import ReportFile
+from laclrec_tf.runtime.output_files import ReportFile
 
 _LINK = re.compile(r"(!\[[^\]]*\]\()([^)]+)(\))")
 

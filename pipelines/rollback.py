@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from laclrec_tf.runtime.terminal import spinner
 from laclrec_tf.serving.rollback import Rollback, roll_back
-from pipelines.terminal import spinner
 
 
 def rollback(model: str | Path, *, show_progress: bool = True) -> Rollback:

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from laclrec_tf.errors import InputError
+from laclrec_tf.runtime.output_files import ReportFile
+from laclrec_tf.runtime.terminal import spinner
 from pipelines.held_out_users import held_out_users
 from pipelines.report_examples import report_examples
-from pipelines.report_file import ReportFile
 from pipelines.report_page import report_page
 from pipelines.run_epochs import run_epochs
 from pipelines.run_folder import RunFolder
 from pipelines.run_measurement import K, measure_run
-from pipelines.terminal import spinner
 
 MOST_USERS = 10_000
 N_EXAMPLES = 3

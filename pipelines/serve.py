@@ -16,6 +16,7 @@ from types import FrameType
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from laclrec_tf.errors import InputError
+from laclrec_tf.runtime.terminal import spinner, terminal
 from laclrec_tf.serving.batching import BatchingParameters
 from laclrec_tf.serving.request_limits import RequestLimits
 from laclrec_tf.serving.rest_server import RestServer
@@ -24,7 +25,6 @@ from laclrec_tf.serving.server_log import LogFormat, set_up_log
 from laclrec_tf.serving.server_metrics import ServerMetrics
 from laclrec_tf.serving.tls import TlsFiles
 from laclrec_tf.serving.vertex_environment import read_vertex_environment
-from pipelines.terminal import spinner, terminal
 
 
 @dataclass(frozen=True)

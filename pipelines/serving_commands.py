@@ -9,11 +9,10 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from laclrec_tf.runtime.tensorflow_startup import compile_no_products, import_tensorflow_quietly, silence_grpc
+from laclrec_tf.runtime.terminal import terminal
 from pipelines.choices import IndexKind, LogFormat
 from pipelines.item_list import parse_items
-from pipelines.onednn_settings import compile_no_products
-from pipelines.quiet_tensorflow import import_tensorflow_quietly, silence_grpc
-from pipelines.terminal import terminal
 
 serving_app = typer.Typer()
 console = terminal()

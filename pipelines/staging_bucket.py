@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from laclrec_tf.errors import InputError
-from pipelines.gcs_paths import bucket_of
+from laclrec_tf.runtime.cloud_storage import bucket_of
 from pipelines.vertex_client import VertexClient, refusals
 
 

@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 
 from laclrec_tf.errors import InputError
+from laclrec_tf.runtime.processes import ProcessKilledError, call_in_a_process
+from laclrec_tf.runtime.terminal import terminal
 from pipelines.augmenter_report import augmenter_report
 from pipelines.checkpoint_settings import CheckpointSettings
-from pipelines.child_process import ProcessKilledError, call_in_a_process
 from pipelines.evaluate import evaluate
 from pipelines.run_folder import RunFolder
 from pipelines.study_cell import LAST_PLACE, Cell
 from pipelines.study_check import check_cell
 from pipelines.study_config import StudyConfig
 from pipelines.study_report import write_report
-from pipelines.terminal import terminal
 from pipelines.train import train
 
 

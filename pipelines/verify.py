@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from laclrec_tf.runtime.terminal import spinner
 from laclrec_tf.serving.manifest import MANIFEST_FILE, read_manifest, verify_manifest
 from laclrec_tf.serving.model_versions import version_folder
-from pipelines.terminal import spinner
 
 
 def verify(model: str | Path, *, show_progress: bool = True) -> tuple[Path, int]:

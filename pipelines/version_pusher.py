@@ -6,9 +6,9 @@ import shutil
 import uuid
 from pathlib import Path
 
+from laclrec_tf.runtime.processes import Repetition
 from laclrec_tf.serving.model_versions import newest_version
 from laclrec_tf.serving.publication import COMING, remove_old_versions, rename_to_next_version
-from pipelines.repetition import Repetition
 
 KEPT_VERSIONS = 3
 

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from laclrec_tf.errors import InputError
-from pipelines.quiet_tensorflow import import_tensorflow_quietly
-from pipelines.terminal import terminal
+from laclrec_tf.runtime.tensorflow_startup import import_tensorflow_quietly
+from laclrec_tf.runtime.terminal import terminal
 
 vertex_app = typer.Typer(help="Train and serve on Google Cloud's Vertex AI.", no_args_is_help=True)
 console = terminal()

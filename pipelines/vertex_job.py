@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from laclrec_tf.errors import InputError
-from pipelines.gcs_paths import bucket_of, mounted
+from laclrec_tf.runtime.cloud_storage import bucket_of, mounted
 from pipelines.vertex_machines import check_machine
 
 # Vertex AI's prebuilt TensorFlow images end at Python 3.10, this package begins at 3.11.

@@ -8,18 +8,18 @@ from pathlib import Path
 
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.errors import InputError
+from laclrec_tf.runtime.cloud_storage import reachable
+from laclrec_tf.runtime.output_files import copy_whole
 from laclrec_tf.serving.manifest import verify_manifest
 from laclrec_tf.serving.model_versions import SAVED_MODEL_FILE
 from pipelines.checkpoint_settings import CheckpointSettings
 from pipelines.config import TrainConfig
 from pipelines.evaluate import evaluate
 from pipelines.export import export
-from pipelines.gcs_paths import reachable
 from pipelines.train import train
 from pipelines.training_checks import finished_before
 from pipelines.tuning_metrics import TuningMetrics, is_tuning_trial
 from pipelines.vertex_training_environment import VertexTrainingEnvironment
-from pipelines.whole_copy import copy_whole
 from pipelines.worker_agreement import agreed
 from pipelines.worker_group import WorkerGroup
 

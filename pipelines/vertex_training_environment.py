@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from laclrec_tf.errors import InputError
-from pipelines.gcs_paths import reachable
+from laclrec_tf.runtime.cloud_storage import reachable
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import gcs_paths
+from laclrec_tf.runtime import cloud_storage
 from pipelines.cli import main
 
 
@@ -31,7 +31,7 @@ def test_the_local_engine_takes_no_other_places(tmp_path, monkeypatch, capsys, a
 def test_mounted_buckets_are_read_and_written(tmp_path, monkeypatch, capsys):
     asked = []
     monkeypatch.setattr("pipelines.recommend_all.recommend_all", lambda *places, **_: asked.extend(places) or 3)
-    monkeypatch.setattr(gcs_paths, "MOUNT", tmp_path)
+    monkeypatch.setattr(cloud_storage, "MOUNT", tmp_path)
     (tmp_path / "shop").mkdir()
     with pytest.raises(SystemExit) as exit_:
         main(["recommend-all", "gs://shop/model", "gs://shop/data", "--out", "gs://shop/best.parquet"])

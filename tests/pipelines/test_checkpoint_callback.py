@@ -8,9 +8,9 @@ import keras
 import pytest
 import tensorflow as tf
 
+from laclrec_tf.runtime.processes import StopRequest
 from pipelines.checkpoint_callback import AGREED_STEPS, CheckpointCallback
 from pipelines.checkpoint_timer import CheckpointTimer
-from pipelines.stop_request import StopRequest
 from pipelines.training_checkpoints import TrainingCheckpoints
 from pipelines.worker_group import WorkerGroup
 

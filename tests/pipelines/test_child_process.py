@@ -13,7 +13,7 @@ from multiprocessing import popen_spawn_posix
 
 import pytest
 
-from pipelines.child_process import ProcessKilledError, call_in_a_process, end_child, start_child
+from laclrec_tf.runtime.processes import ProcessKilledError, call_in_a_process, end_child, start_child
 
 context = multiprocessing.get_context("spawn")
 
@@ -61,7 +61,7 @@ time.sleep(600)
 
 @pytest.mark.parametrize("on_sigterm", ["SIG_DFL", "SIG_IGN"])
 def test_terminated_while_the_function_runs(interrupting, tmp_path, monkeypatch, capfd, on_sigterm):
-    monkeypatch.setattr("pipelines.child_process.GRACE_SECONDS", 0.5)
+    monkeypatch.setattr("laclrec_tf.runtime.processes.GRACE_SECONDS", 0.5)
     begun = tmp_path / "begun"
 
     def terminate():
@@ -123,7 +123,7 @@ def test_in_a_thread():
 
 PARENT = """
 import multiprocessing, signal, time
-from pipelines.child_process import start_child
+from laclrec_tf.runtime.processes import start_child
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # where pytest runs it may be ignored

@@ -11,9 +11,9 @@ import pytest
 from rich.console import Console
 
 from laclrec_tf.models.augmenter_watch import AugmenterCollapseWarning
+from laclrec_tf.runtime.terminal import readable_warnings
 from pipelines.epoch_table import EpochTable
 from pipelines.progress import EpochProgress
-from pipelines.readable_warnings import readable_warnings
 
 LOGS = {
     "loss": 5.25,

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from laclrec_tf.errors import InputError
-from pipelines import gcs_paths
-from pipelines.gcs_paths import bucket_of, mounted, on_this_machine, reachable, with_reachable_places
+from laclrec_tf.runtime import cloud_storage
+from laclrec_tf.runtime.cloud_storage import bucket_of, mounted, on_this_machine, reachable, with_reachable_places
 
 
 def test_an_address_is_split_and_mounted():
@@ -23,7 +23,7 @@ def test_no_address(uri):
 
 
 def test_a_bucket_must_be_mounted(tmp_path, monkeypatch):
-    monkeypatch.setattr(gcs_paths, "MOUNT", tmp_path)
+    monkeypatch.setattr(cloud_storage, "MOUNT", tmp_path)
     (tmp_path / "shop").mkdir()
     assert reachable("gs://shop/new/place") == tmp_path / "shop/new/place"
     with pytest.raises(InputError, match="gcsfuse"):
@@ -33,7 +33,7 @@ def test_a_bucket_must_be_mounted(tmp_path, monkeypatch):
 
 
 def test_the_local_engine_takes_mounted_buckets_and_paths(tmp_path, monkeypatch):
-    monkeypatch.setattr(gcs_paths, "MOUNT", tmp_path)
+    monkeypatch.setattr(cloud_storage, "MOUNT", tmp_path)
     (tmp_path / "shop").mkdir()
     assert on_this_machine("gs://shop/data") == str(tmp_path / "shop/data")
     assert on_this_machine("./data/") == "./data/"
@@ -45,7 +45,7 @@ def test_the_local_engine_takes_mounted_buckets_and_paths(tmp_path, monkeypatch)
 
 
 def test_a_command_is_given_the_paths_of_buckets(tmp_path, monkeypatch):
-    monkeypatch.setattr(gcs_paths, "MOUNT", tmp_path)
+    monkeypatch.setattr(cloud_storage, "MOUNT", tmp_path)
     (tmp_path / "shop").mkdir()
     given = ["train", "gs://shop/data", "--out=gs://shop/run", "--config", "gs://shop/a.yaml", "--set=x=gs://shop/b"]
     shop = tmp_path / "shop"

@@ -131,7 +131,7 @@ def test_the_first_model_is_blessed_and_pushed(data, sasrec_export, tmp_path, mo
 
 
 def test_in_a_bucket_a_version_is_what_is_whole(data, sasrec_export, laclrec_export, tmp_path, monkeypatch):
-    monkeypatch.setattr("pipelines.gcs_paths.MOUNT", tmp_path)
+    monkeypatch.setattr("laclrec_tf.runtime.cloud_storage.MOUNT", tmp_path)
     monkeypatch.setattr("pipelines.bucket_push.validate", lambda folder: None)
     monkeypatch.setattr("laclrec_tf.serving.validation.validate", lambda folder: None)
     model = tmp_path / "shop-bucket/shop"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from laclrec_tf.errors import InputError
-from pipelines.new_folder import new_folder
+from laclrec_tf.runtime.output_files import new_folder
 
 
 def fail(folder, worth_keeping, error=KeyboardInterrupt):

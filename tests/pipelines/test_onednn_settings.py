@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from pipelines.onednn_settings import compile_no_products, keep_compiled_products
+from laclrec_tf.runtime.tensorflow_startup import compile_no_products, keep_compiled_products
 
 NAMES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "TF_ENABLE_ONEDNN_OPTS")
 

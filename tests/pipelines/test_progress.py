@@ -6,8 +6,8 @@ import io
 
 from rich.console import Console
 
+from laclrec_tf.runtime.terminal import spinner
 from pipelines.progress import EpochProgress
-from pipelines.terminal import spinner
 
 RATES = {"delete_rate": 0.1, "insert_rate": 0.2}
 

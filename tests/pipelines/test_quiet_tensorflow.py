@@ -11,7 +11,7 @@ CODE = """
 import os, sys
 sys.stderr = open(os.dup(2), "w")
 sys.path.insert(0, {root!r})
-from pipelines.quiet_tensorflow import import_tensorflow_quietly
+from laclrec_tf.runtime.tensorflow_startup import import_tensorflow_quietly
 import_tensorflow_quietly()
 print("tensorflow" in sys.modules)
 print("heard", file=sys.stderr)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from pipelines.repetition import Repetition
+from laclrec_tf.runtime.processes import Repetition
 
 
 def test_it_goes_on_until_the_context_is_left():

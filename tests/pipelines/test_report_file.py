@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from laclrec_tf.errors import InputError
-from pipelines.report_file import ReportFile
+from laclrec_tf.runtime.output_files import ReportFile
 
 
 def test_a_file_that_can_be_written_appears_when_it_is(tmp_path):

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from pipelines.resident_memory import MemoryWatch, resident_megabytes
+from laclrec_tf.runtime.machine import MemoryWatch, resident_megabytes
 
 pytestmark = pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="the system has no /proc")
 

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from pipelines.stop_request import StopRequest
+from laclrec_tf.runtime.processes import StopRequest
 
 
 @pytest.fixture

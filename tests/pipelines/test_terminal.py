@@ -3,7 +3,7 @@
 import pytest
 from rich.table import Table
 
-from pipelines.terminal import terminal
+from laclrec_tf.runtime.terminal import terminal
 
 
 @pytest.mark.parametrize("name", ["b[/b]", "a[red]x", "c[bold]", ":cat:", "[link=x]y", "a\\[b]"])

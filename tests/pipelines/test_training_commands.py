@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import gcs_paths
+from laclrec_tf.runtime import cloud_storage
 from pipelines.cli import main
 
 
@@ -28,7 +28,7 @@ def events(tmp_path, monkeypatch) -> str:
 
 
 def test_prepare_writes_to_a_mounted_bucket(events, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(gcs_paths, "MOUNT", tmp_path)
+    monkeypatch.setattr(cloud_storage, "MOUNT", tmp_path)
     (tmp_path / "shop").mkdir()
     code, error = end(capsys, "prepare", events, "--out", "gs://shop/data", "--min-interactions", "0")
     assert code == 0, error

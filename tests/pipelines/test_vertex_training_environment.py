@@ -3,12 +3,12 @@
 import pytest
 
 from laclrec_tf.errors import InputError
-from pipelines import gcs_paths
+from laclrec_tf.runtime import cloud_storage
 from pipelines.vertex_training_environment import read_training_environment
 
 
 def test_buckets_become_folders(tmp_path, monkeypatch):
-    monkeypatch.setattr(gcs_paths, "MOUNT", tmp_path)
+    monkeypatch.setattr(cloud_storage, "MOUNT", tmp_path)
     (tmp_path / "shop").mkdir()
     found = read_training_environment(
         {

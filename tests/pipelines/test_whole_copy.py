@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from laclrec_tf.errors import InputError
-from pipelines.whole_copy import copy_whole
+from laclrec_tf.runtime.output_files import copy_whole
 
 
 def test_the_file_that_makes_it_whole_comes_last(tmp_path, monkeypatch):

@@ -8,8 +8,8 @@ import os
 import numpy as np
 import pytest
 
+from laclrec_tf.runtime.machine import resident_megabytes
 from laclrec_tf.serving.free_memory import return_free_memory
-from pipelines.resident_memory import resident_megabytes
 
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="the C library is not glibc")

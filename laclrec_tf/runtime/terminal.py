@@ -1,9 +1,11 @@
-"""The terminal as the commands write to it: what users named comes out as they named it, on lines left whole."""
+"""Our own warnings as one line in the terminal, in place of a file, a line number and a piece of code."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -15,6 +17,9 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
+
+from laclrec_tf.errors import LACLRecWarning
 
 
 def terminal(stderr: bool = False) -> Console:
@@ -61,3 +66,26 @@ def spinner(title: str, console: Console | None = None, disable: bool = False) -
     with Progress(*columns, console=console, transient=True, disable=disable or not console.is_terminal) as progress:
         progress.add_task(title, total=None)
         yield
+
+
+@contextmanager
+def readable_warnings(console: Console, disable: bool = False) -> Iterator[None]:
+    """Print our warnings in yellow while the block runs; all others go where they went before.
+
+    Args:
+        console: where to, above a progress bar that is shown there.
+        disable: let ours go where all others go, too. Default: False.
+    """
+    before = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if issubclass(category, LACLRecWarning) and not disable:
+            console.print(Text(f"warning: {message}", style="bold yellow"))
+        else:
+            before(message, category, *where, **more)
+
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = before

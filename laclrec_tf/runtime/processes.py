@@ -6,16 +6,92 @@ import multiprocessing
 import pickle
 import signal
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from types import FrameType, TracebackType
 from typing import Any
 
-from pipelines.quiet_tensorflow import call_quietly
-from pipelines.stop_request import StopRequest
+from laclrec_tf.runtime.tensorflow_startup import call_quietly
 
 GRACE_SECONDS = 10.0
+
+
+# FOLDED: A request to stop, as a spot machine sends it before it goes.
+class StopRequest:
+    """Notes SIGTERM while a block runs, in place of what it does otherwise.
+
+    Outside the main thread Python takes no signals, so there nothing is noted.
+
+    Example:
+        >>> with StopRequest() as stop:
+        ...     stop.received
+        False
+    """
+
+    def __init__(self) -> None:
+        self.received = False
+        self._before: Any = None
+
+    def __enter__(self) -> StopRequest:
+        """Begin to listen."""
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGTERM, self._note)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Listen no more."""
+        if self._before is not None:
+            signal.signal(signal.SIGTERM, self._before)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.received = True
+
+
+# FOLDED: Something done again and again beside the work under way.
+class Repetition:
+    """Calls a function every so often in a thread of its own, from entering the context until leaving it.
+
+    Args:
+        act: what to call; it says whether to go on.
+        every: seconds from the start to the first call, and from the end of a call to the next. None: none is made.
+        name: the thread's name.
+
+    Example:
+        >>> with Repetition(lambda: False, every=None, name="nothing") as repetition:
+        ...     repetition.elapsed() < 60
+        True
+    """
+
+    def __init__(self, act: Callable[[], bool], every: float | None, name: str) -> None:
+        self._act = act
+        self._every = every
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._repeat, name=name, daemon=True)
+
+    def __enter__(self) -> Repetition:
+        """Begin."""
+        self._began = time.monotonic()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop, after the call that is under way."""
+        self._stop.set()
+        self._thread.join()
+
+    def elapsed(self) -> float:
+        """Return the seconds since the start, to a hundredth."""
+        return round(time.monotonic() - self._began, 2)
+
+    def _repeat(self) -> None:
+        while self._every is not None and not self._stop.wait(self._every):
+            if not self._act():
+                return
 
 
 class ProcessKilledError(RuntimeError):
