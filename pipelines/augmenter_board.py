@@ -10,9 +10,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from laclrec_tf.edits import DELETE, INSERT, KEEP, OPERATION_NAMES
 from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.models.augmenter_watch import AugmenterWatch
+from laclrec_tf.ops.edits import DELETE, INSERT, KEEP, OPERATION_NAMES
 from pipelines.edited_history import edited_histories
 from pipelines.histories_in_markdown import histories_in_markdown
 from pipelines.likeliest_edits import likeliest_edits

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from laclrec_tf.data.splits import held_out
-from laclrec_tf.edits import DELETE
 from laclrec_tf.errors import InputError
+from laclrec_tf.ops.edits import DELETE
 from laclrec_tf.runtime.output_files import ReportFile, new_folder
 from pipelines.augmenter_plots import plot_insertions, plot_operations, plot_planted_noise, plot_views
 from pipelines.broken_histories import repairs_of

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from keras import ops
 
-from laclrec_tf.edits import DELETE
 from laclrec_tf.models import LACLRec
+from laclrec_tf.ops.edits import DELETE
 from pipelines.broken_histories import history_batches
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from laclrec_tf.edits import surviving_operations
 from laclrec_tf.layers.augmenter_outputs import Edits
 from laclrec_tf.models import LACLRec
+from laclrec_tf.ops.edits import surviving_operations
 
 # A missing item is looked for in the whole catalogue; one that is trained on a sample of it is too large for that.
 MOST_CANDIDATES = 10_000

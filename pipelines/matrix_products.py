@@ -7,9 +7,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from laclrec_tf.edits import INSERT
-from laclrec_tf.masking import take_prefixes, trim_padding
 from laclrec_tf.models import LACLRec
+from laclrec_tf.ops.edits import INSERT
+from laclrec_tf.ops.masking import take_prefixes, trim_padding
 
 FORWARD_AND_BACKWARD = 3  # a product forward, and one each for the gradients of its two factors
 

@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from laclrec_tf.data.random_views import random_view
-from laclrec_tf.masking import trim_padding
 from laclrec_tf.models import LACLRec
+from laclrec_tf.ops.masking import trim_padding
 from pipelines.broken_histories import history_batches
 
 

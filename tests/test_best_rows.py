@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from laclrec_tf.best_rows import best_rows
+from laclrec_tf.ops.item_table import best_rows
 
 GENERATOR = np.random.default_rng(0)
 ROWS = GENERATOR.normal(size=[9, 4]).astype("float32")

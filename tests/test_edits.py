@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from laclrec_tf.edits import DELETE, INSERT, KEEP, apply_edits, inserted_items
+from laclrec_tf.ops.edits import DELETE, INSERT, KEEP, apply_edits, inserted_items
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "reference_values.json").read_text())["edits"]
 EOS = 99

@@ -7,7 +7,7 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laclrec_tf.masking import (
+from laclrec_tf.ops.masking import (
     gather_last,
     history_lengths,
     is_item,

@@ -10,7 +10,7 @@ import textwrap
 import pytest
 import tensorflow as tf
 
-from laclrec_tf.replicas import n_replicas, share_of_mean, sum_over_replicas, whole_batch
+from laclrec_tf.ops.replicas import n_replicas, share_of_mean, sum_over_replicas, whole_batch
 
 # Virtual processors must be made before TensorFlow starts, so two replicas need a process of their own.
 SCRIPT = """
@@ -18,7 +18,7 @@ SCRIPT = """
     import tensorflow as tf
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-    from laclrec_tf.replicas import n_replicas, share_of_mean, sum_over_replicas, whole_batch
+    from laclrec_tf.ops.replicas import n_replicas, share_of_mean, sum_over_replicas, whole_batch
 
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     # Replica 0 has the rows 1 and 2, replica 1 the row 4.

@@ -6,7 +6,7 @@ import keras
 import pytest
 import tensorflow as tf
 
-from laclrec_tf.table_rows import table_rows
+from laclrec_tf.ops.item_table import table_rows
 
 TABLE = [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from laclrec_tf.edits import DELETE, INSERT, KEEP
-from laclrec_tf.masking import PAD_ID, history_lengths
+from laclrec_tf.ops.edits import DELETE, INSERT, KEEP
+from laclrec_tf.ops.masking import PAD_ID, history_lengths
 
 
 def corrupt(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from laclrec_tf.masking import PAD_ID
+from laclrec_tf.ops.masking import PAD_ID
 
 
 class FlatHistories:

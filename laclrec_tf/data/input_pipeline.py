@@ -12,7 +12,7 @@ from laclrec_tf.data import length_buckets
 from laclrec_tf.data.corruption import corrupt
 from laclrec_tf.data.flat_histories import FlatHistories
 from laclrec_tf.data.random_views import DEFAULT_KINDS, random_view
-from laclrec_tf.masking import history_lengths, take_prefixes
+from laclrec_tf.ops.masking import history_lengths, take_prefixes
 
 PARALLEL_CALLS = 2
 PREFETCHED_BATCHES = 4

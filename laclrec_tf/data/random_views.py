@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from laclrec_tf.masking import history_lengths, is_item, pack_kept
+from laclrec_tf.ops.masking import history_lengths, is_item, pack_kept
 
 CROP_SHARE = 0.6
 MASK_SHARE = 0.3

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from keras import KerasTensor, ops
 
-from laclrec_tf.best_rows import best_rows
 from laclrec_tf.layers.reverse_generator import ReverseGenerator
 from laclrec_tf.layers.sequence_encoder import SequenceEncoder
-from laclrec_tf.masking import PAD_ID, positions_where
-from laclrec_tf.table_rows import table_rows
+from laclrec_tf.ops.item_table import best_rows, table_rows
+from laclrec_tf.ops.masking import PAD_ID, positions_where
 
 
 def greedy_runs(

@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from laclrec_tf.table_rows import table_rows
+from laclrec_tf.ops.item_table import table_rows
 
 
 @keras.saving.register_keras_serializable(package="laclrec_tf")

@@ -7,13 +7,13 @@ from typing import Any
 import keras
 from keras import KerasTensor, ops
 
-from laclrec_tf.edits import INSERT, apply_edits
 from laclrec_tf.layers.augmenter_outputs import Edits, Repair
 from laclrec_tf.layers.greedy_runs import greedy_runs
 from laclrec_tf.layers.operation_choice import DECISIONS, NEVER, choose_operations
 from laclrec_tf.layers.reverse_generator import ReverseGenerator
 from laclrec_tf.layers.sequence_encoder import SequenceEncoder
-from laclrec_tf.masking import PAD_ID, positions_where
+from laclrec_tf.ops.edits import INSERT, apply_edits
+from laclrec_tf.ops.masking import PAD_ID, positions_where
 
 
 @keras.saving.register_keras_serializable(package="laclrec_tf")

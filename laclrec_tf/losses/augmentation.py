@@ -5,8 +5,8 @@ from __future__ import annotations
 import keras
 from keras import KerasTensor, ops
 
-from laclrec_tf.masking import PAD_ID
-from laclrec_tf.replicas import share_of_mean
+from laclrec_tf.ops.masking import PAD_ID
+from laclrec_tf.ops.replicas import share_of_mean
 
 
 def operation_loss(logits: KerasTensor, operations: KerasTensor, mask: KerasTensor) -> KerasTensor:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from laclrec_tf.replicas import share_of_mean
+from laclrec_tf.ops.replicas import share_of_mean
 
 SLICE_ELEMENTS = 2**21
 # Each slice of positions adds to the gradient of every item; below so many positions that costs more than it saves.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from keras import KerasTensor, ops
 
-from laclrec_tf.replicas import n_replicas, whole_batch
+from laclrec_tf.ops.replicas import n_replicas, whole_batch
 
 SIMILARITIES = ("dot", "cosine")
 NEVER = -1e9

@@ -6,8 +6,8 @@ import math
 
 import tensorflow as tf
 
-from laclrec_tf.replicas import share_of_mean
-from laclrec_tf.table_rows import table_rows
+from laclrec_tf.ops.item_table import table_rows
+from laclrec_tf.ops.replicas import share_of_mean
 
 NEVER = -1e9
 

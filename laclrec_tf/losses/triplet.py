@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from keras import KerasTensor, ops
 
-from laclrec_tf.replicas import share_of_mean
+from laclrec_tf.ops.replicas import share_of_mean
 
 
 def triplet_loss(raw: KerasTensor, learned: KerasTensor, random: KerasTensor) -> KerasTensor:

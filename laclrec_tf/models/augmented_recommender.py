@@ -11,10 +11,10 @@ from laclrec_tf.layers.augmenter_outputs import Edits
 from laclrec_tf.layers.sequence_augmenter import SequenceAugmenter
 from laclrec_tf.layers.sequence_encoder import SequenceEncoder, attention_mask
 from laclrec_tf.layers.transformer_block import TransformerBlock
-from laclrec_tf.masking import gather_last, history_lengths, is_item
 from laclrec_tf.models.catalogue_model import CatalogueModel
 from laclrec_tf.models.laclrec_arguments import check_arguments, check_history
 from laclrec_tf.models.training_statistics import Statistics, Tensors, repair_statistics
+from laclrec_tf.ops.masking import gather_last, history_lengths, is_item
 
 
 class AugmentedRecommender(CatalogueModel):

@@ -16,11 +16,11 @@ from laclrec_tf.layers.augmenter_outputs import Edits
 from laclrec_tf.losses.augmentation import operation_loss
 from laclrec_tf.losses.contrastive import info_nce
 from laclrec_tf.losses.triplet import triplet_loss
-from laclrec_tf.masking import gather_last, is_item, positions_where, take_prefixes, trim_padding
 from laclrec_tf.models.augmented_recommender import AugmentedRecommender
 from laclrec_tf.models.batch_requirements import batch_requirements, check_batch
 from laclrec_tf.models.laclrec_arguments import default_label_smoothing
 from laclrec_tf.models.training_statistics import Statistics, Tensors, repair_statistics, view_statistics
+from laclrec_tf.ops.masking import gather_last, is_item, positions_where, take_prefixes, trim_padding
 
 
 @keras.saving.register_keras_serializable(package="laclrec_tf")

@@ -10,10 +10,10 @@ from typing import TypeAlias
 
 from keras import KerasTensor, ops
 
-from laclrec_tf.best_rows import best_rows
-from laclrec_tf.edits import DELETE, INSERT, KEEP
 from laclrec_tf.layers.augmenter_outputs import Edits, Repair
-from laclrec_tf.masking import history_lengths, is_item
+from laclrec_tf.ops.edits import DELETE, INSERT, KEEP
+from laclrec_tf.ops.item_table import best_rows
+from laclrec_tf.ops.masking import history_lengths, is_item
 
 Tensors: TypeAlias = dict[str, KerasTensor]  # by name, such as a batch or the terms of the objective
 Statistics: TypeAlias = dict[str, tuple[KerasTensor, KerasTensor | None]]  # values and weights by name; None: 1 each

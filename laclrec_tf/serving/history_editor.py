@@ -7,8 +7,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from laclrec_tf.edits import INSERT, OPERATION_NAMES, inserted_items, surviving_operations
-from laclrec_tf.masking import PAD_ID, is_item, pack_kept, trim_padding
+from laclrec_tf.ops.edits import INSERT, OPERATION_NAMES, inserted_items, surviving_operations
+from laclrec_tf.ops.masking import PAD_ID, is_item, pack_kept, trim_padding
 from laclrec_tf.serving.item_lookup import ItemLookup, unknown_items
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from laclrec_tf.item_vocabulary import PAD_ID, ItemVocabulary
-from laclrec_tf.masking import pack_kept, trim_padding
+from laclrec_tf.ops.masking import pack_kept, trim_padding
 
 WHOLE_LINE = tf.lookup.TextFileIndex.WHOLE_LINE
 LINE_NUMBER = tf.lookup.TextFileIndex.LINE_NUMBER

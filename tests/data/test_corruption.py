@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from laclrec_tf.data.corruption import corrupt
-from laclrec_tf.edits import DELETE, INSERT, KEEP, apply_edits
+from laclrec_tf.ops.edits import DELETE, INSERT, KEEP, apply_edits
 
 N_ITEMS = 90
 EOS = N_ITEMS + 1

@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from laclrec_tf.data.input_pipeline import evaluation_dataset, training_dataset
 from laclrec_tf.data.length_buckets import BUCKETS
-from laclrec_tf.edits import DELETE, INSERT, apply_edits
-from laclrec_tf.masking import take_prefixes
+from laclrec_tf.ops.edits import DELETE, INSERT, apply_edits
+from laclrec_tf.ops.masking import take_prefixes
 
 N_ITEMS = 60
 EOS, MASK = N_ITEMS + 1, N_ITEMS + 2

@@ -8,9 +8,9 @@ import pytest
 import tensorflow as tf
 from keras import ops
 
-from laclrec_tf.edits import DELETE, INSERT, KEEP, apply_edits
 from laclrec_tf.layers import SequenceAugmenter, SequenceEncoder
 from laclrec_tf.layers.operation_choice import DECISIONS
+from laclrec_tf.ops.edits import DELETE, INSERT, KEEP, apply_edits
 
 N_ITEMS, WIDTH, K = 20, 8, 3
 EOS, MASK = N_ITEMS + 1, N_ITEMS + 2

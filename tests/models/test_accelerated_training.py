@@ -11,12 +11,12 @@ import pytest
 import tensorflow as tf
 
 from laclrec_tf.data.input_pipeline import training_dataset
-from laclrec_tf.edits import DELETE, INSERT, KEEP, apply_edits
 from laclrec_tf.layers.augmenter_outputs import Edits
 from laclrec_tf.lazy_adam import LazyAdam
-from laclrec_tf.masking import is_item
 from laclrec_tf.models import LACLRec, build_preset
 from laclrec_tf.models.multi_task_model import AUGMENTER_LOSSES, LOSSES
+from laclrec_tf.ops.edits import DELETE, INSERT, KEEP, apply_edits
+from laclrec_tf.ops.masking import is_item
 
 N_ITEMS = 30
 HISTORIES = [np.random.default_rng(n).integers(1, N_ITEMS + 1, 2 + n % 11).astype(np.int32) for n in range(40)]

@@ -11,10 +11,10 @@ import tensorflow as tf
 from keras import ops
 
 from laclrec_tf.data.input_pipeline import training_dataset
-from laclrec_tf.edits import DELETE, INSERT, KEEP
 from laclrec_tf.losses import info_nce, operation_loss, triplet_loss
-from laclrec_tf.masking import take_prefixes
 from laclrec_tf.models import LACLRec
+from laclrec_tf.ops.edits import DELETE, INSERT, KEEP
+from laclrec_tf.ops.masking import take_prefixes
 
 N_ITEMS, K = 20, 2
 EOS, MASK = N_ITEMS + 1, N_ITEMS + 2

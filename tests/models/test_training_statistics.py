@@ -7,7 +7,6 @@ import math
 import numpy as np
 import pytest
 
-from laclrec_tf.edits import DELETE, INSERT, KEEP
 from laclrec_tf.layers.augmenter_outputs import Edits, Repair
 from laclrec_tf.models.training_statistics import (
     REPAIR_STATISTICS,
@@ -15,6 +14,7 @@ from laclrec_tf.models.training_statistics import (
     repair_statistics,
     view_statistics,
 )
+from laclrec_tf.ops.edits import DELETE, INSERT, KEEP
 
 
 def averages(*batches: dict) -> dict[str, float]:

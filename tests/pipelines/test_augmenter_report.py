@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from laclrec_tf.data.corruption import corrupt
 from laclrec_tf.data.splits import held_out
-from laclrec_tf.edits import DELETE
 from laclrec_tf.errors import InputError
+from laclrec_tf.ops.edits import DELETE
 from pipelines.augmenter_report import augmenter_report
 from pipelines.report_tables import augmenter_table
 

@@ -10,10 +10,10 @@ import pytest
 import tensorflow as tf
 
 from laclrec_tf.data.prepared import PreparedData
-from laclrec_tf.edits import INSERT
 from laclrec_tf.errors import InputError
 from laclrec_tf.layers.augmenter_outputs import Edits
 from laclrec_tf.models import LACLRec, build_preset
+from laclrec_tf.ops.edits import INSERT
 from pipelines import cost_growth as growth
 from pipelines.benchmark import benchmark, measure
 from pipelines.config import TrainConfig

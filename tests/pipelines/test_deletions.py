@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from laclrec_tf.edits import DELETE
+from laclrec_tf.ops.edits import DELETE
 from pipelines.deletions import Deletions, deletions_of
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from laclrec_tf.edits import DELETE, INSERT, KEEP, apply_edits
 from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.layers.augmenter_outputs import Edits
+from laclrec_tf.ops.edits import DELETE, INSERT, KEEP, apply_edits
 from pipelines.edited_history import edited_histories
 
 VOCABULARY = ItemVocabulary(["a", "b", "c", "d", "e"])

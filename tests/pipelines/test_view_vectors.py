@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from laclrec_tf.masking import trim_padding
+from laclrec_tf.ops.masking import trim_padding
 from pipelines.view_vectors import ViewVectors, view_vectors
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from laclrec_tf.masking import PAD_ID, history_lengths, is_item, pack_kept
+from laclrec_tf.ops.masking import PAD_ID, history_lengths, is_item, pack_kept
 
 KEEP = 0
 DELETE = 1
