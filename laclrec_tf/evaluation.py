@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.metrics import target_ranks
+from laclrec_tf.metrics.ranking import target_ranks
 from laclrec_tf.ops.masking import trim_padding
 
 PROTOCOLS = ("full", "full-with-history", "sampled-99")

@@ -11,7 +11,7 @@ from keras import ops
 
 from laclrec_tf.data.corruption import corrupt
 from laclrec_tf.data.input_pipeline import evaluation_dataset
-from laclrec_tf.metrics import target_ranks
+from laclrec_tf.metrics.ranking import target_ranks
 from laclrec_tf.models import LACLRec
 from laclrec_tf.ops.masking import is_item
 

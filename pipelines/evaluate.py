@@ -15,7 +15,7 @@ from laclrec_tf.data.splits import Split, held_out
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation import rank_targets
 from laclrec_tf.file_digest import file_sha256
-from laclrec_tf.metrics import TIE_RULE, ranking_metrics
+from laclrec_tf.metrics.ranking import TIE_RULE, ranking_metrics
 from laclrec_tf.runtime.output_files import ReportFile
 from laclrec_tf.runtime.terminal import progress_bar
 from pipelines.run_evaluations import keep_evaluation

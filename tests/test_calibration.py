@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from laclrec_tf.calibration import reliability
+from laclrec_tf.metrics.calibration import reliability
 
 
 def test_cases_are_binned_and_compared():

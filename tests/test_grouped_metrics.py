@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from laclrec_tf.grouped_metrics import Groups, length_groups, metrics_by_group, popularity_groups
+from laclrec_tf.metrics.groups import Groups, length_groups, metrics_by_group, popularity_groups
 
 
 def test_lengths_are_cut_where_equally_many_are_below():

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from laclrec_tf.list_metrics import coverage, intra_list_diversity, novelty, surprise
+from laclrec_tf.metrics.lists import coverage, intra_list_diversity, novelty, surprise
 
 
 def test_an_item_covers_once_and_an_empty_place_nothing():

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from laclrec_tf.metrics import mrr_at_k, ndcg_at_k, ranking_metrics, recall_at_k, target_ranks
+from laclrec_tf.metrics.ranking import mrr_at_k, ndcg_at_k, ranking_metrics, recall_at_k, target_ranks
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "reference_values.json").read_text())["metrics"]
 NAN = float("nan")

@@ -11,9 +11,9 @@ from tensorflow_serving.config.model_server_config_pb2 import ModelConfig
 from laclrec_tf.data.flat_histories import FlatHistories
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.data.simulated import simulate
-from laclrec_tf.grouped_metrics import Groups
 from laclrec_tf.history_tables import HistoryTable
 from laclrec_tf.item_vocabulary import ItemVocabulary
+from laclrec_tf.metrics.groups import Groups
 from laclrec_tf.models import LACLRec, build_preset
 from laclrec_tf.run_folder import RunFolder
 from laclrec_tf.serving import HistoryVectors, ItemVectors, ModelServer, RetrievalClient

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.significance import paired_bootstrap
+from laclrec_tf.metrics.significance import paired_bootstrap
 
 
 def test_the_difference_is_the_difference_of_means():

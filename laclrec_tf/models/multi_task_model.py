@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from laclrec_tf.lazy_adam import LazyAdam
-from laclrec_tf.metrics import mrr_at_k, ndcg_at_k, recall_at_k, target_ranks
+from laclrec_tf.metrics.ranking import mrr_at_k, ndcg_at_k, recall_at_k, target_ranks
 from laclrec_tf.models.training_statistics import REPAIR_STATISTICS, VIEW_STATISTICS, Statistics
 from laclrec_tf.ops.replicas import has_several_workers, n_replicas, step_of_all_workers, sum_over_replicas
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from laclrec_tf.metrics import ranking_metrics
+from laclrec_tf.metrics.ranking import ranking_metrics
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Metrics of ranked lists, by group, their calibration and their significance."""
