@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from laclrec_tf.item_vocabulary import ItemVocabulary
-from laclrec_tf.layers.augmenter_outputs import Edits
+from laclrec_tf.layers.sequence_augmenter import Edits
 from laclrec_tf.models import LACLRec
 from laclrec_tf.ops.edits import DELETE, INSERT, KEEP, apply_edits
 from pipelines.broken_histories import history_batches

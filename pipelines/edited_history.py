@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from laclrec_tf.item_vocabulary import ItemVocabulary
-from laclrec_tf.layers.augmenter_outputs import Edits
+from laclrec_tf.layers.sequence_augmenter import Edits
 from laclrec_tf.ops.edits import DELETE, INSERT, OPERATION_NAMES, inserted_items, surviving_operations
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from laclrec_tf.layers.augmenter_outputs import Edits
+from laclrec_tf.layers.sequence_augmenter import Edits
 from laclrec_tf.models import LACLRec
 
 

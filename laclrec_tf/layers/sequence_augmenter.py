@@ -2,18 +2,78 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 from keras import KerasTensor, ops
 
-from laclrec_tf.layers.augmenter_outputs import Edits, Repair
-from laclrec_tf.layers.greedy_runs import greedy_runs
-from laclrec_tf.layers.operation_choice import DECISIONS, NEVER, choose_operations
-from laclrec_tf.layers.reverse_generator import ReverseGenerator
+from laclrec_tf.layers.reverse_generator import ReverseGenerator, greedy_runs
 from laclrec_tf.layers.sequence_encoder import SequenceEncoder
 from laclrec_tf.ops.edits import INSERT, apply_edits
 from laclrec_tf.ops.masking import PAD_ID, positions_where
+
+DECISIONS = ("argmax", "gumbel", "noise")
+# The logit of an operation that is forbidden.
+NEVER = -1e9
+
+
+def choose_operations(
+    logits: KerasTensor, decision: str, temperature: float, seed: keras.random.SeedGenerator
+) -> KerasTensor:
+    """Choose an operation at every position.
+
+    Args:
+        logits: `[B, L, 3]` float32, `NEVER` for a forbidden operation.
+        decision: "argmax"; "gumbel" samples from the softmax; "noise" multiplies the logits by uniform noise and takes
+            the argmax, as the released code does.
+        temperature: of the softmax that "gumbel" samples from.
+        seed: of the random decisions.
+
+    Returns:
+        `[B, L]` int32.
+
+    Example:
+        >>> logits = ops.array([[[0.1, 0.7, 0.2]]])
+        >>> choose_operations(logits, "argmax", 1.0, keras.random.SeedGenerator(0)).numpy().tolist()
+        [[1]]
+    """
+    if decision == "gumbel":
+        uniform = keras.random.uniform(ops.shape(logits), minval=1e-7, seed=seed)
+        logits = logits / temperature - ops.log(-ops.log(uniform))
+    elif decision == "noise":
+        allowed = logits > NEVER / 2
+        noisy = logits * keras.random.uniform(ops.shape(logits), seed=seed)
+        logits = ops.where(allowed, noisy, NEVER)
+    return ops.argmax(logits, axis=-1)
+
+
+class Repair(NamedTuple):
+    """What the augmenter says of corrupted histories, to be compared with their labels.
+
+    `operation_logits` is `[B, M, 3]`. `run_states [T, D]` and `run_targets [T]` hold one row for each
+    insertion target (EOS included): only INSERT positions are ever decoded. `run_weights [T]` is 0 for a row that
+    only keeps the shape static, else 1. `run_present [T, M + K]` holds the ids that are there already, in the corrupted
+    history or earlier in the run, and so would not be inserted, padded with 0.
+    """
+
+    operation_logits: KerasTensor
+    run_states: KerasTensor
+    run_targets: KerasTensor
+    run_weights: KerasTensor
+    run_present: KerasTensor
+
+
+class Edits(NamedTuple):
+    """The augmenter's decisions on a batch of histories, and the histories after them.
+
+    `operations [B, L]`, `probabilities [B, L, 3]`, `insertions [B, L, K]` (nearest first, closed by EOS),
+    `edited [B, M]`.
+    """
+
+    operations: KerasTensor
+    probabilities: KerasTensor
+    insertions: KerasTensor
+    edited: KerasTensor
 
 
 @keras.saving.register_keras_serializable(package="laclrec_tf")

@@ -7,8 +7,7 @@ from typing import Any
 import keras
 from keras import KerasTensor, ops
 
-from laclrec_tf.layers.augmenter_outputs import Edits
-from laclrec_tf.layers.sequence_augmenter import SequenceAugmenter
+from laclrec_tf.layers.sequence_augmenter import Edits, SequenceAugmenter
 from laclrec_tf.layers.sequence_encoder import SequenceEncoder, attention_mask
 from laclrec_tf.layers.transformer_block import TransformerBlock
 from laclrec_tf.models.catalogue_model import CatalogueModel

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 from keras import KerasTensor, ops
 
-from laclrec_tf.layers.augmenter_outputs import Edits
+from laclrec_tf.layers.sequence_augmenter import Edits
 from laclrec_tf.losses.augmentation import operation_loss
 from laclrec_tf.losses.contrastive import info_nce
 from laclrec_tf.losses.triplet import triplet_loss

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from keras import KerasTensor, ops
 
-from laclrec_tf.layers.augmenter_outputs import Edits, Repair
+from laclrec_tf.layers.sequence_augmenter import Edits, Repair
 from laclrec_tf.ops.edits import DELETE, INSERT, KEEP
 from laclrec_tf.ops.item_table import best_rows
 from laclrec_tf.ops.masking import history_lengths, is_item

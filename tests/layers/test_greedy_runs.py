@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras import ops
 
 from laclrec_tf.layers import ReverseGenerator, SequenceEncoder
-from laclrec_tf.layers.greedy_runs import greedy_runs
+from laclrec_tf.layers.reverse_generator import greedy_runs
 
 N_ITEMS, WIDTH, K = 20, 8, 3
 EOS, MASK = N_ITEMS + 1, N_ITEMS + 2

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from laclrec_tf.layers.operation_choice import DECISIONS, NEVER, choose_operations
+from laclrec_tf.layers.sequence_augmenter import DECISIONS, NEVER, choose_operations
 
 
 def chosen(logits: list[float], decision: str, temperature: float = 1.0) -> np.ndarray:

@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras import ops
 
 from laclrec_tf.layers import SequenceAugmenter, SequenceEncoder
-from laclrec_tf.layers.operation_choice import DECISIONS
+from laclrec_tf.layers.sequence_augmenter import DECISIONS
 from laclrec_tf.ops.edits import DELETE, INSERT, KEEP, apply_edits
 
 N_ITEMS, WIDTH, K = 20, 8, 3

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from laclrec_tf.data.input_pipeline import training_dataset
-from laclrec_tf.layers.augmenter_outputs import Edits
+from laclrec_tf.layers.sequence_augmenter import Edits
 from laclrec_tf.lazy_adam import LazyAdam
 from laclrec_tf.models import LACLRec, build_preset
 from laclrec_tf.models.multi_task_model import AUGMENTER_LOSSES, LOSSES

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from laclrec_tf.layers.augmenter_outputs import Edits, Repair
+from laclrec_tf.layers.sequence_augmenter import Edits, Repair
 from laclrec_tf.models.training_statistics import (
     REPAIR_STATISTICS,
     VIEW_STATISTICS,

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from laclrec_tf.item_vocabulary import ItemVocabulary
-from laclrec_tf.layers.augmenter_outputs import Edits
+from laclrec_tf.layers.sequence_augmenter import Edits
 from laclrec_tf.ops.edits import DELETE, INSERT, KEEP, apply_edits
 from pipelines import augmenter_habits as module
 from pipelines.augmenter_habits import augmenter_habits

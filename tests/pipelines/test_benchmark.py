@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.errors import InputError
-from laclrec_tf.layers.augmenter_outputs import Edits
+from laclrec_tf.layers.sequence_augmenter import Edits
 from laclrec_tf.models import LACLRec, build_preset
 from laclrec_tf.ops.edits import INSERT
 from pipelines import cost_growth as growth

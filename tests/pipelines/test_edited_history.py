@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from laclrec_tf.item_vocabulary import ItemVocabulary
-from laclrec_tf.layers.augmenter_outputs import Edits
+from laclrec_tf.layers.sequence_augmenter import Edits
 from laclrec_tf.ops.edits import DELETE, INSERT, KEEP, apply_edits
 from pipelines.edited_history import edited_histories
 
