@@ -88,7 +88,7 @@ def test_every_part_has_a_floor():
     ("file", "code"),
     [
         ("laclrec_tf/ops/edits.py", "from laclrec_tf.layers import SequenceEncoder"),
-        ("laclrec_tf/layers/block.py", "import laclrec_tf.losses.triplet"),
+        ("laclrec_tf/layers/block.py", "import laclrec_tf.losses.contrastive"),
         ("laclrec_tf/layers/block.py", "from ..data import corruption"),
         ("laclrec_tf/data/corruption.py", "def f():\n    from laclrec_tf import models"),
         ("laclrec_tf/serving/retriever.py", "from laclrec_tf.models.laclrec import LACLRec"),

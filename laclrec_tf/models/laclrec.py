@@ -14,8 +14,7 @@ from keras import KerasTensor, ops
 
 from laclrec_tf.layers.sequence_augmenter import Edits
 from laclrec_tf.losses.augmentation import operation_loss
-from laclrec_tf.losses.contrastive import info_nce
-from laclrec_tf.losses.triplet import triplet_loss
+from laclrec_tf.losses.contrastive import info_nce, triplet_loss
 from laclrec_tf.models.augmented_recommender import AugmentedRecommender
 from laclrec_tf.models.batch_requirements import batch_requirements, check_batch
 from laclrec_tf.models.laclrec_arguments import default_label_smoothing

@@ -10,8 +10,7 @@ import pytest
 import tensorflow as tf
 
 from laclrec_tf.losses import next_item_loss
-from laclrec_tf.losses.label_smoothing import label_smoothing_term
-from laclrec_tf.losses.next_item import catalogue_logits
+from laclrec_tf.losses.next_item import catalogue_logits, label_smoothing_term
 
 # Three items of one dimension, scored by a vector 1 as 0, log 2 and log 4; PAD, EOS and MASK score high.
 TABLE = np.array([[9.0], [0.0], [math.log(2)], [math.log(4)], [9.0], [9.0]], np.float32)
