@@ -18,7 +18,7 @@ from pydantic.dataclasses import dataclass
 from laclrec_tf.data.random_views import VIEW_KINDS
 from laclrec_tf.errors import InputError
 from laclrec_tf.models import LACLRec, preset_arguments
-from laclrec_tf.models.laclrec_arguments import default_label_smoothing
+from laclrec_tf.models.arguments import default_label_smoothing
 
 Positive = Annotated[int, pydantic.Field(ge=1)]
 NotNegative = Annotated[int, pydantic.Field(ge=0)]

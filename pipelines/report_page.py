@@ -9,7 +9,7 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from laclrec_tf.models.augmenter_collapse import collapse, likely_cause
+from laclrec_tf.callbacks.augmenter_watch import collapse, likely_cause
 from pipelines.learning_curves import Chart, learning_curves
 from pipelines.page_charts import bar_chart, reliability_chart
 from pipelines.report_examples import Example

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from laclrec_tf.metrics.significance import paired_bootstrap
-from laclrec_tf.models.multi_task_model import RANKING_METRICS
+from laclrec_tf.models.ranking_model import RANKING_METRICS
 from pipelines.evaluation_changes import changes_between_evaluations
 from pipelines.mean_and_spread import mean_and_spread
 from pipelines.study_augmenters import augmenter_section

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from laclrec_tf.models.multi_task_model import RANKING_METRICS
+from laclrec_tf.models.ranking_model import RANKING_METRICS
 from pipelines.study_config import StudyConfig
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from laclrec_tf.callbacks.augmenter_board import AugmenterBoard
+from laclrec_tf.callbacks.augmenter_watch import AugmenterWatch
+from laclrec_tf.callbacks.item_projector import ItemProjector
 from laclrec_tf.data.splits import Protocol
 from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.models import LACLRec
-from laclrec_tf.models.augmenter_watch import AugmenterWatch
-from pipelines.augmenter_board import AugmenterBoard
-from pipelines.item_projector import ItemProjector
 from pipelines.kept_events import keep_events
 from pipelines.scalar_layout import write_scalar_layout
 

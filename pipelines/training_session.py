@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from laclrec_tf.callbacks.augmenter_watch import AugmenterWatch
 from laclrec_tf.data.input_pipeline import evaluation_dataset
 from laclrec_tf.data.length_buckets import count_batches
 from laclrec_tf.data.prepared import PreparedData
@@ -20,7 +21,6 @@ from laclrec_tf.data.splits import Protocol, held_out, training_part
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation import users_at_once
 from laclrec_tf.models import LACLRec
-from laclrec_tf.models.augmenter_watch import AugmenterWatch
 from laclrec_tf.runtime.processes import StopRequest
 from laclrec_tf.runtime.terminal import readable_warnings, terminal
 from pipelines.checkpoint_callback import CheckpointCallback

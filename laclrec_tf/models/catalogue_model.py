@@ -10,7 +10,7 @@ from keras import KerasTensor, ops
 
 from laclrec_tf.losses.next_item import catalogue_logits, label_smoothing_term, next_item_loss
 from laclrec_tf.losses.sampled_softmax import draw_negatives, sampled_softmax_loss
-from laclrec_tf.models.multi_task_model import MultiTaskModel
+from laclrec_tf.models.ranking_model import MultiTaskModel
 from laclrec_tf.ops.masking import is_item
 
 

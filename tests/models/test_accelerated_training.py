@@ -14,7 +14,7 @@ from laclrec_tf.data.input_pipeline import training_dataset
 from laclrec_tf.layers.sequence_augmenter import Edits
 from laclrec_tf.lazy_adam import LazyAdam
 from laclrec_tf.models import LACLRec, build_preset
-from laclrec_tf.models.multi_task_model import AUGMENTER_LOSSES, LOSSES
+from laclrec_tf.models.ranking_model import AUGMENTER_LOSSES, LOSSES
 from laclrec_tf.ops.edits import DELETE, INSERT, KEEP, apply_edits
 from laclrec_tf.ops.masking import is_item
 

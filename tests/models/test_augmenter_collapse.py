@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from laclrec_tf.models.augmenter_collapse import collapse, likely_cause
+from laclrec_tf.callbacks.augmenter_watch import collapse, likely_cause
 
 KEEPS = {"keep_rate": 1.0, "delete_rate": 0.0}
 DELETES = {"keep_rate": 0.0, "delete_rate": 0.99}

@@ -8,9 +8,9 @@ import keras
 import numpy as np
 import pytest
 
+from laclrec_tf.callbacks.augmenter_watch import AugmenterCollapseWarning, AugmenterWatch
 from laclrec_tf.data.input_pipeline import training_dataset
 from laclrec_tf.models import LACLRec
-from laclrec_tf.models.augmenter_watch import AugmenterCollapseWarning, AugmenterWatch
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import warnings
 import pytest
 from rich.console import Console
 
-from laclrec_tf.models.augmenter_watch import AugmenterCollapseWarning
+from laclrec_tf.callbacks.augmenter_watch import AugmenterCollapseWarning
 from laclrec_tf.runtime.terminal import readable_warnings
 from pipelines.epoch_table import EpochTable
 from pipelines.progress import EpochProgress

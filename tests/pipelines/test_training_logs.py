@@ -15,9 +15,9 @@ from tensorboard.plugins.histogram.metadata import PLUGIN_NAME as HISTOGRAMS
 from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 from tensorboard.plugins.text.metadata import PLUGIN_NAME as TEXTS
 
-from laclrec_tf.models.augmenter_watch import AugmenterWatch
-from pipelines.augmenter_board import AugmenterBoard, watched_histories
-from pipelines.item_projector import ItemProjector
+from laclrec_tf.callbacks.augmenter_board import AugmenterBoard, watched_histories
+from laclrec_tf.callbacks.augmenter_watch import AugmenterWatch
+from laclrec_tf.callbacks.item_projector import ItemProjector
 from pipelines.kept_events import keep_events
 from pipelines.scalar_layout import CHARTS
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import html
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +12,43 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from laclrec_tf.callbacks.augmenter_watch import AugmenterWatch
 from laclrec_tf.item_vocabulary import ItemVocabulary
-from laclrec_tf.models.augmenter_watch import AugmenterWatch
 from laclrec_tf.ops.edits import DELETE, INSERT, KEEP, OPERATION_NAMES
-from pipelines.edited_history import edited_histories
-from pipelines.histories_in_markdown import histories_in_markdown
+from pipelines.edited_history import EditedHistory, EditedItem, edited_histories
 from pipelines.likeliest_edits import likeliest_edits
 
+_MARKS = {"keep": "{}", "delete": "*\u2212{}*", "insert": "**+{}**"}
+_MEANING_IN_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|~:])")
 WATCHED = 128
 SHOWN = 3
+
+
+def histories_in_markdown(histories: Iterable[EditedHistory]) -> str:
+    """Lay histories out as a table of two columns; `-` marks what is deleted, `+` what is inserted.
+
+    Args:
+        histories: any number.
+
+    Example:
+        >>> item = EditedItem("sku_1", "keep", 0.9)
+        >>> print(histories_in_markdown([EditedHistory((item,), (EditedItem("b", "insert"), item))]))
+        | before | after |
+        | --- | --- |
+        | sku\\_1 (90 %) | **+b**<br>sku\\_1 |
+    """
+    lines = ["| before | after |", "| --- | --- |"]
+    for history in histories:
+        before = "<br>".join(_text(item, with_probability=True) for item in history.before)
+        after = "<br>".join(_text(item) for item in history.after)
+        lines.append(f"| {before} | {after} |")
+    return "\n".join(lines)
+
+
+def _text(item: EditedItem, with_probability: bool = False) -> str:
+    name = _MEANING_IN_MARKDOWN.sub(r"\\\1", html.escape(" ".join(item.item.split()), quote=False))
+    text = _MARKS[item.operation].format(name)
+    return f"{text} ({100 * item.probability:.0f} %)" if with_probability and item.probability is not None else text
 
 
 class AugmenterBoard(keras.callbacks.Callback):

@@ -1,0 +1,1 @@
+"""Keras callbacks that watch a training: the augmenter, TensorBoard and planted noise."""
