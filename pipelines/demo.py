@@ -15,12 +15,12 @@ from rich.text import Text
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.data.splits import held_out
 from laclrec_tf.errors import InputError
+from laclrec_tf.evaluation.evaluate import evaluate
 from laclrec_tf.runtime.terminal import terminal
 from laclrec_tf.serving.client import RetrievalClient
 from laclrec_tf.serving.recommendation import AugmentedHistory
 from laclrec_tf.serving.server import ModelServer
 from pipelines.config import TrainConfig
-from pipelines.evaluate import evaluate
 from pipelines.export import export
 from pipelines.planted_noise import PlantedHistory, planted_histories
 from pipelines.prepare import prepare

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from laclrec_tf.evaluation.run_metrics import held_out_histories, run_metrics
 from laclrec_tf.runtime.terminal import spinner
 from laclrec_tf.serving.export import export_model
 from laclrec_tf.serving.retriever import Retriever
 from pipelines.index_settings import IndexSettings, partitioned_index
-from pipelines.run_evaluations import held_out_histories, run_metrics
 from pipelines.run_folder import RunFolder
 
 

@@ -55,9 +55,9 @@ def evaluate(
     import tempfile
     from pathlib import Path
 
+    from laclrec_tf.evaluation.evaluate import evaluate
     from laclrec_tf.runtime.output_files import copy_whole
     from laclrec_tf.serving.model_versions import SAVED_MODEL_FILE
-    from pipelines.evaluate import evaluate
     from pipelines.export import export
 
     with tempfile.TemporaryDirectory() as scratch:

@@ -32,7 +32,7 @@ def evaluate(
 ) -> None:
     """Rank held-out items and print recall, MRR and NDCG at 5, 10 and 20."""
     import_tensorflow_quietly()
-    from pipelines.evaluate import evaluate as run_evaluation
+    from laclrec_tf.evaluation.evaluate import evaluate as run_evaluation
 
     report = run_evaluation(
         run,
@@ -58,7 +58,7 @@ def augmenter(
 ) -> None:
     """Measure what a run's augmenter deletes and inserts, and how near its views stay to the histories."""
     import_tensorflow_quietly()
-    from pipelines.augmenter_report import augmenter_report
+    from laclrec_tf.evaluation.augmenter_report import augmenter_report
 
     console.print(augmenter_table(augmenter_report(run, out, truth=truth, seed=seed)))
     console.print(f"wrote {out}")

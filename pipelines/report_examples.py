@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from pipelines.edited_history import EditedHistory, EditedItem, edited_histories
+from laclrec_tf.evaluation.augmenter_edits import EditedHistory, EditedItem, edited_histories, likeliest_edits
 from pipelines.held_out_users import HeldOutUsers
-from pipelines.likeliest_edits import likeliest_edits
 from pipelines.run_folder import RunFolder
 
 FOUND_WITHIN = 3

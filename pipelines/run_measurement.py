@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from laclrec_tf.evaluation.augmenter_edits import augmenter_habits
+from laclrec_tf.evaluation.augmenter_repairs import repairs_of
 from laclrec_tf.metrics.calibration import reliability
 from laclrec_tf.metrics.groups import length_groups, metrics_by_group, popularity_groups
 from laclrec_tf.metrics.lists import coverage, intra_list_diversity, novelty, surprise
 from laclrec_tf.metrics.ranking import ranking_metrics
 from laclrec_tf.ops.edits import OPERATION_NAMES
-from pipelines.augmenter_habits import augmenter_habits
-from pipelines.broken_histories import repairs_of
 from pipelines.held_out_users import HeldOutUsers
 from pipelines.run_folder import RunFolder
 

@@ -19,7 +19,7 @@ Name = pydantic.constr(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._+-]*$")
 
 @dataclass(frozen=True, config=_STRICT)
 class Evaluation:
-    """One way to evaluate every run, see `pipelines.evaluate.evaluate`.
+    """One way to evaluate every run, see `laclrec_tf.evaluation.evaluate.evaluate`.
 
     Args:
         protocol: "full", "full-with-history" or "sampled-99". Default: "full".
@@ -54,7 +54,7 @@ class StudyConfig:
         split: "test", or "validation" for studies that choose settings. Default: "test".
         refit: models that are trained anew on everything before the test item too. Default: none.
         evaluations: per name how runs are evaluated. Default: "full".
-        augmenter: also measure what the augmenter of each strict run does, see `pipelines.augmenter_report`.
+        augmenter: also measure what the augmenter of each strict run does, see `laclrec_tf.evaluation.augmenter_report`.
             Default: False.
         truth: per data set of simulated events the `.truth.csv` beside them, for `augmenter`. Default: none.
         reference: the model that the others are compared with. Default: the first.

@@ -18,7 +18,7 @@ class Training:
 
     Args:
         record: what `pipelines.study.run_cell` wrote of it.
-        report: of the evaluation, see `pipelines.evaluate.evaluate`.
+        report: of the evaluation, see `laclrec_tf.evaluation.evaluate.evaluate`.
         ranks: each user's rank in it, `[U]` uint8.
     """
 

@@ -19,7 +19,7 @@ from laclrec_tf.data.length_buckets import count_batches
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.data.splits import Protocol, held_out, training_part
 from laclrec_tf.errors import InputError
-from laclrec_tf.evaluation import users_at_once
+from laclrec_tf.evaluation.ranking import users_at_once
 from laclrec_tf.models import LACLRec
 from laclrec_tf.runtime.processes import StopRequest
 from laclrec_tf.runtime.terminal import readable_warnings, terminal

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.errors import InputError
+from laclrec_tf.evaluation.evaluate import evaluate
 from laclrec_tf.runtime.cloud_storage import reachable
 from laclrec_tf.runtime.output_files import copy_whole
 from laclrec_tf.serving.manifest import verify_manifest
 from laclrec_tf.serving.model_versions import SAVED_MODEL_FILE
 from pipelines.checkpoint_settings import CheckpointSettings
 from pipelines.config import TrainConfig
-from pipelines.evaluate import evaluate
 from pipelines.export import export
 from pipelines.train import train
 from pipelines.training_checks import finished_before

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.evaluation import rank_targets, sample_negatives, users_at_once
+from laclrec_tf.evaluation.ranking import rank_targets, sample_negatives, users_at_once
 
 
 class FixedScores:

@@ -13,10 +13,9 @@ import numpy as np
 import tensorflow as tf
 
 from laclrec_tf.callbacks.augmenter_watch import AugmenterWatch
+from laclrec_tf.evaluation.augmenter_edits import EditedHistory, EditedItem, edited_histories, likeliest_edits
 from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.ops.edits import DELETE, INSERT, KEEP, OPERATION_NAMES
-from pipelines.edited_history import EditedHistory, EditedItem, edited_histories
-from pipelines.likeliest_edits import likeliest_edits
 
 _MARKS = {"keep": "{}", "delete": "*\u2212{}*", "insert": "**+{}**"}
 _MEANING_IN_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|~:])")

@@ -7,8 +7,8 @@ from typing import Any
 
 import keras
 
+from laclrec_tf.evaluation.augmenter_repairs import Deletions, deletions_of
 from laclrec_tf.item_vocabulary import ItemVocabulary
-from pipelines.deletions import Deletions, deletions_of
 from pipelines.planted_noise import PlantedHistory, planted_ids
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
+from laclrec_tf.evaluation.evaluate import evaluate
 from pipelines.config import TrainConfig
-from pipelines.evaluate import evaluate
 from pipelines.export import export
 from pipelines.prepare import prepare
 from pipelines.run_folder import RunFolder

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from laclrec_tf.evaluation.evaluate import evaluate
 from pipelines.config import TrainConfig
-from pipelines.evaluate import evaluate
 from pipelines.prepare import prepare
 from pipelines.run_folder import RunFolder
 from pipelines.train import train

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from laclrec_tf.evaluation import augmenter_edits as module
+from laclrec_tf.evaluation.augmenter_edits import augmenter_habits
 from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.layers.sequence_augmenter import Edits
 from laclrec_tf.ops.edits import DELETE, INSERT, KEEP, apply_edits
-from pipelines import augmenter_habits as module
-from pipelines.augmenter_habits import augmenter_habits
 
 VOCABULARY = ItemVocabulary(["one", "two", "three", "four", "five"])
 EOS = VOCABULARY.eos_id

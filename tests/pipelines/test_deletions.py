@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from laclrec_tf.evaluation.augmenter_repairs import Deletions, deletions_of
 from laclrec_tf.ops.edits import DELETE
-from pipelines.deletions import Deletions, deletions_of
 
 
 def test_precision_and_recall_by_hand():

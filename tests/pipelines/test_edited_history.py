@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from laclrec_tf.evaluation.augmenter_edits import edited_histories
 from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.layers.sequence_augmenter import Edits
 from laclrec_tf.ops.edits import DELETE, INSERT, KEEP, apply_edits
-from pipelines.edited_history import edited_histories
 
 VOCABULARY = ItemVocabulary(["a", "b", "c", "d", "e"])
 EOS = 6

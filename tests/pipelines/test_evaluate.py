@@ -10,7 +10,7 @@ import pytest
 
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.errors import InputError
-from pipelines.evaluate import evaluate
+from laclrec_tf.evaluation.evaluate import evaluate
 from pipelines.run_folder import RunFolder
 
 
@@ -54,7 +54,7 @@ def test_sampled_items_are_the_same_for_the_same_users_with_noise(run, data, tmp
         drawn.append(negatives)
         return np.zeros(len(negatives), np.int32)
 
-    monkeypatch.setattr("pipelines.evaluate.rank_targets", note)
+    monkeypatch.setattr("laclrec_tf.evaluation.evaluate.rank_targets", note)
     users, histories = PreparedData.open(data).histories()
     noise = run.vocabulary.items[-1]
     rows = []

@@ -10,8 +10,8 @@ import pytest
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.data.splits import held_out
 from laclrec_tf.errors import InputError
-from pipelines.evaluate import evaluate
-from pipelines.run_evaluations import held_out_histories, keep_evaluation, run_metrics
+from laclrec_tf.evaluation.evaluate import evaluate
+from laclrec_tf.evaluation.run_metrics import held_out_histories, keep_evaluation, run_metrics
 from pipelines.run_folder import RunFolder
 
 

@@ -12,10 +12,10 @@ import pytest
 
 from laclrec_tf.data.splits import held_out
 from laclrec_tf.errors import InputError
+from laclrec_tf.evaluation.evaluate import evaluate
 from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.ops.edits import DELETE, OPERATION_NAMES
 from pipelines.cli import main
-from pipelines.evaluate import evaluate
 from pipelines.held_out_users import held_out_users
 from pipelines.report_examples import report_examples
 from pipelines.run_folder import RunFolder

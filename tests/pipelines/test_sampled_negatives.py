@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from laclrec_tf.evaluation import sample_negatives
-from pipelines.sampled_negatives import sampled_negatives
+from laclrec_tf.evaluation.evaluate import sampled_negatives
+from laclrec_tf.evaluation.ranking import sample_negatives
 
 OWN = {"ann": np.array([1, 2, 3]), "bob": np.array([9, 8, 7, 6]), "cid": np.array([5, 5, 2])}
 N_ITEMS = 150

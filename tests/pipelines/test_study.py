@@ -20,10 +20,10 @@ import pytest
 import yaml
 
 from laclrec_tf.errors import InputError
+from laclrec_tf.evaluation.evaluate import evaluate
 from laclrec_tf.file_digest import file_sha256
 from pipelines import study as studies
 from pipelines.config import DEPENDENT_DEFAULTS, setting_names
-from pipelines.evaluate import evaluate
 from pipelines.study import study
 from pipelines.study_config import StudyConfig
 

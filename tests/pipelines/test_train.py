@@ -15,12 +15,12 @@ import tensorflow as tf
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.data.splits import training_part
 from laclrec_tf.errors import InputError
+from laclrec_tf.evaluation.evaluate import evaluate
 from laclrec_tf.models import LACLRec
 from pipelines import train as training
 from pipelines import training_session
 from pipelines.checkpoint_settings import CheckpointSettings
 from pipelines.config import TrainConfig
-from pipelines.evaluate import evaluate
 from pipelines.export import export
 from pipelines.prepare import prepare
 from pipelines.run_folder import RunFolder

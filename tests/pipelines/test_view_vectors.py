@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
+from laclrec_tf.evaluation.views import ViewVectors, view_vectors
 from laclrec_tf.ops.masking import trim_padding
-from pipelines.view_vectors import ViewVectors, view_vectors
 
 
 def test_similarity_by_hand():

@@ -9,9 +9,9 @@ import numpy as np
 import tensorflow as tf
 
 from laclrec_tf.data.random_views import random_view
+from laclrec_tf.evaluation.augmenter_repairs import history_batches
 from laclrec_tf.models import LACLRec
 from laclrec_tf.ops.masking import trim_padding
-from pipelines.broken_histories import history_batches
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,1 @@
+"""How well a run ranks held-out items, and what its augmenter does."""
