@@ -11,8 +11,8 @@ import narwhals as nw
 import polars as pl
 
 from laclrec_tf.data.event_files import as_ids
-from laclrec_tf.data.interactions import table_interactions
-from laclrec_tf.data.native_tables import eager_frame, table_columns
+from laclrec_tf.data.events import table_interactions
+from laclrec_tf.data.tables import eager_frame, table_columns
 from laclrec_tf.errors import InputError
 
 DTYPES = {str: nw.String(), int: nw.Int64(), float: nw.Float64(), bool: nw.Boolean()}

@@ -9,7 +9,7 @@ from narwhals.typing import IntoDataFrameT
 
 from laclrec_tf.answer_columns import edit_columns, history_columns, ranked_columns
 from laclrec_tf.data.event_files import as_ids
-from laclrec_tf.data.native_tables import eager_frame, is_table, table_columns
+from laclrec_tf.data.tables import eager_frame, is_table, table_columns
 from laclrec_tf.errors import InputError
 from laclrec_tf.history_tables import HistoryTable, add_columns
 from laclrec_tf.item_vocabulary import ItemVocabulary

@@ -11,7 +11,7 @@ from typing import Any
 import apache_beam as beam
 import polars as pl
 
-from laclrec_tf.data.interactions import read_event_file
+from laclrec_tf.data.events import read_event_file
 from laclrec_tf.data.timestamps import comparable_numbers
 from laclrec_tf.errors import InputError
 from laclrec_tf.file_digest import file_sha256

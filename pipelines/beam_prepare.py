@@ -15,9 +15,9 @@ import polars as pl
 import pyarrow
 from apache_beam.io.filesystems import FileSystems
 
-from laclrec_tf.data.history_records import shard_names
 from laclrec_tf.data.k_core import nothing_left
-from laclrec_tf.data.prepared import DATASET_FILE, VOCABULARY_FILE
+from laclrec_tf.data.prepare import check_arguments, description
+from laclrec_tf.data.prepared import DATASET_FILE, VOCABULARY_FILE, shard_names
 from laclrec_tf.errors import InputError
 from laclrec_tf.item_vocabulary import ItemVocabulary
 from pipelines.beam_events import ReadPiece, read_event_files
@@ -45,7 +45,6 @@ from pipelines.beam_histories import (
 )
 from pipelines.beam_pipeline import BeamPipelines
 from pipelines.beam_records import WriteShards
-from pipelines.prepare import check_arguments, description
 
 STRETCHES = 1024
 

@@ -13,8 +13,8 @@ import pyarrow
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.io.parquetio import WriteToParquet
 
-from laclrec_tf.data.history_records import read_shard
-from laclrec_tf.data.prepared import DATASET_FILE, VOCABULARY_FILE
+from laclrec_tf.data.prepared import DATASET_FILE, VOCABULARY_FILE, read_shard
+from laclrec_tf.data.user_histories import COLUMNS
 from laclrec_tf.errors import InputError
 from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.serving.loaded_model import LoadedModel
@@ -33,7 +33,6 @@ from pipelines.beam_files import (
 from pipelines.beam_histories import LastEvents, WithoutDuplicates
 from pipelines.beam_pipeline import BeamPipelines
 from pipelines.recommend_all import check_recommend_all, recommended
-from pipelines.user_histories import COLUMNS
 
 USERS_AT_A_TIME = 1024
 _FIELDS = {

@@ -13,7 +13,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.pvalue import AsIter
 from apache_beam.utils.shared import Shared
 
-from laclrec_tf.data.history_records import serialise_history
+from laclrec_tf.data.prepared import serialise_history
 from laclrec_tf.item_vocabulary import ItemVocabulary
 from pipelines.beam_files import fetched, send
 

@@ -15,7 +15,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from laclrec_tf.data.prepare import prepare
 from laclrec_tf.data.prepared import PreparedData
+from laclrec_tf.data.simulated import simulate_events
 from laclrec_tf.data.splits import training_part
 from laclrec_tf.errors import InputError
 from laclrec_tf.runtime.machine import processor_name
@@ -25,8 +27,6 @@ from pipelines.config import TrainConfig
 from pipelines.gains import without
 from pipelines.input_wait import batches_of, input_wait_share
 from pipelines.matrix_products import matrix_peak, operations_of
-from pipelines.prepare import prepare
-from pipelines.simulate import simulate_events
 from pipelines.step_parts import step_parts
 from pipelines.training_setup import compile_model, new_model, training_batches
 

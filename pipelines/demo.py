@@ -12,7 +12,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from laclrec_tf.data.prepare import prepare
 from laclrec_tf.data.prepared import PreparedData
+from laclrec_tf.data.simulated import PlantedHistory, planted_histories, simulate_events
 from laclrec_tf.data.splits import held_out
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.evaluate import evaluate
@@ -22,9 +24,6 @@ from laclrec_tf.serving.recommendation import AugmentedHistory
 from laclrec_tf.serving.server import ModelServer
 from pipelines.config import TrainConfig
 from pipelines.export import export
-from pipelines.planted_noise import PlantedHistory, planted_histories
-from pipelines.prepare import prepare
-from pipelines.simulate import simulate_events
 from pipelines.train import train
 
 # A small catalogue and a long first phase: in two minutes of training the augmenter learns to delete some of the noise

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
-from laclrec_tf.data.item_titles import read_titles
+from laclrec_tf.data.item_vectors import read_titles
 from laclrec_tf.errors import InputError, reason_of
 from laclrec_tf.runtime.terminal import terminal
 from laclrec_tf.serving.async_client import AsyncRetrievalClient

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from laclrec_tf.data import length_buckets
+from laclrec_tf.data import batches
 from laclrec_tf.layers import item_embedding
 from laclrec_tf.losses import next_item
 from pipelines import training_setup
@@ -38,7 +38,7 @@ GAINS: dict[str, list[tuple[Any, str, Any]]] = {
     "softmax-slices": [(next_item, "catalogue_cross_entropy", _whole_softmax)],
     "fused-adam": [(training_setup, "LazyAdam", keras.optimizers.Adam)],
     # One bucket; Beauty's histories have 5.7 targets on average.
-    "length-buckets": [(length_buckets, "BOUNDARIES", []), (length_buckets, "TYPICAL_LENGTHS", [5.7])],
+    "length-buckets": [(batches, "BOUNDARIES", []), (batches, "TYPICAL_LENGTHS", [5.7])],
     "row-lookups": [(item_embedding, "table_rows", _rows_of_a_copy)],
 }
 

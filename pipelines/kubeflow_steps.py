@@ -14,11 +14,11 @@ def prepare(events: str, min_interactions: int, data: dsl.Output[dsl.Dataset]) -
     import tempfile
     from pathlib import Path
 
+    from laclrec_tf.data.prepare import prepare
     from laclrec_tf.data.prepared import DATASET_FILE
+    from laclrec_tf.data.simulated import simulate_events
     from laclrec_tf.runtime.cloud_storage import reachable
     from laclrec_tf.runtime.output_files import copy_whole
-    from pipelines.prepare import prepare
-    from pipelines.simulate import simulate_events
 
     with tempfile.TemporaryDirectory() as scratch:
         file = reachable(events) if events else simulate_events(Path(scratch, "events.csv"))[0]

@@ -10,9 +10,8 @@ import numpy as np
 import polars as pl
 import scipy.sparse
 
-from laclrec_tf.data.interactions import read_interactions
-from laclrec_tf.data.neighbour_files import read_neighbours
-from laclrec_tf.data.neighbour_vectors import cooccurrence_weights, neighbour_vectors
+from laclrec_tf.data.events import read_interactions
+from laclrec_tf.data.item_vectors import cooccurrence_weights, neighbour_vectors, read_neighbours
 from laclrec_tf.errors import InputError
 from laclrec_tf.item_vocabulary import ItemVocabulary
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
+from laclrec_tf.data.user_histories import read_user_histories
 from laclrec_tf.errors import InputError
 from laclrec_tf.runtime.terminal import progress_bar
 from laclrec_tf.serving.batch_recommendation import recommend_in_batches
@@ -15,7 +16,6 @@ from laclrec_tf.serving.manifest import manifest_sha256, read_manifest
 from laclrec_tf.serving.model_versions import version_folder
 from laclrec_tf.serving.serving_error import ServingError
 from pipelines.finished_parts import join_parts, missing_parts, part_file, parts_folder, write_whole
-from pipelines.user_histories import read_user_histories
 
 USERS_IN_A_PART = 4096
 SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {

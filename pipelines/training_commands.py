@@ -27,7 +27,7 @@ def simulate(
 ) -> None:
     """Write simulated events with planted patterns and planted noise, and the truth beside them."""
     import_tensorflow_quietly()
-    from pipelines.simulate import simulate_events
+    from laclrec_tf.data.simulated import simulate_events
 
     for file in simulate_events(out, users=users, items=items, noise=noise, seed=seed):
         console.print(f"wrote {file}")
@@ -63,7 +63,7 @@ def prepare(
     }
     pipelines = pipelines_of(engine.value, runner and runner.value, beam_option or [])
     if pipelines is None:
-        from pipelines.prepare import prepare as run
+        from laclrec_tf.data.prepare import prepare as run
 
         files, folder = [on_this_machine(file) for file in events], on_this_machine(out)
         counts = dict(run(files, folder, **settings).counts)

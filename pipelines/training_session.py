@@ -14,8 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from laclrec_tf.callbacks.augmenter_watch import AugmenterWatch
-from laclrec_tf.data.input_pipeline import evaluation_dataset
-from laclrec_tf.data.length_buckets import count_batches
+from laclrec_tf.data.batches import count_batches, evaluation_dataset
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.data.splits import Protocol, held_out, training_part
 from laclrec_tf.errors import InputError

@@ -8,10 +8,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from laclrec_tf.data.input_pipeline import training_dataset
+from laclrec_tf.data.batches import count_batches, training_dataset
 from laclrec_tf.data.item_vectors import cooccurrence_vectors
-from laclrec_tf.data.length_buckets import count_batches
-from laclrec_tf.data.similar_items import similar_items
+from laclrec_tf.data.random_views import similar_items
 from laclrec_tf.errors import InputError
 from laclrec_tf.lazy_adam import LazyAdam
 from laclrec_tf.models import LACLRec, build_preset
@@ -70,13 +69,13 @@ def training_batches(
         config: settings.
         model: what they are for.
         training: per user `[n]` int32 ids, oldest first.
-        position: where an epoch begins, see `laclrec_tf.data.input_pipeline.training_dataset`. Default: None.
+        position: where an epoch begins, see `laclrec_tf.data.batches.training_dataset`. Default: None.
         steps: with `position`, batches an epoch is cut to, see there. Default: None.
         targets_per_batch: Default: the setting.
         seed: of order, views and corruptions. Default: the setting.
 
     Returns:
-        See `laclrec_tf.data.input_pipeline.training_dataset`.
+        See `laclrec_tf.data.batches.training_dataset`.
 
     Raises:
         InputError: no history has two items, one to see and one to predict.

@@ -8,9 +8,10 @@ import numpy as np
 import polars as pl
 from tensorflow_serving.config.model_server_config_pb2 import ModelConfig
 
-from laclrec_tf.data.flat_histories import FlatHistories
+from laclrec_tf.data.batches import FlatHistories
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.data.simulated import simulate
+from laclrec_tf.data.user_histories import UserHistories
 from laclrec_tf.evaluation.augmenter_repairs import Repairs
 from laclrec_tf.history_tables import HistoryTable
 from laclrec_tf.item_vocabulary import ItemVocabulary
@@ -23,7 +24,6 @@ from laclrec_tf.serving.held_out_topk import HeldOutHistories
 from laclrec_tf.serving.partitions import Partitions
 from laclrec_tf.serving.served_model import ServedModel
 from pipelines.held_out_users import HeldOutUsers
-from pipelines.user_histories import UserHistories
 
 VOCABULARY = ItemVocabulary(["tent", "stove", "rope", "mug"])
 

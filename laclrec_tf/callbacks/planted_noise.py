@@ -7,9 +7,9 @@ from typing import Any
 
 import keras
 
+from laclrec_tf.data.simulated import PlantedHistory, planted_ids
 from laclrec_tf.evaluation.augmenter_repairs import Deletions, deletions_of
 from laclrec_tf.item_vocabulary import ItemVocabulary
-from pipelines.planted_noise import PlantedHistory, planted_ids
 
 
 class PlantedNoiseWatch(keras.callbacks.Callback):

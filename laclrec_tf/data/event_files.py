@@ -2,22 +2,177 @@
 
 from __future__ import annotations
 
+import csv
 import difflib
 import glob
+import gzip
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
+from typing import IO
 
 import polars as pl
 
-from laclrec_tf.data.event_formats import JSON_LINES, SEPARATORS, ending_of, source_of
-from laclrec_tf.data.file_damage import damage_of
-from laclrec_tf.data.row_places import row_place
 from laclrec_tf.errors import InputError
 
+SEPARATORS = {".csv": ",", ".tsv": "\t"}
+JSON_LINES = (".jsonl", ".ndjson")
+ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
+_BOM = b"\xef\xbb\xbf"
 # What is no id; JSON may write it as any number.
 _NUMBERS = ("time", "weight")
+
+
+def ending_of(file: Path) -> str:
+    """Tell a file's format by its ending.
+
+    Args:
+        file: the file.
+
+    Returns:
+        One of `ENDINGS`, without `.gz`.
+
+    Raises:
+        InputError: there is no such file, it is a folder, or its ending is none of them.
+    """
+    if file.is_dir():
+        raise InputError(f"{file} is a folder. Name the files in it.")
+    if not file.exists():
+        raise InputError(f"{file} does not exist. Check the path.")
+    suffixes = [suffix.lower() for suffix in file.suffixes[-2:]]
+    zipped = suffixes[-1:] == [".gz"]
+    ending = suffixes[-2] if zipped and len(suffixes) == 2 else "".join(suffixes[-1:])
+    if ending not in ENDINGS or (zipped and ending == ".parquet"):
+        raise InputError(f"{file}: unknown ending. Known: {', '.join(ENDINGS)}; all but the last also .gz.")
+    return ending
+
+
+def _is_zipped(file: Path) -> bool:
+    return file.suffix.lower() == ".gz"
+
+
+def source_of(file: Path) -> Path | bytes:
+    """Return what polars reads of a file: its path, or its content when it is gzipped or has a byte order mark.
+
+    Polars takes a path for a pattern, so characters that patterns have are escaped in it.
+
+    Args:
+        file: the file.
+
+    Raises:
+        EOFError, OSError, zlib.error: the gzip content is damaged.
+    """
+    if _is_zipped(file):
+        return gzip.decompress(file.read_bytes()).removeprefix(_BOM)
+    with file.open("rb") as opened:
+        marked = opened.read(len(_BOM)) == _BOM
+    return file.read_bytes().removeprefix(_BOM) if marked else Path(glob.escape(str(file)))
+
+
+def open_text(file: Path) -> IO[str]:
+    """Open a file's text, gzipped or not, without its byte order mark; what is not UTF-8 is read as U+FFFD.
+
+    Args:
+        file: the file.
+    """
+    if _is_zipped(file):
+        return gzip.open(file, "rt", encoding="utf-8-sig", errors="replace", newline="")
+    return file.open(encoding="utf-8-sig", errors="replace", newline="")
+
+
+def damage_of(file: Path, ending: str, error: Exception) -> str:
+    """Say in one line what is wrong with a file that the reader gave up on, and where.
+
+    Args:
+        file: the file.
+        ending: its format, see `ending_of`.
+        error: what the reader said.
+
+    Returns:
+        The problem and a remedy, to stand behind the file's name.
+    """
+    if isinstance(error, (EOFError, zlib.error)) or (isinstance(error, OSError) and error.errno is None):
+        return "the gzip content is damaged or cut off. Copy the file again, or gzip it anew."
+    if isinstance(error, OSError):
+        return f"cannot be read: {error.strerror}."
+    if ending == ".parquet":
+        return f"not a whole Parquet file ({_first_line(error)}). Copy or write the file again."
+    with open_text(file) as text:
+        found = _bad_json(text) if ending in JSON_LINES else _bad_delimited(text, SEPARATORS[ending])
+        for place, problem in found:
+            return f"{place} {problem}. Mend the row."
+    return f"cannot be read as {ending} ({_first_line(error)}). Check the format."
+
+
+def _bad_json(text: IO[str]) -> Iterator[tuple[str, str]]:
+    filled = ((line, content) for line, content in enumerate(text, start=1) if content.strip())
+    for row, (line, content) in enumerate(filled, start=1):
+        place = f"row {row} (line {line})"
+        if "\ufffd" in content:
+            yield place, "is not UTF-8 text"
+        try:
+            value = json.loads(content)
+        except ValueError:
+            yield place, "is not JSON"
+        else:
+            if not isinstance(value, dict):
+                yield place, "is not a JSON object"
+
+
+def _bad_delimited(text: IO[str], separator: str) -> Iterator[tuple[str, str]]:
+    reader = csv.reader(text, delimiter=separator, strict=True)
+    open_quote = "holds a quote that is not closed (inside a quoted field write it twice)"
+    row, width = 0, 0
+    while True:
+        place = f"row {row} (line {reader.line_num + 1})" if row else "the header (line 1)"
+        try:
+            fields = next(reader)
+        except StopIteration:
+            return
+        except csv.Error:
+            yield place, open_quote
+            return
+        width = width or len(fields)
+        if any("\ufffd" in field for field in fields):
+            yield place, "is not UTF-8 text"
+        if any(field.count('"') % 2 for field in fields):  # Python's reader takes a stray quote for a letter
+            yield place, open_quote
+        if len(fields) > width:
+            yield place, f"has {len(fields)} fields, the header has {width}"
+        row += 1
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def row_place(file: Path, row: int) -> str:
+    """Say where a row stands, for a message: `row 17 (line 18)`.
+
+    Args:
+        file: the file.
+        row: the row's number; the first row of data is 1.
+
+    Returns:
+        The text; without a line for `.parquet`.
+    """
+    ending = ending_of(file)
+    line = None
+    if ending in SEPARATORS:
+        with open_text(file) as text:
+            reader = csv.reader(text, delimiter=SEPARATORS[ending])
+            try:
+                next(islice(reader, row - 1, row), None)  # fields of the rows before may hold line breaks
+                line = reader.line_num + 1
+            except csv.Error:
+                line = None
+    elif ending in JSON_LINES:
+        with open_text(file) as text:
+            filled = (number for number, content in enumerate(text, start=1) if content.strip())
+            line = next(islice(filled, row - 1, row), None)
+    return f"row {row}" if line is None else f"row {row} (line {line})"
 
 
 def read_columns(file: Path, columns: Mapping[str, str], *, named_by_option: bool = True) -> pl.DataFrame:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import polars as pl
 
-from laclrec_tf.errors import InputError
+from laclrec_tf.data.prepared import PreparedData
+from laclrec_tf.errors import InputError, reason_of
+from laclrec_tf.item_vocabulary import ItemVocabulary
 
+# A history as it was planted: `(item, is noise)`.
+PlantedHistory: TypeAlias = list[tuple[str, bool]]
+COLUMNS = {"user_id": pl.String, "item_id": pl.String, "timestamp": pl.Int64, "is_noise": pl.Boolean}
 # An item of a category is followed by items of the next one; the last is followed by the first.
 CATEGORIES = (
     "tent",
@@ -28,6 +37,59 @@ SUCCESSOR_PROBABILITIES = (0.5, 0.25, 0.15, 0.1)
 SHORTEST_HISTORY = 5
 _FIRST_SECOND = 1_704_067_200  # 2024-01-01
 _SECONDS_A_DAY = 86_400
+_ENDINGS = (".csv", ".parquet")
+
+
+def planted_histories(data: PreparedData, truth_file: str | Path) -> list[PlantedHistory]:
+    """Read each user's events before the test item, as far as a model of this data reads them.
+
+    Args:
+        data: what was made of the simulated events.
+        truth_file: the `.truth.csv` that `laclrec-tf simulate` wrote beside them.
+
+    Returns:
+        Per user, the last `data.max_length` events whose item the data holds, oldest first.
+
+    Raises:
+        InputError: the file cannot be read, lacks a column, or none of its items is in the data.
+
+    Example:
+        >>> planted_histories(PreparedData.open("data"), "events.truth.csv")[0]  # doctest: +SKIP
+        [('i0007', False), ('i0121', True), ('i0008', False)]
+    """
+    try:
+        truth = pl.read_csv(truth_file, columns=list(COLUMNS), schema_overrides=COLUMNS, glob=False)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"Cannot read {truth_file} as the truth of simulated events, columns {', '.join(COLUMNS)}: {reason}. "
+            "Give the .truth.csv file that `laclrec-tf simulate` wrote."
+        ) from None
+    by_user = truth.sort("user_id", "timestamp", maintain_order=True).group_by("user_id", maintain_order=True)
+    histories = [events[:-1].select("item_id", "is_noise").iter_rows() for _, events in by_user]
+    known = [[event for event in history if event[0] in data.vocabulary][-data.max_length :] for history in histories]
+    if not any(known):
+        raise InputError(f"No item of {truth_file} is in {data.folder}. Give the truth of the events it was made of.")
+    return known
+
+
+def planted_ids(histories: Sequence[PlantedHistory], vocabulary: ItemVocabulary) -> tuple[list[np.ndarray], np.ndarray]:
+    """Turn planted histories into what a model reads, and the truth about it.
+
+    Args:
+        histories: of `planted_histories`.
+        vocabulary: the items.
+
+    Returns:
+        Per user `[n]` int32 ids, and `[E]` bool over all events, one history after the other, True = noise.
+
+    Example:
+        >>> ids, is_noise = planted_ids([[("tent", False), ("kayak", True)]], ItemVocabulary(["kayak", "tent"]))
+        >>> ids[0].tolist(), is_noise.tolist()
+        ([2, 1], [False, True])
+    """
+    ids = [np.array(vocabulary.to_ids(item for item, _ in history), np.int32) for history in histories]
+    return ids, np.array([is_noise for history in histories for _, is_noise in history], bool)
 
 
 @dataclass(frozen=True)
@@ -178,3 +240,69 @@ def _walk(
         drawn = (generator.random((lengths.size, 1)) >= bounds[due]).sum(axis=1)
         due = np.where(is_noise[:, step], due, successors[due, drawn])
     return items, is_noise
+
+
+def simulate_events(
+    out: str | Path,
+    users: int = 2000,
+    items: int = 300,
+    noise: float = 0.15,
+    seed: int = 0,
+    overwrite: bool = False,
+) -> tuple[Path, Path, Path]:
+    """Simulate events and write them with what was planted.
+
+    Beside `events.csv` stand `events.truth.csv`, the same rows with category and noise flag, and
+    `events.transitions.csv`, the planted transitions. All three are written before one gets its name.
+
+    Args:
+        out: the events file, ending in `.csv` or `.parquet`, in an existing folder.
+        users: Default: 2000.
+        items: Default: 300.
+        noise: share of random events. Default: 0.15.
+        seed: Default: 0.
+        overwrite: replace existing files. Default: False.
+
+    Returns:
+        The files of events, truth and transitions.
+
+    Raises:
+        InputError: an argument of `simulate` is out of bounds, the ending is unknown, the folder is missing,
+            a file exists, or it cannot be written.
+
+    Example:
+        >>> events, truth, transitions = simulate_events("events.csv", users=100)  # doctest: +SKIP
+    """
+    out = Path(out)
+    if out.suffix.lower() not in _ENDINGS:
+        raise InputError(f"{out}: the file to write must end in {' or '.join(_ENDINGS)}.")
+    if not out.parent.is_dir():
+        raise InputError(f"{out.parent} is no folder. Make it first.")
+    files = (out, out.with_name(f"{out.stem}.truth.csv"), out.with_name(f"{out.stem}.transitions.csv"))
+    for file in files:
+        if file.is_dir():
+            raise InputError(f"{file} is a folder. Give another --out.")
+        if file.exists() and not overwrite:
+            raise InputError(f"{file} exists. Give another --out, or delete it first.")
+
+    simulation = simulate(users, items, noise, seed)
+    partial = [file.with_name(f".{file.name}.partial-{os.getpid()}") for file in files]
+    try:
+        tables = (simulation.events, simulation.truth, simulation.transitions)
+        for table, file, beside in zip(tables, files, partial, strict=True):
+            _write(table, beside, file.suffix.lower())
+        for file, beside in zip(files, partial, strict=True):
+            beside.replace(file)
+    except OSError as error:
+        raise InputError(f"Cannot write {out}: {reason_of(error)}. Choose a folder that can be written.") from None
+    finally:
+        for beside in partial:
+            beside.unlink(missing_ok=True)
+    return files
+
+
+def _write(table: pl.DataFrame, file: Path, ending: str) -> None:
+    if ending == ".parquet":
+        table.write_parquet(file)
+    else:
+        table.write_csv(file)

@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from laclrec_tf.data.batches import evaluation_dataset
 from laclrec_tf.data.corruption import corrupt
-from laclrec_tf.data.input_pipeline import evaluation_dataset
 from laclrec_tf.metrics.ranking import target_ranks
 from laclrec_tf.models import LACLRec
 from laclrec_tf.ops.edits import DELETE

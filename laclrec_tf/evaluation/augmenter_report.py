@@ -14,13 +14,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
+from laclrec_tf.data.simulated import planted_histories, planted_ids
 from laclrec_tf.data.splits import held_out
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.augmenter_repairs import Deletions, deletions_of, repairs_of
 from laclrec_tf.evaluation.views import ViewVectors, view_vectors
 from laclrec_tf.ops.edits import DELETE
 from laclrec_tf.runtime.output_files import ReportFile, new_folder
-from pipelines.planted_noise import planted_histories, planted_ids
 from pipelines.run_folder import RunFolder
 
 matplotlib.use("Agg")

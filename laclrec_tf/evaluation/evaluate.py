@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from laclrec_tf.data.interactions import read_interactions
+from laclrec_tf.data.events import read_interactions
 from laclrec_tf.data.splits import Split, held_out
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.ranking import rank_targets, sample_negatives

@@ -13,7 +13,7 @@ CONTRAST_VIEWS = ("random-learned", "random-random")
 
 
 def batch_requirements(model: Any) -> dict[str, Any]:
-    """Return arguments of `laclrec_tf.data.input_pipeline.training_dataset`; a batch holds no more than is needed.
+    """Return arguments of `laclrec_tf.data.batches.training_dataset`; a batch holds no more than is needed.
 
     The probabilities of corruption are the paper's; what the augmenter may not undo is not done either.
 

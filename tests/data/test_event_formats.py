@@ -6,7 +6,7 @@ import gzip
 
 import pytest
 
-from laclrec_tf.data.event_formats import ending_of, open_text, source_of
+from laclrec_tf.data.event_files import ending_of, open_text, source_of
 from laclrec_tf.errors import InputError
 
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laclrec_tf.data.flat_histories import FlatHistories
+from laclrec_tf.data.batches import FlatHistories
 
 HISTORIES = [np.array(row, np.int32) for row in ([5, 6, 7], [], [8], [9, 3])]
 

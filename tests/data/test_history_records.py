@@ -10,7 +10,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from laclrec_tf.data.history_records import HISTORY_FEATURES, read_shard, shard_names, write_histories
+from laclrec_tf.data.prepared import HISTORY_FEATURES, read_shard, shard_names, write_histories
 from laclrec_tf.errors import InputError
 
 SCHEMA = {"user_id": pl.String, "item_ids": pl.List(pl.UInt32)}

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from laclrec_tf.data.input_pipeline import evaluation_dataset, training_dataset
-from laclrec_tf.data.length_buckets import BUCKETS
+from laclrec_tf.data.batches import BUCKETS, evaluation_dataset, training_dataset
 from laclrec_tf.ops.edits import DELETE, INSERT, apply_edits
 from laclrec_tf.ops.masking import take_prefixes
 

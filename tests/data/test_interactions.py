@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from laclrec_tf.data.interactions import read_interactions
+from laclrec_tf.data.events import read_interactions
 from laclrec_tf.errors import InputError
 
 HEADER = "user_id,item_id,timestamp\n"

@@ -7,7 +7,7 @@ import gzip
 import polars as pl
 import pytest
 
-from laclrec_tf.data.item_titles import read_titles
+from laclrec_tf.data.item_vectors import read_titles
 from laclrec_tf.errors import InputError
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from laclrec_tf.data.input_pipeline import training_dataset
-from laclrec_tf.data.length_buckets import BOUNDARIES, BUCKETS, batch_sizes, bucket_end, count_batches
+from laclrec_tf.data.batches import BOUNDARIES, BUCKETS, batch_sizes, bucket_end, count_batches, training_dataset
 
 
 def test_a_batch_holds_about_equally_many_targets():

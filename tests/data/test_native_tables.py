@@ -10,8 +10,8 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from laclrec_tf.data.interactions import table_interactions
-from laclrec_tf.data.native_tables import is_table, table_columns
+from laclrec_tf.data.events import table_interactions
+from laclrec_tf.data.tables import is_table, table_columns
 from laclrec_tf.errors import InputError
 
 KINDS = {"pandas": pd.DataFrame, "polars": pl.DataFrame, "pyarrow": pa.table}

@@ -7,7 +7,7 @@ import gzip
 import polars as pl
 import pytest
 
-from laclrec_tf.data.neighbour_files import read_neighbours
+from laclrec_tf.data.item_vectors import read_neighbours
 from laclrec_tf.errors import InputError
 
 ROWS = [("007", "tent", 2.0), ("007", "stove", 0.5)]

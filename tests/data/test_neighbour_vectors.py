@@ -8,7 +8,7 @@ import scipy.sparse
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laclrec_tf.data.neighbour_vectors import cooccurrence_weights, neighbour_vectors
+from laclrec_tf.data.item_vectors import cooccurrence_weights, neighbour_vectors
 from laclrec_tf.errors import InputError
 
 TABLE = np.array([[3.0, 4.0], [0.0, 10.0], [6.0, 0.0]])

@@ -9,8 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from laclrec_tf.data.history_records import write_histories
-from laclrec_tf.data.prepared import PreparedData
+from laclrec_tf.data.prepared import PreparedData, write_histories
 from laclrec_tf.errors import InputError
 from laclrec_tf.item_vocabulary import ItemVocabulary
 

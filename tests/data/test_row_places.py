@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 from pathlib import Path
 
-from laclrec_tf.data.row_places import row_place
+from laclrec_tf.data.event_files import row_place
 
 
 def written(tmp_path: Path, name: str, content: bytes) -> Path:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laclrec_tf.data.similar_items import similar_items
+from laclrec_tf.data.random_views import similar_items
 from laclrec_tf.errors import InputError
 
 

@@ -16,7 +16,7 @@ tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
 
-from laclrec_tf.data.input_pipeline import training_dataset  # noqa: E402
+from laclrec_tf.data.batches import training_dataset  # noqa: E402
 from laclrec_tf.lazy_adam import LazyAdam  # noqa: E402
 from laclrec_tf.models import build_preset  # noqa: E402
 

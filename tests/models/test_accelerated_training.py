@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from laclrec_tf.data.input_pipeline import training_dataset
+from laclrec_tf.data.batches import training_dataset
 from laclrec_tf.layers.sequence_augmenter import Edits
 from laclrec_tf.lazy_adam import LazyAdam
 from laclrec_tf.models import LACLRec, build_preset

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from laclrec_tf.callbacks.augmenter_watch import AugmenterCollapseWarning, AugmenterWatch
-from laclrec_tf.data.input_pipeline import training_dataset
+from laclrec_tf.data.batches import training_dataset
 from laclrec_tf.models import LACLRec
 
 

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from laclrec_tf.data.input_pipeline import training_dataset
+from laclrec_tf.data.batches import training_dataset
 from laclrec_tf.lazy_adam import LazyAdam
 from laclrec_tf.models import LACLRec, build_preset
 from laclrec_tf.models.grown_model import grown_model

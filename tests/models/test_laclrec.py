@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from keras import ops
 
-from laclrec_tf.data.input_pipeline import training_dataset
+from laclrec_tf.data.batches import training_dataset
 from laclrec_tf.losses import info_nce, operation_loss, triplet_loss
 from laclrec_tf.models import LACLRec
 from laclrec_tf.ops.edits import DELETE, INSERT, KEEP

@@ -18,7 +18,7 @@ else:
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
 
-from laclrec_tf.data.input_pipeline import evaluation_dataset, training_dataset  # noqa: E402
+from laclrec_tf.data.batches import evaluation_dataset, training_dataset  # noqa: E402
 from laclrec_tf.lazy_adam import LazyAdam  # noqa: E402
 from laclrec_tf.models import build_preset  # noqa: E402
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
+from laclrec_tf.data.prepare import prepare
+from laclrec_tf.data.simulated import simulate_events
 from laclrec_tf.evaluation.evaluate import evaluate
 from pipelines.config import TrainConfig
 from pipelines.export import export
-from pipelines.prepare import prepare
 from pipelines.run_folder import RunFolder
-from pipelines.simulate import simulate_events
 from pipelines.train import train
 
 

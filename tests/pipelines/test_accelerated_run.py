@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from laclrec_tf.data.prepare import prepare
 from laclrec_tf.evaluation.evaluate import evaluate
 from pipelines.config import TrainConfig
-from pipelines.prepare import prepare
 from pipelines.run_folder import RunFolder
 from pipelines.train import train
 

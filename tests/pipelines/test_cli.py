@@ -261,9 +261,9 @@ def test_what_is_stopped_says_so_and_leaves_nothing(way, monkeypatch, capsys, st
     monkeypatch.chdir(way)
     before = sorted(way.rglob("*"))
     handlers = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr("pipelines.simulate._write", lambda table, file, ending: (file.touch(), stopped()))
+    monkeypatch.setattr("laclrec_tf.data.simulated._write", lambda table, file, ending: (file.touch(), stopped()))
     assert interrupted(capsys, "simulate", "--out", "new.csv") == "laclrec-tf: interrupted\n"
-    monkeypatch.setattr("pipelines.prepare.write_histories", stopped)
+    monkeypatch.setattr("laclrec_tf.data.prepare.write_histories", stopped)
     assert interrupted(capsys, "prepare", "events.csv", "--out", "new") == "laclrec-tf: interrupted\n"
     monkeypatch.setattr("laclrec_tf.serving.export._check_in_fresh_process", stopped)
     assert interrupted(capsys, "export", "run", "--to", "saved_models/new").endswith("laclrec-tf: interrupted\n")
@@ -277,7 +277,7 @@ def test_what_the_operating_system_refuses_is_one_line(monkeypatch, capsys, tmp_
     def refuse(*_, **__):
         raise PermissionError(13, "Permission denied", "locked/events.csv")
 
-    monkeypatch.setattr("pipelines.simulate.simulate_events", refuse)
+    monkeypatch.setattr("laclrec_tf.data.simulated.simulate_events", refuse)
     assert "locked/events.csv: Permission denied. Check the path" in fail(
         capsys, "simulate", "--out", tmp_path / "x.csv"
     )

@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 
+from laclrec_tf.data.prepare import prepare
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.evaluate import evaluate
@@ -16,7 +17,6 @@ from laclrec_tf.serving import LocalModel
 from pipelines.cli import main
 from pipelines.export import export
 from pipelines.grow import grow
-from pipelines.prepare import prepare
 from pipelines.run_folder import RunFolder
 
 

@@ -7,12 +7,12 @@ import numpy as np
 from PIL import Image
 
 from laclrec_tf.callbacks.planted_noise import PlantedNoiseWatch
+from laclrec_tf.data.simulated import planted_ids
 from laclrec_tf.evaluation.augmenter_repairs import Deletions
 from laclrec_tf.evaluation.augmenter_report import plot_sharpening, plot_view_map
 from laclrec_tf.evaluation.views import ViewVectors
 from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.models import LACLRec
-from pipelines.planted_noise import planted_ids
 
 HISTORIES = [[("tent", False), ("kayak", True), ("stove", False)], [("stove", True)]]
 VOCABULARY = ItemVocabulary(["kayak", "tent", "stove"])

@@ -7,17 +7,17 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pipelines.prepare
 import polars as pl
 import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import pipelines.prepare
+from laclrec_tf.data.prepare import prepare
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.errors import InputError
 from laclrec_tf.item_vocabulary import ItemVocabulary
-from pipelines.prepare import prepare
 
 HEADER = "user_id,item_id,timestamp\n"
 

@@ -7,10 +7,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from laclrec_tf.data.interactions import read_interactions
-from laclrec_tf.data.simulated import simulate
+from laclrec_tf.data.events import read_interactions
+from laclrec_tf.data.simulated import simulate, simulate_events
 from laclrec_tf.errors import InputError
-from pipelines.simulate import simulate_events
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])

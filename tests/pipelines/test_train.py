@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from laclrec_tf.data.prepare import prepare
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.data.splits import training_part
 from laclrec_tf.errors import InputError
@@ -22,7 +23,6 @@ from pipelines import training_session
 from pipelines.checkpoint_settings import CheckpointSettings
 from pipelines.config import TrainConfig
 from pipelines.export import export
-from pipelines.prepare import prepare
 from pipelines.run_folder import RunFolder
 from pipelines.train import train
 

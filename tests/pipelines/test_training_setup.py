@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from laclrec_tf.data.item_vectors import cooccurrence_vectors
+from laclrec_tf.data.prepare import prepare
 from pipelines import train as training
 from pipelines import training_session
 from pipelines.config import TrainConfig
-from pipelines.prepare import prepare
 from pipelines.training_setup import compile_model, initialise_items, learning_rate, new_model
 
 HISTORIES = [np.array([1, 2, 3]), np.array([2, 3, 4]), np.array([5, 1])]

@@ -8,9 +8,8 @@ from typing import Any
 
 import polars as pl
 
-from laclrec_tf.data.event_files import as_ids, read_columns
-from laclrec_tf.data.native_tables import table_columns
-from laclrec_tf.data.row_places import row_place
+from laclrec_tf.data.event_files import as_ids, read_columns, row_place
+from laclrec_tf.data.tables import table_columns
 from laclrec_tf.data.timestamps import comparable_numbers, parse_timestamps
 from laclrec_tf.errors import InputError
 from laclrec_tf.item_vocabulary import LINE_BREAKS

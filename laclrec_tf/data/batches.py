@@ -8,14 +8,109 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from laclrec_tf.data import length_buckets
 from laclrec_tf.data.corruption import corrupt
-from laclrec_tf.data.flat_histories import FlatHistories
 from laclrec_tf.data.random_views import DEFAULT_KINDS, random_view
-from laclrec_tf.ops.masking import history_lengths, take_prefixes
+from laclrec_tf.ops.masking import PAD_ID, history_lengths, take_prefixes
 
+# Upper ends of the length buckets. Most shoppers' histories are short, so the first buckets are narrow.
+BUCKETS = (4, 6, 8, 12, 16, 24, 32)
+BOUNDARIES = [end + 2 for end in BUCKETS]  # exclusive, and the last item of a history is a target only
+TYPICAL_LENGTHS = [
+    *((start + 1 + end) / 2 for start, end in zip((0, *BUCKETS), BUCKETS, strict=False)),
+    BUCKETS[-1] * 1.25,  # a guess: the last bucket has no end
+]
 PARALLEL_CALLS = 2
 PREFETCHED_BATCHES = 4
+
+
+class FlatHistories:
+    """All histories one behind the other, and where each begins and ends.
+
+    A dataset shuffles and batches the bounds, sixteen bytes a history, and a whole batch is gathered at once: faster
+    than a tensor for each history, and none of them is kept.
+
+    Args:
+        histories: per user `[n]` integer ids, oldest first.
+
+    Attributes:
+        bounds: `[U, 2]` int64, first and one behind the last position of each history.
+
+    Example:
+        >>> histories = FlatHistories([np.array([5, 6, 7]), np.array([8])])
+        >>> histories.gather(histories.bounds[::-1]).numpy().tolist()
+        [[8, 0, 0], [5, 6, 7]]
+    """
+
+    def __init__(self, histories: Sequence[np.ndarray]) -> None:
+        lengths = np.array([len(history) for history in histories], np.int64)
+        ends = np.cumsum(lengths)
+        self.bounds = np.stack([ends - lengths, ends], axis=1)
+        # One more, so that there is something to point at behind the last history.
+        self.item_ids = tf.constant(np.concatenate([*histories, [PAD_ID]]).astype(np.int32))
+
+    def gather(self, bounds: tf.Tensor, width: int | tf.Tensor | None = None) -> tf.Tensor:
+        """Return histories side by side.
+
+        Args:
+            bounds: `[B, 2]` rows of `bounds`.
+            width: columns of the result, no fewer than the longest history has items. Default: as many.
+
+        Returns:
+            `[B, width]` int32 ids, PAD behind each history.
+        """
+        starts, ends = tf.unstack(tf.cast(bounds, tf.int64), num=2, axis=1)
+        width = tf.reduce_max(ends - starts) if width is None else tf.cast(width, tf.int64)
+        places = starts[:, tf.newaxis] + tf.range(width)  # [B, width]
+        item_ids = tf.gather(self.item_ids, tf.minimum(places, tf.size(self.item_ids, tf.int64) - 1))
+        return tf.where(places < ends[:, tf.newaxis], item_ids, PAD_ID)
+
+    def __repr__(self) -> str:
+        return f"FlatHistories({len(self.bounds):,} histories, {self.item_ids.shape[0] - 1:,} items in all)"
+
+
+def batch_sizes(targets_per_batch: int) -> list[int]:
+    """Return how many histories a batch of each bucket holds, that of the longest last.
+
+    Args:
+        targets_per_batch: next-item targets a batch, about.
+
+    Example:
+        >>> batch_sizes(512)[0], batch_sizes(512)[-1]
+        (205, 13)
+    """
+    return [max(1, round(targets_per_batch / length)) for length in TYPICAL_LENGTHS]
+
+
+def count_batches(histories: Sequence[np.ndarray], targets_per_batch: int = 512) -> int:
+    """Return how many batches an epoch of `training_dataset` has.
+
+    Args:
+        histories: `[n]` int32 histories.
+        targets_per_batch: as there. Default: 512.
+
+    Example:
+        >>> count_batches([np.array([5, 6]), np.array([7])])
+        1
+    """
+    sizes = np.array(batch_sizes(targets_per_batch))
+    usable = np.array([len(history) for history in histories if len(history) >= 2])
+    per_bucket = np.bincount(np.searchsorted(BOUNDARIES, usable, side="right"), minlength=len(sizes))
+    return int(np.sum(-(-per_bucket // sizes)))
+
+
+def bucket_end(rows: tf.Tensor, boundaries: Sequence[int]) -> tf.Tensor:
+    """Return the longest length of the bucket that histories with these bounds are in.
+
+    Args:
+        rows: `[B, 2]` int64, where each history begins and ends.
+        boundaries: the buckets' exclusive upper ends.
+
+    Returns:
+        Scalar int64.
+    """
+    ends = tf.constant(boundaries, tf.int64) - 1
+    longest = tf.reduce_max(rows[:, 1] - rows[:, 0])
+    return ends[tf.searchsorted(ends, longest[tf.newaxis])[0]]
 
 
 def training_dataset(
@@ -95,22 +190,22 @@ def training_dataset(
     if n_random_views not in (0, 1, 2):
         raise ValueError(f"Argument `n_random_views` must be 0, 1 or 2. Received: {n_random_views}.")
 
-    batch_sizes = length_buckets.batch_sizes(targets_per_batch)
+    batch_sizes = batch_sizes(targets_per_batch)
     n_batches = tf.data.UNKNOWN_CARDINALITY
-    boundaries = length_buckets.BOUNDARIES
+    boundaries = BOUNDARIES
     if static_shapes:
         if isinstance(histories, tf.data.Dataset):
             raise ValueError("Argument `static_shapes` needs `histories` as a list of arrays. Received: a dataset.")
         # The last bucket needs an end too, which the longest history gives.
         longest = max([2, *(len(history) for history in histories)])
-        boundaries = [*(end for end in length_buckets.BOUNDARIES if end <= longest), longest + 1]
+        boundaries = [*(end for end in BOUNDARIES if end <= longest), longest + 1]
     if isinstance(histories, tf.data.Dataset):
         flat = None
         rows = histories.filter(lambda item_ids: tf.size(item_ids) >= 2)
         if cache:
             rows = rows.cache()
     else:
-        n_batches = length_buckets.count_batches(histories, targets_per_batch)
+        n_batches = count_batches(histories, targets_per_batch)
         flat = FlatHistories([history for history in histories if len(history) >= 2])
         rows = tf.data.Dataset.from_tensor_slices(flat.bounds)
     # With static shapes the last boundary ends the last bucket, and nothing is beyond it.
@@ -133,7 +228,7 @@ def training_dataset(
     def add_views(rows: tf.Tensor, seed_pair: tf.Tensor) -> dict[str, tf.Tensor]:
         items = rows
         if flat is not None:
-            items = flat.gather(rows, length_buckets.bucket_end(rows, boundaries) if static_shapes else None)
+            items = flat.gather(rows, bucket_end(rows, boundaries) if static_shapes else None)
         view_seed, other_seed, corruption_seed, prefix_seed = tf.unstack(
             tf.random.experimental.stateless_split(seed_pair, 4), num=4
         )
