@@ -9,8 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from laclrec_tf.loading import load
-    from laclrec_tf.recommender import Recommender
+    from laclrec_tf.recommender import Recommender, load
     from laclrec_tf.run_folder import RunFolder
 
 __version__ = "0.1.0"

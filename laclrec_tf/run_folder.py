@@ -6,6 +6,7 @@ import json
 import zipfile
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,16 @@ RECORD_FILE = "run.json"
 RETIRED_FILE = "retired.txt"
 _RECORD_TYPES = {"trained_on": str, "data_folder": str, "data_hash": str, "max_length": int, "settings": dict}
 _REMEDY = "Train again with `laclrec-tf train`."
+__all__ = [
+    "FORMAT_VERSION",
+    "RECORD_FILE",
+    "RETIRED_FILE",
+    "RunFolder",
+    "check_new_run",
+    "has_epochs",
+    "package_versions",
+    "write_record",
+]
 
 
 def has_epochs(folder: Path) -> bool:
@@ -150,3 +161,28 @@ class RunFolder:
             f"RunFolder({str(self.folder)!r}: {settings['preset']}, {self.vocabulary.n_items:,} items, "
             f"trained {self.record['trained_on']}, seed {settings['seed']})"
         )
+
+
+def check_new_run(out: Path) -> None:
+    """Refuse a folder that a new run would overwrite.
+
+    Raises:
+        InputError: `out` is a file, or a folder that is not empty.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        unfinished = has_epochs(out) and not (out / RECORD_FILE).exists()
+        state = "holds an unfinished run" if unfinished else "exists already and is not overwritten"
+        first = "Go on with --resume, or give" if unfinished else "Give"
+        raise InputError(f"{out} {state}. {first} another --out, or delete it first.")
+
+
+def package_versions() -> dict[str, str]:
+    """Return the versions that a run is made with, by package, for its record."""
+    return {name: version(name) for name in ("laclrec-tf", "tensorflow", "keras")}
+
+
+def write_record(folder: Path, record: dict[str, Any]) -> None:
+    """Write `run.json`, last of all and renamed into place: a run folder that has it is whole."""
+    partial = folder / f"{RECORD_FILE}.partial"
+    partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    partial.rename(folder / RECORD_FILE)

@@ -14,7 +14,7 @@ import polars as pl
 from laclrec_tf.data.events import read_event_file
 from laclrec_tf.data.timestamps import comparable_numbers
 from laclrec_tf.errors import InputError
-from laclrec_tf.file_digest import file_sha256
+from laclrec_tf.files import file_sha256
 from pipelines.beam_files import fetched, read_bytes, send, write_bytes
 from pipelines.beam_pipeline import BeamPipelines
 

@@ -60,7 +60,7 @@ def demo(
 ) -> None:
     """Run the whole way on simulated events: prepare, train, evaluate, export, serve, recommend."""
     import_tensorflow_quietly()
-    from pipelines.demo import demo as run_demo
+    from laclrec_tf.demo import demo as run_demo
 
     run_demo(folder, seed=seed)
 

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from laclrec_tf.evaluation.run_metrics import held_out_histories, run_metrics
+from laclrec_tf.run_folder import RunFolder
 from laclrec_tf.runtime.terminal import spinner
 from laclrec_tf.serving.export import export_model
 from laclrec_tf.serving.retriever import Retriever
 from pipelines.index_settings import IndexSettings, partitioned_index
-from pipelines.run_folder import RunFolder
 
 
 def export(run: str | Path, to: str | Path, *, index: IndexSettings | None = None, show_progress: bool = True) -> Path:

@@ -9,14 +9,14 @@ import numpy as np
 
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.errors import InputError
-from laclrec_tf.file_digest import file_sha256
+from laclrec_tf.files import file_sha256
 from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.models.grown_model import grown_model
+from laclrec_tf.run_folder import RETIRED_FILE, RunFolder, check_new_run, package_versions, write_record
 from laclrec_tf.runtime.output_files import new_folder
 from laclrec_tf.runtime.terminal import spinner
 from pipelines.catalogue_change import CatalogueChange
 from pipelines.new_item_rows import NewItemRows, new_item_rows
-from pipelines.run_folder import RETIRED_FILE, RunFolder, check_new_run, package_versions, write_record
 
 
 def grow(

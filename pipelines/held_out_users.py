@@ -11,7 +11,7 @@ from laclrec_tf.data.splits import held_out
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.ranking import rank_targets, users_at_once
 from laclrec_tf.models import LACLRec
-from pipelines.run_folder import RunFolder
+from laclrec_tf.run_folder import RunFolder
 
 
 @dataclass(frozen=True)

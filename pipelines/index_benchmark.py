@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from laclrec_tf.errors import InputError
+from laclrec_tf.run_folder import RunFolder
 from laclrec_tf.runtime.machine import processor_name
 from laclrec_tf.runtime.output_files import ReportFile
 from laclrec_tf.runtime.terminal import spinner
@@ -19,7 +20,6 @@ from laclrec_tf.serving.item_selection import ItemIndex
 from laclrec_tf.serving.partitioned_index import DEFAULT_RECALL, RECALL_AT, index_with_recall
 from laclrec_tf.serving.retriever import Retriever
 from pipelines.index_settings import IndexSettings, user_vectors
-from pipelines.run_folder import RunFolder
 
 N_ITEMS = 1_000_000
 WIDTH = 64

@@ -32,9 +32,9 @@ def train(data: dsl.Input[dsl.Dataset], settings: dict[str, Any], run: dsl.Outpu
     import tempfile
     from pathlib import Path
 
+    from laclrec_tf.run_folder import RunFolder
     from laclrec_tf.runtime.output_files import copy_whole
     from pipelines.config import TrainConfig
-    from pipelines.run_folder import RunFolder
     from pipelines.train import train
 
     with tempfile.TemporaryDirectory() as scratch:

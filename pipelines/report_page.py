@@ -10,10 +10,10 @@ import numpy as np
 from markupsafe import Markup
 
 from laclrec_tf.callbacks.augmenter_watch import collapse, likely_cause
+from laclrec_tf.run_folder import RunFolder
 from pipelines.learning_curves import Chart, learning_curves
 from pipelines.page_charts import bar_chart, reliability_chart
 from pipelines.report_examples import Example
-from pipelines.run_folder import RunFolder
 from pipelines.run_measurement import K
 
 

@@ -14,8 +14,8 @@ from laclrec_tf.metrics.groups import length_groups, metrics_by_group, popularit
 from laclrec_tf.metrics.lists import coverage, intra_list_diversity, novelty, surprise
 from laclrec_tf.metrics.ranking import ranking_metrics
 from laclrec_tf.ops.edits import OPERATION_NAMES
+from laclrec_tf.run_folder import RunFolder
 from pipelines.held_out_users import HeldOutUsers
-from pipelines.run_folder import RunFolder
 
 K = 10
 RANDOM_LISTS = 1000

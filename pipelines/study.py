@@ -16,10 +16,10 @@ import numpy as np
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.augmenter_report import augmenter_report
 from laclrec_tf.evaluation.evaluate import evaluate
+from laclrec_tf.run_folder import RunFolder
 from laclrec_tf.runtime.processes import ProcessKilledError, call_in_a_process
 from laclrec_tf.runtime.terminal import terminal
 from pipelines.checkpoint_settings import CheckpointSettings
-from pipelines.run_folder import RunFolder
 from pipelines.study_cell import LAST_PLACE, Cell
 from pipelines.study_check import check_cell
 from pipelines.study_config import StudyConfig

@@ -7,7 +7,7 @@ from typing import Any
 
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.errors import InputError
-from laclrec_tf.file_digest import file_sha256
+from laclrec_tf.files import file_sha256
 from pipelines.config import flat_settings, with_dependent_defaults
 from pipelines.study_cell import Cell
 from pipelines.study_config import Evaluation

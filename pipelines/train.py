@@ -12,6 +12,7 @@ import numpy as np
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.data.splits import training_part
 from laclrec_tf.models import LACLRec
+from laclrec_tf.run_folder import FORMAT_VERSION, RunFolder, has_epochs, package_versions, write_record
 from laclrec_tf.runtime.output_files import new_folder
 from laclrec_tf.runtime.processes import StopRequest
 from laclrec_tf.runtime.terminal import readable_warnings, terminal
@@ -19,7 +20,6 @@ from pipelines.checkpoint_settings import CheckpointSettings
 from pipelines.checkpoint_timer import CheckpointTimer
 from pipelines.config import TrainConfig
 from pipelines.full_disk import full_disk_told
-from pipelines.run_folder import FORMAT_VERSION, RunFolder, has_epochs, package_versions, write_record
 from pipelines.training_checkpoints import TrainingCheckpoints
 from pipelines.training_checks import (
     check_place,

@@ -12,8 +12,8 @@ from typing import Any
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.data.splits import held_out
 from laclrec_tf.errors import InputError
+from laclrec_tf.run_folder import RunFolder, check_new_run, has_epochs
 from pipelines.config import TrainConfig
-from pipelines.run_folder import RunFolder, check_new_run, has_epochs
 from pipelines.training_checkpoints import TrainingCheckpoints
 from pipelines.training_session import TrainingSession
 from pipelines.worker_agreement import lost_workers_named

@@ -20,13 +20,13 @@ from laclrec_tf.data.splits import Protocol, held_out, training_part
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.ranking import users_at_once
 from laclrec_tf.models import LACLRec
+from laclrec_tf.run_folder import package_versions
 from laclrec_tf.runtime.processes import StopRequest
 from laclrec_tf.runtime.terminal import readable_warnings, terminal
 from pipelines.checkpoint_callback import CheckpointCallback
 from pipelines.checkpoint_timer import CheckpointTimer
 from pipelines.config import TrainConfig
 from pipelines.progress import EpochProgress
-from pipelines.run_folder import package_versions
 from pipelines.training_checkpoints import TrainingCheckpoints, TrainingState
 from pipelines.training_logs import TrainingLogs
 from pipelines.training_setup import compile_model, initialise_items, new_model, training_batches

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from laclrec_tf.answer_columns import edit_columns, history_columns, ranked_columns
+from laclrec_tf.recommender_tables import edit_columns, history_columns, ranked_columns
 from laclrec_tf.serving.recommendation import AugmentedHistory, Recommendation, SimilarItems
 
 

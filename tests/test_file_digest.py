@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from laclrec_tf.file_digest import file_sha256
+from laclrec_tf.files import file_sha256
 
 
 def test_known_digests(tmp_path):

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.history_tables import HistoryTable
+from laclrec_tf.recommender_tables import HistoryTable
 
 KINDS = {"pandas": pd.DataFrame, "polars": pl.DataFrame, "pyarrow": pa.table}
 EVENTS = {

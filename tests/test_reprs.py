@@ -13,10 +13,10 @@ from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.data.simulated import simulate
 from laclrec_tf.data.user_histories import UserHistories
 from laclrec_tf.evaluation.augmenter_repairs import Repairs
-from laclrec_tf.history_tables import HistoryTable
 from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.metrics.groups import Groups
 from laclrec_tf.models import LACLRec, build_preset
+from laclrec_tf.recommender_tables import HistoryTable
 from laclrec_tf.run_folder import RunFolder
 from laclrec_tf.serving import HistoryVectors, ItemVectors, ModelServer, RetrievalClient
 from laclrec_tf.serving.held_out_measurement import HeldOutItems

@@ -21,7 +21,7 @@ from laclrec_tf.data.k_core import k_core
 from laclrec_tf.data.prepared import DATASET_FILE, FORMAT_VERSION, VOCABULARY_FILE, PreparedData, write_histories
 from laclrec_tf.data.tables import is_table
 from laclrec_tf.errors import InputError, reason_of
-from laclrec_tf.file_digest import file_sha256
+from laclrec_tf.files import file_sha256
 from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.runtime.terminal import progress_bar
 

@@ -13,7 +13,7 @@ from laclrec_tf.data.events import read_interactions
 from laclrec_tf.data.prepare import histories_of
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.errors import InputError
-from laclrec_tf.file_digest import file_sha256
+from laclrec_tf.files import file_sha256
 
 COLUMNS = {"user_column": "user_id", "item_column": "item_id", "time_column": "timestamp"}
 

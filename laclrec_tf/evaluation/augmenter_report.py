@@ -20,8 +20,8 @@ from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.augmenter_repairs import Deletions, deletions_of, repairs_of
 from laclrec_tf.evaluation.views import ViewVectors, view_vectors
 from laclrec_tf.ops.edits import DELETE
+from laclrec_tf.run_folder import RunFolder
 from laclrec_tf.runtime.output_files import ReportFile, new_folder
-from pipelines.run_folder import RunFolder
 
 matplotlib.use("Agg")
 

@@ -15,11 +15,11 @@ from laclrec_tf.data.splits import Split, held_out
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.ranking import rank_targets, sample_negatives
 from laclrec_tf.evaluation.run_metrics import keep_evaluation
-from laclrec_tf.file_digest import file_sha256
+from laclrec_tf.files import file_sha256
 from laclrec_tf.metrics.ranking import TIE_RULE, ranking_metrics
+from laclrec_tf.run_folder import RunFolder
 from laclrec_tf.runtime.output_files import ReportFile
 from laclrec_tf.runtime.terminal import progress_bar
-from pipelines.run_folder import RunFolder
 
 
 def sampled_negatives(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.file_digest import file_sha256
+from laclrec_tf.files import file_sha256
 
 MANIFEST_FILE = Path("assets.extra", "manifest.json")
 FORMAT_VERSION = 1

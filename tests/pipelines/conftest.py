@@ -13,9 +13,9 @@ import tensorflow as tf
 from laclrec_tf.data.prepare import prepare
 from laclrec_tf.data.simulated import simulate_events
 from laclrec_tf.evaluation.evaluate import evaluate
+from laclrec_tf.run_folder import RunFolder
 from pipelines.config import TrainConfig
 from pipelines.export import export
-from pipelines.run_folder import RunFolder
 from pipelines.train import train
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from laclrec_tf.data.prepare import prepare
 from laclrec_tf.evaluation.evaluate import evaluate
+from laclrec_tf.run_folder import RunFolder
 from pipelines.config import TrainConfig
-from pipelines.run_folder import RunFolder
 from pipelines.train import train
 
 SMALL = {

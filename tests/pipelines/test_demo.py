@@ -6,10 +6,10 @@ import re
 
 import pytest
 
+from laclrec_tf import demo as demonstration
+from laclrec_tf.demo import demo, edits_table, noise_deleted
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving.recommendation import AugmentedHistory
-from pipelines import demo as demonstration
-from pipelines.demo import demo, edits_table, noise_deleted
 
 
 @pytest.mark.usefixtures("untraced_here")

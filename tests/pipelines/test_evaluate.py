@@ -11,7 +11,7 @@ import pytest
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.evaluate import evaluate
-from pipelines.run_folder import RunFolder
+from laclrec_tf.run_folder import RunFolder
 
 
 @pytest.fixture(scope="module")

@@ -13,11 +13,11 @@ from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.evaluate import evaluate
 from laclrec_tf.item_vocabulary import ItemVocabulary
+from laclrec_tf.run_folder import RunFolder
 from laclrec_tf.serving import LocalModel
 from pipelines.cli import main
 from pipelines.export import export
 from pipelines.grow import grow
-from pipelines.run_folder import RunFolder
 
 
 @pytest.fixture(scope="module")

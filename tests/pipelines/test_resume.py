@@ -16,10 +16,10 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from laclrec_tf.errors import InputError
+from laclrec_tf.run_folder import RunFolder
 from pipelines import checkpoint_callback
 from pipelines.checkpoint_settings import CheckpointSettings
 from pipelines.config import TrainConfig
-from pipelines.run_folder import RunFolder
 from pipelines.train import train
 from pipelines.training_checkpoints import TrainingCheckpoints
 

@@ -12,7 +12,7 @@ from laclrec_tf.data.splits import held_out
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.evaluate import evaluate
 from laclrec_tf.evaluation.run_metrics import held_out_histories, keep_evaluation, run_metrics
-from pipelines.run_folder import RunFolder
+from laclrec_tf.run_folder import RunFolder
 
 
 @pytest.fixture

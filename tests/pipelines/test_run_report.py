@@ -15,10 +15,10 @@ from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.evaluate import evaluate
 from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.ops.edits import DELETE, OPERATION_NAMES
+from laclrec_tf.run_folder import RunFolder
 from pipelines.cli import main
 from pipelines.held_out_users import held_out_users
 from pipelines.report_examples import report_examples
-from pipelines.run_folder import RunFolder
 from pipelines.run_measurement import popularity_ranks
 from pipelines.run_report import report
 

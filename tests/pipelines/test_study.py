@@ -21,7 +21,7 @@ import yaml
 
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.evaluate import evaluate
-from laclrec_tf.file_digest import file_sha256
+from laclrec_tf.files import file_sha256
 from pipelines import study as studies
 from pipelines.config import DEPENDENT_DEFAULTS, setting_names
 from pipelines.study import study

@@ -18,12 +18,12 @@ from laclrec_tf.data.splits import training_part
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.evaluate import evaluate
 from laclrec_tf.models import LACLRec
+from laclrec_tf.run_folder import RunFolder
 from pipelines import train as training
 from pipelines import training_session
 from pipelines.checkpoint_settings import CheckpointSettings
 from pipelines.config import TrainConfig
 from pipelines.export import export
-from pipelines.run_folder import RunFolder
 from pipelines.train import train
 
 pytestmark = pytest.mark.usefixtures("untraced_training")

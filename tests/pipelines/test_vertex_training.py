@@ -14,10 +14,10 @@ import keras
 import pytest
 
 from laclrec_tf.errors import InputError
+from laclrec_tf.run_folder import RunFolder
 from pipelines.checkpoint_settings import CheckpointSettings
 from pipelines.cli import main
 from pipelines.config import TrainConfig
-from pipelines.run_folder import RunFolder
 from pipelines.source_distribution import build_source_distribution
 from pipelines.train import train
 from pipelines.verify import verify
