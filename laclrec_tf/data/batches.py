@@ -190,7 +190,7 @@ def training_dataset(
     if n_random_views not in (0, 1, 2):
         raise ValueError(f"Argument `n_random_views` must be 0, 1 or 2. Received: {n_random_views}.")
 
-    batch_sizes = batch_sizes(targets_per_batch)
+    rows_of_a_batch = batch_sizes(targets_per_batch)
     n_batches = tf.data.UNKNOWN_CARDINALITY
     boundaries = BOUNDARIES
     if static_shapes:
@@ -209,7 +209,7 @@ def training_dataset(
         flat = FlatHistories([history for history in histories if len(history) >= 2])
         rows = tf.data.Dataset.from_tensor_slices(flat.bounds)
     # With static shapes the last boundary ends the last bucket, and nothing is beyond it.
-    sizes = [*batch_sizes[: len(boundaries)], batch_sizes[min(len(boundaries), len(batch_sizes) - 1)]]
+    sizes = [*rows_of_a_batch[: len(boundaries)], rows_of_a_batch[min(len(boundaries), len(rows_of_a_batch) - 1)]]
 
     @tf.autograph.experimental.do_not_convert
     def epoch_of(epoch_seed: tf.Tensor, left_out: tf.Tensor) -> tf.data.Dataset:

@@ -10,20 +10,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-# Beyond what training on Amazon Beauty makes; all of them take some 0.4 GB there.
+# More than training on Amazon Beauty needs; all of them take some 0.4 GB there.
 KEPT_PRODUCTS = 16384
 NATIVE_STANDARD_ERROR = 2
 
 
-# FOLDED: How oneDNN, which does TensorFlow's products on x86 processors, deals with batches of many shapes.
-# FOLDED:
-# FOLDED: It compiles a product for each shape and keeps the last 1,024 of them. Batches as long as their longest history have
-# FOLDED: more, and those it has forgotten are compiled anew. Both settings are read when TensorFlow is loaded; what the
-# FOLDED: environment says already stays.
-# FOLDED:
-# FOLDED: Source: https://oneapi-src.github.io/oneDNN/v3.0/dev_guide_primitive_cache.html
 def keep_compiled_products() -> None:
-    """Let oneDNN keep the products of all shapes that training meets. Without effect once TensorFlow is loaded.
+    """Let oneDNN keep the matrix products of all batch shapes. Without effect once TensorFlow is loaded.
+
+    oneDNN computes TensorFlow's matrix products on x86 processors. It compiles a product for each shape and keeps the
+    last 1,024 of them; batches that are as long as their longest history have more shapes than that. A value that the
+    environment sets already stays.
+
+    Source: https://oneapi-src.github.io/oneDNN/v3.0/dev_guide_primitive_cache.html
 
     Example:
         >>> keep_compiled_products()
