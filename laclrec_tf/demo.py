@@ -19,8 +19,8 @@ from laclrec_tf.data.splits import held_out
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.evaluate import evaluate
 from laclrec_tf.runtime.terminal import terminal
-from laclrec_tf.serving.client import RetrievalClient
-from laclrec_tf.serving.recommendation import AugmentedHistory
+from laclrec_tf.serving.client.answers import AugmentedHistory
+from laclrec_tf.serving.client.client import RetrievalClient
 from laclrec_tf.serving.server import ModelServer
 from pipelines.config import TrainConfig
 from pipelines.export import export

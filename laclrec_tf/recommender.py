@@ -14,12 +14,12 @@ from laclrec_tf.errors import InputError
 from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.recommender_tables import HistoryTable, add_columns, edit_columns, history_columns, ranked_columns
 from laclrec_tf.run_folder import RECORD_FILE, RunFolder, has_epochs
-from laclrec_tf.serving.history_queries import HistoryQueries
+from laclrec_tf.serving.client.answers import AugmentedHistory, Recommendation, SimilarItems
+from laclrec_tf.serving.client.queries import HistoryQueries
+from laclrec_tf.serving.client.questions import Answer, Items
 from laclrec_tf.serving.live_model import LiveModel
 from laclrec_tf.serving.local_model import LocalModel
 from laclrec_tf.serving.model_versions import SAVED_MODEL_FILE, version_folder, version_numbers
-from laclrec_tf.serving.recommendation import AugmentedHistory, Recommendation, SimilarItems
-from laclrec_tf.serving.retrieval_query import Answer, Items
 from laclrec_tf.serving.retriever import Retriever
 from laclrec_tf.serving.version_description import VersionDescription
 

@@ -15,7 +15,7 @@ from laclrec_tf.data.event_files import as_ids
 from laclrec_tf.data.events import table_interactions
 from laclrec_tf.data.tables import eager_frame, table_columns
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving.recommendation import AugmentedHistory, Recommendation, SimilarItems
+from laclrec_tf.serving.client.answers import AugmentedHistory, Recommendation, SimilarItems
 
 # By name: the Python type of the values, and the values of all rows in order.
 Columns = dict[str, tuple[type, Sequence[Any]]]

@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from laclrec_tf.serving.wire_messages import PredictRequest, TensorProto
+from laclrec_tf.serving.client.wire import PredictRequest, TensorProto
 
 FLOAT, INT32, STRING, INT64, BOOL = 1, 3, 7, 9, 10
 

@@ -15,8 +15,8 @@ import uvicorn
 from laclrec_tf.data.item_vectors import read_titles
 from laclrec_tf.errors import InputError, reason_of
 from laclrec_tf.runtime.terminal import terminal
-from laclrec_tf.serving.async_client import AsyncRetrievalClient
-from laclrec_tf.serving.model_endpoint import ModelEndpoint
+from laclrec_tf.serving.client.client import AsyncRetrievalClient
+from laclrec_tf.serving.client.connection import ModelEndpoint
 from pipelines.item_search import ItemSearch
 from pipelines.served_items import ServedItems
 

@@ -7,8 +7,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from laclrec_tf.serving.async_client import AsyncRetrievalClient
-from laclrec_tf.serving.recommendation import AugmentedHistory, Recommendation, SimilarItems
+from laclrec_tf.serving.client.answers import AugmentedHistory, Recommendation, SimilarItems
+from laclrec_tf.serving.client.client import AsyncRetrievalClient
 from pipelines.served_items import ServedItems
 
 OPERATIONS = ("keep", "delete", "insert")  # in the order of their probabilities

@@ -7,7 +7,7 @@ from typing import Any
 
 from nicegui import ui
 
-from laclrec_tf.serving.recommendation import Recommendation
+from laclrec_tf.serving.client.answers import Recommendation
 from pipelines.explorer_answers import CleanedItem, PickedItem
 from pipelines.explorer_parts import ItemRow, text
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from laclrec_tf.errors import InputError
 from laclrec_tf.runtime.processes import end_child, start_child
-from laclrec_tf.serving.wire_messages import PREDICT
+from laclrec_tf.serving.client.wire import PREDICT
 
 CALL_SECONDS = 30.0
 KEPT_FAILURES = 20

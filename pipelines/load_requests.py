@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from laclrec_tf.serving.client.connection import ModelEndpoint
 from laclrec_tf.serving.history_batch import padded_batch
-from laclrec_tf.serving.model_endpoint import ModelEndpoint
 from pipelines.served_items import ServedItems
 
 DIFFERENT_REQUESTS = 256

@@ -19,9 +19,9 @@ from laclrec_tf.errors import InputError
 from laclrec_tf.runtime.machine import MemoryWatch, processor_name, resident_megabytes
 from laclrec_tf.runtime.output_files import ReportFile
 from laclrec_tf.runtime.terminal import terminal
-from laclrec_tf.serving.model_endpoint import ModelEndpoint
+from laclrec_tf.serving.client.connection import ModelEndpoint
+from laclrec_tf.serving.client.wire import PREDICT, PredictResponse
 from laclrec_tf.serving.model_versions import newest_version
-from laclrec_tf.serving.wire_messages import PREDICT, PredictResponse
 from pipelines.load_generator import CALL_SECONDS, generate_load, raw_channel
 from pipelines.load_requests import load_requests
 from pipelines.malformed_requests import MalformedRequest, malformed_requests

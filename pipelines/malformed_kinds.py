@@ -7,7 +7,7 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from laclrec_tf.serving.wire_messages import PredictRequest, TensorProto
+from laclrec_tf.serving.client.wire import PredictRequest, TensorProto
 from pipelines.drawn_requests import BOOL, FLOAT, INT32, INT64, STRING, RequestDraw, tensor
 
 # Half, complex, quantised, resources, variants, references: nothing a retriever takes.

@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from laclrec_tf.serving.wire_messages import PREDICT
+from laclrec_tf.serving.client.wire import PREDICT
 from pipelines.drawn_requests import RequestDraw
 from pipelines.malformed_kinds import KINDS
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 
-from laclrec_tf.serving.wire_messages import PREDICT
+from laclrec_tf.serving.client.wire import PREDICT
 from pipelines.load_generator import CALL_SECONDS, LoadRecord, raw_channel
 from pipelines.malformed_requests import MalformedRequest
 

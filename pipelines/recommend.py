@@ -7,9 +7,9 @@ from contextlib import closing, nullcontext
 from pathlib import Path
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving.client import RetrievalClient
-from laclrec_tf.serving.history_queries import HistoryQueries
-from laclrec_tf.serving.recommendation import Recommendation
+from laclrec_tf.serving.client.answers import Recommendation
+from laclrec_tf.serving.client.client import RetrievalClient
+from laclrec_tf.serving.client.queries import HistoryQueries
 
 
 def recommend(

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving.client import RetrievalClient
+from laclrec_tf.serving.client.client import RetrievalClient
 
 START_SECONDS = 300.0
 STOP_SECONDS = 30.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from laclrec_tf.recommender_tables import edit_columns, history_columns, ranked_columns
-from laclrec_tf.serving.recommendation import AugmentedHistory, Recommendation, SimilarItems
+from laclrec_tf.serving.client.answers import AugmentedHistory, Recommendation, SimilarItems
 
 
 def test_ranked_lists():

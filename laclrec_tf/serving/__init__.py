@@ -9,11 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from laclrec_tf.serving.async_client import AsyncRetrievalClient
-    from laclrec_tf.serving.client import RetrievalClient
-    from laclrec_tf.serving.export import ExportCheckError, export_model
-    from laclrec_tf.serving.local_model import LocalModel
-    from laclrec_tf.serving.recommendation import (
+    from laclrec_tf.serving.client.answers import (
         AugmentedHistory,
         HistoryVectors,
         ItemVectors,
@@ -21,6 +17,9 @@ if TYPE_CHECKING:
         Recommendation,
         SimilarItems,
     )
+    from laclrec_tf.serving.client.client import AsyncRetrievalClient, RetrievalClient
+    from laclrec_tf.serving.export import ExportCheckError, export_model
+    from laclrec_tf.serving.local_model import LocalModel
     from laclrec_tf.serving.retriever import Retriever
     from laclrec_tf.serving.server import ModelServer
 

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving.history_queries import HistoryQueries
+from laclrec_tf.serving.client.queries import HistoryQueries
 from laclrec_tf.serving.operation_error import operation_reason
 from laclrec_tf.serving.retriever import Retriever
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving.history_queries import HistoryQueries
+from laclrec_tf.serving.client.queries import HistoryQueries
 from laclrec_tf.serving.loaded_model import LoadedModel
 from laclrec_tf.serving.model_versions import version_folder
 from laclrec_tf.serving.serving_error import ServingError

@@ -9,7 +9,7 @@ import pytest
 from laclrec_tf import demo as demonstration
 from laclrec_tf.demo import demo, edits_table, noise_deleted
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving.recommendation import AugmentedHistory
+from laclrec_tf.serving.client.answers import AugmentedHistory
 
 
 @pytest.mark.usefixtures("untraced_here")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from laclrec_tf.item_vocabulary import ItemVocabulary
-from laclrec_tf.serving.async_client import AsyncRetrievalClient
+from laclrec_tf.serving.client.client import AsyncRetrievalClient
 from pipelines.explorer_answers import CleanedItem, ExplorerAnswers, PickedItem
 from pipelines.served_items import ServedItems
 

@@ -6,7 +6,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
 
 from laclrec_tf.item_vocabulary import ItemVocabulary
-from laclrec_tf.serving.model_endpoint import ModelEndpoint
+from laclrec_tf.serving.client.connection import ModelEndpoint
 from pipelines.load_requests import DIFFERENT_REQUESTS, load_requests
 from pipelines.served_items import ServedItems
 

@@ -19,7 +19,8 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving import AugmentedHistory, LocalModel, RetrievalClient, retrieval_query
+from laclrec_tf.serving import AugmentedHistory, LocalModel, RetrievalClient
+from laclrec_tf.serving.client import questions
 from laclrec_tf.serving.history_batch import as_histories, padded_batch
 from laclrec_tf.serving.request_refused import RequestRefused
 
@@ -62,7 +63,7 @@ def test_many_histories_are_asked_in_parts(queries, vocabulary, monkeypatch):
     histories = [[item] for item in vocabulary][:7]
     exclusions = [[item] for item in reversed(vocabulary.items)][:7]
     whole, edited = queries.recommend(histories, exclude=exclusions), queries.augment(histories)
-    monkeypatch.setattr(retrieval_query, "BATCH_SIZE", 3)
+    monkeypatch.setattr(questions, "BATCH_SIZE", 3)
     parts = queries.recommend(histories, exclude=exclusions)
     assert [answer.item_ids for answer in parts] == [answer.item_ids for answer in whole]
     assert [answer.operations for answer in queries.augment(histories)] == [row.operations for row in edited]
@@ -366,7 +367,7 @@ def test_the_deadline_ends_the_retries(hand_written):
 
 def test_the_deadline_is_of_the_whole_call(monkeypatch):
     """Each of many requests would be in time; all together are not."""
-    monkeypatch.setattr(retrieval_query, "BATCH_SIZE", 1)
+    monkeypatch.setattr(questions, "BATCH_SIZE", 1)
     done, asked = threading.Event(), []
 
     class Service(prediction_service_pb2_grpc.PredictionServiceServicer):

@@ -8,8 +8,7 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from laclrec_tf.serving import AsyncRetrievalClient, RetrievalClient
-from laclrec_tf.serving.model_connection import ModelConnection
-from laclrec_tf.serving.model_endpoint import ModelEndpoint
+from laclrec_tf.serving.client.connection import ModelConnection, ModelEndpoint
 
 GIVEN = {"timeout": 7.0, "version": 3, "retries": 2, "wait_for_ready": True}
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving import Ranking, Recommendation, SimilarItems, retrieval_query
-from laclrec_tf.serving.retrieval_query import (
+from laclrec_tf.serving import Ranking, Recommendation, SimilarItems
+from laclrec_tf.serving.client import questions
+from laclrec_tf.serving.client.questions import (
     augment_query,
     embed_history_query,
     embed_items_query,
@@ -36,7 +37,7 @@ def test_every_input_of_retrieve_is_sent():
 
 
 def test_one_list_for_all_goes_with_every_request_and_lists_for_each_are_parted(monkeypatch):
-    monkeypatch.setattr(retrieval_query, "BATCH_SIZE", 2)
+    monkeypatch.setattr(questions, "BATCH_SIZE", 2)
     query = recommend_query([["a"], ["b"], ["c"]], 1, exclude=["x"], allow=[["p"], ["q"], []], exclude_history=False)
     first, second = query.requests
     assert first["exclude"].tolist() == second["exclude"].tolist() == [[b"x"]]
@@ -60,7 +61,7 @@ def test_recommendations_end_with_the_filled_slots():
 
 
 def test_similar_items(monkeypatch):
-    monkeypatch.setattr(retrieval_query, "BATCH_SIZE", 1)
+    monkeypatch.setattr(questions, "BATCH_SIZE", 1)
     query = similar_items_query(["a", "?"], k=2**40)
     assert [inputs["items"].tolist() for inputs in query.requests] == [[b"a"], [b"?"]]
     assert query.requests[0]["k"].item() == 2**31 - 1
@@ -92,7 +93,7 @@ def test_one_list_of_candidates_is_for_every_history():
 
 
 def test_vectors_of_several_requests_are_one_array(monkeypatch):
-    monkeypatch.setattr(retrieval_query, "BATCH_SIZE", 2)
+    monkeypatch.setattr(questions, "BATCH_SIZE", 2)
     query = embed_history_query([["a"], [], ["?"]])
     assert [inputs["history"].shape for inputs in query.requests] == [(2, 1), (1, 1)]
     vectors = np.arange(6, dtype=np.float32).reshape(3, 2)

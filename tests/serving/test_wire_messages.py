@@ -15,7 +15,7 @@ from tensorflow_serving.apis import (
     prediction_service_pb2,
 )
 
-from laclrec_tf.serving import wire_messages
+from laclrec_tf.serving.client import wire
 
 PUBLISHED = {
     "Dim": tensor_shape_pb2.TensorShapeProto.Dim,
@@ -37,15 +37,15 @@ def on_the_wire(field: FieldDescriptor) -> tuple[int, int, bool, str | None]:
     return field.number, kind, field.is_repeated, field.message_type.name if field.message_type else None
 
 
-@pytest.mark.parametrize("name", wire_messages.FIELDS)
+@pytest.mark.parametrize("name", wire.FIELDS)
 def test_fields_are_the_published_ones(name):
-    ours, published = wire_messages._CLASSES[name].DESCRIPTOR, PUBLISHED[name].DESCRIPTOR
+    ours, published = wire._CLASSES[name].DESCRIPTOR, PUBLISHED[name].DESCRIPTOR
     for field in ours.fields:
         assert on_the_wire(field) == on_the_wire(published.fields_by_name[field.name]), field.name
 
 
 def test_a_request_is_read_by_the_published_class_and_back():
-    ours = wire_messages.PredictRequest(output_filter=["scores"])
+    ours = wire.PredictRequest(output_filter=["scores"])
     ours.model_spec.name, ours.model_spec.version.value, ours.model_spec.signature_name = "shop", 0, "rank"
     ours.inputs["k"].dtype = 3
     ours.inputs["k"].int_val.append(-7)
@@ -55,15 +55,15 @@ def test_a_request_is_read_by_the_published_class_and_back():
     expected.model_spec.version.value = 0
     expected.inputs["k"].CopyFrom(tensor_pb2.TensorProto(dtype=3, int_val=[-7]))
     assert published == expected
-    assert wire_messages.PredictRequest.FromString(expected.SerializeToString()) == ours
+    assert wire.PredictRequest.FromString(expected.SerializeToString()) == ours
 
 
 def test_states_and_methods_are_the_published_ones():
     names = {number: name for name, number in get_model_status_pb2.ModelVersionStatus.State.items()}
-    assert names == wire_messages.STATES
+    assert names == wire.STATES
     for path, file in (
-        (wire_messages.PREDICT, prediction_service_pb2),
-        (wire_messages.GET_MODEL_STATUS, model_service_pb2),
+        (wire.PREDICT, prediction_service_pb2),
+        (wire.GET_MODEL_STATUS, model_service_pb2),
     ):
         _, service, method = path.split("/")
         assert method in file.DESCRIPTOR.services_by_name[service.split(".")[-1]].methods_by_name
@@ -71,8 +71,8 @@ def test_states_and_methods_are_the_published_ones():
 
 
 def test_dtypes_are_tensorflows():
-    from laclrec_tf.serving.wire_tensors import DTYPES
+    from laclrec_tf.serving.client.wire import DTYPES
 
     for number, (dtype, field) in DTYPES.items():
         assert tf.as_dtype(number).as_numpy_dtype == dtype
-        assert field in wire_messages.FIELDS["TensorProto"]
+        assert field in wire.FIELDS["TensorProto"]

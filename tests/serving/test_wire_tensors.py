@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from tensorflow.core.framework import tensor_pb2
 
-from laclrec_tf.serving.wire_messages import TensorProto
-from laclrec_tf.serving.wire_tensors import DTYPES, array_to_tensor, tensor_to_array
+from laclrec_tf.serving.client.wire import DTYPES, TensorProto, array_to_tensor, tensor_to_array
 
 SHAPES = arrays.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4)
 NUMBERS = [dtype for dtype, _ in DTYPES.values() if dtype.kind != "O"]

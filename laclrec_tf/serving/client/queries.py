@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from laclrec_tf.serving.recommendation import (
+from laclrec_tf.serving.client.answers import (
     AugmentedHistory,
     HistoryVectors,
     ItemVectors,
@@ -15,7 +15,7 @@ from laclrec_tf.serving.recommendation import (
     Recommendation,
     SimilarItems,
 )
-from laclrec_tf.serving.retrieval_query import (
+from laclrec_tf.serving.client.questions import (
     Answer,
     Items,
     RetrievalQuery,

@@ -11,9 +11,7 @@ from typing import Generic, TypeAlias, TypeVar
 import numpy as np
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving import answer_reading as read
-from laclrec_tf.serving.history_batch import as_histories, as_items, padded_batch
-from laclrec_tf.serving.recommendation import (
+from laclrec_tf.serving.client.answers import (
     AugmentedHistory,
     HistoryVectors,
     ItemVectors,
@@ -21,14 +19,100 @@ from laclrec_tf.serving.recommendation import (
     Recommendation,
     SimilarItems,
 )
+from laclrec_tf.serving.history_batch import as_histories, as_items, padded_batch
 
 # More histories than this are asked in several requests.
 BATCH_SIZE = 256
 MAX_K = 2**31 - 1
-
 Items: TypeAlias = Sequence[str] | Sequence[Sequence[str]]
 Arrays: TypeAlias = Mapping[str, np.ndarray]
 Answer = TypeVar("Answer")
+
+
+# FOLDED: From the outputs of signatures to the results that a caller gets.
+# FOLDED:
+# FOLDED: Each function takes outputs by name: strings are object arrays of bytes, `""` is padding. A missing output is an
+# FOLDED: `InputError`.
+def recommendations(outputs: Mapping[str, np.ndarray]) -> list[Recommendation]:
+    """Read what `retrieve` answers to one request, a row for each history."""
+    unknown = _output(outputs, "unknown")
+    return [Recommendation(*_slots(outputs, row), unknown=int(unknown[row])) for row in range(len(unknown))]
+
+
+def similar_items(items: Sequence[str], parts: Sequence[Mapping[str, np.ndarray]]) -> list[SimilarItems]:
+    """Read what `similar_items` answers to all requests, of which each has the next of the items."""
+    rows = [(outputs, row) for outputs in parts for row in range(len(_output(outputs, "known")))]
+    return [
+        SimilarItems(item, *_slots(outputs, row), known=bool(outputs["known"][row]))
+        for item, (outputs, row) in zip(items, rows, strict=True)
+    ]
+
+
+def history_vectors(parts: Sequence[Mapping[str, np.ndarray]]) -> HistoryVectors:
+    """Read what `embed_history` answers to all requests."""
+    unknown = np.concatenate([_output(outputs, "unknown") for outputs in parts])
+    return HistoryVectors(
+        np.concatenate([_output(outputs, "user_vectors") for outputs in parts]), tuple(unknown.tolist())
+    )
+
+
+def item_vectors(parts: Sequence[Mapping[str, np.ndarray]]) -> ItemVectors:
+    """Read what `embed_items` answers to all requests."""
+    known = np.concatenate([_output(outputs, "known") for outputs in parts])
+    return ItemVectors(np.concatenate([_output(outputs, "item_vectors") for outputs in parts]), tuple(known.tolist()))
+
+
+def rankings(candidates: Sequence[Sequence[str]], parts: Sequence[Mapping[str, np.ndarray]]) -> list[Ranking]:
+    """Read what `rank` answers to all requests, of which each has the next lists of candidates."""
+    rows = [
+        (scores, int(unknown))
+        for outputs in parts
+        for scores, unknown in zip(_output(outputs, "scores"), _output(outputs, "unknown"), strict=True)
+    ]
+    answers = []
+    for items, (scores, unknown) in zip(candidates, rows, strict=True):
+        order = np.argsort(-scores[: len(items)], kind="stable")
+        answers.append(Ranking(tuple(items[i] for i in order), tuple(scores[order].tolist()), unknown))
+    return answers
+
+
+def augmented_histories(outputs: Mapping[str, np.ndarray]) -> list[AugmentedHistory]:
+    """Read what `augment` answers to one request, a row for each history."""
+    return [_augmented(outputs, row) for row in range(len(_output(outputs, "history")))]
+
+
+def _augmented(outputs: Mapping[str, np.ndarray], row: int) -> AugmentedHistory:
+    history = _strings(outputs["history"][row])
+    length = len(history)
+    return AugmentedHistory(
+        history=history,
+        operations=_strings(_output(outputs, "operations")[row]),
+        probabilities=tuple(
+            (keep, delete, insert) for keep, delete, insert in _output(outputs, "probabilities")[row, :length].tolist()
+        ),
+        inserted=tuple(_strings(run) for run in _output(outputs, "inserted")[row, :length]),
+        edited_history=_strings(_output(outputs, "edited_history")[row]),
+        unknown=int(_output(outputs, "unknown")[row]),
+    )
+
+
+def _slots(outputs: Mapping[str, np.ndarray], row: int) -> tuple[tuple[str, ...], tuple[float, ...]]:
+    filled = int(_output(outputs, "filled")[row])  # fewer than slots when fewer items are eligible
+    items, scores = _output(outputs, "item_ids")[row, :filled], _output(outputs, "scores")[row, :filled]
+    return _strings(items), tuple(scores.tolist())
+
+
+def _output(outputs: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+    if name not in outputs:
+        raise InputError(
+            f"The model's answer has no output {name!r}, only {', '.join(sorted(outputs)) or 'none'}: it was exported "
+            "by another version of laclrec-tf. Export it again."
+        )
+    return outputs[name]
+
+
+def _strings(padded: np.ndarray) -> tuple[str, ...]:
+    return tuple(item.decode("utf-8") for item in padded if item)
 
 
 @dataclass(frozen=True)
@@ -69,26 +153,26 @@ def recommend_query(
         }
         for part in _parts(len(histories))
     ]
-    return RetrievalQuery("retrieve", requests, lambda parts: [*chain.from_iterable(map(read.recommendations, parts))])
+    return RetrievalQuery("retrieve", requests, lambda parts: [*chain.from_iterable(map(recommendations, parts))])
 
 
 def similar_items_query(items: Sequence[str], k: int) -> RetrievalQuery[list[SimilarItems]]:
     """Ask for the neighbours of items, see `HistoryQueries.similar_items`."""
     asked = as_items("items", items)
     requests = [{"items": _column(asked[part]), "k": _checked_k(k)} for part in _parts(len(asked))]
-    return RetrievalQuery("similar_items", requests, lambda parts: read.similar_items(asked, parts))
+    return RetrievalQuery("similar_items", requests, lambda parts: similar_items(asked, parts))
 
 
 def embed_history_query(history: Items) -> RetrievalQuery[HistoryVectors]:
     """Ask for the vectors of histories, see `HistoryQueries.embed_history`."""
-    return RetrievalQuery("embed_history", _history_requests(history), read.history_vectors)
+    return RetrievalQuery("embed_history", _history_requests(history), history_vectors)
 
 
 def embed_items_query(items: Sequence[str]) -> RetrievalQuery[ItemVectors]:
     """Ask for the vectors of items, see `HistoryQueries.embed_items`."""
     asked = as_items("items", items)
     requests = [{"items": _column(asked[part])} for part in _parts(len(asked))]
-    return RetrievalQuery("embed_items", requests, read.item_vectors)
+    return RetrievalQuery("embed_items", requests, item_vectors)
 
 
 def rank_query(history: Items, candidates: Items) -> RetrievalQuery[list[Ranking]]:
@@ -100,7 +184,7 @@ def rank_query(history: Items, candidates: Items) -> RetrievalQuery[list[Ranking
         {"history": padded_batch(histories[part]), "candidates": padded_batch(rows[part])}
         for part in _parts(len(histories))
     ]
-    return RetrievalQuery("rank", requests, lambda parts: read.rankings(rows, parts))
+    return RetrievalQuery("rank", requests, lambda parts: rankings(rows, parts))
 
 
 def augment_query(history: Items) -> RetrievalQuery[list[AugmentedHistory]]:
@@ -108,7 +192,7 @@ def augment_query(history: Items) -> RetrievalQuery[list[AugmentedHistory]]:
     return RetrievalQuery(
         "augment",
         _history_requests(history),
-        lambda parts: [*chain.from_iterable(map(read.augmented_histories, parts))],
+        lambda parts: [*chain.from_iterable(map(augmented_histories, parts))],
     )
 
 
