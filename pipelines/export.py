@@ -9,7 +9,7 @@ from laclrec_tf.evaluation.run_metrics import held_out_histories, run_metrics
 from laclrec_tf.run_folder import RunFolder
 from laclrec_tf.runtime.terminal import spinner
 from laclrec_tf.serving.export import export_model
-from laclrec_tf.serving.retriever import Retriever
+from laclrec_tf.serving.retriever.retriever import Retriever
 from pipelines.index_settings import IndexSettings, partitioned_index
 
 

@@ -11,9 +11,15 @@ import tensorflow as tf
 from laclrec_tf.errors import InputError
 from laclrec_tf.run_folder import RunFolder
 from laclrec_tf.serving.history_batch import padded_batch
-from laclrec_tf.serving.partitioned_index import DEFAULT_RECALL, RECALL_AT, PartitionedIndex, index_with_recall
-from laclrec_tf.serving.partitions import Partitions, partition
-from laclrec_tf.serving.retriever import Retriever
+from laclrec_tf.serving.retriever.partitioned_index import (
+    DEFAULT_RECALL,
+    RECALL_AT,
+    PartitionedIndex,
+    Partitions,
+    index_with_recall,
+    partition,
+)
+from laclrec_tf.serving.retriever.retriever import Retriever
 from laclrec_tf.serving.warmup import example_histories
 
 N_QUERIES = 512

@@ -23,7 +23,7 @@ from laclrec_tf.serving.model_card import MODEL_CARD_FILE, model_card
 from laclrec_tf.serving.model_folder import model_folder
 from laclrec_tf.serving.model_metrics import ModelMetrics
 from laclrec_tf.serving.publication import rename_to_next_version
-from laclrec_tf.serving.retriever import Retriever
+from laclrec_tf.serving.retriever.retriever import Retriever
 from laclrec_tf.serving.version_description import METADATA_FILE
 from laclrec_tf.serving.warmup import (
     WARMUP_FILE,

@@ -10,7 +10,7 @@ import tensorflow as tf
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving.client.queries import HistoryQueries
 from laclrec_tf.serving.operation_error import operation_reason
-from laclrec_tf.serving.retriever import Retriever
+from laclrec_tf.serving.retriever.retriever import Retriever
 
 
 class LiveModel(HistoryQueries):

@@ -7,7 +7,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from laclrec_tf.serving.best_of_blocks import best_of_blocks
+from laclrec_tf.serving.retriever.exact_index import best_of_blocks
 
 
 def test_the_best_of_one_block_are_kept_together():

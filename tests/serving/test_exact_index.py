@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from laclrec_tf.serving import exact_index
-from laclrec_tf.serving.exact_index import ExactIndex
+from laclrec_tf.serving.retriever import exact_index
+from laclrec_tf.serving.retriever.exact_index import ExactIndex
 
 
 def random_table(n_items: int, width: int = 8) -> np.ndarray:

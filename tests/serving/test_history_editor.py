@@ -8,8 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from laclrec_tf.item_vocabulary import ItemVocabulary
-from laclrec_tf.serving.history_editor import HistoryEditor
-from laclrec_tf.serving.item_lookup import ItemLookup
+from laclrec_tf.serving.retriever.lookup import ItemLookup
+from laclrec_tf.serving.retriever.signatures import HistoryEditor
 
 # Ids: a..e are 1..5, EOS 6. Histories "a c" and "b"; runs are nearest first.
 EDITS = SimpleNamespace(

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from laclrec_tf.serving.history_embedder import HistoryEmbedder
+from laclrec_tf.serving.retriever.signatures import HistoryEmbedder
 
 
 def test_a_vector_is_the_models_for_the_recent_known_items(retriever, model, vocabulary):

@@ -8,8 +8,8 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from laclrec_tf.serving import id_lists
-from laclrec_tf.serving.id_lists import is_listed, without_repeats
+from laclrec_tf.serving.retriever import selection
+from laclrec_tf.serving.retriever.selection import is_listed, without_repeats
 
 ids = st.integers(0, 12)
 
@@ -29,7 +29,7 @@ def test_what_is_listed(rows, width, listed, one_list, most_comparisons, data):
     lists = np.array(data.draw(st.lists(ids, min_size=n_lists * listed, max_size=n_lists * listed)), np.int32)
     asked, lists = asked.reshape(rows, width), lists.reshape(n_lists, listed)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(id_lists, "MOST_COMPARISONS", most_comparisons)
+        patch.setattr(selection, "MOST_COMPARISONS", most_comparisons)
         found = is_listed(tf.constant(asked), tf.constant(lists)).numpy()
     for row in range(rows):
         own = set(lists[0 if one_list else row].tolist()) - {0}

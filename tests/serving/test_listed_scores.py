@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from laclrec_tf.serving.listed_scores import listed_scores
+from laclrec_tf.serving.retriever.selection import listed_scores
 
 TABLE = tf.constant([[0.0, 0.0], [1.0, 2.0], [3.0, -1.0], [0.0, 0.0], [0.0, 0.0]])
 VECTORS = tf.constant([[1.0, 1.0], [2.0, 0.0]])

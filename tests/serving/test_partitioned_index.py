@@ -10,9 +10,8 @@ from laclrec_tf.errors import InputError
 from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.models import LACLRec
 from laclrec_tf.serving import Retriever
-from laclrec_tf.serving.exact_index import ExactIndex
-from laclrec_tf.serving.partitioned_index import PartitionedIndex, index_with_recall
-from laclrec_tf.serving.partitions import partition
+from laclrec_tf.serving.retriever.exact_index import ExactIndex
+from laclrec_tf.serving.retriever.partitioned_index import PartitionedIndex, index_with_recall, partition
 
 N_ITEMS = 600
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving.partitions import LARGEST, partition
+from laclrec_tf.serving.retriever.partitioned_index import LARGEST, partition
 
 
 def clusters(n_clusters: int, size: int) -> np.ndarray:

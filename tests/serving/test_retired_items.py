@@ -4,7 +4,7 @@ import pytest
 
 from laclrec_tf.errors import InputError
 from laclrec_tf.item_vocabulary import ItemVocabulary
-from laclrec_tf.serving.retired_items import active_items
+from laclrec_tf.serving.retriever.lookup import active_items
 
 
 def test_retired_items_are_not_active():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import tensorflow as tf
 
-from laclrec_tf.serving.row_inputs import MOST_ITEMS, at_least_one, filled_up, for_each_row, rows_fit, slots
+from laclrec_tf.serving.retriever.inputs import MOST_ITEMS, at_least_one, filled_up, for_each_row, rows_fit, slots
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,16 @@ from contextlib import AbstractContextManager
 
 import tensorflow as tf
 
+DEFAULT_K = 10
+HISTORY = tf.TensorSpec([None, None], tf.string, name="history")
+ITEMS = tf.TensorSpec([None], tf.string, name="items")
+# Of any rank: one for all rows, or one a row, which a server needs that joins requests to batches.
+K = tf.TensorSpec(None, tf.int32, name="k")
+EXCLUDE = tf.TensorSpec([None, None], tf.string, name="exclude")
+ALLOW = tf.TensorSpec([None, None], tf.string, name="allow")
+EXCLUDE_HISTORY = tf.TensorSpec(None, tf.bool, name="exclude_history")
+CANDIDATES = tf.TensorSpec([None, None], tf.string, name="candidates")
+EXAMPLES = tf.TensorSpec([None], tf.string, name="examples")
 # A few bytes can ask for more than fits into memory: one long list beside many short ones, all items for many rows.
 MOST_ITEMS = 2**22
 

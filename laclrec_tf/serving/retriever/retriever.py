@@ -10,16 +10,8 @@ import tensorflow as tf
 
 from laclrec_tf.errors import InputError
 from laclrec_tf.item_vocabulary import PAD_ID, ItemVocabulary
-from laclrec_tf.serving.exact_index import ExactIndex
-from laclrec_tf.serving.history_editor import HistoryEditor
-from laclrec_tf.serving.history_embedder import HistoryEmbedder
-from laclrec_tf.serving.item_lookup import ItemLookup, unknown_items
-from laclrec_tf.serving.item_selection import ItemIndex, ItemSelection
-from laclrec_tf.serving.item_signatures import ItemSignatures
-from laclrec_tf.serving.retired_items import active_items
-from laclrec_tf.serving.retrieval_model import RetrievalModel
-from laclrec_tf.serving.row_inputs import at_least_one, filled_up, for_each_row, rows_fit, slots
-from laclrec_tf.serving.signature_specs import (
+from laclrec_tf.serving.retriever.exact_index import ExactIndex
+from laclrec_tf.serving.retriever.inputs import (
     ALLOW,
     CANDIDATES,
     DEFAULT_K,
@@ -28,7 +20,15 @@ from laclrec_tf.serving.signature_specs import (
     EXCLUDE_HISTORY,
     HISTORY,
     K,
+    at_least_one,
+    filled_up,
+    for_each_row,
+    rows_fit,
+    slots,
 )
+from laclrec_tf.serving.retriever.lookup import ItemLookup, active_items, unknown_items
+from laclrec_tf.serving.retriever.selection import ItemIndex, ItemSelection
+from laclrec_tf.serving.retriever.signatures import HistoryEditor, HistoryEmbedder, ItemSignatures, RetrievalModel
 
 
 class Retriever(tf.Module):

@@ -8,9 +8,99 @@ import numpy as np
 import tensorflow as tf
 
 from laclrec_tf.item_vocabulary import PAD_ID
-from laclrec_tf.serving.exact_index import ExactIndex
-from laclrec_tf.serving.id_lists import is_listed, without_repeats
-from laclrec_tf.serving.listed_scores import listed_scores
+from laclrec_tf.serving.retriever.exact_index import ExactIndex
+
+MOST_COMPARISONS = 2.0**20
+
+
+def is_listed(item_ids: tf.Tensor, lists: tf.Tensor) -> tf.Tensor:
+    """Say which ids are in their row's list.
+
+    Short lists are compared with all ids at once. Long ones are sorted: then the cost grows with `(C + E) log E` in
+    place of `C E`.
+
+    Args:
+        item_ids: `[B, C]` int32.
+        lists: `[B, E]` int32, or `[1, E]` for one list for all rows; any `E`. PAD lists nothing.
+
+    Returns:
+        `[B, C]` bool, True = the id is in the list.
+
+    Example:
+        >>> is_listed(tf.constant([[3, 1], [4, 0]]), tf.constant([[1, 7, 0]])).numpy().tolist()
+        [[False, True], [False, False]]
+    """
+
+    def compare() -> tf.Tensor:
+        return tf.reduce_any(tf.equal(item_ids[:, :, tf.newaxis], lists[:, tf.newaxis, :]), axis=-1)
+
+    def search() -> tf.Tensor:
+        # One list is searched for all rows at once: copied to the batch it could take gigabytes.
+        asked = tf.cond(tf.equal(tf.shape(lists)[0], 1), lambda: tf.reshape(item_ids, [1, -1]), lambda: item_ids)
+        in_order = tf.sort(lists, axis=-1)
+        places = tf.minimum(tf.searchsorted(in_order, asked), tf.shape(in_order)[1] - 1)
+        return tf.reshape(tf.equal(tf.gather(in_order, places, batch_dims=1), asked), tf.shape(item_ids))
+
+    # In floats, because the product could overflow.
+    comparisons = tf.cast(tf.size(item_ids), tf.float32) * tf.cast(tf.shape(lists)[1], tf.float32)
+    found = tf.cond(comparisons <= MOST_COMPARISONS, compare, search)
+    return tf.logical_and(found, tf.not_equal(item_ids, PAD_ID))
+
+
+def without_repeats(item_ids: tf.Tensor) -> tf.Tensor:
+    """Replace an id that its row already holds by PAD.
+
+    Args:
+        item_ids: `[B, A]` int32.
+
+    Returns:
+        `[B, A]` int32, each row's ids in ascending order.
+
+    Example:
+        >>> without_repeats(tf.constant([[4, 2, 4, 0]])).numpy().tolist()
+        [[0, 2, 4, 0]]
+    """
+    in_order = tf.sort(item_ids, axis=-1)
+    before = tf.pad(in_order[:, :-1], [[0, 0], [1, 0]], constant_values=PAD_ID)
+    return tf.where(tf.equal(in_order, before[:, : tf.shape(in_order)[1]]), PAD_ID, in_order)
+
+
+def listed_scores(vectors: tf.Tensor, table: tf.Tensor, item_ids: tf.Tensor) -> tf.Tensor:
+    """Score the listed items of each row.
+
+    Args:
+        vectors: `[B, D]` float32.
+        table: `[N + 3, D]` float32, row `i` is item `i`.
+        item_ids: `[B, C]` int32, or `[1, C]` for the same items in every row.
+
+    Returns:
+        `[B, C]` float32 dot products, PAD's too.
+
+    Example:
+        >>> table = tf.constant([[0.0], [1.0], [3.0], [0.0], [0.0]])
+        >>> listed_scores(tf.constant([[1.0], [2.0]]), table, tf.constant([[2, 1]])).numpy().tolist()
+        [[3.0, 1.0], [6.0, 2.0]]
+    """
+
+    def one_list_for_all() -> tf.Tensor:
+        return tf.matmul(vectors, tf.gather(table, item_ids[0]), transpose_b=True)
+
+    def a_list_for_each() -> tf.Tensor:
+        # Row by row: the vectors of all lists at once could take gigabytes.
+        return tf.map_fn(
+            lambda row: tf.linalg.matvec(tf.gather(table, row[1]), row[0]),
+            (vectors, item_ids),
+            fn_output_signature=tf.TensorSpec([None], tf.float32),
+        )
+
+    rows = tf.shape(item_ids)[0]
+    return tf.case(
+        [
+            (tf.equal(rows, 1), one_list_for_all),
+            (tf.equal(rows, 0), lambda: tf.zeros(tf.shape(item_ids))),
+        ],
+        default=a_list_for_each,
+    )
 
 
 class ItemIndex(Protocol):

@@ -1,0 +1,1 @@
+"""The served graph: item strings in, the best items out."""
