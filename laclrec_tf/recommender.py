@@ -19,9 +19,9 @@ from laclrec_tf.serving.client.queries import HistoryQueries
 from laclrec_tf.serving.client.questions import Answer, Items
 from laclrec_tf.serving.live_model import LiveModel
 from laclrec_tf.serving.local_model import LocalModel
-from laclrec_tf.serving.model_versions import SAVED_MODEL_FILE, version_folder, version_numbers
 from laclrec_tf.serving.retriever.retriever import Retriever
-from laclrec_tf.serving.version_description import VersionDescription
+from laclrec_tf.serving.version.folder import SAVED_MODEL_FILE, version_folder, version_numbers
+from laclrec_tf.serving.version.metadata import VersionDescription
 
 
 class Recommender:

@@ -18,7 +18,7 @@ from laclrec_tf.data.user_histories import COLUMNS
 from laclrec_tf.errors import InputError
 from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.serving.loaded_model import LoadedModel
-from laclrec_tf.serving.model_versions import SAVED_MODEL_FILE
+from laclrec_tf.serving.version.folder import SAVED_MODEL_FILE
 from pipelines.beam_events import ReadPiece, read_event_files
 from pipelines.beam_files import (
     check_result_name,

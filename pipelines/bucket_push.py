@@ -8,8 +8,8 @@ from laclrec_tf.errors import InputError, reason_of
 from laclrec_tf.runtime.output_files import copy_whole
 from laclrec_tf.serving.blessing import bless_on
 from laclrec_tf.serving.held_out_measurement import HeldOutItems
-from laclrec_tf.serving.model_versions import SAVED_MODEL_FILE, version_folders, version_numbers
 from laclrec_tf.serving.validation import validate
+from laclrec_tf.serving.version.folder import SAVED_MODEL_FILE, version_folders, version_numbers
 
 
 def push_into_bucket(candidate: Path, model: Path, held_out: HeldOutItems, metric: str, tolerance: float) -> Path:

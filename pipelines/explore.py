@@ -17,8 +17,8 @@ from laclrec_tf.errors import InputError, reason_of
 from laclrec_tf.runtime.terminal import terminal
 from laclrec_tf.serving.client.client import AsyncRetrievalClient
 from laclrec_tf.serving.client.connection import ModelEndpoint
+from laclrec_tf.serving.version.metadata import ServedItems
 from pipelines.item_search import ItemSearch
-from pipelines.served_items import ServedItems
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

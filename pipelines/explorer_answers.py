@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from laclrec_tf.serving.client.answers import AugmentedHistory, Recommendation, SimilarItems
 from laclrec_tf.serving.client.client import AsyncRetrievalClient
-from pipelines.served_items import ServedItems
+from laclrec_tf.serving.version.metadata import ServedItems
 
 OPERATIONS = ("keep", "delete", "insert")  # in the order of their probabilities
 DEEPEST_PLACE = 1000  # the places of items beyond are not told

@@ -20,7 +20,7 @@ from laclrec_tf.serving.retriever.partitioned_index import (
     partition,
 )
 from laclrec_tf.serving.retriever.retriever import Retriever
-from laclrec_tf.serving.warmup import example_histories
+from laclrec_tf.serving.version.warmup import example_histories
 
 N_QUERIES = 512
 

@@ -57,7 +57,7 @@ def evaluate(
 
     from laclrec_tf.evaluation.evaluate import evaluate
     from laclrec_tf.runtime.output_files import copy_whole
-    from laclrec_tf.serving.model_versions import SAVED_MODEL_FILE
+    from laclrec_tf.serving.version.folder import SAVED_MODEL_FILE
     from pipelines.export import export
 
     with tempfile.TemporaryDirectory() as scratch:

@@ -6,7 +6,7 @@ import numpy as np
 
 from laclrec_tf.serving.client.connection import ModelEndpoint
 from laclrec_tf.serving.history_batch import padded_batch
-from pipelines.served_items import ServedItems
+from laclrec_tf.serving.version.metadata import ServedItems
 
 DIFFERENT_REQUESTS = 256
 

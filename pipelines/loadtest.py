@@ -21,12 +21,12 @@ from laclrec_tf.runtime.output_files import ReportFile
 from laclrec_tf.runtime.terminal import terminal
 from laclrec_tf.serving.client.connection import ModelEndpoint
 from laclrec_tf.serving.client.wire import PREDICT, PredictResponse
-from laclrec_tf.serving.model_versions import newest_version
+from laclrec_tf.serving.version.folder import newest_version
+from laclrec_tf.serving.version.metadata import ServedItems
 from pipelines.load_generator import CALL_SECONDS, generate_load, raw_channel
 from pipelines.load_requests import load_requests
 from pipelines.malformed_requests import MalformedRequest, malformed_requests
 from pipelines.malformed_test import malformed_test
-from pipelines.served_items import ServedItems
 from pipelines.server_process import ServerProcess
 from pipelines.version_pusher import VersionPusher
 

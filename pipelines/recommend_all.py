@@ -12,9 +12,9 @@ from laclrec_tf.errors import InputError
 from laclrec_tf.runtime.terminal import progress_bar
 from laclrec_tf.serving.batch_recommendation import recommend_in_batches
 from laclrec_tf.serving.loaded_model import LoadedModel
-from laclrec_tf.serving.manifest import manifest_sha256, read_manifest
-from laclrec_tf.serving.model_versions import version_folder
 from laclrec_tf.serving.serving_error import ServingError
+from laclrec_tf.serving.version.folder import version_folder
+from laclrec_tf.serving.version.manifest import manifest_sha256, read_manifest
 from pipelines.finished_parts import join_parts, missing_parts, part_file, parts_folder, write_whole
 
 USERS_IN_A_PART = 4096

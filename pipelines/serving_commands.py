@@ -36,8 +36,7 @@ def export(
 ) -> None:
     """Write a run as a versioned SavedModel that TensorFlow Serving loads."""
     import_tensorflow_quietly()
-    from laclrec_tf.serving.index_description import index_description
-    from laclrec_tf.serving.version_description import METADATA_FILE
+    from laclrec_tf.serving.version.metadata import METADATA_FILE, index_description
     from pipelines.export import export as run_export
     from pipelines.index_settings import IndexSettings
 

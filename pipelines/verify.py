@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from laclrec_tf.runtime.terminal import spinner
-from laclrec_tf.serving.manifest import MANIFEST_FILE, read_manifest, verify_manifest
-from laclrec_tf.serving.model_versions import version_folder
+from laclrec_tf.serving.version.folder import version_folder
+from laclrec_tf.serving.version.manifest import MANIFEST_FILE, read_manifest, verify_manifest
 
 
 def verify(model: str | Path, *, show_progress: bool = True) -> tuple[Path, int]:

@@ -11,8 +11,8 @@ from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.evaluate import evaluate
 from laclrec_tf.runtime.cloud_storage import reachable
 from laclrec_tf.runtime.output_files import copy_whole
-from laclrec_tf.serving.manifest import verify_manifest
-from laclrec_tf.serving.model_versions import SAVED_MODEL_FILE
+from laclrec_tf.serving.version.folder import SAVED_MODEL_FILE
+from laclrec_tf.serving.version.manifest import verify_manifest
 from pipelines.checkpoint_settings import CheckpointSettings
 from pipelines.config import TrainConfig
 from pipelines.export import export

@@ -13,8 +13,8 @@ from laclrec_tf.data.splits import held_out
 from laclrec_tf.errors import InputError
 from laclrec_tf.metrics.ranking import TIE_RULE
 from laclrec_tf.run_folder import RunFolder
-from laclrec_tf.serving.held_out_topk import HeldOutHistories
-from laclrec_tf.serving.model_metrics import Evaluation, ModelMetrics, finite
+from laclrec_tf.serving.version.held_out_topk import HeldOutHistories
+from laclrec_tf.serving.version.metadata import Evaluation, ModelMetrics, finite
 
 N_HELD_OUT = 64
 

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving.held_out_measurement import HeldOutItems, k_of, measure_version
-from laclrec_tf.serving.index_description import index_recall
-from laclrec_tf.serving.model_metrics import METRICS_FILE, Evaluation, ModelMetrics
+from laclrec_tf.serving.version.metadata import METRICS_FILE, Evaluation, ModelMetrics, index_recall
 
 METRIC = "ndcg@10"
 TOLERANCE = 0.02

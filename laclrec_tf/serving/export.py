@@ -17,15 +17,14 @@ from tensorflow_serving.apis import predict_pb2
 
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving.fresh_process import FreshProcessError, answers_of_fresh_process
-from laclrec_tf.serving.held_out_topk import HeldOutHistories, write_held_out_topk
-from laclrec_tf.serving.manifest import write_manifest
-from laclrec_tf.serving.model_card import MODEL_CARD_FILE, model_card
-from laclrec_tf.serving.model_folder import model_folder
-from laclrec_tf.serving.model_metrics import ModelMetrics
 from laclrec_tf.serving.publication import rename_to_next_version
 from laclrec_tf.serving.retriever.retriever import Retriever
-from laclrec_tf.serving.version_description import METADATA_FILE
-from laclrec_tf.serving.warmup import (
+from laclrec_tf.serving.version.folder import model_folder
+from laclrec_tf.serving.version.held_out_topk import HeldOutHistories, write_held_out_topk
+from laclrec_tf.serving.version.manifest import write_manifest
+from laclrec_tf.serving.version.metadata import METADATA_FILE, ModelMetrics
+from laclrec_tf.serving.version.model_card import MODEL_CARD_FILE, model_card
+from laclrec_tf.serving.version.warmup import (
     WARMUP_FILE,
     example_histories,
     read_warmup_requests,

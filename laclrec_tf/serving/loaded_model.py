@@ -15,10 +15,10 @@ from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import config_pb2, meta_graph_pb2, saved_model_pb2
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving.model_versions import SAVED_MODEL_FILE
 from laclrec_tf.serving.operation_error import one_line, operation_reason
 from laclrec_tf.serving.serving_error import ServingError
 from laclrec_tf.serving.signature_inputs import SignatureInputs
+from laclrec_tf.serving.version.folder import SAVED_MODEL_FILE
 
 # TensorFlow's error codes have gRPC's numbers.
 STATUS_OF_CODE = {code.value[0]: code for code in grpc.StatusCode}

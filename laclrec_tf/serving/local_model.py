@@ -10,8 +10,8 @@ import numpy as np
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving.client.queries import HistoryQueries
 from laclrec_tf.serving.loaded_model import LoadedModel
-from laclrec_tf.serving.model_versions import version_folder
 from laclrec_tf.serving.serving_error import ServingError
+from laclrec_tf.serving.version.folder import version_folder
 
 
 class LocalModel(HistoryQueries):

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving.manifest import MANIFEST_FILE, manifest_sha256, read_manifest, verify_manifest
-from laclrec_tf.serving.model_versions import version_folders, version_numbers
+from laclrec_tf.serving.version.folder import version_folders, version_numbers
+from laclrec_tf.serving.version.manifest import MANIFEST_FILE, manifest_sha256, read_manifest, verify_manifest
 
 COMING = ".push-"
 GOING = ".removed-"

@@ -9,13 +9,12 @@ from typing import Any
 from laclrec_tf.errors import InputError, reason_of
 from laclrec_tf.serving.blessing import METRIC, TOLERANCE, Comparison, bless, bless_on, check_bar
 from laclrec_tf.serving.held_out_measurement import HeldOutItems, k_of
-from laclrec_tf.serving.manifest import manifest_sha256, read_manifest
-from laclrec_tf.serving.model_folder import check_model_folder, model_folder
-from laclrec_tf.serving.model_versions import newest_version, version_folders
 from laclrec_tf.serving.publication import publish_copy, remove_leftovers, remove_old_versions
 from laclrec_tf.serving.push_lock import push_lock
 from laclrec_tf.serving.push_record import append_record
 from laclrec_tf.serving.validation import Validation, validate
+from laclrec_tf.serving.version.folder import check_model_folder, model_folder, newest_version, version_folders
+from laclrec_tf.serving.version.manifest import manifest_sha256, read_manifest
 
 KEEP = 3
 

@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving.manifest import MANIFEST_FILE, manifest_sha256, verify_manifest
-from laclrec_tf.serving.model_folder import model_folder
-from laclrec_tf.serving.model_versions import newest_version, version_folders
 from laclrec_tf.serving.publication import publish_copy, remove_leftovers
 from laclrec_tf.serving.push_lock import push_lock
 from laclrec_tf.serving.push_record import append_record, read_record
+from laclrec_tf.serving.version.folder import model_folder, newest_version, version_folders
+from laclrec_tf.serving.version.manifest import MANIFEST_FILE, manifest_sha256, verify_manifest
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from pathlib import Path
 from tensorflow_serving.config.model_server_config_pb2 import ModelConfig
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving.model_versions import version_folders
 from laclrec_tf.serving.served_version import AVAILABLE, END, ServedVersion
+from laclrec_tf.serving.version.folder import version_folders
 from laclrec_tf.serving.version_policy import check_policy, wanted_versions
 
 logger = logging.getLogger(__name__)

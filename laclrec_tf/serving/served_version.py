@@ -19,7 +19,7 @@ from laclrec_tf.serving.loaded_model import LoadedModel
 from laclrec_tf.serving.merging_probe import probe_merging
 from laclrec_tf.serving.prediction import read_request, response_of
 from laclrec_tf.serving.serving_error import ServingError
-from laclrec_tf.serving.warmup import read_warmup_requests
+from laclrec_tf.serving.version.warmup import read_warmup_requests
 
 logger = logging.getLogger(__name__)
 State = get_model_status_pb2.ModelVersionStatus.State

@@ -12,13 +12,13 @@ from laclrec_tf.errors import InputError
 from laclrec_tf.serving.batching import Batching, BatchingParameters
 from laclrec_tf.serving.grpc_server import GrpcServer
 from laclrec_tf.serving.model_registry import ModelRegistry
-from laclrec_tf.serving.model_versions import newest_version
 from laclrec_tf.serving.request_batcher import RequestBatcher
 from laclrec_tf.serving.request_limits import RequestLimits
 from laclrec_tf.serving.request_metrics import Metrics
 from laclrec_tf.serving.serving_api import ServingApi
 from laclrec_tf.serving.serving_error import ServingError
 from laclrec_tf.serving.tls import TlsFiles
+from laclrec_tf.serving.version.folder import newest_version
 from laclrec_tf.serving.version_watcher import VersionWatcher
 
 

@@ -9,7 +9,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.framework import op_def_registry
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving.model_versions import SAVED_MODEL_FILE
+from laclrec_tf.serving.version.folder import SAVED_MODEL_FILE
 
 # Registered, but they call back into the Python process that made them.
 PYTHON_OPS = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})

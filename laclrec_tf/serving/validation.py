@@ -11,7 +11,9 @@ from tensorflow_serving.apis import predict_pb2
 
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving.fresh_process import FreshProcessError, answers_of_fresh_process
-from laclrec_tf.serving.held_out_topk import (
+from laclrec_tf.serving.history_batch import padded_batch
+from laclrec_tf.serving.stock_ops import foreign_ops
+from laclrec_tf.serving.version.held_out_topk import (
     SIGNATURE,
     HeldOutHistories,
     RankedItems,
@@ -19,10 +21,8 @@ from laclrec_tf.serving.held_out_topk import (
     read_held_out_topk,
     same_ranking,
 )
-from laclrec_tf.serving.history_batch import padded_batch
-from laclrec_tf.serving.manifest import read_manifest, verify_manifest
-from laclrec_tf.serving.stock_ops import foreign_ops
-from laclrec_tf.serving.warmup import WARMUP_FILE, read_warmup_requests, write_requests
+from laclrec_tf.serving.version.manifest import read_manifest, verify_manifest
+from laclrec_tf.serving.version.warmup import WARMUP_FILE, read_warmup_requests, write_requests
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from laclrec_tf.serving import ModelServer, RetrievalClient
+from laclrec_tf.serving.version.metadata import ServedItems
 from pipelines.cli import main
-from pipelines.served_items import ServedItems
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

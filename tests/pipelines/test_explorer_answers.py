@@ -11,8 +11,8 @@ import pytest
 
 from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.serving.client.client import AsyncRetrievalClient
+from laclrec_tf.serving.version.metadata import ServedItems
 from pipelines.explorer_answers import CleanedItem, ExplorerAnswers, PickedItem
-from pipelines.served_items import ServedItems
 
 VOCABULARY = ItemVocabulary(["tent", "mug", "peg", "rope", "lamp", "stove"])
 

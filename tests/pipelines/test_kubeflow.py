@@ -16,8 +16,8 @@ from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec
 import pipelines.bucket_push
 import pipelines.push  # noqa: F401 - before a test patches what they take `validate` from
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving.manifest import verify_manifest
-from laclrec_tf.serving.model_versions import version_numbers
+from laclrec_tf.serving.version.folder import version_numbers
+from laclrec_tf.serving.version.manifest import verify_manifest
 from pipelines import kubeflow_steps
 from pipelines.kubeflow import compile_pipeline, run_here
 

@@ -7,8 +7,8 @@ from tensorflow_serving.apis import predict_pb2
 
 from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.serving.client.connection import ModelEndpoint
+from laclrec_tf.serving.version.metadata import ServedItems
 from pipelines.load_requests import DIFFERENT_REQUESTS, load_requests
-from pipelines.served_items import ServedItems
 
 ITEMS = ServedItems(ItemVocabulary(["tent", "zelt-groß", "mug"]), max_length=4)
 ENDPOINT = ModelEndpoint("127.0.0.1:8500", "shop")

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from laclrec_tf.serving.held_out_topk import read_held_out_topk
-from laclrec_tf.serving.manifest import verify_manifest, write_manifest
-from laclrec_tf.serving.model_metrics import METRICS_FILE, ModelMetrics
 from laclrec_tf.serving.push_record import read_record
 from laclrec_tf.serving.validation import Validation
+from laclrec_tf.serving.version.held_out_topk import read_held_out_topk
+from laclrec_tf.serving.version.manifest import verify_manifest, write_manifest
+from laclrec_tf.serving.version.metadata import METRICS_FILE, ModelMetrics
 from pipelines.cli import main
 
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from laclrec_tf.errors import InputError
-from pipelines.served_items import ServedItems
+from laclrec_tf.serving.version.metadata import ServedItems
 
 
 def test_a_model_that_does_not_tell_its_items(tmp_path):

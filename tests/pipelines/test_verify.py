@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from laclrec_tf.serving.manifest import write_manifest
+from laclrec_tf.serving.version.manifest import write_manifest
 from pipelines.cli import main
 
 

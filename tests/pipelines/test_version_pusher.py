@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from laclrec_tf.serving.model_versions import version_numbers
+from laclrec_tf.serving.version.folder import version_numbers
 from pipelines.version_pusher import VersionPusher, push_copy
 
 

@@ -20,10 +20,10 @@ from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.models import LACLRec
 from laclrec_tf.serving import ModelServer, RetrievalClient, Retriever, export_model
-from laclrec_tf.serving.manifest import write_manifest
-from laclrec_tf.serving.model_metrics import Evaluation, ModelMetrics
 from laclrec_tf.serving.serving_error import ServingError
-from laclrec_tf.serving.warmup import write_warmup_requests
+from laclrec_tf.serving.version.manifest import write_manifest
+from laclrec_tf.serving.version.metadata import Evaluation, ModelMetrics
+from laclrec_tf.serving.version.warmup import write_warmup_requests
 
 N_ITEMS = 20
 MAX_LENGTH = 6

@@ -10,8 +10,7 @@ from laclrec_tf.errors import InputError
 from laclrec_tf.serving import blessing
 from laclrec_tf.serving.blessing import Comparison, bless, bless_on, check_bar
 from laclrec_tf.serving.held_out_measurement import HeldOutItems
-from laclrec_tf.serving.model_metrics import Evaluation, ModelMetrics
-from laclrec_tf.serving.version_description import METADATA_FILE
+from laclrec_tf.serving.version.metadata import METADATA_FILE, Evaluation, ModelMetrics
 
 
 @pytest.fixture

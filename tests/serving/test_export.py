@@ -17,7 +17,7 @@ from laclrec_tf.errors import InputError
 from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.models import LACLRec
 from laclrec_tf.serving import ExportCheckError, Retriever, export, export_model, fresh_process
-from laclrec_tf.serving.warmup import read_warmup_requests
+from laclrec_tf.serving.version.warmup import read_warmup_requests
 
 # What a client of the SavedModel could run anywhere.
 FRESH = """

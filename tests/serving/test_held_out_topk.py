@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving.held_out_topk import (
+from laclrec_tf.serving.version.held_out_topk import (
     HELD_OUT_FILE,
     HeldOutHistories,
     RankedItems,

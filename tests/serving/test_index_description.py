@@ -7,8 +7,7 @@ import json
 import pytest
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving.index_description import index_description, index_recall
-from laclrec_tf.serving.version_description import METADATA_FILE
+from laclrec_tf.serving.version.metadata import METADATA_FILE, index_description, index_recall
 
 
 def test_partitions_are_described_with_what_was_measured():

@@ -8,7 +8,13 @@ import os
 import pytest
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving.manifest import MANIFEST_FILE, manifest_sha256, read_manifest, verify_manifest, write_manifest
+from laclrec_tf.serving.version.manifest import (
+    MANIFEST_FILE,
+    manifest_sha256,
+    read_manifest,
+    verify_manifest,
+    write_manifest,
+)
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from laclrec_tf.serving.model_card import MODEL_CARD_FILE, model_card
-from laclrec_tf.serving.model_metrics import Evaluation, ModelMetrics
+from laclrec_tf.serving.version.metadata import Evaluation, ModelMetrics
+from laclrec_tf.serving.version.model_card import MODEL_CARD_FILE, model_card
 
 DESCRIPTION = {
     "signatures": ["retrieve", "serving_default"],

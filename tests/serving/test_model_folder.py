@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving.model_folder import check_model_folder, model_folder
+from laclrec_tf.serving.version.folder import check_model_folder, model_folder
 
 
 def test_it_is_made_with_its_parents(tmp_path):

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving.model_metrics import METRICS_FILE, Evaluation, ModelMetrics, finite
+from laclrec_tf.serving.version.metadata import METRICS_FILE, Evaluation, ModelMetrics, finite
 
 FULL = ModelMetrics(
     data_hash="d" * 64,

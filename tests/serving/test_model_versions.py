@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from laclrec_tf.serving.model_versions import version_folders, version_numbers
+from laclrec_tf.serving.version.folder import version_folders, version_numbers
 
 
 def test_only_folders_named_by_an_int64_are_versions(tmp_path):

@@ -8,7 +8,6 @@ import pytest
 
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving import publication
-from laclrec_tf.serving.manifest import manifest_sha256, verify_manifest
 from laclrec_tf.serving.publication import (
     copy_to_disk,
     publish_copy,
@@ -16,6 +15,7 @@ from laclrec_tf.serving.publication import (
     remove_old_versions,
     rename_to_next_version,
 )
+from laclrec_tf.serving.version.manifest import manifest_sha256, verify_manifest
 
 
 def names(folder):

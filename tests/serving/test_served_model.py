@@ -19,7 +19,7 @@ from laclrec_tf.errors import InputError
 from laclrec_tf.serving import served_model
 from laclrec_tf.serving.served_model import ServedModel
 from laclrec_tf.serving.served_version import AVAILABLE, END, State
-from laclrec_tf.serving.warmup import write_warmup_requests
+from laclrec_tf.serving.version.warmup import write_warmup_requests
 
 
 def model_of(folder: Path, before: ServedModel | None = None, on_state=None, **settings) -> ServedModel:

@@ -36,7 +36,7 @@ from laclrec_tf.serving.batching import Batching
 from laclrec_tf.serving.loaded_model import LoadedModel
 from laclrec_tf.serving.request_limits import RequestLimits
 from laclrec_tf.serving.tensor_protos import MAX_ELEMENTS, MAX_ROWS, to_proto
-from laclrec_tf.serving.warmup import write_warmup_requests
+from laclrec_tf.serving.version.warmup import write_warmup_requests
 
 HISTORY = tf.constant([["007", "unknown", "PAD"], ["", "", ""]])
 

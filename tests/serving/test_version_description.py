@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving.version_description import VersionDescription
+from laclrec_tf.serving.version.metadata import VersionDescription
 
 WHOLE = json.dumps({"max_length": 4, "signatures": ["augment", "retrieve"]})
 
@@ -51,5 +51,5 @@ def test_a_damaged_vocabulary(version, vocabulary):
 
 
 def test_it_is_read_without_tensorflow():
-    code = "import sys, laclrec_tf.serving.version_description; print('tensorflow' in sys.modules)"
+    code = "import sys, laclrec_tf.serving.version.metadata; print('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"

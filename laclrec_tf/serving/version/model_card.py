@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from laclrec_tf.serving.index_description import index_description
-from laclrec_tf.serving.model_metrics import Evaluation, ModelMetrics
+from laclrec_tf.serving.version.metadata import Evaluation, ModelMetrics, index_description
 
 MODEL_CARD_FILE = Path("assets.extra", "model_card.md")
 NOT_RECORDED = "not recorded"

@@ -1,0 +1,1 @@
+"""What a version's folder holds beside the SavedModel."""
