@@ -47,7 +47,7 @@ def recommend_all(
     }
     pipelines = pipelines_of(engine.value, runner and runner.value, beam_option or [])
     if pipelines is None:
-        from pipelines.recommend_all import recommend_all as run
+        from laclrec_tf.serving.local.recommend_all import recommend_all as run
 
         sources = [on_this_machine(source) for source in histories]
         users = run(on_this_machine(model), sources, on_this_machine(out), **settings)

@@ -17,7 +17,8 @@ from laclrec_tf.data.prepared import DATASET_FILE, VOCABULARY_FILE, read_shard
 from laclrec_tf.data.user_histories import COLUMNS
 from laclrec_tf.errors import InputError
 from laclrec_tf.item_vocabulary import ItemVocabulary
-from laclrec_tf.serving.loaded_model import LoadedModel
+from laclrec_tf.serving.local.loaded_model import LoadedModel
+from laclrec_tf.serving.local.recommend_all import check_recommend_all, recommended
 from laclrec_tf.serving.version.folder import SAVED_MODEL_FILE
 from pipelines.beam_events import ReadPiece, read_event_files
 from pipelines.beam_files import (
@@ -32,7 +33,6 @@ from pipelines.beam_files import (
 )
 from pipelines.beam_histories import LastEvents, WithoutDuplicates
 from pipelines.beam_pipeline import BeamPipelines
-from pipelines.recommend_all import check_recommend_all, recommended
 
 USERS_AT_A_TIME = 1024
 _FIELDS = {

@@ -190,7 +190,7 @@ def recommend(
     if model is not None:  # a server is asked without TensorFlow
         import_tensorflow_quietly()
     silence_grpc()
-    from pipelines.recommend import recommend as run_recommend
+    from laclrec_tf.serving.local.recommend import recommend as run_recommend
 
     answer = run_recommend(
         parse_items(history),

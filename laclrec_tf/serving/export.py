@@ -16,7 +16,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving.fresh_process import FreshProcessError, answers_of_fresh_process
+from laclrec_tf.serving.local.fresh_process import FreshProcessError, answers_of_fresh_process
 from laclrec_tf.serving.publication import rename_to_next_version
 from laclrec_tf.serving.retriever.retriever import Retriever
 from laclrec_tf.serving.version.folder import model_folder

@@ -11,8 +11,8 @@ import numpy as np
 
 from laclrec_tf.errors import InputError
 from laclrec_tf.metrics.ranking import ranking_metrics
-from laclrec_tf.serving.batch_recommendation import recommend_in_batches
-from laclrec_tf.serving.loaded_model import LoadedModel
+from laclrec_tf.serving.local.loaded_model import LoadedModel
+from laclrec_tf.serving.local.models import recommend_in_batches
 from laclrec_tf.serving.serving_error import ServingError
 
 

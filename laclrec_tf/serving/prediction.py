@@ -9,7 +9,7 @@ import grpc
 import numpy as np
 from tensorflow_serving.apis import predict_pb2
 
-from laclrec_tf.serving.loaded_model import LoadedModel
+from laclrec_tf.serving.local.loaded_model import LoadedModel
 from laclrec_tf.serving.request_limits import RequestLimits
 from laclrec_tf.serving.serving_error import ServingError
 from laclrec_tf.serving.tensor_protos import from_proto, write_array

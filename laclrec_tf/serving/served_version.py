@@ -15,7 +15,7 @@ from tensorflow_serving.apis import get_model_status_pb2
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving.batch_merging import Merging, rows_of
 from laclrec_tf.serving.free_memory import return_free_memory
-from laclrec_tf.serving.loaded_model import LoadedModel
+from laclrec_tf.serving.local.loaded_model import LoadedModel
 from laclrec_tf.serving.merging_probe import probe_merging
 from laclrec_tf.serving.prediction import read_request, response_of
 from laclrec_tf.serving.serving_error import ServingError

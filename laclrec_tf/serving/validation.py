@@ -10,8 +10,8 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving.fresh_process import FreshProcessError, answers_of_fresh_process
 from laclrec_tf.serving.history_batch import padded_batch
+from laclrec_tf.serving.local.fresh_process import FreshProcessError, answers_of_fresh_process
 from laclrec_tf.serving.stock_ops import foreign_ops
 from laclrec_tf.serving.version.held_out_topk import (
     SIGNATURE,

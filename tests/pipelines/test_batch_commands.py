@@ -30,7 +30,9 @@ def test_the_local_engine_takes_no_other_places(tmp_path, monkeypatch, capsys, a
 
 def test_mounted_buckets_are_read_and_written(tmp_path, monkeypatch, capsys):
     asked = []
-    monkeypatch.setattr("pipelines.recommend_all.recommend_all", lambda *places, **_: asked.extend(places) or 3)
+    monkeypatch.setattr(
+        "laclrec_tf.serving.local.recommend_all.recommend_all", lambda *places, **_: asked.extend(places) or 3
+    )
     monkeypatch.setattr(cloud_storage, "MOUNT", tmp_path)
     (tmp_path / "shop").mkdir()
     with pytest.raises(SystemExit) as exit_:

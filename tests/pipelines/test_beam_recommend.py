@@ -9,9 +9,9 @@ import polars as pl
 import pytest
 
 from laclrec_tf.errors import InputError
+from laclrec_tf.serving.local.recommend_all import recommend_all
 from pipelines.beam_recommend import beam_recommend_all
 from pipelines.cli import main
-from pipelines.recommend_all import recommend_all
 
 
 def same_rows(beam: pl.DataFrame, local: pl.DataFrame) -> None:

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from laclrec_tf.errors import InputError
-from pipelines.finished_parts import join_parts, part_file, write_whole
+from laclrec_tf.serving.local.recommend_all import join_parts, part_file, write_whole
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from laclrec_tf.errors import InputError
+from laclrec_tf.serving.local.recommend import recommend
 from pipelines.cli import main
-from pipelines.recommend import recommend
 
 ANSWER = {
     "item_ids": [["tent", "mug"]],

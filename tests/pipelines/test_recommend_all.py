@@ -16,9 +16,9 @@ import pytest
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving import ModelServer, RetrievalClient
-from pipelines import recommend_all as module
+from laclrec_tf.serving.local import recommend_all as module
+from laclrec_tf.serving.local.recommend_all import recommend_all
 from pipelines.cli import main
-from pipelines.recommend_all import recommend_all
 
 ROOT = Path(__file__).parents[2]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from laclrec_tf.serving.batch_recommendation import recommend_in_batches
-from laclrec_tf.serving.loaded_model import LoadedModel
+from laclrec_tf.serving.local.loaded_model import LoadedModel
+from laclrec_tf.serving.local.models import recommend_in_batches
 
 HISTORIES = [["007", "a b", "x,y"], ["-1"], ["nowhere", "a b"], [], ["item-9", "item-10", "007", "None"]]
 

@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from laclrec_tf.serving import fresh_process, replay
-from laclrec_tf.serving.fresh_process import FreshProcessError, answers_of_fresh_process
+from laclrec_tf.serving.local import fresh_process, replay
+from laclrec_tf.serving.local.fresh_process import FreshProcessError, answers_of_fresh_process
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving.held_out_measurement import HeldOutItems, k_of, measure_version
-from laclrec_tf.serving.loaded_model import LoadedModel
+from laclrec_tf.serving.local.loaded_model import LoadedModel
 
 
 @pytest.fixture(scope="module")

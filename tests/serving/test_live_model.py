@@ -9,7 +9,7 @@ from laclrec_tf.errors import InputError
 from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.models import build_preset
 from laclrec_tf.serving import RetrievalClient, Retriever
-from laclrec_tf.serving.live_model import LiveModel
+from laclrec_tf.serving.local.models import LiveModel
 
 HISTORIES = [["007", "テント", "item-9"], ["item-11", "nobody-knows"], []]
 

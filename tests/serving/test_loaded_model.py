@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving.loaded_model import LoadedModel
+from laclrec_tf.serving.local.loaded_model import LoadedModel
 from laclrec_tf.serving.served_version import ServedVersion
 from laclrec_tf.serving.serving_error import ServingError
 

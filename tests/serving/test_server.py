@@ -33,7 +33,7 @@ from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving import ModelServer
 from laclrec_tf.serving.batching import Batching
-from laclrec_tf.serving.loaded_model import LoadedModel
+from laclrec_tf.serving.local.loaded_model import LoadedModel
 from laclrec_tf.serving.request_limits import RequestLimits
 from laclrec_tf.serving.tensor_protos import MAX_ELEMENTS, MAX_ROWS, to_proto
 from laclrec_tf.serving.version.warmup import write_warmup_requests

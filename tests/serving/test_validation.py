@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving import fresh_process
+from laclrec_tf.serving.local import fresh_process
 from laclrec_tf.serving.validation import Validation, validate
 from laclrec_tf.serving.version.held_out_topk import HELD_OUT_FILE
 from laclrec_tf.serving.version.manifest import write_manifest

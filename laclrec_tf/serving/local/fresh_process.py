@@ -11,7 +11,7 @@ from pathlib import Path
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
 
-from laclrec_tf.serving import replay
+from laclrec_tf.serving.local import replay
 
 
 class FreshProcessError(RuntimeError):

@@ -94,7 +94,7 @@ def recommend(
 def _local_model(model: str | Path, show_progress: bool) -> HistoryQueries:
     # Imported late: a server is asked without TensorFlow, a folder is not.
     from laclrec_tf.runtime.terminal import spinner
-    from laclrec_tf.serving.local_model import LocalModel
+    from laclrec_tf.serving.local.models import LocalModel
 
     with spinner(f"loading {model}", disable=not show_progress):
         return LocalModel(model)
