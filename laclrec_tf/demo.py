@@ -21,9 +21,9 @@ from laclrec_tf.evaluation.evaluate import evaluate
 from laclrec_tf.runtime.terminal import terminal
 from laclrec_tf.serving.client.answers import AugmentedHistory
 from laclrec_tf.serving.client.client import RetrievalClient
+from laclrec_tf.serving.release.export import export
 from laclrec_tf.serving.server import ModelServer
 from pipelines.config import TrainConfig
-from pipelines.export import export
 from pipelines.train import train
 
 # A small catalogue and a long first phase: in two minutes of training the augmenter learns to delete some of the noise

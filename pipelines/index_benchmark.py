@@ -15,11 +15,11 @@ from laclrec_tf.run_folder import RunFolder
 from laclrec_tf.runtime.machine import processor_name
 from laclrec_tf.runtime.output_files import ReportFile
 from laclrec_tf.runtime.terminal import spinner
+from laclrec_tf.serving.release.export import IndexSettings, user_vectors
 from laclrec_tf.serving.retriever.exact_index import ExactIndex
 from laclrec_tf.serving.retriever.partitioned_index import DEFAULT_RECALL, RECALL_AT, index_with_recall
 from laclrec_tf.serving.retriever.retriever import Retriever
 from laclrec_tf.serving.retriever.selection import ItemIndex
-from pipelines.index_settings import IndexSettings, user_vectors
 
 N_ITEMS = 1_000_000
 WIDTH = 64

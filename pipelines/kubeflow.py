@@ -10,7 +10,7 @@ from laclrec_tf.data.event_files import ending_of
 from laclrec_tf.errors import InputError
 from laclrec_tf.runtime.cloud_storage import mounted, reachable
 from laclrec_tf.runtime.output_files import ReportFile
-from laclrec_tf.serving.blessing import METRIC, TOLERANCE
+from laclrec_tf.serving.release.blessing import METRIC, TOLERANCE
 from laclrec_tf.serving.version.folder import version_numbers
 from pipelines.vertex_job import default_image
 

@@ -57,8 +57,8 @@ def evaluate(
 
     from laclrec_tf.evaluation.evaluate import evaluate
     from laclrec_tf.runtime.output_files import copy_whole
+    from laclrec_tf.serving.release.export import export
     from laclrec_tf.serving.version.folder import SAVED_MODEL_FILE
-    from pipelines.export import export
 
     with tempfile.TemporaryDirectory() as scratch:
         made = Path(shutil.copytree(run.path, Path(scratch, "run"), copy_function=shutil.copyfile))
@@ -88,10 +88,9 @@ def bless(
     from laclrec_tf.data.prepared import PreparedData
     from laclrec_tf.errors import InputError
     from laclrec_tf.runtime.cloud_storage import reachable
-    from laclrec_tf.serving.blessing import bless_on
-    from laclrec_tf.serving.validation import validate
-    from pipelines.bucket_push import whole_versions
-    from pipelines.push import last_items
+    from laclrec_tf.serving.release.blessing import bless_on
+    from laclrec_tf.serving.release.push import last_items, whole_versions
+    from laclrec_tf.serving.release.validation import validate
 
     folder, model = Path(candidate.path), reachable(served)
     validate(folder)
@@ -119,8 +118,7 @@ def push(
 
     from laclrec_tf.data.prepared import PreparedData
     from laclrec_tf.runtime.cloud_storage import is_in_bucket, reachable
-    from pipelines.bucket_push import push_into_bucket
-    from pipelines.push import last_items, push
+    from laclrec_tf.serving.release.push import last_items, push, push_into_bucket
 
     model = reachable(served)
     if is_in_bucket(model):

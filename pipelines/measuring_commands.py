@@ -143,8 +143,8 @@ def index_benchmark(
 ) -> None:
     """Measure how fast the 20 best items of a catalogue are found, exactly and in partitions."""
     import_tensorflow_quietly()
+    from laclrec_tf.serving.release.export import IndexSettings
     from pipelines.index_benchmark import index_benchmark as run_benchmark
-    from pipelines.index_settings import IndexSettings
 
     if run is None and (recall, partitions, int8) != (None, None, False):
         raise InputError("--recall, --partitions and --int8 are for the vectors of a run: random ones have no order.")

@@ -36,9 +36,9 @@ def export(
 ) -> None:
     """Write a run as a versioned SavedModel that TensorFlow Serving loads."""
     import_tensorflow_quietly()
+    from laclrec_tf.serving.release.export import IndexSettings
+    from laclrec_tf.serving.release.export import export as run_export
     from laclrec_tf.serving.version.metadata import METADATA_FILE, index_description
-    from pipelines.export import export as run_export
-    from pipelines.index_settings import IndexSettings
 
     settings = IndexSettings(index.value, recall, partitions, int8)
     version = run_export(run, to, index=settings)
@@ -63,8 +63,8 @@ def push(
 ) -> None:
     """Validate a version, compare it with the served one, and serve it in its place."""
     import_tensorflow_quietly()
-    from pipelines.push import push as run_push
-    from pipelines.push import told
+    from laclrec_tf.serving.release.push import push as run_push
+    from laclrec_tf.serving.release.push import told
 
     done = run_push(candidate, to, metric=metric, tolerance=tolerance, data=data, force=force, keep=keep)
     for line in told(done):
@@ -77,7 +77,7 @@ def rollback(
 ) -> None:
     """Serve the version before the newest again, under a new number."""
     import_tensorflow_quietly()
-    from pipelines.rollback import rollback as run_rollback
+    from laclrec_tf.serving.release.push import rollback as run_rollback
 
     done = run_rollback(model)
     console.print(f"published {done.version}, a copy of version {done.of}, in place of version {done.instead_of}")
@@ -89,7 +89,7 @@ def verify(
 ) -> None:
     """Check a version's files against the SHA-256 in its manifest."""
     import_tensorflow_quietly()
-    from pipelines.verify import verify as run_verify
+    from laclrec_tf.serving.release.push import verify as run_verify
 
     folder, files = run_verify(model)
     console.print(f"{folder}: {files} files, as they were exported")

@@ -7,7 +7,7 @@ import uuid
 from pathlib import Path
 
 from laclrec_tf.runtime.processes import Repetition
-from laclrec_tf.serving.publication import COMING, remove_old_versions, rename_to_next_version
+from laclrec_tf.serving.release.publication import COMING, remove_old_versions, rename_to_next_version
 from laclrec_tf.serving.version.folder import newest_version
 
 KEPT_VERSIONS = 3

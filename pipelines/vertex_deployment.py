@@ -11,10 +11,10 @@ import yaml
 
 from laclrec_tf.errors import InputError
 from laclrec_tf.runtime.cloud_storage import SCHEME, bucket_of
+from laclrec_tf.serving.release.push import exported_version
 from laclrec_tf.serving.version.folder import SAVED_MODEL_FILE
 from laclrec_tf.serving.version.manifest import manifest_sha256, verify_manifest
 from pipelines.staging_bucket import StagingBucket
-from pipelines.verify import exported_version
 from pipelines.vertex_client import VertexClient, finished, refusals
 from pipelines.vertex_job import check_labels, check_name
 from pipelines.vertex_machines import check_machine

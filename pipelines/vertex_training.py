@@ -11,11 +11,11 @@ from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.evaluate import evaluate
 from laclrec_tf.runtime.cloud_storage import reachable
 from laclrec_tf.runtime.output_files import copy_whole
+from laclrec_tf.serving.release.export import export
 from laclrec_tf.serving.version.folder import SAVED_MODEL_FILE
 from laclrec_tf.serving.version.manifest import verify_manifest
 from pipelines.checkpoint_settings import CheckpointSettings
 from pipelines.config import TrainConfig
-from pipelines.export import export
 from pipelines.train import train
 from pipelines.training_checks import finished_before
 from pipelines.tuning_metrics import TuningMetrics, is_tuning_trial

@@ -19,7 +19,7 @@ from laclrec_tf.models import LACLRec, build_preset
 from laclrec_tf.recommender_tables import HistoryTable
 from laclrec_tf.run_folder import RunFolder
 from laclrec_tf.serving import HistoryVectors, ItemVectors, ModelServer, RetrievalClient
-from laclrec_tf.serving.held_out_measurement import HeldOutItems
+from laclrec_tf.serving.release.blessing import HeldOutItems
 from laclrec_tf.serving.retriever.partitioned_index import Partitions
 from laclrec_tf.serving.served_model import ServedModel
 from laclrec_tf.serving.version.held_out_topk import HeldOutHistories

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
         SimilarItems,
     )
     from laclrec_tf.serving.client.client import AsyncRetrievalClient, RetrievalClient
-    from laclrec_tf.serving.export import ExportCheckError, export_model
     from laclrec_tf.serving.local.models import LocalModel
+    from laclrec_tf.serving.release.export import ExportCheckError, export_model
     from laclrec_tf.serving.retriever.retriever import Retriever
     from laclrec_tf.serving.server import ModelServer
 

@@ -14,8 +14,8 @@ from laclrec_tf.data.prepare import prepare
 from laclrec_tf.data.simulated import simulate_events
 from laclrec_tf.evaluation.evaluate import evaluate
 from laclrec_tf.run_folder import RunFolder
+from laclrec_tf.serving.release.export import export
 from pipelines.config import TrainConfig
-from pipelines.export import export
 from pipelines.train import train
 
 

@@ -15,8 +15,8 @@ from laclrec_tf.evaluation.evaluate import evaluate
 from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.run_folder import RunFolder
 from laclrec_tf.serving import LocalModel
+from laclrec_tf.serving.release.export import export
 from pipelines.cli import main
-from pipelines.export import export
 from pipelines.grow import grow
 
 

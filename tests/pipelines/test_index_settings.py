@@ -9,8 +9,8 @@ import pytest
 
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving import LocalModel
+from laclrec_tf.serving.release.export import IndexSettings
 from pipelines.cli import main
-from pipelines.index_settings import IndexSettings
 
 
 @pytest.mark.parametrize(

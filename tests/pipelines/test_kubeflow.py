@@ -5,6 +5,8 @@ import shutil
 import sys
 from pathlib import Path
 
+import pipelines.bucket_push
+import pipelines.push  # noqa: F401 - before a test patches what they take `validate` from
 import pytest
 import yaml
 from google.protobuf import json_format
@@ -13,8 +15,6 @@ from kfp.dsl.executor_main import executor_main
 from kfp.local import subprocess_task_handler
 from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec
 
-import pipelines.bucket_push
-import pipelines.push  # noqa: F401 - before a test patches what they take `validate` from
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving.version.folder import version_numbers
 from laclrec_tf.serving.version.manifest import verify_manifest
@@ -118,7 +118,7 @@ def test_a_worse_model_does_not_go_out(in_this_process, data, sasrec_export, tmp
 
 def test_the_first_model_is_blessed_and_pushed(data, sasrec_export, tmp_path, monkeypatch):
     validated = []
-    monkeypatch.setattr("laclrec_tf.serving.validation.validate", validated.append)  # the push has its own
+    monkeypatch.setattr("laclrec_tf.serving.release.validation.validate", validated.append)  # the push has its own
     candidate = dsl.Model(uri=str(sasrec_export / "1"))
     comparison = dsl.Metrics(uri=str(tmp_path / "comparison"))
     bar = {"served": str(tmp_path / "shop"), "metric": "ndcg@10", "tolerance": 0.02}
@@ -132,8 +132,8 @@ def test_the_first_model_is_blessed_and_pushed(data, sasrec_export, tmp_path, mo
 
 def test_in_a_bucket_a_version_is_what_is_whole(data, sasrec_export, laclrec_export, tmp_path, monkeypatch):
     monkeypatch.setattr("laclrec_tf.runtime.cloud_storage.MOUNT", tmp_path)
-    monkeypatch.setattr("pipelines.bucket_push.validate", lambda folder: None)
-    monkeypatch.setattr("laclrec_tf.serving.validation.validate", lambda folder: None)
+    monkeypatch.setattr("laclrec_tf.serving.release.push.validate", lambda folder: None)
+    monkeypatch.setattr("laclrec_tf.serving.release.validation.validate", lambda folder: None)
     model = tmp_path / "shop-bucket/shop"
     (model / "1/variables").mkdir(parents=True)  # left by a push that was killed
     bar = {"served": "gs://shop-bucket/shop", "metric": "ndcg@10", "tolerance": 0.02}

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from laclrec_tf.serving.push_record import read_record
-from laclrec_tf.serving.validation import Validation
+from laclrec_tf.serving.release.publication import read_record
+from laclrec_tf.serving.release.validation import Validation
 from laclrec_tf.serving.version.held_out_topk import read_held_out_topk
 from laclrec_tf.serving.version.manifest import verify_manifest, write_manifest
 from laclrec_tf.serving.version.metadata import METRICS_FILE, ModelMetrics
@@ -67,7 +67,7 @@ def test_pushed_refused_forced_and_rolled_back(run, candidate, tmp_path, monkeyp
 
     # The validation was made once, in a process of its own; it takes seconds.
     stood = Validation(10, 6, 64, "here")
-    monkeypatch.setattr("laclrec_tf.serving.push.validate", lambda folder: verify_manifest(folder) or stood)
+    monkeypatch.setattr("laclrec_tf.serving.release.push.validate", lambda folder: verify_manifest(folder) or stood)
     spoiled = worse(candidate, tmp_path / "worse")
     code, lines, error = run("push", spoiled, "--to", shop)
     assert (code, lines, error.count("\n")) == (2, [], 1)

@@ -19,11 +19,11 @@ from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.evaluate import evaluate
 from laclrec_tf.models import LACLRec
 from laclrec_tf.run_folder import RunFolder
+from laclrec_tf.serving.release.export import export
 from pipelines import train as training
 from pipelines import training_session
 from pipelines.checkpoint_settings import CheckpointSettings
 from pipelines.config import TrainConfig
-from pipelines.export import export
 from pipelines.train import train
 
 pytestmark = pytest.mark.usefixtures("untraced_training")

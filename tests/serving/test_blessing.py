@@ -7,9 +7,8 @@ import json
 import pytest
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving import blessing
-from laclrec_tf.serving.blessing import Comparison, bless, bless_on, check_bar
-from laclrec_tf.serving.held_out_measurement import HeldOutItems
+from laclrec_tf.serving.release import blessing
+from laclrec_tf.serving.release.blessing import Comparison, HeldOutItems, bless, bless_on, check_bar
 from laclrec_tf.serving.version.metadata import METADATA_FILE, Evaluation, ModelMetrics
 
 

@@ -16,8 +16,9 @@ from tensorflow.core.protobuf import saved_model_pb2
 from laclrec_tf.errors import InputError
 from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.models import LACLRec
-from laclrec_tf.serving import ExportCheckError, Retriever, export, export_model
+from laclrec_tf.serving import ExportCheckError, Retriever, export_model
 from laclrec_tf.serving.local import fresh_process
+from laclrec_tf.serving.release import export
 from laclrec_tf.serving.version.warmup import read_warmup_requests
 
 # What a client of the SavedModel could run anywhere.

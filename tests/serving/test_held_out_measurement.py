@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving.held_out_measurement import HeldOutItems, k_of, measure_version
 from laclrec_tf.serving.local.loaded_model import LoadedModel
+from laclrec_tf.serving.release.blessing import HeldOutItems, k_of, measure_version
 
 
 @pytest.fixture(scope="module")

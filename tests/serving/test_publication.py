@@ -7,8 +7,8 @@ import shutil
 import pytest
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving import publication
-from laclrec_tf.serving.publication import (
+from laclrec_tf.serving.release import publication
+from laclrec_tf.serving.release.publication import (
     copy_to_disk,
     publish_copy,
     remove_leftovers,

@@ -11,11 +11,10 @@ from pathlib import Path
 import pytest
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving import push
-from laclrec_tf.serving.push import Push, push_version
-from laclrec_tf.serving.push_lock import push_lock
-from laclrec_tf.serving.push_record import RECORD_FILE, read_record
-from laclrec_tf.serving.validation import Validation
+from laclrec_tf.serving.release import push
+from laclrec_tf.serving.release.publication import RECORD_FILE, push_lock, read_record
+from laclrec_tf.serving.release.push import Push, push_version
+from laclrec_tf.serving.release.validation import Validation
 from laclrec_tf.serving.version.folder import version_folders
 from laclrec_tf.serving.version.manifest import MANIFEST_FILE, manifest_sha256, verify_manifest
 

@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving.push_lock import LOCK_FILE, push_lock
+from laclrec_tf.serving.release.publication import LOCK_FILE, push_lock
 
 
 def test_a_second_push_is_refused_at_once(tmp_path):

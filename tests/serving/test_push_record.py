@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from laclrec_tf.serving.push_record import RECORD_FILE, append_record, read_record
+from laclrec_tf.serving.release.publication import RECORD_FILE, append_record, read_record
 
 
 def test_lines_come_back_in_order(tmp_path):

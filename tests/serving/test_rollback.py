@@ -7,12 +7,10 @@ import shutil
 import pytest
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving import push
-from laclrec_tf.serving.push import push_version
-from laclrec_tf.serving.push_lock import push_lock
-from laclrec_tf.serving.push_record import RECORD_FILE, append_record, read_record
-from laclrec_tf.serving.rollback import Rollback, roll_back
-from laclrec_tf.serving.validation import Validation
+from laclrec_tf.serving.release import push
+from laclrec_tf.serving.release.publication import RECORD_FILE, append_record, push_lock, read_record
+from laclrec_tf.serving.release.push import Rollback, push_version, roll_back
+from laclrec_tf.serving.release.validation import Validation
 from laclrec_tf.serving.version.folder import newest_version, version_folders
 from laclrec_tf.serving.version.manifest import verify_manifest
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving.stock_ops import foreign_ops
+from laclrec_tf.serving.release.validation import foreign_ops
 
 
 def test_an_export_needs_none(exported):

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving.local import fresh_process
-from laclrec_tf.serving.validation import Validation, validate
+from laclrec_tf.serving.release.validation import Validation, validate
 from laclrec_tf.serving.version.held_out_topk import HELD_OUT_FILE
 from laclrec_tf.serving.version.manifest import write_manifest
 from laclrec_tf.serving.version.warmup import WARMUP_FILE, read_warmup_requests, write_warmup_requests

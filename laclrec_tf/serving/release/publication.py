@@ -6,18 +6,113 @@ that is killed leaves them behind; the next push removes them.
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving.version.folder import version_folders, version_numbers
 from laclrec_tf.serving.version.manifest import MANIFEST_FILE, manifest_sha256, read_manifest, verify_manifest
 
+LOCK_FILE = ".push.lock"
+RECORD_FILE = ".pushes.jsonl"
 COMING = ".push-"
 GOING = ".removed-"
+
+
+@contextmanager
+def push_lock(model: Path) -> Iterator[None]:
+    """Hold the model's folder for the block.
+
+    Args:
+        model: the model's folder; it exists.
+
+    Raises:
+        InputError: another process holds it.
+        OSError: the folder cannot be written.
+    """
+    file = model / LOCK_FILE
+    while True:
+        with file.open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InputError(f"Another process pushes to {model}. Wait for it, then try again.") from None
+            if not _is_at(lock.fileno(), file):
+                continue  # the holder before removed this file after we had opened it
+            try:
+                yield
+            finally:
+                file.unlink(missing_ok=True)
+            return
+
+
+def _is_at(descriptor: int, file: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), file.stat())
+    except FileNotFoundError:
+        return False
+
+
+# FOLDED: The record of a model's pushes, rollbacks and removals: `.pushes.jsonl` beside its versions, one line each.
+# FOLDED:
+# FOLDED: It lies beside the versions and not in them, so that it outlives them and no manifest changes; its name begins with a
+# FOLDED: dot, so servers ignore it. A line is on the disk before what it tells of happens. So no version is served without its
+# FOLDED: line; a process that was killed in between leaves a line of a version that never came, and the next one with this number
+# FOLDED: has a later line. The last line of a version counts.
+def append_record(model: Path, action: str, version: int, **about: Any) -> None:
+    """Write one line and wait until it is on the disk.
+
+    Args:
+        model: the model's folder.
+        action: "push", "rollback" or "remove".
+        version: the version that comes, or goes.
+        **about: anything that JSON can hold.
+    """
+    time = datetime.now(UTC).isoformat(timespec="seconds")
+    line = json.dumps({"time": time, "action": action, "version": version, **about}) + "\n"
+    with (model / RECORD_FILE).open("ab+") as file:
+        # A line that was cut short by a full disk must not take this one with it.
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+            line = line if file.read(1) == b"\n" else "\n" + line
+        file.write(line.encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_record(model: Path) -> list[dict[str, Any]]:
+    """Read the lines, oldest first; those that are damaged are left out.
+
+    Args:
+        model: the model's folder.
+
+    Returns:
+        `time` (UTC, ISO 8601), `action`, `version` and what else each line tells; none without a file.
+
+    Example:
+        >>> read_record(Path("no/such/folder"))
+        []
+    """
+    file = model / RECORD_FILE
+    if not file.is_file():
+        return []
+    entries = []
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(entry, dict) and isinstance(entry.get("version"), int):
+            entries.append(entry)
+    return entries
 
 
 def publish_copy(version: Path, model: Path, sha256: str, before_rename: Callable[[int], None]) -> Path:
