@@ -22,7 +22,7 @@ from laclrec_tf.runtime.terminal import terminal
 from laclrec_tf.serving.client.answers import AugmentedHistory
 from laclrec_tf.serving.client.client import RetrievalClient
 from laclrec_tf.serving.release.export import export
-from laclrec_tf.serving.server import ModelServer
+from laclrec_tf.serving.server.server import ModelServer
 from pipelines.config import TrainConfig
 from pipelines.train import train
 

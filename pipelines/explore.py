@@ -111,7 +111,7 @@ def _answering(model: Path, name: str, server: str | None) -> Iterator[str]:
         return
     # Imported late: a server is asked without TensorFlow.
     from laclrec_tf.runtime.terminal import spinner
-    from laclrec_tf.serving.server import ModelServer
+    from laclrec_tf.serving.server.server import ModelServer
 
     # A version that came later would have other items than the page knows of.
     embedded = ModelServer(name, model, HOST, 0, poll_seconds=0)

@@ -148,10 +148,10 @@ def serve(
     """Serve SavedModels over gRPC and REST with TensorFlow Serving's protocol, until interrupted."""
     compile_no_products()
     import_tensorflow_quietly(intra_op_threads)
-    from laclrec_tf.serving.batching_parameters import read_batching_parameters
-    from laclrec_tf.serving.model_config import read_model_config
-    from pipelines.serve import ServeSettings, limits_of, tls_of
-    from pipelines.serve import serve as run_server
+    from laclrec_tf.serving.server.batching import read_batching_parameters
+    from laclrec_tf.serving.server.model_config import read_model_config
+    from laclrec_tf.serving.server.serve import ServeSettings, limits_of, tls_of
+    from laclrec_tf.serving.server.serve import serve as run_server
 
     settings = ServeSettings(
         host=host,

@@ -21,7 +21,7 @@ from laclrec_tf.run_folder import RunFolder
 from laclrec_tf.serving import HistoryVectors, ItemVectors, ModelServer, RetrievalClient
 from laclrec_tf.serving.release.blessing import HeldOutItems
 from laclrec_tf.serving.retriever.partitioned_index import Partitions
-from laclrec_tf.serving.served_model import ServedModel
+from laclrec_tf.serving.server.served_model import ServedModel
 from laclrec_tf.serving.version.held_out_topk import HeldOutHistories
 from pipelines.held_out_users import HeldOutUsers
 

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from laclrec_tf.serving.batching import Batching
-from laclrec_tf.serving.batching_parameters import BatchingParameters, read_batching_parameters
-from laclrec_tf.serving.request_limits import MAX_COPIED_ELEMENTS, RequestLimits
-from laclrec_tf.serving.tensor_protos import MAX_ELEMENTS, MAX_ROWS
+from laclrec_tf.serving.server.batching import Batching, BatchingParameters, read_batching_parameters
+from laclrec_tf.serving.server.limits import MAX_COPIED_ELEMENTS, RequestLimits
+from laclrec_tf.serving.server.prediction import MAX_ELEMENTS, MAX_ROWS
 
 PAGE = (Path(__file__).parents[1] / "docs" / "serving.md").read_text()
 

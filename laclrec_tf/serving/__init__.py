@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from laclrec_tf.serving.local.models import LocalModel
     from laclrec_tf.serving.release.export import ExportCheckError, export_model
     from laclrec_tf.serving.retriever.retriever import Retriever
-    from laclrec_tf.serving.server import ModelServer
+    from laclrec_tf.serving.server.server import ModelServer
 
 __all__ = [
     "AsyncRetrievalClient",

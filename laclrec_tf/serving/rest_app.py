@@ -20,7 +20,7 @@ from laclrec_tf.serving.rest_body import read_body
 from laclrec_tf.serving.rest_call import HEALTH, RestCall, answering
 from laclrec_tf.serving.rest_json import input_protos, predict_answer, read_predict_body
 from laclrec_tf.serving.rest_status import RestError, metadata_json, status_json
-from laclrec_tf.serving.server_metrics import ServerMetrics
+from laclrec_tf.serving.server.metrics import ServerMetrics
 from laclrec_tf.serving.serving_error import ServingError
 
 DEFAULT_SIGNATURE = "serving_default"

@@ -13,8 +13,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from laclrec_tf.serving.rest_status import error_json, http_status
-from laclrec_tf.serving.server_log import log_request
-from laclrec_tf.serving.server_metrics import ServerMetrics
+from laclrec_tf.serving.server.log import log_request
+from laclrec_tf.serving.server.metrics import ServerMetrics
 from laclrec_tf.serving.serving_error import ServingError
 
 logger = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ import uvicorn
 
 from laclrec_tf.errors import InputError, reason_of
 from laclrec_tf.serving.rest_app import Api, rest_app
-from laclrec_tf.serving.server_metrics import ServerMetrics
+from laclrec_tf.serving.server.metrics import ServerMetrics
 
 BACKLOG = 2048
 

@@ -15,11 +15,11 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving.request_limits import RequestLimits
 from laclrec_tf.serving.rest_server import RestServer
-from laclrec_tf.serving.server import ModelServer
+from laclrec_tf.serving.server.limits import RequestLimits
+from laclrec_tf.serving.server.serve import ServeSettings, limits_of, serve
+from laclrec_tf.serving.server.server import ModelServer
 from pipelines.cli import main
-from pipelines.serve import ServeSettings, limits_of, serve
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "pipelines.cli", "serve"]
@@ -101,7 +101,7 @@ def test_rest_takes_no_requests_any_more_when_the_models_go(folder, monkeypatch)
 
     monkeypatch.setattr(signal, "signal", install)
     monkeypatch.setattr("gc.freeze", lambda: None)
-    monkeypatch.setattr("pipelines.serve.set_up_log", lambda *_: None)
+    monkeypatch.setattr("laclrec_tf.serving.server.serve.set_up_log", lambda *_: None)
     serve(folder, settings=ServeSettings(port=0, rest_port=0, poll_seconds=0))
     assert stopped == ["rest", "models"]
 

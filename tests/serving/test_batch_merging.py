@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laclrec_tf.serving.batch_merging import MAX_ELEMENTS, Merging, merged, merging_key, rows_of, split
+from laclrec_tf.serving.server.merging import MAX_ELEMENTS, Merging, merged, merging_key, rows_of, split
 
 
 def strings(rows: list[list[str]]) -> np.ndarray:

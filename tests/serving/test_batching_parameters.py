@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving.batching_parameters import BatchingParameters, read_batching_parameters
+from laclrec_tf.serving.server.batching import BatchingParameters, read_batching_parameters
 
 
 def written(tmp_path: Path, text: str) -> Path:

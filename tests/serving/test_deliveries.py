@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from laclrec_tf.serving.deliveries import Deliveries
+from laclrec_tf.serving.server.grpc_server import Deliveries
 
 
 def test_nobody_is_forgotten():

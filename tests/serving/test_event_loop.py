@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from laclrec_tf.serving.event_loop import EventLoop
+from laclrec_tf.serving.server.grpc_server import EventLoop
 
 
 @pytest.fixture

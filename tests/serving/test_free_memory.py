@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from laclrec_tf.runtime.machine import resident_megabytes
-from laclrec_tf.serving.free_memory import return_free_memory
+from laclrec_tf.serving.server.served_model import return_free_memory
 
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="the C library is not glibc")

@@ -10,7 +10,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving.grpc_server import NOT_SERVING, SERVICES, SERVING, GrpcServer
+from laclrec_tf.serving.server.grpc_server import NOT_SERVING, SERVICES, SERVING, GrpcServer
 
 
 @pytest.fixture

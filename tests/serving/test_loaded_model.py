@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving.local.loaded_model import LoadedModel
-from laclrec_tf.serving.served_version import ServedVersion
+from laclrec_tf.serving.server.served_model import ServedVersion
 from laclrec_tf.serving.serving_error import ServingError
 
 HISTORY = np.array([[b"a", b"b", b""], [b"", b"", b""]], object)

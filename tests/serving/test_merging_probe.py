@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from laclrec_tf.serving.batch_merging import Merging
-from laclrec_tf.serving.merging_probe import probe_merging
-from laclrec_tf.serving.served_version import ServedVersion
+from laclrec_tf.serving.server.merging import Merging, probe_merging
+from laclrec_tf.serving.server.served_model import ServedVersion
 
 EXAMPLE = {"history": np.array([[b"a", b"b"], [b"c", b""]], object), "k": np.array(3)}
 

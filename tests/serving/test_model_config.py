@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving.model_config import read_model_config
+from laclrec_tf.serving.server.model_config import read_model_config
 
 SHOP = 'name: "shop" base_path: "/models/shop" model_platform: "tensorflow"'
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving.batch_merging import Merging
-from laclrec_tf.serving.batching import Batching
-from laclrec_tf.serving.request_batcher import RequestBatcher
+from laclrec_tf.serving.server.batcher import RequestBatcher
+from laclrec_tf.serving.server.batching import Batching
+from laclrec_tf.serving.server.merging import Merging
 from laclrec_tf.serving.serving_error import ServingError
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving.request_limits import RequestLimits
+from laclrec_tf.serving.server.limits import RequestLimits
 from laclrec_tf.serving.serving_error import ServingError
 
 

@@ -14,7 +14,7 @@ import trustme
 
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving.rest_server import RestServer
-from laclrec_tf.serving.server_metrics import ServerMetrics
+from laclrec_tf.serving.server.metrics import ServerMetrics
 
 BODY = {"instances": [["007", "PAD"], ["-1"]]}
 

@@ -16,9 +16,8 @@ from tensorflow_serving.apis import predict_pb2
 from tensorflow_serving.config.model_server_config_pb2 import ModelConfig
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving import served_model
-from laclrec_tf.serving.served_model import ServedModel
-from laclrec_tf.serving.served_version import AVAILABLE, END, State
+from laclrec_tf.serving.server import served_model
+from laclrec_tf.serving.server.served_model import AVAILABLE, END, ServedModel, State
 from laclrec_tf.serving.version.warmup import write_warmup_requests
 
 

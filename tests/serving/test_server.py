@@ -32,10 +32,10 @@ from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving import ModelServer
-from laclrec_tf.serving.batching import Batching
 from laclrec_tf.serving.local.loaded_model import LoadedModel
-from laclrec_tf.serving.request_limits import RequestLimits
-from laclrec_tf.serving.tensor_protos import MAX_ELEMENTS, MAX_ROWS, to_proto
+from laclrec_tf.serving.server.batching import Batching
+from laclrec_tf.serving.server.limits import RequestLimits
+from laclrec_tf.serving.server.prediction import MAX_ELEMENTS, MAX_ROWS, to_proto
 from laclrec_tf.serving.version.warmup import write_warmup_requests
 
 HISTORY = tf.constant([["007", "unknown", "PAD"], ["", "", ""]])
@@ -684,7 +684,7 @@ def test_no_model_code_is_needed(exported: Path, tmp_path: Path) -> None:
     import sys
 
     script = (
-        "import sys; from laclrec_tf.serving.server import ModelServer\n"
+        "import sys; from laclrec_tf.serving.server.server import ModelServer\n"
         "with ModelServer('shop', sys.argv[1], port=0): pass\n"
         "print(sorted(m.split('.')[1] for m in sys.modules if m.count('.') == 1 and m.startswith('laclrec_tf.')))"
     )

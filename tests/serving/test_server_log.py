@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from laclrec_tf.serving.server_log import log_request, set_up_log
+from laclrec_tf.serving.server.log import log_request, set_up_log
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_a_traceback_stays_in_its_line(log):
     try:
         raise ZeroDivisionError("a bug")
     except ZeroDivisionError:
-        logging.getLogger("laclrec_tf.serving.services").exception("Predict failed")
+        logging.getLogger("laclrec_tf.serving.server.grpc_server").exception("Predict failed")
     (line,) = stream.getvalue().splitlines()
     assert "ZeroDivisionError: a bug" in json.loads(line)["exc_info"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from laclrec_tf.serving.server_metrics import ServerMetrics
+from laclrec_tf.serving.server.metrics import ServerMetrics
 
 
 def samples(metrics: ServerMetrics, prefix: str) -> dict[tuple, float]:

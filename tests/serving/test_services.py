@@ -7,7 +7,7 @@ import sys
 
 REFLECTED = """
 from google.protobuf import descriptor_pool
-from laclrec_tf.serving.services import MODEL_SERVICE, PREDICTION_SERVICE
+from laclrec_tf.serving.server.grpc_server import MODEL_SERVICE, PREDICTION_SERVICE
 for name in (PREDICTION_SERVICE, MODEL_SERVICE):
     print(descriptor_pool.Default().FindFileContainingSymbol(name).name)
 """

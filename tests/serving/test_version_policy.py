@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving.version_policy import VersionPolicy, check_policy, wanted_versions
+from laclrec_tf.serving.server.served_model import VersionPolicy, check_policy, wanted_versions
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from laclrec_tf.serving.version_watcher import VersionWatcher
+from laclrec_tf.serving.server.server import VersionWatcher
 
 
 def test_it_calls_again_after_a_failure(caplog):

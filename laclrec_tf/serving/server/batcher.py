@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 import grpc
 import numpy as np
 
-from laclrec_tf.serving.batch_merging import Merging, merged, merging_key, rows_of, split
-from laclrec_tf.serving.batching import BatchingParameters
+from laclrec_tf.serving.server.batching import BatchingParameters
+from laclrec_tf.serving.server.merging import Merging, merged, merging_key, rows_of, split
 from laclrec_tf.serving.serving_error import ServingError
 
 logger = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class RequestBatcher:
         on_batch: called with the model's name and the rows of each run. Default: nothing.
 
     Example:
-        >>> from laclrec_tf.serving.batching import Batching
+        >>> from laclrec_tf.serving.server.batching import Batching
         >>> batcher = RequestBatcher(Batching())
         >>> double = lambda inputs: {"y": 2 * inputs["x"]}
         >>> batcher.submit("shop", ("shop", 1), double, {"x": np.array([1, 2])}, Merging.PADDED).result()

@@ -18,13 +18,13 @@ from tensorflow_serving.apis import (
 )
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving.batch_merging import Merging
-from laclrec_tf.serving.model_registry import ModelRegistry
-from laclrec_tf.serving.prediction import PredictionInputs, read_request, response_of
-from laclrec_tf.serving.request_batcher import Arrays, RequestBatcher
-from laclrec_tf.serving.request_limits import RequestLimits
-from laclrec_tf.serving.request_metrics import Metrics
-from laclrec_tf.serving.served_version import ServedVersion
+from laclrec_tf.serving.server.batcher import Arrays, RequestBatcher
+from laclrec_tf.serving.server.limits import RequestLimits
+from laclrec_tf.serving.server.merging import Merging
+from laclrec_tf.serving.server.metrics import Metrics
+from laclrec_tf.serving.server.prediction import PredictionInputs, read_request, response_of
+from laclrec_tf.serving.server.registry import ModelRegistry
+from laclrec_tf.serving.server.served_model import ServedVersion
 from laclrec_tf.serving.serving_error import ServingError
 
 

@@ -9,7 +9,7 @@ import grpc
 import numpy as np
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving.batch_merging import rows_of
+from laclrec_tf.serving.server.merging import rows_of
 from laclrec_tf.serving.serving_error import ServingError
 
 # A list that stands for all rows has so many elements when each row has a copy; a score for each takes 64 MB.

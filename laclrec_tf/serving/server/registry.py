@@ -11,8 +11,7 @@ from tensorflow_serving.apis import get_model_status_pb2, model_pb2
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving.served_model import ServedModel
-from laclrec_tf.serving.served_version import ServedVersion
+from laclrec_tf.serving.server.served_model import ServedModel, ServedVersion
 from laclrec_tf.serving.serving_error import ServingError
 
 logger = logging.getLogger(__name__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -10,6 +11,22 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 OTHER_MODEL = "other"
+
+
+class Metrics(Protocol):
+    """Where the server counts; `ServerMetrics` is one."""
+
+    def observe_request(self, method: str, model: str, code: str, seconds: float) -> None:
+        """Count an answered request."""
+
+    def observe_batch(self, model: str, rows: int) -> None:
+        """Count a run of a model."""
+
+    def set_in_flight(self, n: int) -> None:
+        """Say how many requests are being answered."""
+
+    def set_version_state(self, model: str, version: int, state: str) -> None:
+        """Say in which state a version is."""
 
 
 class ServerMetrics:

@@ -1,0 +1,344 @@
+"""One version of a served model, from START to END."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import TypeAlias
+
+import grpc
+from tensorflow_serving.apis import get_model_status_pb2
+from tensorflow_serving.config.file_system_storage_path_source_pb2 import FileSystemStoragePathSourceConfig
+from tensorflow_serving.config.model_server_config_pb2 import ModelConfig
+
+from laclrec_tf.errors import InputError
+from laclrec_tf.serving.local.loaded_model import LoadedModel
+from laclrec_tf.serving.server.merging import Merging, probe_merging, rows_of
+from laclrec_tf.serving.server.prediction import read_request, response_of
+from laclrec_tf.serving.serving_error import ServingError
+from laclrec_tf.serving.version.folder import version_folders
+from laclrec_tf.serving.version.warmup import read_warmup_requests
+
+logger = logging.getLogger(__name__)
+State = get_model_status_pb2.ModelVersionStatus.State
+START, LOADING, AVAILABLE, UNLOADING, END = (
+    State.Value(name) for name in ("START", "LOADING", "AVAILABLE", "UNLOADING", "END")
+)
+VersionPolicy: TypeAlias = FileSystemStoragePathSourceConfig.ServableVersionPolicy
+_NEVER = object()
+MAX_ENDED = 100  # versions that are gone, whose states are still told
+
+
+def return_free_memory() -> None:
+    """Give back what was freed and lies between what is in use; the C library keeps it for itself otherwise.
+
+    A server that is given new versions for weeks would grow by what each of them leaves behind. Does nothing where
+    the C library is not glibc.
+
+    Source: https://man7.org/linux/man-pages/man3/malloc_trim.3.html
+
+    Example:
+        >>> return_free_memory()
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
+class ServedVersion:
+    """A version that loads, answers and goes away without anybody noticing.
+
+    Requests hold it while they run (`acquire`, `release`); `unload` waits for them.
+
+    Args:
+        model_name: the model's name.
+        number: the version's number.
+        folder: its folder.
+        on_state: called with name, number and the state's name when the state changes. Default: nothing.
+
+    Attributes:
+        state: START, LOADING, AVAILABLE, UNLOADING or END, as TensorFlow Serving counts them.
+        error: why it could not be loaded. None: it could.
+        model: the loaded model; None before and after.
+        merging: which requests may be merged, by signature; see `probe_merging`.
+    """
+
+    def __init__(
+        self,
+        model_name: str,
+        number: int,
+        folder: Path,
+        on_state: Callable[[str, int, str], None] | None = None,
+    ) -> None:
+        """Begin at START."""
+        self.model_name, self.number, self.folder = model_name, number, folder
+        self.state = START
+        self.error: ServingError | None = None
+        self.model: LoadedModel | None = None
+        self.merging: dict[str, Merging] = {}
+        self._on_state = on_state
+        self._held = 0
+        self._changed = threading.Condition()
+        self._set_state(START)
+
+    def load(self, intra_op_threads: int = 0) -> bool:
+        """Read the SavedModel, answer its warm-up requests, and become AVAILABLE.
+
+        Args:
+            intra_op_threads: see `LoadedModel`. Default: 0, all processors.
+
+        Returns:
+            False when that fails: the state is END and `error` says why.
+        """
+        self._set_state(LOADING)
+        try:
+            self.model = LoadedModel(self.folder, intra_op_threads)
+            self.model.prepare()
+            self._warm_up(self.model)
+        except Exception as error:  # whatever is in the folder, the server lives on
+            known = isinstance(error, InputError)
+            message = str(error) if known else f"Cannot load {self.folder}: {type(error).__name__}: {error}"
+            code = grpc.StatusCode.FAILED_PRECONDITION if known else grpc.StatusCode.UNKNOWN
+            self.error = ServingError(code, " ".join(message.split()))
+            self._forget_model()
+            self._set_state(END)
+            return False
+        self._set_state(AVAILABLE)
+        return True
+
+    def acquire(self) -> bool:
+        """Hold the version for a request. Returns False when it is not AVAILABLE."""
+        with self._changed:
+            if self.state != AVAILABLE:
+                return False
+            self._held += 1
+            return True
+
+    def release(self) -> None:
+        """Let go of the version."""
+        with self._changed:
+            self._held -= 1
+            self._changed.notify_all()
+
+    def unload(self, drain_seconds: float | None = None) -> None:
+        """Take no new requests, wait for the running ones, give the memory back.
+
+        Args:
+            drain_seconds: how long to wait for them; then they are cancelled. Default: as long as it takes.
+        """
+        with self._changed:
+            if self.state != AVAILABLE:
+                return
+            self._set_state(UNLOADING)
+            self._changed.wait_for(lambda: not self._held, drain_seconds)
+        self._forget_model()
+        self._set_state(END)
+
+    def status(self) -> get_model_status_pb2.ModelVersionStatus:
+        """Return the state as `GetModelStatus` tells it."""
+        status = get_model_status_pb2.ModelVersionStatus(version=self.number, state=self.state)
+        if self.error is not None:
+            status.status.error_code = self.error.code.value[0]
+            status.status.error_message = self.error.message
+        else:
+            status.status.error_code = 0
+        return status
+
+    def _warm_up(self, model: LoadedModel) -> None:
+        try:
+            for request in read_warmup_requests(self.folder):
+                asked = read_request(model, request)
+                response_of(asked, model.run_complete(asked.signature, asked.inputs))
+                known = self.merging.get(asked.signature)
+                if known is None and (rows_of(asked.inputs) or 0) > 1:
+                    run = partial(model.run_complete, asked.signature)
+                    self.merging[asked.signature] = probe_merging(run, asked.inputs)
+        except ServingError as error:
+            raise InputError(
+                f"{self.folder} fails its own warm-up requests: {error.message}. Export the model again."
+            ) from error
+
+    def _forget_model(self) -> None:
+        if self.model is not None:
+            self.model.close()
+            self.model = None
+            gc.collect()  # TensorFlow's graphs are cycles, and hold much that Python does not count
+            return_free_memory()
+
+    def _set_state(self, state: int) -> None:
+        self.state = state
+        name = State.Name(state)
+        if self.error is not None:
+            logger.error("model %s, version %d: %s: %s", self.model_name, self.number, name, self.error.message)
+        else:
+            logger.info("model %s, version %d: %s", self.model_name, self.number, name)
+        if self._on_state:
+            self._on_state(self.model_name, self.number, name)
+
+
+def wanted_versions(policy: VersionPolicy, existing: Iterable[int]) -> set[int]:
+    """Pick versions as TensorFlow Serving does.
+
+    Args:
+        policy: `latest {num_versions: n}`, `all {}` or `specific {versions: ...}`. Nothing chosen: the newest.
+        existing: the versions in the model's folder.
+
+    Returns:
+        The versions to serve.
+
+    Example:
+        >>> sorted(wanted_versions(VersionPolicy(latest={"num_versions": 2}), [1, 2, 3]))
+        [2, 3]
+        >>> sorted(wanted_versions(VersionPolicy(specific={"versions": [1, 9]}), [1, 2, 3]))
+        [1]
+    """
+    kind = policy.WhichOneof("policy_choice")
+    if kind == "all":
+        return set(existing)
+    if kind == "specific":
+        return set(existing) & set(policy.specific.versions)
+    return set(sorted(existing)[-(policy.latest.num_versions or 1) :])
+
+
+def check_policy(model_name: str, policy: VersionPolicy) -> None:
+    """Refuse a policy that can pick nothing.
+
+    Args:
+        model_name: for the message.
+        policy: see `wanted_versions`.
+
+    Raises:
+        InputError: `specific` names no version.
+    """
+    if policy.WhichOneof("policy_choice") == "specific" and not policy.specific.versions:
+        raise InputError(f"Model {model_name}: the version policy `specific` must name at least one version.")
+
+
+class ServedModel:
+    """The versions of a model.
+
+    Args:
+        config: name, base path, version policy and version labels.
+        before: the same model under its configuration until now, whose versions are taken over when the base path
+            is the same. Default: none.
+        on_state: see `ServedVersion`. Default: nothing.
+
+    Attributes:
+        versions: by number; those that have ended are kept for their state.
+
+    Raises:
+        InputError: the configuration asks for something that cannot be.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        before: ServedModel | None = None,
+        on_state: Callable[[str, int, str], None] | None = None,
+    ) -> None:
+        """Check the configuration; nothing is loaded yet."""
+        _check(config)
+        self.config = config
+        self.name = config.name
+        self.base_path = Path(config.base_path).absolute()
+        self.labels: dict[str, int] = dict(config.version_labels)
+        self._on_state = on_state
+        takes_over = before is not None and before.base_path == self.base_path
+        self.versions: dict[int, ServedVersion] = dict(before.versions) if before is not None and takes_over else {}
+        # What a folder that could not be loaded looked like: it is tried again when it looks different.
+        self._failed: dict[int, object] = dict(before._failed) if before is not None and takes_over else {}
+
+    def __repr__(self) -> str:
+        states = ", ".join(f"{number} {version.state}" for number, version in sorted(self.versions.items()))
+        return f"ServedModel({self.name!r} in {str(self.base_path)!r}: {states or 'no version'})"
+
+    def available(self) -> list[ServedVersion]:
+        """Return the versions that answer, oldest first."""
+        return [version for _, version in sorted(self.versions.items()) if version.state == AVAILABLE]
+
+    def load_missing(self, intra_op_threads: int) -> list[ServedVersion]:
+        """Load what should be there and is not, newest first.
+
+        Args:
+            intra_op_threads: see `LoadedModel`.
+
+        Returns:
+            The versions tried; some may have failed.
+        """
+        folders = version_folders(self.base_path)
+        tried = []
+        for number in sorted(self._wanted(folders), reverse=True):
+            present = self.versions.get(number)
+            look = _look(folders[number])
+            if (present is not None and present.state != END) or self._failed.get(number, _NEVER) == look:
+                continue
+            version = ServedVersion(self.name, number, folders[number], self._on_state)
+            self.versions = {**self.versions, number: version}  # others read it without a lock
+            if version.load(intra_op_threads):
+                self._failed.pop(number, None)
+            else:
+                self._failed[number] = look
+            tried.append(version)
+        return tried
+
+    def surplus(self) -> list[ServedVersion]:
+        """Return the versions that answer and should not, oldest first.
+
+        For each version that should be there and failed, one that answers stays. When the folder holds no version
+        at all, everything stays: a file system that is away is no reason to stop.
+        """
+        wanted = self._wanted(version_folders(self.base_path))
+        answering = self.available()
+        missing = len(wanted - {version.number for version in answering})
+        unwanted = [version for version in answering if version.number not in wanted]
+        if not wanted:
+            return []
+        return unwanted[: max(0, len(unwanted) - missing)]
+
+    def forget_ended(self) -> None:
+        """Drop the oldest versions that ended, beyond the last hundred."""
+        ended = sorted(number for number, version in self.versions.items() if version.state == END)
+        dropped = set(ended[:-MAX_ENDED])
+        if dropped:
+            self.versions = {number: v for number, v in self.versions.items() if number not in dropped}
+
+    def first_error(self) -> InputError:
+        """Say why no version answers."""
+        for _, version in sorted(self.versions.items(), reverse=True):
+            if version.error is not None:
+                return InputError(version.error.message)
+        return InputError(
+            f"{self.base_path} holds no version that model {self.name} is to serve. "
+            "Make one with `laclrec-tf export RUN --to saved_models/NAME`."
+        )
+
+    def _wanted(self, folders: dict[int, Path]) -> set[int]:
+        # A version with a label is served for as long as it has the label.
+        labelled = set(self.labels.values()) & set(folders)
+        return wanted_versions(self.config.model_version_policy, folders) | labelled
+
+
+def _check(config: ModelConfig) -> None:
+    if not config.name:
+        raise InputError("A model in the configuration has no name.")
+    if not config.base_path:
+        raise InputError(f"Model {config.name} has no base_path in the configuration.")
+    if config.model_platform not in ("", "tensorflow"):
+        raise InputError(
+            f"Model {config.name}: model_platform must be tensorflow. Received: {config.model_platform!r}."
+        )
+    check_policy(config.name, config.model_version_policy)
+
+
+def _look(folder: Path) -> object:
+    """Say what lies in a version's folder; a copy that is not finished looks different every time."""
+    try:
+        files = [(str(path), path.stat()) for path in folder.rglob("*")]
+    except OSError:  # it is going away
+        return None
+    return sorted((path, status.st_size, status.st_mtime_ns) for path, status in files)
