@@ -15,7 +15,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving.rest_server import RestServer
+from laclrec_tf.serving.rest.server import RestServer
 from laclrec_tf.serving.server.limits import RequestLimits
 from laclrec_tf.serving.server.serve import ServeSettings, limits_of, serve
 from laclrec_tf.serving.server.server import ModelServer

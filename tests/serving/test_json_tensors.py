@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tensorflow.core.protobuf import meta_graph_pb2
 
-from laclrec_tf.serving import json_tensors
-from laclrec_tf.serving.json_tensors import json_to_proto, proto_to_json
+from laclrec_tf.serving.rest import json_tensors
+from laclrec_tf.serving.rest.json_tensors import json_to_proto, proto_to_json
 from laclrec_tf.serving.serving_error import ServingError
 
 

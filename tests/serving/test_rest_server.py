@@ -13,7 +13,7 @@ import pytest
 import trustme
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving.rest_server import RestServer
+from laclrec_tf.serving.rest.server import RestServer
 from laclrec_tf.serving.server.metrics import ServerMetrics
 
 BODY = {"instances": [["007", "PAD"], ["-1"]]}

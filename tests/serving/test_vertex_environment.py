@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving.vertex_environment import VertexEnvironment, read_vertex_environment
+from laclrec_tf.serving.rest.server import VertexEnvironment, read_vertex_environment
 
 
 def test_the_variables_are_read(monkeypatch):

@@ -17,14 +17,13 @@ from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from laclrec_tf.errors import InputError
 from laclrec_tf.runtime.terminal import spinner, terminal
-from laclrec_tf.serving.rest_server import RestServer
+from laclrec_tf.serving.rest.server import RestServer, read_vertex_environment
 from laclrec_tf.serving.server.batching import BatchingParameters
 from laclrec_tf.serving.server.limits import RequestLimits
 from laclrec_tf.serving.server.log import LogFormat, set_up_log
 from laclrec_tf.serving.server.metrics import ServerMetrics
 from laclrec_tf.serving.server.server import ModelServer
 from laclrec_tf.serving.tls import TlsFiles
-from laclrec_tf.serving.vertex_environment import read_vertex_environment
 
 
 @dataclass(frozen=True)

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import re
 import time
-from functools import lru_cache, partial
+import zlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import lru_cache, partial, wraps
 from typing import Any, Protocol
 from urllib.parse import unquote
 
 import anyio.to_thread
 import grpc
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_pb2, predict_pb2
 
-from laclrec_tf.serving.rest_body import read_body
-from laclrec_tf.serving.rest_call import HEALTH, RestCall, answering
-from laclrec_tf.serving.rest_json import input_protos, predict_answer, read_predict_body
-from laclrec_tf.serving.rest_status import RestError, metadata_json, status_json
+from laclrec_tf.serving.rest.predict_json import input_protos, predict_answer, read_predict_body
+from laclrec_tf.serving.rest.status import RestError, error_json, http_status, metadata_json, status_json
+from laclrec_tf.serving.server.log import log_request
 from laclrec_tf.serving.server.metrics import ServerMetrics
 from laclrec_tf.serving.serving_error import ServingError
 
+logger = logging.getLogger(__name__)
+HEALTH = "REST Health"
 DEFAULT_SIGNATURE = "serving_default"
 METRICS_ROUTE = "/monitoring/prometheus/metrics"
 HEALTH_ROUTE = "/healthz"
@@ -33,6 +39,127 @@ VERBS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 _MODEL = r"(?i:/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>[0-9]{1,18})|/labels/(?P<label>[^/:]+))?"
 _GET = re.compile(_MODEL + r"(?P<metadata>/metadata)?)")
 _POST = re.compile(_MODEL + r":(?P<verb>predict|classify|regress))")
+
+
+@dataclass
+class RestCall:
+    """A request, as far as it is understood.
+
+    Args:
+        method: what is asked, such as `REST Predict`.
+        model: the model's name as the request gives it.
+        version: who answered.
+        signature: the signature asked for.
+        rows: rows in the request.
+        code: the gRPC status's name.
+        error: what the caller is told when there is no answer.
+    """
+
+    method: str = "REST"
+    model: str = ""
+    version: int | None = None
+    signature: str | None = None
+    rows: int | None = None
+    code: str = "OK"
+    error: str | None = None
+
+
+class Face(Protocol):
+    """What the endpoints are methods of."""
+
+    metrics: ServerMetrics | None
+
+
+def answering(
+    endpoint: Callable[[Any, Request, RestCall], Awaitable[bytes]],
+) -> Callable[[Any, Request], Awaitable[Response]]:
+    """Turn an endpoint's errors into answers; whatever happens, none gets away.
+
+    Args:
+        endpoint: `(self, request, call) -> JSON`, which says in `call` what it learns of the request and raises
+            `ServingError` for what it cannot answer.
+
+    Returns:
+        `(self, request) -> response`, as Starlette calls it. Each request is logged and counted, only not the log
+        line of a server that reports its health every few seconds.
+    """
+
+    @wraps(endpoint)
+    async def answer(face: Face, request: Request) -> Response:
+        started, call, status = time.perf_counter(), RestCall(), 200
+        try:
+            body = await endpoint(face, request, call)
+        except ServingError as error:
+            status, call.code, call.error = http_status(error), error.code.name, error.message
+        except ClientDisconnect:
+            status, call.code, call.error = 499, "CANCELLED", "The caller hung up."
+        except Exception:
+            logger.exception("%s failed", call.method)
+            status, call.code, call.error = 500, "INTERNAL", f"{call.method} failed; the server's log says why."
+        if call.error is not None:
+            body = error_json(call.error)
+        seconds = time.perf_counter() - started
+        if face.metrics is not None:
+            face.metrics.observe_request(call.method, call.model, call.code, seconds)
+        if call.method != HEALTH or call.code != "OK":
+            log_request(**vars(call), milliseconds=1000 * seconds)
+        return Response(body, status, media_type="application/json")
+
+    return answer
+
+
+async def read_body(request: Request, max_bytes: int, timeout: float) -> bytes:
+    """Read a body; gzip is unpacked, as TensorFlow Serving does.
+
+    Args:
+        request: whose body it is.
+        max_bytes: size that is still read, on the wire and unpacked.
+        timeout: seconds that the caller may take to send it.
+
+    Returns:
+        The body.
+
+    Raises:
+        RestError: 413, it is larger; 415, it is compressed in another way; 400, it is no gzip though it says so;
+            408, it did not arrive in time.
+    """
+    encoding = request.headers.get("content-encoding", "identity").lower()
+    if encoding not in ("identity", "gzip"):
+        text = f"Content-Encoding {encoding} is not supported. Use gzip, or send the JSON as it is."
+        raise RestError(grpc.StatusCode.INVALID_ARGUMENT, text, 415)
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > max_bytes:
+        raise _too_large(max_bytes)
+    body = bytearray()
+    try:
+        async with asyncio.timeout(timeout):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > max_bytes:
+                    raise _too_large(max_bytes)
+    except TimeoutError:
+        text = f"The request's body did not arrive within {timeout:g} seconds."
+        raise RestError(grpc.StatusCode.DEADLINE_EXCEEDED, text, 408) from None
+    return _unpacked(bytes(body), max_bytes) if encoding == "gzip" else bytes(body)
+
+
+def _unpacked(body: bytes, max_bytes: int) -> bytes:
+    """Unpack at most `max_bytes`: a few bytes of gzip can hold gigabytes."""
+    gzip = zlib.decompressobj(wbits=zlib.MAX_WBITS + 16)
+    try:
+        unpacked = gzip.decompress(body, max_bytes + 1)
+    except zlib.error:
+        raise RestError(grpc.StatusCode.INVALID_ARGUMENT, "The request's body is no gzip.", 400) from None
+    if len(unpacked) > max_bytes:
+        raise _too_large(max_bytes)
+    if not gzip.eof:
+        raise RestError(grpc.StatusCode.INVALID_ARGUMENT, "The request's body is gzip that was cut off.", 400)
+    return unpacked
+
+
+def _too_large(max_bytes: int) -> RestError:
+    text = f"A request's body may have {max_bytes} bytes. Send fewer rows in one request."
+    return RestError(grpc.StatusCode.RESOURCE_EXHAUSTED, text, 413)
 
 
 class Api(Protocol):

@@ -25,7 +25,7 @@ from typing import Any
 from tensorflow.core.framework import tensor_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 
-from laclrec_tf.serving.json_tensors import invalid, is_base64, json_to_proto, proto_to_json
+from laclrec_tf.serving.rest.json_tensors import invalid, is_base64, json_to_proto, proto_to_json
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""TensorFlow Serving's REST protocol over the embedded server."""
