@@ -20,7 +20,7 @@ from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.models import LACLRec
 from laclrec_tf.serving import ModelServer, RetrievalClient, Retriever, export_model
-from laclrec_tf.serving.serving_error import ServingError
+from laclrec_tf.serving.errors import ServingError
 from laclrec_tf.serving.version.manifest import write_manifest
 from laclrec_tf.serving.version.metadata import Evaluation, ModelMetrics
 from laclrec_tf.serving.version.warmup import write_warmup_requests

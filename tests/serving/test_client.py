@@ -21,8 +21,8 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving import AugmentedHistory, LocalModel, RetrievalClient
 from laclrec_tf.serving.client import questions
+from laclrec_tf.serving.errors import RequestRefused
 from laclrec_tf.serving.history_batch import as_histories, padded_batch
-from laclrec_tf.serving.request_refused import RequestRefused
 
 
 @pytest.fixture(scope="session")

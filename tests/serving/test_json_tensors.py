@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tensorflow.core.protobuf import meta_graph_pb2
 
+from laclrec_tf.serving.errors import ServingError
 from laclrec_tf.serving.rest import json_tensors
 from laclrec_tf.serving.rest.json_tensors import json_to_proto, proto_to_json
-from laclrec_tf.serving.serving_error import ServingError
 
 
 def info(dtype: tf.DType, shape: list[int | None] | None) -> meta_graph_pb2.TensorInfo:

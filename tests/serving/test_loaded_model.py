@@ -14,9 +14,9 @@ import pytest
 import tensorflow as tf
 
 from laclrec_tf.errors import InputError
+from laclrec_tf.serving.errors import ServingError
 from laclrec_tf.serving.local.loaded_model import LoadedModel
 from laclrec_tf.serving.server.served_model import ServedVersion
-from laclrec_tf.serving.serving_error import ServingError
 
 HISTORY = np.array([[b"a", b"b", b""], [b"", b"", b""]], object)
 

@@ -11,8 +11,8 @@ from tensorflow_serving.apis import model_pb2
 from tensorflow_serving.config.model_server_config_pb2 import ModelConfig, ModelConfigList, ModelServerConfig
 
 from laclrec_tf.errors import InputError
+from laclrec_tf.serving.errors import ServingError
 from laclrec_tf.serving.server.registry import ModelRegistry
-from laclrec_tf.serving.serving_error import ServingError
 
 
 def config_of(*models: dict) -> ModelServerConfig:

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from laclrec_tf.errors import InputError
+from laclrec_tf.serving.errors import ServingError
 from laclrec_tf.serving.server.batcher import RequestBatcher
 from laclrec_tf.serving.server.batching import Batching
 from laclrec_tf.serving.server.merging import Merging
-from laclrec_tf.serving.serving_error import ServingError
 
 
 class Model:

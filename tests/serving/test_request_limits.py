@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from laclrec_tf.errors import InputError
+from laclrec_tf.serving.errors import ServingError
 from laclrec_tf.serving.server.limits import RequestLimits
-from laclrec_tf.serving.serving_error import ServingError
 
 
 def strings(*shape: int) -> np.ndarray:

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 from tensorflow_serving.apis import get_model_status_pb2, predict_pb2
 
+from laclrec_tf.serving.errors import ServingError
 from laclrec_tf.serving.rest.app import METRICS_ROUTE, rest_app
 from laclrec_tf.serving.server.metrics import ServerMetrics
-from laclrec_tf.serving.serving_error import ServingError
 
 PREDICT = "/v1/models/shop:predict"
 HISTORIES = [["007", "unknown", "PAD"], ["テント"], []]

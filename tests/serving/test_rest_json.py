@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2
 
+from laclrec_tf.serving.errors import ServingError
 from laclrec_tf.serving.rest.predict_json import input_protos, predict_answer, read_predict_body
-from laclrec_tf.serving.serving_error import ServingError
 
 
 @pytest.fixture

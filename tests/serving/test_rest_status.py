@@ -8,8 +8,8 @@ import grpc
 import pytest
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 
+from laclrec_tf.serving.errors import ServingError
 from laclrec_tf.serving.rest.status import RestError, error_json, http_status, metadata_json, status_json
-from laclrec_tf.serving.serving_error import ServingError
 
 
 @pytest.mark.parametrize("code", list(grpc.StatusCode))

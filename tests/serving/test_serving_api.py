@@ -10,12 +10,12 @@ import tensorflow as tf
 from tensorflow_serving.apis import get_model_status_pb2, model_management_pb2, predict_pb2
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
+from laclrec_tf.serving.errors import ServingError
 from laclrec_tf.serving.server.api import ServingApi
 from laclrec_tf.serving.server.batcher import RequestBatcher
 from laclrec_tf.serving.server.batching import Batching
 from laclrec_tf.serving.server.limits import RequestLimits
 from laclrec_tf.serving.server.registry import ModelRegistry
-from laclrec_tf.serving.serving_error import ServingError
 
 
 class Gauge:

@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2
 
+from laclrec_tf.serving.errors import ServingError
 from laclrec_tf.serving.local.loaded_model import SignatureInputs
-from laclrec_tf.serving.serving_error import ServingError
 
 HISTORY = np.array([[b"a", b"b"]], object)
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tensorflow.core.framework import tensor_pb2
 
+from laclrec_tf.serving.errors import ServingError
 from laclrec_tf.serving.server.prediction import VALUE_FIELDS, from_proto, to_proto
-from laclrec_tf.serving.serving_error import ServingError
 
 
 def proto_of(dtype: int, shape: list[int], **values) -> tensor_pb2.TensorProto:

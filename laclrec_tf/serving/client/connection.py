@@ -25,8 +25,8 @@ from laclrec_tf.serving.client.wire import (
     array_to_tensor,
     tensor_to_array,
 )
-from laclrec_tf.serving.client_certificates import channel_credentials
-from laclrec_tf.serving.request_refused import RequestRefused
+from laclrec_tf.serving.errors import RequestRefused
+from laclrec_tf.serving.tls import channel_credentials
 
 _ADDRESS = re.compile(r"(?:\[[^\[\]\s]+\]|[^\[\]:/\s]+):(?P<port>[0-9]+)")  # a colon in the host asks for brackets
 MAX_RETRIES = 4  # gRPC makes five attempts at most, whatever it is told

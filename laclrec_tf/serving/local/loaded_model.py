@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import config_pb2, meta_graph_pb2, saved_model_pb2
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving.serving_error import ServingError
+from laclrec_tf.serving.errors import ServingError
 from laclrec_tf.serving.version.folder import SAVED_MODEL_FILE
 
 # TensorFlow's error codes have gRPC's numbers.

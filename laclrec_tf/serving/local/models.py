@@ -10,10 +10,10 @@ import tensorflow as tf
 
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving.client.queries import HistoryQueries
+from laclrec_tf.serving.errors import ServingError
 from laclrec_tf.serving.history_batch import padded_batch
 from laclrec_tf.serving.local.loaded_model import LoadedModel, operation_reason
 from laclrec_tf.serving.retriever.retriever import Retriever
-from laclrec_tf.serving.serving_error import ServingError
 from laclrec_tf.serving.version.folder import version_folder
 
 BATCH_SIZE = 256

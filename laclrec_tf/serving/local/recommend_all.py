@@ -16,9 +16,9 @@ import polars as pl
 from laclrec_tf.data.user_histories import read_user_histories
 from laclrec_tf.errors import InputError, reason_of
 from laclrec_tf.runtime.terminal import progress_bar
+from laclrec_tf.serving.errors import ServingError
 from laclrec_tf.serving.local.loaded_model import LoadedModel
 from laclrec_tf.serving.local.models import recommend_in_batches
-from laclrec_tf.serving.serving_error import ServingError
 from laclrec_tf.serving.version.folder import version_folder
 from laclrec_tf.serving.version.manifest import manifest_sha256, read_manifest
 

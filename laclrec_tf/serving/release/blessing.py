@@ -12,9 +12,9 @@ import numpy as np
 
 from laclrec_tf.errors import InputError
 from laclrec_tf.metrics.ranking import ranking_metrics
+from laclrec_tf.serving.errors import ServingError
 from laclrec_tf.serving.local.loaded_model import LoadedModel
 from laclrec_tf.serving.local.models import recommend_in_batches
-from laclrec_tf.serving.serving_error import ServingError
 from laclrec_tf.serving.version.metadata import METRICS_FILE, Evaluation, ModelMetrics, index_recall
 
 METRIC = "ndcg@10"

@@ -21,11 +21,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_pb2, predict_pb2
 
+from laclrec_tf.serving.errors import ServingError
 from laclrec_tf.serving.rest.predict_json import input_protos, predict_answer, read_predict_body
 from laclrec_tf.serving.rest.status import RestError, error_json, http_status, metadata_json, status_json
 from laclrec_tf.serving.server.log import log_request
 from laclrec_tf.serving.server.metrics import ServerMetrics
-from laclrec_tf.serving.serving_error import ServingError
 
 logger = logging.getLogger(__name__)
 HEALTH = "REST Health"

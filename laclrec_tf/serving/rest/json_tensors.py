@@ -14,8 +14,8 @@ import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 
+from laclrec_tf.serving.errors import ServingError
 from laclrec_tf.serving.server.prediction import MAX_ELEMENTS, VALUE_FIELDS
-from laclrec_tf.serving.serving_error import ServingError
 
 BASE64_KEY = "b64"
 BYTES_SUFFIX = "_bytes"

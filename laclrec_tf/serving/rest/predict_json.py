@@ -65,7 +65,7 @@ def read_predict_body(body: bytes) -> PredictBody:
         PredictBody(signature_name='', rows=[['tent']], columns={'k': 3})
         >>> read_predict_body(b"")
         Traceback (most recent call last):
-        laclrec_tf.serving.serving_error.ServingError: JSON Parse error: Expecting value at offset: 0 (line 1, column 1)
+        laclrec_tf.serving.errors.ServingError: JSON Parse error: Expecting value at offset: 0 (line 1, column 1)
     """
     document = _parsed(body)
     if not isinstance(document, dict):

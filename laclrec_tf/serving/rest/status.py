@@ -8,7 +8,7 @@ import grpc
 from google.protobuf import json_format, message
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 
-from laclrec_tf.serving.serving_error import ServingError
+from laclrec_tf.serving.errors import ServingError
 
 # https://github.com/tensorflow/serving/blob/master/tensorflow_serving/model_servers/http_server.cc
 HTTP_STATUS = {

@@ -18,6 +18,7 @@ from tensorflow_serving.apis import (
 )
 
 from laclrec_tf.errors import InputError
+from laclrec_tf.serving.errors import ServingError
 from laclrec_tf.serving.server.batcher import Arrays, RequestBatcher
 from laclrec_tf.serving.server.limits import RequestLimits
 from laclrec_tf.serving.server.merging import Merging
@@ -25,7 +26,6 @@ from laclrec_tf.serving.server.metrics import Metrics
 from laclrec_tf.serving.server.prediction import PredictionInputs, read_request, response_of
 from laclrec_tf.serving.server.registry import ModelRegistry
 from laclrec_tf.serving.server.served_model import ServedVersion
-from laclrec_tf.serving.serving_error import ServingError
 
 
 class RunningPrediction:

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 import grpc
 import numpy as np
 
+from laclrec_tf.serving.errors import ServingError
 from laclrec_tf.serving.server.batching import BatchingParameters
 from laclrec_tf.serving.server.merging import Merging, merged, merging_key, rows_of, split
-from laclrec_tf.serving.serving_error import ServingError
 
 logger = logging.getLogger(__name__)
 Arrays = dict[str, np.ndarray]

@@ -24,12 +24,12 @@ from tensorflow_serving.apis import (
 )
 
 from laclrec_tf.errors import InputError
+from laclrec_tf.serving.errors import ServingError
 from laclrec_tf.serving.server.api import ServingApi
 from laclrec_tf.serving.server.limits import RequestLimits
 from laclrec_tf.serving.server.log import log_request
 from laclrec_tf.serving.server.metrics import Metrics
 from laclrec_tf.serving.server.prediction import DEFAULT_SIGNATURE
-from laclrec_tf.serving.serving_error import ServingError
 from laclrec_tf.serving.tls import TlsFiles
 
 logger = logging.getLogger(__name__)

@@ -9,8 +9,8 @@ import grpc
 import numpy as np
 
 from laclrec_tf.errors import InputError
+from laclrec_tf.serving.errors import ServingError
 from laclrec_tf.serving.server.merging import rows_of
-from laclrec_tf.serving.serving_error import ServingError
 
 # A list that stands for all rows has so many elements when each row has a copy; a score for each takes 64 MB.
 MAX_COPIED_ELEMENTS = 2**24
@@ -32,7 +32,7 @@ class RequestLimits:
     Example:
         >>> RequestLimits(max_k=100).check_inputs({"k": np.array(101, np.int32)})
         Traceback (most recent call last):
-        laclrec_tf.serving.serving_error.ServingError: Input 'k' may be 100 at most (max_k). Received: 101.
+        laclrec_tf.serving.errors.ServingError: Input 'k' may be 100 at most (max_k). Received: 101.
     """
 
     max_message_bytes: int = 64 * 2**20

@@ -13,9 +13,9 @@ import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2
 from tensorflow_serving.apis import predict_pb2
 
+from laclrec_tf.serving.errors import ServingError
 from laclrec_tf.serving.local.loaded_model import LoadedModel
 from laclrec_tf.serving.server.limits import RequestLimits
-from laclrec_tf.serving.serving_error import ServingError
 
 MAX_ELEMENTS = 2**22
 MAX_ROWS = 1024

@@ -11,8 +11,8 @@ from tensorflow_serving.apis import get_model_status_pb2, model_pb2
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from laclrec_tf.errors import InputError
+from laclrec_tf.serving.errors import ServingError
 from laclrec_tf.serving.server.served_model import ServedModel, ServedVersion
-from laclrec_tf.serving.serving_error import ServingError
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class ModelRegistry:
     Example:
         >>> ModelRegistry().acquire(model_pb2.ModelSpec(name="shop"))
         Traceback (most recent call last):
-        laclrec_tf.serving.serving_error.ServingError: Servable not found for request: Latest(shop). Served here: none.
+        laclrec_tf.serving.errors.ServingError: Servable not found for request: Latest(shop). Served here: none.
     """
 
     def __init__(self, intra_op_threads: int = 1, on_state: Callable[[str, int, str], None] | None = None) -> None:

@@ -17,10 +17,10 @@ from tensorflow_serving.config.file_system_storage_path_source_pb2 import FileSy
 from tensorflow_serving.config.model_server_config_pb2 import ModelConfig
 
 from laclrec_tf.errors import InputError
+from laclrec_tf.serving.errors import ServingError
 from laclrec_tf.serving.local.loaded_model import LoadedModel
 from laclrec_tf.serving.server.merging import Merging, probe_merging, rows_of
 from laclrec_tf.serving.server.prediction import read_request, response_of
-from laclrec_tf.serving.serving_error import ServingError
 from laclrec_tf.serving.version.folder import version_folders
 from laclrec_tf.serving.version.warmup import read_warmup_requests
 

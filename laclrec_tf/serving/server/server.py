@@ -11,6 +11,7 @@ from types import TracebackType
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from laclrec_tf.errors import InputError
+from laclrec_tf.serving.errors import ServingError
 from laclrec_tf.serving.server.api import ServingApi
 from laclrec_tf.serving.server.batcher import RequestBatcher
 from laclrec_tf.serving.server.batching import Batching, BatchingParameters
@@ -18,7 +19,6 @@ from laclrec_tf.serving.server.grpc_server import GrpcServer
 from laclrec_tf.serving.server.limits import RequestLimits
 from laclrec_tf.serving.server.metrics import Metrics
 from laclrec_tf.serving.server.registry import ModelRegistry
-from laclrec_tf.serving.serving_error import ServingError
 from laclrec_tf.serving.tls import TlsFiles
 from laclrec_tf.serving.version.folder import newest_version
 

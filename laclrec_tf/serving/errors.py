@@ -7,6 +7,25 @@ import grpc
 from laclrec_tf.errors import InputError
 
 
+class ServingError(Exception):
+    """A request that cannot be answered.
+
+    Args:
+        code: the gRPC status, as TensorFlow Serving would give it.
+        message: one line for the caller.
+
+    Example:
+        >>> ServingError(grpc.StatusCode.NOT_FOUND, "Servable not found for request: Latest(shop)").code.name
+        'NOT_FOUND'
+    """
+
+    def __init__(self, code: grpc.StatusCode, message: str) -> None:
+        """Keep both parts."""
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
 class RequestRefused(InputError):
     """A question that was not answered. Its text is one line with what to do.
 
