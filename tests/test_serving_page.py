@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from laclrec_tf.serving.server.batching import Batching, BatchingParameters, read_batching_parameters
+from laclrec_tf.serving.server.batching import BatchingParameters, read_batching_parameters, tensorflow_serving_defaults
 from laclrec_tf.serving.server.limits import MAX_COPIED_ELEMENTS, RequestLimits
 from laclrec_tf.serving.server.prediction import MAX_ELEMENTS, MAX_ROWS
 
@@ -22,7 +22,7 @@ def number(text: str) -> int:
 
 @pytest.mark.parametrize(
     ("name", "default"),
-    [*asdict(RequestLimits()).items(), ("max_enqueued_batches", Batching().max_enqueued_batches)],
+    [*asdict(RequestLimits()).items(), ("max_enqueued_batches", BatchingParameters().max_enqueued_batches)],
 )
 def test_the_defaults_of_limits(name, default):
     (row,) = re.findall(rf"^\| `{name}`:[^|]*\|([^|]*)\|", PAGE, re.MULTILINE)
@@ -40,7 +40,7 @@ def test_the_batching_file_holds_the_defaults(monkeypatch, tmp_path):
     (block,) = re.findall(r"```\n(max_batch_size.*?)```", PAGE, re.DOTALL)
     file = tmp_path / "batching_parameters.txt"
     file.write_text(block)
-    assert asdict(read_batching_parameters(file)) == asdict(Batching())
-    left_out = BatchingParameters()
+    assert asdict(read_batching_parameters(file)) == asdict(BatchingParameters())
+    left_out = BatchingParameters(**tensorflow_serving_defaults())
     others = (left_out.max_batch_size, left_out.batch_timeout_micros, left_out.max_enqueued_batches)
     assert f"({', '.join(map(str, others))}, one thread for each processor)" in PAGE

@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from laclrec_tf.data.corruption import corrupt
 from laclrec_tf.data.random_views import DEFAULT_KINDS, random_view
-from laclrec_tf.ops.masking import PAD_ID, history_lengths, take_prefixes
+from laclrec_tf.item_vocabulary import PAD_ID
+from laclrec_tf.ops.masking import history_lengths, take_prefixes
 
 # Upper ends of the length buckets. Most shoppers' histories are short, so the first buckets are narrow.
 BUCKETS = (4, 6, 8, 12, 16, 24, 32)

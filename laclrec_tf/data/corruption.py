@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from laclrec_tf.item_vocabulary import PAD_ID
 from laclrec_tf.ops.edits import DELETE, INSERT, KEEP
-from laclrec_tf.ops.masking import PAD_ID, history_lengths
+from laclrec_tf.ops.masking import history_lengths
 
 
 def corrupt(

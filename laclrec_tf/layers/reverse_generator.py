@@ -7,10 +7,11 @@ from typing import Any
 import keras
 from keras import KerasTensor, ops
 
+from laclrec_tf.item_vocabulary import PAD_ID
 from laclrec_tf.layers.sequence_encoder import SequenceEncoder
 from laclrec_tf.layers.transformer_block import TransformerBlock
 from laclrec_tf.ops.item_table import best_rows, table_rows
-from laclrec_tf.ops.masking import PAD_ID, positions_where
+from laclrec_tf.ops.masking import positions_where
 
 
 @keras.saving.register_keras_serializable(package="laclrec_tf")

@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 import keras
 from keras import KerasTensor, ops
 
+from laclrec_tf.item_vocabulary import PAD_ID
 from laclrec_tf.layers.reverse_generator import ReverseGenerator, greedy_runs
 from laclrec_tf.layers.sequence_encoder import SequenceEncoder
 from laclrec_tf.ops.edits import INSERT, apply_edits
-from laclrec_tf.ops.masking import PAD_ID, positions_where
+from laclrec_tf.ops.masking import positions_where
 
 DECISIONS = ("argmax", "gumbel", "noise")
 # The logit of an operation that is forbidden.

@@ -7,9 +7,9 @@ from typing import Any
 import keras
 from keras import KerasTensor, ops
 
+from laclrec_tf.item_vocabulary import PAD_ID
 from laclrec_tf.layers.item_embedding import ItemEmbedding
 from laclrec_tf.layers.transformer_block import TransformerBlock
-from laclrec_tf.ops.masking import PAD_ID
 
 
 def attention_mask(item_ids: KerasTensor, causal: bool) -> KerasTensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from keras import KerasTensor, ops
 
-from laclrec_tf.ops.masking import PAD_ID
+from laclrec_tf.item_vocabulary import PAD_ID
 from laclrec_tf.ops.replicas import share_of_mean
 
 

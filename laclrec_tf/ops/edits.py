@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from laclrec_tf.ops.masking import PAD_ID, history_lengths, is_item, pack_kept
+from laclrec_tf.item_vocabulary import PAD_ID
+from laclrec_tf.ops.masking import history_lengths, is_item, pack_kept
 
 KEEP = 0
 DELETE = 1

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-PAD_ID = 0
+from laclrec_tf.item_vocabulary import PAD_ID
 
 
 def is_item(item_ids: tf.Tensor) -> tf.Tensor:

@@ -13,7 +13,7 @@ import pytest
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving.errors import ServingError
 from laclrec_tf.serving.server.batcher import RequestBatcher
-from laclrec_tf.serving.server.batching import Batching
+from laclrec_tf.serving.server.batching import BatchingParameters
 from laclrec_tf.serving.server.merging import Merging
 
 
@@ -44,7 +44,7 @@ def model():
 
 
 def batcher_of(**parameters) -> RequestBatcher:
-    return RequestBatcher(Batching(**{"num_batch_threads": 1, **parameters}))
+    return RequestBatcher(BatchingParameters(**{"num_batch_threads": 1, **parameters}))
 
 
 def submit(batcher, model, *x: int, key: str = "shop", merging=Merging.PADDED, **more):
@@ -184,7 +184,7 @@ def test_closed(model):
 
 def test_batches_are_counted(model):
     counted = []
-    batcher = RequestBatcher(Batching(num_batch_threads=1), lambda name, rows: counted.append((name, rows)))
+    batcher = RequestBatcher(BatchingParameters(num_batch_threads=1), lambda name, rows: counted.append((name, rows)))
     busy(batcher, model)
     answers = [submit(batcher, model, 1), submit(batcher, model, 2, 3)]
     model.gate.set()
@@ -200,4 +200,4 @@ def test_batches_are_counted(model):
 )
 def test_parameters_out_of_range(name, value):
     with pytest.raises(InputError, match=f"Argument `{name}` must be at least .*Received: {name}={value}"):
-        Batching(**{name: value})
+        BatchingParameters(**{name: value})

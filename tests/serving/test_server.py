@@ -33,7 +33,7 @@ from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving import ModelServer
 from laclrec_tf.serving.local.loaded_model import LoadedModel
-from laclrec_tf.serving.server.batching import Batching
+from laclrec_tf.serving.server.batching import BatchingParameters
 from laclrec_tf.serving.server.limits import RequestLimits
 from laclrec_tf.serving.server.prediction import MAX_ELEMENTS, MAX_ROWS, to_proto
 from laclrec_tf.serving.version.warmup import write_warmup_requests
@@ -556,7 +556,7 @@ def test_several_models_and_labels(counting_folder, exported):
 
 def test_running_requests_end_while_the_server_stops(counting_folder):
     """The request waits for others for half a second when the server is told to stop."""
-    batching = Batching(batch_timeout_micros=500_000)
+    batching = BatchingParameters(batch_timeout_micros=500_000)
     with (
         ModelServer("counting", counting_folder, port=0, batching=batching) as server,
         grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel,
@@ -576,7 +576,7 @@ def test_running_requests_end_while_the_server_stops(counting_folder):
 
 
 def test_deadlines_and_cancelled_requests(counting_folder):
-    batching = Batching(batch_timeout_micros=60_000_000, max_batch_size=2)
+    batching = BatchingParameters(batch_timeout_micros=60_000_000, max_batch_size=2)
     with (
         ModelServer("counting", counting_folder, port=0, batching=batching) as server,
         grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel,

@@ -13,7 +13,7 @@ from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 from laclrec_tf.serving.errors import ServingError
 from laclrec_tf.serving.server.api import ServingApi
 from laclrec_tf.serving.server.batcher import RequestBatcher
-from laclrec_tf.serving.server.batching import Batching
+from laclrec_tf.serving.server.batching import BatchingParameters
 from laclrec_tf.serving.server.limits import RequestLimits
 from laclrec_tf.serving.server.registry import ModelRegistry
 
@@ -49,8 +49,10 @@ def make_api(counting_folder):
     """Return a function that makes an API of the counting model."""
     made = []
 
-    def make(batching: Batching | None = None, limits: RequestLimits | None = None, metrics=None) -> ServingApi:
-        registry, batcher = ModelRegistry(), RequestBatcher(batching or Batching())
+    def make(
+        batching: BatchingParameters | None = None, limits: RequestLimits | None = None, metrics=None
+    ) -> ServingApi:
+        registry, batcher = ModelRegistry(), RequestBatcher(batching or BatchingParameters())
         made.append((registry, batcher))
         registry.apply(config_of(counting_folder))
         return ServingApi(registry, batcher, limits, metrics)
@@ -80,7 +82,7 @@ def test_a_default_is_filled_in(make_api):
 
 def test_requests_in_one_batch_get_their_own_answers(make_api):
     """Ten seconds would pass were they not put together."""
-    api = make_api(Batching(max_batch_size=4, batch_timeout_micros=10_000_000))
+    api = make_api(BatchingParameters(max_batch_size=4, batch_timeout_micros=10_000_000))
     running = [
         api.start_predict(request_of([["a"]], k=2)),
         api.start_predict(request_of([["a", "b"], ["c", "poison"]], k=2)),
@@ -95,7 +97,7 @@ def test_requests_in_one_batch_get_their_own_answers(make_api):
 def test_limits(make_api):
     gauge = Gauge()
     api = make_api(
-        Batching(batch_timeout_micros=60_000_000),
+        BatchingParameters(batch_timeout_micros=60_000_000),
         RequestLimits(max_history_length=2, max_k=5, max_concurrent_requests=1),
         gauge,
     )
@@ -111,7 +113,7 @@ def test_limits(make_api):
 
 
 def test_a_deadline(make_api):
-    api = make_api(Batching(batch_timeout_micros=300_000))
+    api = make_api(BatchingParameters(batch_timeout_micros=300_000))
     code, message = refusal(api, request_of(), timeout=0.001)
     assert code is grpc.StatusCode.DEADLINE_EXCEEDED
     late = api.start_predict(request_of(), timeout=0.0)

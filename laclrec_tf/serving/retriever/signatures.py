@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from laclrec_tf.item_vocabulary import PAD_ID
 from laclrec_tf.ops.edits import INSERT, OPERATION_NAMES, inserted_items, surviving_operations
-from laclrec_tf.ops.masking import PAD_ID, is_item, pack_kept, trim_padding
+from laclrec_tf.ops.masking import is_item, pack_kept, trim_padding
 from laclrec_tf.serving.retriever.exact_index import ExactIndex
 from laclrec_tf.serving.retriever.inputs import DEFAULT_K, HISTORY, ITEMS, K, at_least_one, for_each_row, slots
 from laclrec_tf.serving.retriever.lookup import ItemLookup, unknown_items

@@ -40,12 +40,12 @@ class RequestBatcher:
     run fails, each request is run alone, so that a bad one fails alone.
 
     Args:
-        parameters: see `Batching`.
+        parameters: see `BatchingParameters`.
         on_batch: called with the model's name and the rows of each run. Default: nothing.
 
     Example:
-        >>> from laclrec_tf.serving.server.batching import Batching
-        >>> batcher = RequestBatcher(Batching())
+        >>> from laclrec_tf.serving.server.batching import BatchingParameters
+        >>> batcher = RequestBatcher(BatchingParameters())
         >>> double = lambda inputs: {"y": 2 * inputs["x"]}
         >>> batcher.submit("shop", ("shop", 1), double, {"x": np.array([1, 2])}, Merging.PADDED).result()
         {'y': array([2, 4])}

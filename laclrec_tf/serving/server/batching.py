@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, wrappers_pb2
 
@@ -18,7 +18,7 @@ EXAMPLE = "max_batch_size { value: 32 } batch_timeout_micros { value: 1000 }"
 
 
 @dataclass(frozen=True)
-class Batching:
+class BatchingParameters:
     """TensorFlow Serving's batching parameters, with defaults that measured best for retrieval on few processors.
 
     Args:
@@ -35,7 +35,7 @@ class Batching:
     Source: https://github.com/tensorflow/serving/blob/master/tensorflow_serving/batching/README.md
 
     Example:
-        >>> Batching(max_batch_size=32).batch_timeout_micros
+        >>> BatchingParameters(max_batch_size=32).batch_timeout_micros
         0
     """
 
@@ -52,58 +52,21 @@ class Batching:
                 raise InputError(f"Argument `{name}` must be at least {smallest}. Received: {name}={value}.")
 
 
-class BatchingParameters(Protocol):
-    """Anything with TensorFlow Serving's four parameters."""
-
-    @property
-    def max_batch_size(self) -> int:
-        """Rows that are run together."""
-
-    @property
-    def batch_timeout_micros(self) -> int:
-        """How long a request waits for others."""
-
-    @property
-    def max_enqueued_batches(self) -> int:
-        """Full batches that may wait."""
-
-    @property
-    def num_batch_threads(self) -> int:
-        """Batches that run at the same time."""
-
-
-@dataclass(frozen=True)
-class BatchingParameters:
-    """How requests are put together. The defaults are TensorFlow Serving's.
-
-    Args:
-        max_batch_size: rows that the model may run at once. Default: 1000.
-        batch_timeout_micros: how long a request waits for others, in microseconds. Default: 0.
-        max_enqueued_batches: batches that may wait; what comes on top is refused. Default: 10.
-        num_batch_threads: batches that run at the same time. Default: one for each processor.
-
-    Raises:
-        InputError: a number is too small.
+def tensorflow_serving_defaults() -> dict[str, int]:
+    """Return the values of a `batching_parameters.txt` that names none.
 
     Source: https://github.com/tensorflow/serving/blob/master/tensorflow_serving/batching/README.md
 
     Example:
-        >>> BatchingParameters(max_batch_size=0)
-        Traceback (most recent call last):
-        laclrec_tf.errors.InputError: Argument `max_batch_size` must be at least 1. Received: max_batch_size=0.
+        >>> tensorflow_serving_defaults()["max_batch_size"]
+        1000
     """
-
-    max_batch_size: int = 1000
-    batch_timeout_micros: int = 0
-    max_enqueued_batches: int = 10
-    num_batch_threads: int = field(default_factory=lambda: os.cpu_count() or 1)
-
-    def __post_init__(self) -> None:
-        """Check the numbers."""
-        for name, smallest in _SMALLEST.items():
-            value = getattr(self, name)
-            if value < smallest:
-                raise InputError(f"Argument `{name}` must be at least {smallest}. Received: {name}={value}.")
+    return {
+        "max_batch_size": 1000,
+        "batch_timeout_micros": 0,
+        "max_enqueued_batches": 10,
+        "num_batch_threads": os.cpu_count() or 1,
+    }
 
 
 def read_batching_parameters(path: str | Path) -> BatchingParameters:
@@ -117,7 +80,7 @@ def read_batching_parameters(path: str | Path) -> BatchingParameters:
         path: the file.
 
     Returns:
-        The parameters; what the file does not name has its default.
+        The parameters; what the file does not name has TensorFlow Serving's default, not ours.
 
     Raises:
         InputError: the file is missing, not in the format, or a value is out of its range.
@@ -139,7 +102,7 @@ def read_batching_parameters(path: str | Path) -> BatchingParameters:
         )
     given = {f.name: getattr(proto, f.name).value for f in fields(BatchingParameters) if proto.HasField(f.name)}
     try:
-        parameters = BatchingParameters(**given)
+        parameters = BatchingParameters(**(tensorflow_serving_defaults() | given))
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     sizes = list(proto.allowed_batch_sizes)

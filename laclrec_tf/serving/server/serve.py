@@ -35,7 +35,7 @@ class ServeSettings:
         port: gRPC port, 0 for any free one. Default: 8500, TensorFlow Serving's.
         poll_seconds: seconds between two looks for new versions, 0 for never. Default: 1.
         grace_seconds: seconds that running requests may take after SIGTERM. Default: 5.
-        batching: how requests are run together. Default: `Batching()`.
+        batching: how requests are run together. Default: `BatchingParameters()`.
         limits: what a request may ask for. Default: `RequestLimits()`.
         tls: certificates. Default: no TLS.
         rest_port: port of the REST API, 0 for any free one. Default: Vertex AI's, else none: there is no REST API.

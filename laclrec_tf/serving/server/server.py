@@ -14,7 +14,7 @@ from laclrec_tf.errors import InputError
 from laclrec_tf.serving.errors import ServingError
 from laclrec_tf.serving.server.api import ServingApi
 from laclrec_tf.serving.server.batcher import RequestBatcher
-from laclrec_tf.serving.server.batching import Batching, BatchingParameters
+from laclrec_tf.serving.server.batching import BatchingParameters
 from laclrec_tf.serving.server.grpc_server import GrpcServer
 from laclrec_tf.serving.server.limits import RequestLimits
 from laclrec_tf.serving.server.metrics import Metrics
@@ -89,7 +89,7 @@ class ModelServer:
         config: several models, or other version policies than the newest, in the place of `model_name` and
             `base_path`. Default: the one model.
         poll_seconds: how often the folders are looked at for versions that came or went. 0: never. Default: 1.
-        batching: how requests are run together. Default: `Batching()`.
+        batching: how requests are run together. Default: `BatchingParameters()`.
         limits: what a request may ask for. Default: `RequestLimits()`.
         tls: certificates. Default: none, no TLS.
         metrics: where requests are counted. Default: nowhere.
@@ -138,7 +138,7 @@ class ModelServer:
         self.config = config or _config_of(str(model_name), Path(str(base_path)))
         self.host, self.port = host, port
         self.poll_seconds = poll_seconds
-        self.batching: BatchingParameters = batching or Batching()
+        self.batching: BatchingParameters = batching or BatchingParameters()
         self.limits = limits or RequestLimits()
         self.tls = tls
         self.metrics = metrics
