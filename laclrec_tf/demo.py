@@ -23,8 +23,8 @@ from laclrec_tf.serving.client.answers import AugmentedHistory
 from laclrec_tf.serving.client.client import RetrievalClient
 from laclrec_tf.serving.release.export import export
 from laclrec_tf.serving.server.server import ModelServer
-from pipelines.config import TrainConfig
-from pipelines.train import train
+from laclrec_tf.training.config import TrainConfig
+from laclrec_tf.training.train import train
 
 # A small catalogue and a long first phase: in two minutes of training the augmenter learns to delete some of the noise
 # and next to nothing else. With positions from the end it deletes less of the noise and more of the rest.

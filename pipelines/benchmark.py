@@ -23,12 +23,12 @@ from laclrec_tf.errors import InputError
 from laclrec_tf.runtime.machine import processor_name
 from laclrec_tf.runtime.output_files import ReportFile
 from laclrec_tf.runtime.terminal import progress_bar
-from pipelines.config import TrainConfig
+from laclrec_tf.training.config import TrainConfig
+from laclrec_tf.training.setup import compile_model, new_model, training_batches
 from pipelines.gains import without
 from pipelines.input_wait import batches_of, input_wait_share
 from pipelines.matrix_products import matrix_peak, operations_of
 from pipelines.step_parts import step_parts
-from pipelines.training_setup import compile_model, new_model, training_batches
 
 SAMPLED_BATCHES = 24
 

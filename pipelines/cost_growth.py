@@ -16,8 +16,8 @@ from laclrec_tf.errors import InputError
 from laclrec_tf.runtime.output_files import ReportFile, new_folder
 from laclrec_tf.runtime.processes import ProcessKilledError, call_in_a_process
 from laclrec_tf.runtime.terminal import progress_bar
+from laclrec_tf.training.config import TrainConfig
 from pipelines.benchmark import measure
-from pipelines.config import TrainConfig
 
 # The point that each line passes through, and what each line changes.
 MIDDLE: dict[str, int] = {"users": 4000, "items": 10_000, "length": 20}

@@ -12,7 +12,7 @@ import tensorflow as tf
 from laclrec_tf.data import batches
 from laclrec_tf.layers import item_embedding
 from laclrec_tf.losses import next_item
-from pipelines import training_setup
+from laclrec_tf.training import setup
 
 
 def _whole_softmax(
@@ -36,7 +36,7 @@ def _rows_of_a_copy(table: Any, ids: tf.Tensor) -> tf.Tensor:
 # Per gain: which names stand for what it replaced.
 GAINS: dict[str, list[tuple[Any, str, Any]]] = {
     "softmax-slices": [(next_item, "catalogue_cross_entropy", _whole_softmax)],
-    "fused-adam": [(training_setup, "LazyAdam", keras.optimizers.Adam)],
+    "fused-adam": [(setup, "LazyAdam", keras.optimizers.Adam)],
     # One bucket; Beauty's histories have 5.7 targets on average.
     "length-buckets": [(batches, "BOUNDARIES", []), (batches, "TYPICAL_LENGTHS", [5.7])],
     "row-lookups": [(item_embedding, "table_rows", _rows_of_a_copy)],

@@ -45,7 +45,7 @@ def run(
 ) -> None:
     """Run the pipeline on this machine, each step in a process of its own."""
     import_tensorflow_quietly()
-    from pipelines.config import TrainConfig, parse_assignments
+    from laclrec_tf.training.config import TrainConfig, parse_assignments
     from pipelines.kubeflow import run_here
 
     settings = parse_assignments(set_ or [])

@@ -34,8 +34,8 @@ def train(data: dsl.Input[dsl.Dataset], settings: dict[str, Any], run: dsl.Outpu
 
     from laclrec_tf.run_folder import RunFolder
     from laclrec_tf.runtime.output_files import copy_whole
-    from pipelines.config import TrainConfig
-    from pipelines.train import train
+    from laclrec_tf.training.config import TrainConfig
+    from laclrec_tf.training.train import train
 
     with tempfile.TemporaryDirectory() as scratch:
         train(data.path, Path(scratch, "run"), TrainConfig.of(settings), show_progress=False)

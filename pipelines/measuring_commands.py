@@ -110,7 +110,7 @@ def benchmark(
 ) -> None:
     """Measure training: time, memory, where the time goes, and the share of the machine's peak."""
     import_tensorflow_quietly()
-    from pipelines.config import TrainConfig, parse_assignments
+    from laclrec_tf.training.config import TrainConfig, parse_assignments
 
     settings = parse_assignments(set_ or []) | ({"preset": preset} if preset else {})
     config = TrainConfig.of(settings)

@@ -10,10 +10,10 @@ from laclrec_tf.errors import InputError
 from laclrec_tf.run_folder import RunFolder
 from laclrec_tf.runtime.output_files import ReportFile
 from laclrec_tf.runtime.terminal import spinner
+from laclrec_tf.training.logs import run_epochs
 from pipelines.held_out_users import held_out_users
 from pipelines.report_examples import report_examples
 from pipelines.report_page import report_page
-from pipelines.run_epochs import run_epochs
 from pipelines.run_measurement import K, measure_run
 
 MOST_USERS = 10_000

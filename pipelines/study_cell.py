@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from laclrec_tf.errors import InputError
-from pipelines.config import TrainConfig
+from laclrec_tf.training.checkpoints import DAMAGE
+from laclrec_tf.training.config import TrainConfig
 from pipelines.study_config import Evaluation, training_name
-from pipelines.training_checkpoints import DAMAGE
 
 # Metrics look at the first twenty places only.
 LAST_PLACE = 20

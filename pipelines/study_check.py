@@ -8,11 +8,11 @@ from typing import Any
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.errors import InputError
 from laclrec_tf.files import file_sha256
-from pipelines.config import flat_settings, with_dependent_defaults
+from laclrec_tf.training.checkpoints import TrainingCheckpoints
+from laclrec_tf.training.config import flat_settings, with_dependent_defaults
+from laclrec_tf.training.train import check_place, finished_before
 from pipelines.study_cell import Cell
 from pipelines.study_config import Evaluation
-from pipelines.training_checkpoints import TrainingCheckpoints
-from pipelines.training_checks import check_place, finished_before
 
 
 def check_cell(cell: Cell) -> None:

@@ -11,7 +11,7 @@ import pydantic
 from pydantic.dataclasses import dataclass
 
 from laclrec_tf.errors import InputError
-from pipelines.config import TrainConfig, read_settings
+from laclrec_tf.training.config import TrainConfig, read_settings
 
 _STRICT = pydantic.ConfigDict(extra="forbid")
 Name = pydantic.constr(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._+-]*$")

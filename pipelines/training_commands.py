@@ -109,13 +109,12 @@ def train(
 ) -> None:
     """Train a preset, keep the best validation epoch, and write a run folder."""
     import_tensorflow_quietly()
-    from pipelines.worker_group import join_workers
+    from laclrec_tf.training.workers import join_workers
 
     workers = join_workers()  # first, before anything else sets TensorFlow up
-    from pipelines.checkpoint_settings import CheckpointSettings
-    from pipelines.config import TrainConfig, parse_assignments, read_settings
-    from pipelines.train import train as run
-    from pipelines.training_checkpoints import TrainingCheckpoints
+    from laclrec_tf.training.checkpoints import CheckpointSettings, TrainingCheckpoints
+    from laclrec_tf.training.config import TrainConfig, parse_assignments, read_settings
+    from laclrec_tf.training.train import train as run
 
     settings: dict[str, Any] = read_settings(config) if config else {}
     settings |= parse_assignments(set_ or [])
@@ -167,8 +166,8 @@ def grow(
 ) -> None:
     """Fit a run to a new catalogue without training: items are added, and retired ones no longer recommended."""
     import_tensorflow_quietly()
-    from pipelines.grow import describe_growth
-    from pipelines.grow import grow as run_growth
+    from laclrec_tf.training.grow import describe_growth
+    from laclrec_tf.training.grow import grow as run_growth
 
     grown = run_growth(
         run,
@@ -188,7 +187,7 @@ def grow(
 def settings() -> None:
     """List what `train --set` and `train --config` take, with the defaults."""
     import_tensorflow_quietly()
-    from pipelines.config import DEPENDENT_DEFAULTS, setting_names
+    from laclrec_tf.training.config import DEPENDENT_DEFAULTS, setting_names
 
     for name, default in setting_names().items():
         if name in DEPENDENT_DEFAULTS:

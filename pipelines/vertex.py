@@ -10,7 +10,7 @@ from typing import Any
 
 from laclrec_tf.data.prepared import DATASET_FILE, PreparedData
 from laclrec_tf.runtime.cloud_storage import SCHEME
-from pipelines.config import TrainConfig
+from laclrec_tf.training.config import TrainConfig
 from pipelines.source_distribution import FILE_NAME, build_source_distribution
 from pipelines.staging_bucket import StagingBucket
 from pipelines.vertex_client import VertexClient, import_vertex, refusals

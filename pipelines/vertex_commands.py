@@ -64,7 +64,7 @@ def train(
 ) -> None:
     """Submit a training job. With --dry-run print it as `gcloud ai custom-jobs create --config` takes it."""
     import_tensorflow_quietly()
-    from pipelines.config import parse_assignments, read_settings
+    from laclrec_tf.training.config import parse_assignments, read_settings
     from pipelines.vertex import train_on_vertex, upload_for, vertex_job
 
     if dry_run and upload_only:
@@ -174,10 +174,10 @@ def run(
     A tuning job adds its parameters as --NAME=VALUE; they are settings too and go over --set.
     """
     import_tensorflow_quietly()
-    from pipelines.worker_group import join_workers
+    from laclrec_tf.training.workers import join_workers
 
     workers = join_workers()  # first, before anything else sets TensorFlow up
-    from pipelines.config import TrainConfig, parse_assignments
+    from laclrec_tf.training.config import TrainConfig, parse_assignments
     from pipelines.vertex_training import train_here
     from pipelines.vertex_training_environment import read_training_environment
 

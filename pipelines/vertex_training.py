@@ -14,14 +14,12 @@ from laclrec_tf.runtime.output_files import copy_whole
 from laclrec_tf.serving.release.export import export
 from laclrec_tf.serving.version.folder import SAVED_MODEL_FILE
 from laclrec_tf.serving.version.manifest import verify_manifest
-from pipelines.checkpoint_settings import CheckpointSettings
-from pipelines.config import TrainConfig
-from pipelines.train import train
-from pipelines.training_checks import finished_before
+from laclrec_tf.training.checkpoints import CheckpointSettings
+from laclrec_tf.training.config import TrainConfig
+from laclrec_tf.training.train import finished_before, train
+from laclrec_tf.training.workers import WorkerGroup, agreed
 from pipelines.tuning_metrics import TuningMetrics, is_tuning_trial
 from pipelines.vertex_training_environment import VertexTrainingEnvironment
-from pipelines.worker_agreement import agreed
-from pipelines.worker_group import WorkerGroup
 
 
 def train_here(

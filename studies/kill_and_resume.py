@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from laclrec_tf.run_folder import RunFolder
-from pipelines.training_checkpoints import TrainingCheckpoints
+from laclrec_tf.training.checkpoints import TrainingCheckpoints
 
 SETTINGS = ["--refit", "--set=width=16", "--set=targets_per_batch=32", "--checkpoint-minutes=0.03"]
 

@@ -92,7 +92,7 @@ def test_every_part_has_a_floor():
         ("laclrec_tf/layers/block.py", "from ..data import corruption"),
         ("laclrec_tf/data/corruption.py", "def f():\n    from laclrec_tf import models"),
         ("laclrec_tf/serving/retriever/retriever.py", "from laclrec_tf.models.laclrec import LACLRec"),
-        ("laclrec_tf/models/laclrec.py", "import pipelines.train"),
+        ("laclrec_tf/models/laclrec.py", "import laclrec_tf.training.train"),
     ],
 )
 def test_a_wrong_import_is_found(tmp_path, file, code):

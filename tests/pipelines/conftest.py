@@ -15,8 +15,8 @@ from laclrec_tf.data.simulated import simulate_events
 from laclrec_tf.evaluation.evaluate import evaluate
 from laclrec_tf.run_folder import RunFolder
 from laclrec_tf.serving.release.export import export
-from pipelines.config import TrainConfig
-from pipelines.train import train
+from laclrec_tf.training.config import TrainConfig
+from laclrec_tf.training.train import train
 
 
 @contextmanager

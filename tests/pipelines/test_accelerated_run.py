@@ -11,8 +11,8 @@ import pytest
 from laclrec_tf.data.prepare import prepare
 from laclrec_tf.evaluation.evaluate import evaluate
 from laclrec_tf.run_folder import RunFolder
-from pipelines.config import TrainConfig
-from pipelines.train import train
+from laclrec_tf.training.config import TrainConfig
+from laclrec_tf.training.train import train
 
 SMALL = {
     "preset": "sasrec",

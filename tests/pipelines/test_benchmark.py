@@ -14,15 +14,15 @@ from laclrec_tf.errors import InputError
 from laclrec_tf.layers.sequence_augmenter import Edits
 from laclrec_tf.models import LACLRec, build_preset
 from laclrec_tf.ops.edits import INSERT
+from laclrec_tf.training.config import TrainConfig
+from laclrec_tf.training.setup import compile_model, new_model, training_batches
 from pipelines import cost_growth as growth
 from pipelines.benchmark import benchmark, measure
-from pipelines.config import TrainConfig
 from pipelines.cost_growth import cost_growth
 from pipelines.input_wait import _waiting, batches_of, input_wait_share
 from pipelines.matrix_products import matrix_peak, operations_of
 from pipelines.report_tables import cost_table
 from pipelines.step_parts import step_parts
-from pipelines.training_setup import compile_model, new_model, training_batches
 
 SMALL = {"width": 16, "targets_per_batch": 400}
 

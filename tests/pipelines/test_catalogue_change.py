@@ -6,7 +6,7 @@ import pytest
 
 from laclrec_tf.errors import InputError
 from laclrec_tf.item_vocabulary import ItemVocabulary
-from pipelines.catalogue_change import CatalogueChange
+from laclrec_tf.training.grow import CatalogueChange
 
 OLD = ItemVocabulary("abcd")
 

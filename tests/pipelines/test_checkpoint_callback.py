@@ -9,10 +9,8 @@ import pytest
 import tensorflow as tf
 
 from laclrec_tf.runtime.processes import StopRequest
-from pipelines.checkpoint_callback import AGREED_STEPS, CheckpointCallback
-from pipelines.checkpoint_timer import CheckpointTimer
-from pipelines.training_checkpoints import TrainingCheckpoints
-from pipelines.worker_group import WorkerGroup
+from laclrec_tf.training.checkpoints import AGREED_STEPS, CheckpointCallback, CheckpointTimer, TrainingCheckpoints
+from laclrec_tf.training.workers import WorkerGroup
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from laclrec_tf.errors import InputError
-from pipelines.checkpoint_settings import CheckpointSettings
+from laclrec_tf.training.checkpoints import CheckpointSettings
 
 
 def test_they_lie_in_the_run_unless_told(tmp_path):

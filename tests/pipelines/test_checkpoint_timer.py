@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipelines.checkpoint_timer import CheckpointTimer
+from laclrec_tf.training.checkpoints import CheckpointTimer
 
 
 def test_it_is_due_when_the_minutes_have_passed_since_the_last_one():

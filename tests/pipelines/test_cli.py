@@ -267,7 +267,7 @@ def test_what_is_stopped_says_so_and_leaves_nothing(way, monkeypatch, capsys, st
     assert interrupted(capsys, "prepare", "events.csv", "--out", "new") == "laclrec-tf: interrupted\n"
     monkeypatch.setattr("laclrec_tf.serving.release.export._check_in_fresh_process", stopped)
     assert interrupted(capsys, "export", "run", "--to", "saved_models/new").endswith("laclrec-tf: interrupted\n")
-    monkeypatch.setattr("pipelines.training_session.training_batches", stopped)
+    monkeypatch.setattr("laclrec_tf.training.session.training_batches", stopped)
     assert interrupted(capsys, "train", "data", "--out", "new") == "laclrec-tf: interrupted\n"
     assert sorted(way.rglob("*")) == before
     assert signal.getsignal(signal.SIGTERM) == handlers

@@ -12,8 +12,7 @@ from rich.console import Console
 
 from laclrec_tf.callbacks.augmenter_watch import AugmenterCollapseWarning
 from laclrec_tf.runtime.terminal import readable_warnings
-from pipelines.epoch_table import EpochTable
-from pipelines.progress import EpochProgress
+from laclrec_tf.training.progress import EpochProgress, EpochTable
 
 LOGS = {
     "loss": 5.25,

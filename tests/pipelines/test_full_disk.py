@@ -8,9 +8,8 @@ import os
 import pytest
 import tensorflow as tf
 
-from pipelines.full_disk import full_disk_told
-from pipelines.worker_agreement import lost_workers_named
-from pipelines.worker_group import WorkerGroup
+from laclrec_tf.training.train import full_disk_told
+from laclrec_tf.training.workers import WorkerGroup, lost_workers_named
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])

@@ -7,11 +7,11 @@ import pytest
 
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.data.splits import training_part
+from laclrec_tf.training.config import TrainConfig
+from laclrec_tf.training.setup import compile_model, new_model, training_batches
 from pipelines.benchmark import benchmark
 from pipelines.choices import Gain
-from pipelines.config import TrainConfig
 from pipelines.gains import GAINS, without
-from pipelines.training_setup import compile_model, new_model, training_batches
 
 CONFIG = TrainConfig.of({"preset": "sasrec", "width": 8, "targets_per_batch": 200, "dropout": 0.0})
 

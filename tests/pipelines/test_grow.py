@@ -16,8 +16,8 @@ from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.run_folder import RunFolder
 from laclrec_tf.serving import LocalModel
 from laclrec_tf.serving.release.export import export
+from laclrec_tf.training.grow import grow
 from pipelines.cli import main
-from pipelines.grow import grow
 
 
 @pytest.fixture(scope="module")
@@ -247,7 +247,7 @@ def test_what_fails_while_writing_leaves_nothing(run, listed, tmp_path, monkeypa
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pipelines.grow.np.save", full)
+    monkeypatch.setattr("laclrec_tf.training.grow.np.save", full)
     with pytest.raises(InputError, match="Cannot write .*new run: No space left on device"):
         grown(run, listed(*run.vocabulary, "lamp"), tmp_path / "deep/new run")
     assert [path.name for path in tmp_path.iterdir()] == ["new.txt"]

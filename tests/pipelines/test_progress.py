@@ -7,7 +7,7 @@ import io
 from rich.console import Console
 
 from laclrec_tf.runtime.terminal import spinner
-from pipelines.progress import EpochProgress
+from laclrec_tf.training.progress import EpochProgress
 
 RATES = {"delete_rate": 0.1, "insert_rate": 0.2}
 

@@ -22,8 +22,8 @@ import yaml
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.evaluate import evaluate
 from laclrec_tf.files import file_sha256
+from laclrec_tf.training.config import DEPENDENT_DEFAULTS, setting_names
 from pipelines import study as studies
-from pipelines.config import DEPENDENT_DEFAULTS, setting_names
 from pipelines.study import study
 from pipelines.study_config import StudyConfig
 
@@ -394,7 +394,7 @@ def test_results_of_other_dependent_defaults_are_refused(finished, in_this_proce
 def test_results_of_other_defaults_are_refused(finished, in_this_process, monkeypatch):
     file, out, _ = finished
     settings = setting_names()
-    monkeypatch.setattr("pipelines.config.setting_names", lambda: settings | {"n_heads": 1})
+    monkeypatch.setattr("laclrec_tf.training.config.setting_names", lambda: settings | {"n_heads": 1})
     with pytest.raises(InputError, match="other settings than the study file and the defaults give"):
         study(file, out, show_progress=False)
     assert in_this_process == []

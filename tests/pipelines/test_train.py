@@ -20,11 +20,11 @@ from laclrec_tf.evaluation.evaluate import evaluate
 from laclrec_tf.models import LACLRec
 from laclrec_tf.run_folder import RunFolder
 from laclrec_tf.serving.release.export import export
-from pipelines import train as training
-from pipelines import training_session
-from pipelines.checkpoint_settings import CheckpointSettings
-from pipelines.config import TrainConfig
-from pipelines.train import train
+from laclrec_tf.training import session
+from laclrec_tf.training import train as training
+from laclrec_tf.training.checkpoints import CheckpointSettings
+from laclrec_tf.training.config import TrainConfig
+from laclrec_tf.training.train import train
 
 pytestmark = pytest.mark.usefixtures("untraced_training")
 
@@ -117,7 +117,7 @@ def test_a_refit_keeps_the_average_of_its_steps(data, tmp_path, monkeypatch):
         def on_train_batch_end(self, batch, logs=None):
             steps.append(self.model.encoder.item_table.numpy())
 
-    monkeypatch.setattr(training_session, "EpochProgress", Steps)
+    monkeypatch.setattr(session, "EpochProgress", Steps)
     config = TrainConfig.of(SMALL | {"refit": True, "refit_epochs": 2, "averaging_epochs": 0.8})
     run = train(data, tmp_path / "run", config)
     momentum = 1 - 1 / (0.8 * len(steps) / 2)
@@ -161,7 +161,7 @@ def test_an_interrupted_run_keeps_its_best_weights_and_is_not_taken_for_finished
             if epoch == 1:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(training_session, "EpochProgress", Interruption)
+    monkeypatch.setattr(session, "EpochProgress", Interruption)
     with pytest.raises(KeyboardInterrupt):
         train(data, tmp_path / "run", TrainConfig.of(SMALL), show_progress=True)
     best = keras.saving.load_model(tmp_path / "run/best.keras")

@@ -6,9 +6,9 @@ import pytest
 
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.errors import InputError
-from pipelines.config import TrainConfig
-from pipelines.training_checkpoints import TrainingCheckpoints, TrainingState
-from pipelines.training_checks import check_place, finished_before
+from laclrec_tf.training.checkpoints import TrainingCheckpoints, TrainingState
+from laclrec_tf.training.config import TrainConfig
+from laclrec_tf.training.train import check_place, finished_before
 
 
 @pytest.fixture

@@ -60,7 +60,7 @@ def test_an_interrupted_training_says_how_to_go_on(tmp_path, monkeypatch, capsys
         (place / "checkpoint-000001.npz").touch()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pipelines.train.train", interrupted)
+    monkeypatch.setattr("laclrec_tf.training.train.train", interrupted)
     monkeypatch.chdir(tmp_path)
     code, error = end(capsys, "train", "data", "--out", "run", *(["--checkpoints", folder] if folder else []))
     assert code == 130
@@ -74,6 +74,6 @@ def test_without_a_checkpoint_there_is_nothing_to_go_on_with(tmp_path, monkeypat
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pipelines.train.train", interrupted)
+    monkeypatch.setattr("laclrec_tf.training.train.train", interrupted)
     monkeypatch.chdir(tmp_path)
     assert end(capsys, "train", "data", "--out", "run") == (130, "laclrec-tf: interrupted\n")

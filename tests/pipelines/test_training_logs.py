@@ -18,8 +18,7 @@ from tensorboard.plugins.text.metadata import PLUGIN_NAME as TEXTS
 from laclrec_tf.callbacks.augmenter_board import AugmenterBoard, watched_histories
 from laclrec_tf.callbacks.augmenter_watch import AugmenterWatch
 from laclrec_tf.callbacks.item_projector import ItemProjector
-from pipelines.kept_events import keep_events
-from pipelines.scalar_layout import CHARTS
+from laclrec_tf.training.logs import CHARTS, keep_events
 
 
 def read(folder) -> EventAccumulator:

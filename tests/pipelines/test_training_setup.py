@@ -7,10 +7,10 @@ import pytest
 
 from laclrec_tf.data.item_vectors import cooccurrence_vectors
 from laclrec_tf.data.prepare import prepare
-from pipelines import train as training
-from pipelines import training_session
-from pipelines.config import TrainConfig
-from pipelines.training_setup import compile_model, initialise_items, learning_rate, new_model
+from laclrec_tf.training import session
+from laclrec_tf.training import train as training
+from laclrec_tf.training.config import TrainConfig
+from laclrec_tf.training.setup import compile_model, initialise_items, learning_rate, new_model
 
 HISTORIES = [np.array([1, 2, 3]), np.array([2, 3, 4]), np.array([5, 1])]
 
@@ -40,7 +40,7 @@ def test_held_out_items_do_not_show_in_the_item_table(tmp_path, monkeypatch):
     (tmp_path / "events.csv").write_text("\n".join(["user_id,item_id,timestamp", *rows]) + "\n")
     prepare([tmp_path / "events.csv"], tmp_path / "data", min_interactions=0)
     seen = []
-    monkeypatch.setattr(training_session, "initialise_items", lambda config, model, histories: seen.append(histories))
+    monkeypatch.setattr(session, "initialise_items", lambda config, model, histories: seen.append(histories))
     config = TrainConfig.of({"preset": "sasrec", "width": 4, "epochs": 1, "refit": True})
     training.train(tmp_path / "data", tmp_path / "run", config, show_progress=False)
     strict, refit = seen

@@ -16,11 +16,11 @@ import pytest
 from laclrec_tf.errors import InputError
 from laclrec_tf.run_folder import RunFolder
 from laclrec_tf.serving.release.push import verify
-from pipelines.checkpoint_settings import CheckpointSettings
+from laclrec_tf.training.checkpoints import CheckpointSettings
+from laclrec_tf.training.config import TrainConfig
+from laclrec_tf.training.train import train
 from pipelines.cli import main
-from pipelines.config import TrainConfig
 from pipelines.source_distribution import build_source_distribution
-from pipelines.train import train
 from pipelines.vertex_training import train_here
 from pipelines.vertex_training_environment import VertexTrainingEnvironment
 

@@ -10,8 +10,7 @@ import pytest
 import tensorflow as tf
 
 from laclrec_tf.errors import InputError
-from pipelines.worker_agreement import agreed, lost_workers_named
-from pipelines.worker_group import WorkerGroup
+from laclrec_tf.training.workers import WorkerGroup, agreed, lost_workers_named
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from laclrec_tf.errors import InputError
-from pipelines.worker_group import WorkerGroup, join_workers
+from laclrec_tf.training.workers import WorkerGroup, join_workers
 
 ONE = {"cluster": {"workerpool0": ["10.0.0.1:2222"]}, "task": {"type": "workerpool0", "index": 0}}
 

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from laclrec_tf.errors import InputError
-from pipelines.worker_rendezvous import meet
+from laclrec_tf.training.workers import meet
 
 
 @pytest.fixture

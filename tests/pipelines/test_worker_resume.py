@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.checkpoint_callback import AGREED_STEPS
-from pipelines.training_checkpoints import TrainingCheckpoints
+from laclrec_tf.training.checkpoints import AGREED_STEPS, TrainingCheckpoints
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = ["--preset=sasrec", "--epochs=2", "--set=width=8", "--set=targets_per_batch=40", "--set=patience=2"]

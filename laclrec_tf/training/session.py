@@ -23,14 +23,12 @@ from laclrec_tf.models import LACLRec
 from laclrec_tf.run_folder import package_versions
 from laclrec_tf.runtime.processes import StopRequest
 from laclrec_tf.runtime.terminal import readable_warnings, terminal
-from pipelines.checkpoint_callback import CheckpointCallback
-from pipelines.checkpoint_timer import CheckpointTimer
-from pipelines.config import TrainConfig
-from pipelines.progress import EpochProgress
-from pipelines.training_checkpoints import TrainingCheckpoints, TrainingState
-from pipelines.training_logs import TrainingLogs
-from pipelines.training_setup import compile_model, initialise_items, new_model, training_batches
-from pipelines.worker_group import WorkerGroup
+from laclrec_tf.training.checkpoints import CheckpointCallback, CheckpointTimer, TrainingCheckpoints, TrainingState
+from laclrec_tf.training.config import TrainConfig
+from laclrec_tf.training.logs import TrainingLogs
+from laclrec_tf.training.progress import EpochProgress
+from laclrec_tf.training.setup import compile_model, initialise_items, new_model, training_batches
+from laclrec_tf.training.workers import WorkerGroup
 
 MONITOR = "val_ndcg@10"
 

@@ -9,15 +9,124 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
+from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.plugins.custom_scalar import layout_pb2, summary
 
 from laclrec_tf.callbacks.augmenter_board import AugmenterBoard
 from laclrec_tf.callbacks.augmenter_watch import AugmenterWatch
 from laclrec_tf.callbacks.item_projector import ItemProjector
 from laclrec_tf.data.splits import Protocol
+from laclrec_tf.errors import InputError
 from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.models import LACLRec
-from pipelines.kept_events import keep_events
-from pipelines.scalar_layout import write_scalar_layout
+
+_COUNTS_STEPS = "vs_iterations"
+CHARTS = {
+    "quality": {
+        "validation recall and NDCG at 10": ["epoch_recall@10", "epoch_ndcg@10"],
+        "losses": ["epoch_loss", "epoch_.*_loss"],
+        "gradient norms relative to the next-item loss": ["epoch_gradient_ratio/.*"],
+    },
+    "augmenter": {
+        "operations on real histories": ["epoch_(keep|delete|insert)_rate", "epoch_augmenter_collapsed"],
+        "mean edited length": ["epoch_edited_length"],
+        "repairs of broken histories": ["epoch_(deletion_precision|deletion_recall|insertion_accuracy)"],
+    },
+    "views": {
+        "s(raw, learned) and s(raw, random)": ["epoch_similarity_raw_(learned|random)"],
+        "share of histories where the learned view is nearer": ["epoch_triplet_accuracy"],
+        "alignment and uniformity of user vectors": ["epoch_alignment", "epoch_uniformity"],
+    },
+}
+
+
+def keep_events(folder: Path, epochs: int, steps_per_epoch: int) -> None:
+    """Rewrite the event files below a folder without those of later epochs; a file without any other goes.
+
+    An event cut off by a kill, the last one of its file, is dropped too.
+
+    Args:
+        folder: of one part of a training; may be missing.
+        epochs: how many stay.
+        steps_per_epoch: for Keras's curves over optimizer steps.
+    """
+    for file in sorted(folder.rglob("events.out.tfevents.*")):
+        if file.suffix == ".partial":  # of a process that was killed here
+            file.unlink()
+            continue
+        partial = file.with_name(f"{file.name}.partial")
+        anything = False
+        with tf.io.TFRecordWriter(str(partial)) as out:
+            for record in RawEventFileLoader(str(file)).Load():
+                event = Event.FromString(record)
+                values = [value for value in event.summary.value]
+                limit = epochs * steps_per_epoch + 1 if _counts_steps(event) else epochs
+                if not values or event.step < limit:
+                    out.write(record)
+                    anything |= bool(values)
+        if anything:
+            partial.rename(file)
+        else:
+            partial.unlink()
+            file.unlink()
+
+
+def _counts_steps(event: Event) -> bool:
+    return any(_COUNTS_STEPS in value.tag for value in event.summary.value)
+
+
+def write_scalar_layout(folder: Path) -> None:
+    """Write the layout as an event of its own run.
+
+    Args:
+        folder: of the event file.
+    """
+    layout = layout_pb2.Layout(
+        category=[
+            layout_pb2.Category(
+                title=category,
+                chart=[
+                    layout_pb2.Chart(
+                        title=title, multiline=layout_pb2.MultilineChartContent(tag=[f"^{tag}$" for tag in tags])
+                    )
+                    for title, tags in charts.items()
+                ],
+            )
+            for category, charts in CHARTS.items()
+        ]
+    )
+    writer = tf.summary.create_file_writer(str(folder))
+    with writer.as_default():
+        tf.summary.experimental.write_raw_pb(summary.pb(layout).SerializeToString(), step=0)
+    writer.close()
+
+
+def run_epochs(run: Path) -> dict[str, dict[str, list[float]]]:
+    """Read `epochs-strict.csv` and `epochs-refit.csv`, those that are there.
+
+    Args:
+        run: a run folder.
+
+    Returns:
+        By "strict" and "refit", by name the value of each epoch. A run that was grown has none.
+
+    Raises:
+        InputError: a file is damaged.
+    """
+    found = {}
+    for part in ("strict", "refit"):
+        file = run / f"epochs-{part}.csv"
+        if not file.exists():
+            continue
+        try:
+            with file.open(newline="", encoding="utf-8") as rows:
+                lines = list(csv.DictReader(rows))
+            found[part] = {name: [float(line[name]) for line in lines] for name in (lines[0] if lines else {})}
+        except (ValueError, TypeError, KeyError, csv.Error):
+            raise InputError(f"{file} is damaged. Delete it to leave its curves out.") from None
+    return {part: columns for part, columns in found.items() if columns}
 
 
 @dataclass(frozen=True)

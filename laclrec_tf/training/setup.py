@@ -14,7 +14,7 @@ from laclrec_tf.data.random_views import similar_items
 from laclrec_tf.errors import InputError
 from laclrec_tf.lazy_adam import LazyAdam
 from laclrec_tf.models import LACLRec, build_preset
-from pipelines.config import TrainConfig, dependent_default
+from laclrec_tf.training.config import TrainConfig, dependent_default
 
 
 def new_model(config: TrainConfig, n_items: int, max_length: int) -> LACLRec:

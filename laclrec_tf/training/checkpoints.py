@@ -1,0 +1,355 @@
+"""A callback that keeps a training's whole state on disk, and goes on from it in the middle of an epoch."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import time
+import warnings
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from laclrec_tf.errors import InputError, LACLRecWarning
+from laclrec_tf.runtime.processes import StopRequest
+from laclrec_tf.training.workers import WorkerGroup
+
+FORMAT_VERSION = 2
+KEPT = 2
+_NAME = re.compile(r"checkpoint-(\d{6,})\.npz")
+_ABOUT = "about"
+DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError)
+MINUTES = 10.0
+# Several workers ask each other after so many steps whether one of them must stop: often enough for the half minute
+# that a spot machine has, and too seldom to cost anything.
+AGREED_STEPS = 10
+_STOP = 2
+_REMEMBERED = {
+    keras.callbacks.EarlyStopping: ("best", "wait", "stopped_epoch", "best_epoch"),
+    keras.callbacks.ModelCheckpoint: ("best",),
+}
+
+
+class CheckpointWarning(LACLRecWarning):
+    """A checkpoint could not be written, or could not be read and an older one is taken."""
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """All that a training needs to go on as if it had never stopped.
+
+    Args:
+        about: what JSON can hold: where the training stands, and what its callbacks remember.
+        arrays: the values of every variable, by any name but "about".
+    """
+
+    about: Mapping[str, Any]
+    arrays: Mapping[str, np.ndarray]
+
+
+class TrainingCheckpoints:
+    """A folder of checkpoints, `checkpoint-000001.npz` and so on, each with a CRC-32 of every array.
+
+    Args:
+        folder: where they lie; made when the first one is written. `/gcs/BUCKET/...` will do on Vertex AI.
+        kept: how many stay, at least 1. Default: 2.
+
+    Example:
+        >>> checkpoints = TrainingCheckpoints(Path("run/checkpoints"))  # doctest: +SKIP
+        >>> checkpoints.write(TrainingState({"epoch": 3}, {"table": np.zeros(2)}))  # doctest: +SKIP
+        True
+        >>> checkpoints.newest().about["epoch"]  # doctest: +SKIP
+        3
+    """
+
+    def __init__(self, folder: Path, kept: int = KEPT) -> None:
+        self.folder = folder
+        self.kept = kept
+
+    def write(self, state: TrainingState) -> bool:
+        """Write one more checkpoint, and remove the oldest ones.
+
+        It is written beside, through to the disk, and renamed: killed at any moment, this leaves the others whole.
+
+        Args:
+            state: what to keep.
+
+        Returns:
+            Whether it was written; if not, a warning says why, and those before it are still there.
+        """
+        number = max(self._numbers(), default=0) + 1
+        file = self._file(number)
+        partial = file.with_suffix(".partial")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with partial.open("wb") as out:
+                shapes = {name: list(array.shape) for name, array in state.arrays.items()}
+                about = json.dumps({**state.about, "format_version": FORMAT_VERSION, "shapes": shapes}).encode()
+                np.savez(out, allow_pickle=False, **{_ABOUT: np.frombuffer(about, np.uint8)}, **state.arrays)
+                out.flush()
+                os.fsync(out.fileno())
+            partial.rename(file)
+        except OSError as error:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+            warnings.warn(
+                f"Cannot write the checkpoint {file}: {error.strerror or error}. Training goes on; make room there. "
+                f"The last good one: {self._file(number - 1) if number > 1 else 'none'}.",
+                CheckpointWarning,
+                stacklevel=2,
+            )
+            return False
+        for old in sorted(self._numbers())[: -self.kept]:
+            with suppress(OSError):
+                self._file(old).unlink()
+        return True
+
+    def newest(self) -> TrainingState | None:
+        """Read the newest checkpoint that is whole.
+
+        Returns:
+            The state, or None if there is no checkpoint. A damaged one is skipped with a warning.
+
+        Raises:
+            InputError: there are checkpoints, but none is whole.
+        """
+        numbers = sorted(self._numbers(), reverse=True)
+        for number in numbers:
+            try:
+                return _read(self._file(number))
+            except DAMAGE as error:
+                warnings.warn(
+                    f"The checkpoint {self._file(number)} is damaged ({' '.join(str(error).split())}) and is skipped.",
+                    CheckpointWarning,
+                    stacklevel=2,
+                )
+        if numbers:
+            raise InputError(f"No checkpoint in {self.folder} is whole. Delete that folder to train anew.")
+        return None
+
+    def remove(self) -> None:
+        """Remove all of them, and the folder if nothing else is in it."""
+        for file in [*self.folder.glob("checkpoint-*.npz"), *self.folder.glob("checkpoint-*.partial")]:
+            file.unlink(missing_ok=True)
+        with suppress(OSError):
+            self.folder.rmdir()
+
+    def __bool__(self) -> bool:
+        """Whether there is a checkpoint, whole or not."""
+        return bool(self._numbers())
+
+    def _numbers(self) -> list[int]:
+        names = [_NAME.fullmatch(file.name) for file in self.folder.glob("checkpoint-*.npz")]
+        return [int(name.group(1)) for name in names if name]
+
+    def _file(self, number: int) -> Path:
+        return self.folder / f"checkpoint-{number:06d}.npz"
+
+
+def _read(file: Path) -> TrainingState:
+    with np.load(file, allow_pickle=False) as archive:
+        arrays = {name: archive[name] for name in archive.files}  # reading checks the sums
+    about = json.loads(arrays.pop(_ABOUT).tobytes())
+    if about.pop("format_version") != FORMAT_VERSION:
+        raise ValueError(f"of another format version than {FORMAT_VERSION}")
+    if about.pop("shapes") != {name: list(array.shape) for name, array in arrays.items()}:
+        raise ValueError("an array is missing")  # a damaged directory of the archive hides some
+    return TrainingState(about, arrays)
+
+
+@dataclass(frozen=True)
+class CheckpointSettings:
+    """When checkpoints are written, where to, and how many stay.
+
+    Args:
+        minutes: between two checkpoints; 0 writes one after every step. Default: 10.
+        kept: how many stay. Default: 2.
+        folder: where they lie. Default: None, `checkpoints` in the run folder.
+        resume: go on from the newest one; begin anew if there is none. Default: False.
+
+    Raises:
+        InputError: `minutes` is below 0, `kept` below 1, or `folder` is a file.
+
+    Example:
+        >>> CheckpointSettings(minutes=5).folder_for(Path("run")).as_posix()
+        'run/checkpoints'
+    """
+
+    minutes: float = MINUTES
+    kept: int = KEPT
+    folder: Path | None = None
+    resume: bool = False
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.minutes) and self.minutes >= 0):
+            raise InputError(f"Argument `minutes` must be 0 or above. Received: {self.minutes}.")
+        if self.kept < 1:
+            raise InputError(f"Argument `kept` must be at least 1 checkpoint. Received: {self.kept}.")
+        if self.folder is not None and self.folder.exists() and not self.folder.is_dir():
+            raise InputError(f"Checkpoints need a folder, and {self.folder} is a file. Choose another place.")
+
+    def folder_for(self, run: Path) -> Path:
+        """Return where the checkpoints of a run lie."""
+        return self.folder or run / "checkpoints"
+
+
+class CheckpointTimer:
+    """Counts the minutes since the last checkpoint, over all parts of a training.
+
+    Args:
+        minutes: between two checkpoints; with 0 one is always due.
+        clock: seconds. Default: `time.monotonic`.
+
+    Example:
+        >>> CheckpointTimer(0).is_due, CheckpointTimer(10).is_due
+        (True, False)
+    """
+
+    def __init__(self, minutes: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.minutes = minutes
+        self.clock = clock
+        self.restart()
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the minutes have passed."""
+        return self.clock() - self._since >= 60 * self.minutes
+
+    def restart(self) -> None:
+        """Count from now."""
+        self._since = self.clock()
+
+
+class CheckpointCallback(keras.callbacks.Callback):
+    """Writes checkpoints every few minutes and on SIGTERM, and restores the one that training goes on from.
+
+    Put it last: it takes over from what the other callbacks do when training begins. The batches must come from
+    `training_dataset(..., position=...)`, and `fit(initial_epoch=...)` begin at the state's epoch.
+
+    Args:
+        checkpoints: where the chief writes to.
+        position: what the batches read when an epoch begins.
+        steps: batches an epoch.
+        about: returns what else a checkpoint tells, such as the settings.
+        others: the training's other callbacks.
+        timer: when a checkpoint is due.
+        stop: whether SIGTERM has come.
+        workers: who trains: all read their state at the same step, since some of it is summed over them.
+        state: go on from here. Default: None, from the start.
+
+    Raises:
+        KeyboardInterrupt: SIGTERM has come, here or at another worker, and the state is on disk.
+    """
+
+    def __init__(
+        self,
+        checkpoints: TrainingCheckpoints,
+        position: tf.Variable,
+        steps: int,
+        about: Callable[[], Mapping[str, Any]],
+        others: list[keras.callbacks.Callback],
+        *,
+        timer: CheckpointTimer,
+        stop: StopRequest,
+        workers: WorkerGroup,
+        state: TrainingState | None = None,
+    ) -> None:
+        super().__init__()
+        self.checkpoints = checkpoints
+        self.position = position
+        self.steps = steps
+        self.about = about
+        self.others = others
+        self.timer = timer
+        self.stop = stop
+        self.workers = workers
+        self.state = state
+        self._epoch = 0
+        self._before = 0  # steps of this epoch that were done before this process
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Restore what was kept, and tell the batches where they begin."""
+        self._epoch, self._before = epoch, 0
+        if self.state is not None:
+            self._restore(self.state)
+            self._before = int(self.state.about["step"])
+            self.state = None
+        else:
+            self._write_if_due(step=0)
+        self.position.assign([epoch, self._before])
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """End the epoch that training went on in after its last batch, as an iterator would.
+
+        Asking the exhausted iterator once more would run what of a step needs no batch: the random generators.
+        """
+        if self._before + batch >= self.steps:
+            raise StopIteration
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Write a checkpoint if it is time for one; that of an epoch's last batch waits for the next epoch."""
+        step = self._before + batch + 1
+        if step < self.steps and (self.workers.is_alone or step % AGREED_STEPS == 0):
+            self._write_if_due(step)
+
+    def _write_if_due(self, step: int) -> None:
+        wanted = self.workers.largest(_STOP if self.stop.received else int(self.timer.is_due))
+        if not wanted:
+            return
+        state = self._state(step)
+        if self.workers.is_chief:
+            self.checkpoints.write(state)
+        self.timer.restart()
+        if wanted == _STOP:
+            raise KeyboardInterrupt
+
+    def _state(self, step: int) -> TrainingState:
+        arrays = {f"variable-{i}": np.asarray(variable) for i, variable in enumerate(_variables(self.model))}
+        about: dict[str, Any] = {**self.about(), "epoch": self._epoch, "step": step}
+        about["history"] = _plain(self.model.history.history)
+        for kind, callback in self._with_memory():
+            about[kind.__name__] = _plain({name: getattr(callback, name) for name in _REMEMBERED[kind]})
+            best = getattr(callback, "best_weights", None)
+            arrays |= {f"best-{i}": values for i, values in enumerate(best or [])}
+        return TrainingState(about, arrays)
+
+    def _restore(self, state: TrainingState) -> None:
+        for i, variable in enumerate(_variables(self.model)):
+            variable.assign(state.arrays[f"variable-{i}"])
+        self.model.history.history = {name: list(values) for name, values in state.about["history"].items()}
+        self.model.history.epoch = list(range(state.about["epoch"]))
+        for kind, callback in self._with_memory():
+            for name, value in state.about[kind.__name__].items():
+                setattr(callback, name, value)
+            if kind is keras.callbacks.EarlyStopping:
+                n_best = sum(name.startswith("best-") for name in state.arrays)
+                callback.best_weights = [state.arrays[f"best-{i}"] for i in range(n_best)] or None
+
+    def _with_memory(self) -> list[tuple[type, keras.callbacks.Callback]]:
+        return [(kind, each) for each in self.others for kind in _REMEMBERED if isinstance(each, kind)]
+
+
+def _variables(model: keras.Model) -> list[keras.Variable]:
+    """Return weights, states of random generators, the optimizer's variables and the running averages, each once."""
+    metrics = [variable for metric in model.metrics for variable in metric.variables]
+    variables = [*model.variables, *model.optimizer.variables, *metrics]
+    return list({id(variable): variable for variable in variables}.values())
+
+
+def _plain(value: Any) -> Any:
+    """Return numbers, lists and dicts as JSON holds them, every digit kept."""
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    return value.item() if isinstance(value, (np.generic, np.ndarray)) else value
