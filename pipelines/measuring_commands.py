@@ -71,7 +71,7 @@ def study(
 ) -> None:
     """Train models over seeds and data sets, compare them on the same users, and write a report."""
     import_tensorflow_quietly()
-    from pipelines.study import study as run_study
+    from laclrec_tf.study.study import study as run_study
 
     run_study(study_file, out)
 

@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from pipelines.evaluation_changes import changes_between_evaluations
-from pipelines.study_config import StudyConfig
-from pipelines.study_table import StudyTable, Training
+from laclrec_tf.study.config import StudyConfig
+from laclrec_tf.study.tables import StudyTable, Training, changes_between_evaluations
 
 METRICS = ("recall@10", "ndcg@10", "mrr@10")
 

@@ -1,6 +1,6 @@
 """A mean over seeds, some of which may have no value."""
 
-from pipelines.mean_and_spread import mean_and_spread
+from laclrec_tf.study.tables import mean_and_spread
 
 
 def test_a_precision_is_of_the_seeds_that_have_one():

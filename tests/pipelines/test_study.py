@@ -22,10 +22,10 @@ import yaml
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.evaluate import evaluate
 from laclrec_tf.files import file_sha256
+from laclrec_tf.study import study as studies
+from laclrec_tf.study.config import StudyConfig
+from laclrec_tf.study.study import study
 from laclrec_tf.training.config import DEPENDENT_DEFAULTS, setting_names
-from pipelines import study as studies
-from pipelines.study import study
-from pipelines.study_config import StudyConfig
 
 pytestmark = pytest.mark.usefixtures("untraced_training")
 

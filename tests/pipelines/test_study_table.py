@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from pipelines.study_config import StudyConfig
-from pipelines.study_table import study_tables
+from laclrec_tf.study.config import StudyConfig
+from laclrec_tf.study.tables import study_tables
 
 
 def record(model, seed, trained_on="strict", **recall):

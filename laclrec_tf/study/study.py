@@ -19,12 +19,11 @@ from laclrec_tf.evaluation.evaluate import evaluate
 from laclrec_tf.run_folder import RunFolder
 from laclrec_tf.runtime.processes import ProcessKilledError, call_in_a_process
 from laclrec_tf.runtime.terminal import terminal
+from laclrec_tf.study.config import StudyConfig
+from laclrec_tf.study.report import write_report
+from laclrec_tf.study.runs import LAST_PLACE, Cell, check_cell
 from laclrec_tf.training.checkpoints import CheckpointSettings
 from laclrec_tf.training.train import train
-from pipelines.study_cell import LAST_PLACE, Cell
-from pipelines.study_check import check_cell
-from pipelines.study_config import StudyConfig
-from pipelines.study_report import write_report
 
 
 def study(study_file: str | Path, out: str | Path, *, show_progress: bool = True) -> list[dict[str, Any]]:

@@ -1,0 +1,1 @@
+"""Several models, seeds and data sets compared on the same users."""
