@@ -26,7 +26,7 @@ def report(
 ) -> None:
     """Write a run's report: one HTML file with curves, metrics by group, the augmenter's edits and examples."""
     import_tensorflow_quietly()
-    from pipelines.run_report import report as write_report
+    from laclrec_tf.report.report import report as write_report
 
     found = write_report(run, out, data=data, users=users, seed=seed)
     metrics = found["metrics"]

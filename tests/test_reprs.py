@@ -17,13 +17,13 @@ from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.metrics.groups import Groups
 from laclrec_tf.models import LACLRec, build_preset
 from laclrec_tf.recommender_tables import HistoryTable
+from laclrec_tf.report.measure import HeldOutUsers
 from laclrec_tf.run_folder import RunFolder
 from laclrec_tf.serving import HistoryVectors, ItemVectors, ModelServer, RetrievalClient
 from laclrec_tf.serving.release.blessing import HeldOutItems
 from laclrec_tf.serving.retriever.partitioned_index import Partitions
 from laclrec_tf.serving.server.served_model import ServedModel
 from laclrec_tf.serving.version.held_out_topk import HeldOutHistories
-from pipelines.held_out_users import HeldOutUsers
 
 VOCABULARY = ItemVocabulary(["tent", "stove", "rope", "mug"])
 

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from pipelines.page_charts import bar_chart, line_chart, reliability_chart
+from laclrec_tf.report.charts import bar_chart, line_chart, reliability_chart
 
 
 def texts(svg):

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from laclrec_tf.item_vocabulary import ItemVocabulary
-from pipelines.run_measurement import list_findings, popularity_ranks
+from laclrec_tf.report.measure import list_findings, popularity_ranks
 
 
 def test_a_retired_item_stands_before_no_target():

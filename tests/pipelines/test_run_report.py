@@ -15,12 +15,11 @@ from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.evaluate import evaluate
 from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.ops.edits import DELETE, OPERATION_NAMES
+from laclrec_tf.report.examples import report_examples
+from laclrec_tf.report.measure import held_out_users, popularity_ranks
+from laclrec_tf.report.report import report
 from laclrec_tf.run_folder import RunFolder
 from pipelines.cli import main
-from pipelines.held_out_users import held_out_users
-from pipelines.report_examples import report_examples
-from pipelines.run_measurement import popularity_ranks
-from pipelines.run_report import report
 
 VOID = {"meta", "br", "path", "use"}
 

@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from laclrec_tf.evaluation.augmenter_edits import EditedHistory, EditedItem, edited_histories, likeliest_edits
+from laclrec_tf.report.measure import HeldOutUsers
 from laclrec_tf.run_folder import RunFolder
-from pipelines.held_out_users import HeldOutUsers
 
 FOUND_WITHIN = 3
 WORST_SHARE = 0.1
