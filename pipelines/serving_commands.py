@@ -233,6 +233,6 @@ def explore(
     if server is None:
         import_tensorflow_quietly()
     silence_grpc()
-    from pipelines.explore import explore as run_explorer
+    from laclrec_tf.explorer.app import explore as run_explorer
 
     run_explorer(model, titles=titles, server=server, port=port, open_browser=not no_browser)

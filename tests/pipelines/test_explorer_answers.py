@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from laclrec_tf.explorer.answers import CleanedItem, ExplorerAnswers, PickedItem
 from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.serving.client.client import AsyncRetrievalClient
 from laclrec_tf.serving.version.metadata import ServedItems
-from pipelines.explorer_answers import CleanedItem, ExplorerAnswers, PickedItem
 
 VOCABULARY = ItemVocabulary(["tent", "mug", "peg", "rope", "lamp", "stove"])
 
@@ -108,7 +108,7 @@ def test_why(hand_written, item, score, told):
 
 
 def test_why_looks_no_deeper_than_a_server_answers(hand_written, monkeypatch):
-    monkeypatch.setattr("pipelines.explorer_answers.DEEPEST_PLACE", 4)
+    monkeypatch.setattr("laclrec_tf.explorer.answers.DEEPEST_PLACE", 4)
     hand_written.answers = {
         "retrieve": ranked([["stove", "lamp", "rope", "mug"]], [[2, 1.25, 0.5, 0.4]]),
         "rank": {"scores": np.array([[0.25]], np.float32), "unknown": np.array([0], np.int32)},

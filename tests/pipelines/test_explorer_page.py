@@ -10,7 +10,7 @@ import pytest
 
 from laclrec_tf.errors import InputError
 
-page = pytest.importorskip("pipelines.explorer_page", reason="NiceGUI is not installed")
+page = pytest.importorskip("laclrec_tf.explorer.page", reason="NiceGUI is not installed")
 
 
 @pytest.fixture(autouse=True)

@@ -7,8 +7,8 @@ import random
 import polars as pl
 import pytest
 
-from pipelines import item_search
-from pipelines.item_search import ItemSearch
+from laclrec_tf.explorer import answers
+from laclrec_tf.explorer.answers import ItemSearch
 
 ITEMS = ["mug-1", "tent-10", "tent-1", "zelt.7", "7"]
 TITLES = {"tent-1": "Red tent", "zelt.7": "ROTES Zelt für 2", "mug-1": "Mug with a tent on it", "gone": "Red tent"}
@@ -54,7 +54,7 @@ def by_the_definition(text: str, items: list[str], titles: dict[str, str], limit
 
 @pytest.mark.parametrize("block", [1, 7, 1000])
 def test_a_catalogue_in_blocks_is_searched_as_a_whole(monkeypatch, block):
-    monkeypatch.setattr(item_search, "BLOCK", block)
+    monkeypatch.setattr(answers, "BLOCK", block)
     draw = random.Random(5)
     items = list(dict.fromkeys("".join(draw.choices("abAB1", k=draw.randint(1, 4))) for _ in range(90)))
     titles = {item: " ".join(draw.choices(["ab", "Ba", "1b a", "Ünd"], k=2)) for item in items[::2]}
@@ -68,7 +68,7 @@ def test_a_catalogue_in_blocks_is_searched_as_a_whole(monkeypatch, block):
 @pytest.mark.parametrize(("text", "blocks"), [("red", 0), ("tent", 3), ("tent red", 3), ("boots", 10)])
 def test_no_more_blocks_are_searched_than_needed(monkeypatch, text, blocks):
     """Of 100 items "Red tent" in ten blocks the first 30 are wanted, of each block ten."""
-    monkeypatch.setattr(item_search, "BLOCK", 10)
+    monkeypatch.setattr(answers, "BLOCK", 10)
     searched, slices = [], pl.DataFrame.iter_slices
 
     def counted(table, n_rows):

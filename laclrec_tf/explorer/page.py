@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from nicegui import background_tasks, ui
 
 from laclrec_tf.errors import InputError
-from pipelines.explorer_answers import ExplorerAnswers, HistoryAnswers
-from pipelines.explorer_history import HistoryList
-from pipelines.explorer_parts import ItemRow, button, rename, text
-from pipelines.explorer_side import RecommendedSide
-from pipelines.item_search import ItemSearch
+from laclrec_tf.explorer.answers import CleanedItem, ExplorerAnswers, HistoryAnswers, ItemSearch, PickedItem
+from laclrec_tf.explorer.widgets import HistoryList, ItemRow, button, rename, text
+from laclrec_tf.serving.client.answers import Recommendation
 
 STYLE = Path(__file__).with_suffix(".css")
 FOUND, SIMILAR = 8, 8
@@ -24,6 +22,72 @@ COLOURS: Mapping[bool | None, tuple[bool | None, str, str]] = {
     False: (True, "light_mode", "Colours: light. Press for dark"),
     True: (None, "dark_mode", "Colours: dark. Press for the system's"),
 }
+
+
+class RecommendedSide:
+    """A history as a row of names, and the items recommended from it.
+
+    Args:
+        titles: the title of each item that has one.
+        k: how many items are recommended.
+        on_add: called with an item that is pressed.
+        on_about: called with an item that is asked about.
+        heading: above them.
+    """
+
+    def __init__(
+        self,
+        titles: Mapping[str, str],
+        k: int,
+        on_add: Callable[[str], Any],
+        on_about: Callable[[str], Any],
+        heading: str,
+    ) -> None:
+        self.titles = titles
+        with ui.element("div").classes("side"):
+            text(heading, "h3")
+            self.history = ui.element("p").classes("steps")
+            with ui.element("ol") as items:
+                self.rows = [ItemRow(titles, on_add, on_about) for _ in range(k)]
+            items.props["aria-label"] = heading
+
+    def show(
+        self,
+        history: Sequence[PickedItem | CleanedItem],
+        recommended: Recommendation,
+        by_popularity: bool,
+        before: Sequence[str] | None = None,
+    ) -> None:
+        """Show them; `before`, of the other side, tells how far each item moved."""
+        self.history.clear()
+        with self.history:
+            for each in history:
+                kind = each.mark.replace(" ", "-") if isinstance(each, PickedItem) else "kept"
+                if isinstance(each, CleanedItem) and each.inserted:
+                    kind = "inserted"
+                step = text(self.titles.get(each.item, each.item), classes=f"step {kind}")
+                step.props["title"] = {"kept": each.item}.get(kind, f"{each.item}: {kind}")
+            if not history:
+                text("empty", classes="quiet")
+        for place, row in enumerate(self.rows):
+            if place >= len(recommended.item_ids):
+                row.hide()
+                continue
+            item, score = recommended.item_ids[place], recommended.scores[place]
+            detail = f"{score:.1%}" if by_popularity else f"{score:.2f}"
+            row.show(item, detail, *_moved(item, place, before))
+
+
+def _moved(item: str, place: int, before: Sequence[str] | None) -> tuple[str, str, str]:
+    if before is None or item in before[place : place + 1]:
+        return "", "", ""
+    if item not in before:
+        return "new", "insert", "new"
+    places = before.index(item) - place
+    plural = "s" if abs(places) > 1 else ""
+    if places > 0:
+        return f"▲{places}", "keep", f"{places} place{plural} up"
+    return f"▼{-places}", "delete", f"{-places} place{plural} down"
 
 
 class ExplorerPage:

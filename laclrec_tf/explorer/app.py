@@ -14,11 +14,11 @@ import uvicorn
 
 from laclrec_tf.data.item_vectors import read_titles
 from laclrec_tf.errors import InputError, reason_of
+from laclrec_tf.explorer.answers import ItemSearch
 from laclrec_tf.runtime.terminal import terminal
 from laclrec_tf.serving.client.client import AsyncRetrievalClient
 from laclrec_tf.serving.client.connection import ModelEndpoint
 from laclrec_tf.serving.version.metadata import ServedItems
-from pipelines.item_search import ItemSearch
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -129,8 +129,8 @@ def _app(name: str, target: str, items: ServedItems, titles: dict[str, str]) -> 
     from nicegui import ui
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-    from pipelines.explorer_answers import ExplorerAnswers
-    from pipelines.explorer_page import ExplorerPage
+    from laclrec_tf.explorer.answers import ExplorerAnswers
+    from laclrec_tf.explorer.page import ExplorerPage
 
     search = ItemSearch(items.vocabulary.items, titles)
     opened: list[AsyncRetrievalClient] = []
