@@ -9,8 +9,8 @@ from typing import Any
 
 import grpc
 
+from laclrec_tf.benchmark.load_generator import CALL_SECONDS, LoadRecord, raw_channel
 from laclrec_tf.serving.client.wire import PREDICT
-from pipelines.load_generator import CALL_SECONDS, LoadRecord, raw_channel
 from pipelines.malformed_requests import MalformedRequest
 
 NORMAL_REQUESTS = 300

@@ -119,12 +119,12 @@ def benchmark(
         given = [name for name, value in others.items() if value is not None]
         if given:
             raise InputError(f"`--growth` measures an epoch of random histories of its own: leave {given[0]} out.")
-        from pipelines.cost_growth import cost_growth
+        from laclrec_tf.benchmark.scaling import cost_growth
 
         cost_growth(growth, config)
         console.print(f"wrote {growth / 'growth.json'} and {growth / 'growth.png'}")
         return
-    from pipelines.benchmark import benchmark as run_benchmark
+    from laclrec_tf.benchmark.training import benchmark as run_benchmark
 
     taken_back = None if without is None else without.value
     report = run_benchmark(data, config, epochs=epochs or 3, taken_back=taken_back, json_out=json_out)
@@ -143,8 +143,8 @@ def index_benchmark(
 ) -> None:
     """Measure how fast the 20 best items of a catalogue are found, exactly and in partitions."""
     import_tensorflow_quietly()
+    from laclrec_tf.benchmark.index import index_benchmark as run_benchmark
     from laclrec_tf.serving.release.export import IndexSettings
-    from pipelines.index_benchmark import index_benchmark as run_benchmark
 
     if run is None and (recall, partitions, int8) != (None, None, False):
         raise InputError("--recall, --partitions and --int8 are for the vectors of a run: random ones have no order.")
@@ -182,7 +182,7 @@ def loadtest(
     Exits with code 1 when a request failed, or a malformed one got a wrong status.
     """
     silence_grpc()
-    from pipelines.loadtest import loadtest as run_loadtest
+    from laclrec_tf.benchmark.load import loadtest as run_loadtest
     from pipelines.loadtest_tables import loadtest_tables
 
     report = run_loadtest(

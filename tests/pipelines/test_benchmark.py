@@ -9,6 +9,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from laclrec_tf.benchmark import scaling as growth
+from laclrec_tf.benchmark.flops import matrix_peak, operations_of
+from laclrec_tf.benchmark.scaling import cost_growth
+from laclrec_tf.benchmark.training import _waiting, batches_of, benchmark, input_wait_share, measure, step_parts
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.errors import InputError
 from laclrec_tf.layers.sequence_augmenter import Edits
@@ -16,13 +20,7 @@ from laclrec_tf.models import LACLRec, build_preset
 from laclrec_tf.ops.edits import INSERT
 from laclrec_tf.training.config import TrainConfig
 from laclrec_tf.training.setup import compile_model, new_model, training_batches
-from pipelines import cost_growth as growth
-from pipelines.benchmark import benchmark, measure
-from pipelines.cost_growth import cost_growth
-from pipelines.input_wait import _waiting, batches_of, input_wait_share
-from pipelines.matrix_products import matrix_peak, operations_of
 from pipelines.report_tables import cost_table
-from pipelines.step_parts import step_parts
 
 SMALL = {"width": 16, "targets_per_batch": 400}
 
@@ -31,7 +29,9 @@ SMALL = {"width": 16, "targets_per_batch": 400}
 def report(data, tmp_path_factory) -> dict:
     out = tmp_path_factory.mktemp("benchmark") / "report.json"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipelines.benchmark.matrix_peak", lambda dtype: matrix_peak(dtype, size=256, repeats=2))
+        patch.setattr(
+            "laclrec_tf.benchmark.training.matrix_peak", lambda dtype: matrix_peak(dtype, size=256, repeats=2)
+        )
         config = TrainConfig.of(SMALL | {"max_insertions": 1, "n_recommender_blocks": 0})
         report = benchmark(data, config, epochs=1, json_out=out, show_progress=False)
     assert json.loads(out.read_text()) == json.loads(json.dumps(report))
@@ -184,7 +184,7 @@ def test_a_profile_that_shows_no_waiting_is_not_taken_for_none(asking):
 
 
 def test_events_of_another_name_are_not_found(ready, monkeypatch):
-    monkeypatch.setattr("pipelines.input_wait.ASKING", "Renamed")
+    monkeypatch.setattr("laclrec_tf.benchmark.training.ASKING", "Renamed")
     with pytest.raises(InputError, match="holds 0 events 'Renamed'"):
         input_wait_share(*ready, steps=3)
 

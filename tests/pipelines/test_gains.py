@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from laclrec_tf.benchmark.training import benchmark
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.data.splits import training_part
 from laclrec_tf.training.config import TrainConfig
 from laclrec_tf.training.setup import compile_model, new_model, training_batches
-from pipelines.benchmark import benchmark
 from pipelines.choices import Gain
 from pipelines.gains import GAINS, without
 

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
+from laclrec_tf.benchmark.index import index_benchmark
 from laclrec_tf.errors import InputError
 from pipelines.cli import main
-from pipelines.index_benchmark import index_benchmark
 
 
 def test_random_vectors_are_searched_exactly(tmp_path, capsys):

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from tensorflow_serving.apis import predict_pb2
 
+from laclrec_tf.benchmark.load_generator import LoadRecord, generate_load
 from laclrec_tf.errors import InputError
-from pipelines.load_generator import LoadRecord, generate_load
 
 
 def request(name: str) -> bytes:

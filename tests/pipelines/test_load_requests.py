@@ -5,10 +5,10 @@ from __future__ import annotations
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
 
+from laclrec_tf.benchmark.load import DIFFERENT_REQUESTS, load_requests
 from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.serving.client.connection import ModelEndpoint
 from laclrec_tf.serving.version.metadata import ServedItems
-from pipelines.load_requests import DIFFERENT_REQUESTS, load_requests
 
 ITEMS = ServedItems(ItemVocabulary(["tent", "zelt-groß", "mug"]), max_length=4)
 ENDPOINT = ModelEndpoint("127.0.0.1:8500", "shop")

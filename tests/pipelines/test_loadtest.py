@@ -10,10 +10,10 @@ import grpc
 import numpy as np
 import pytest
 
+from laclrec_tf.benchmark.load import loadtest
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving import ModelServer
 from pipelines.cli import main
-from pipelines.loadtest import loadtest
 from pipelines.malformed_kinds import KINDS
 
 N_ITEMS = 150

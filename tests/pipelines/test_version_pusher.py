@@ -6,8 +6,8 @@ import time
 
 import pytest
 
+from laclrec_tf.benchmark.load import VersionPusher, push_copy
 from laclrec_tf.serving.version.folder import version_numbers
-from pipelines.version_pusher import VersionPusher, push_copy
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_a_push_that_fails_is_told(model, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pipelines.version_pusher.shutil.copytree", full)
+    monkeypatch.setattr("laclrec_tf.benchmark.load.shutil.copytree", full)
     with VersionPusher(model, every=0.01) as pusher:
         end = time.monotonic() + 30
         while pusher.error is None and time.monotonic() < end:

@@ -8,29 +8,176 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
+from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
+from laclrec_tf.benchmark.flops import matrix_peak, operations_of
 from laclrec_tf.data.prepare import prepare
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.data.simulated import simulate_events
 from laclrec_tf.data.splits import training_part
 from laclrec_tf.errors import InputError
+from laclrec_tf.layers.sequence_augmenter import Edits
+from laclrec_tf.models import LACLRec
 from laclrec_tf.runtime.machine import processor_name
 from laclrec_tf.runtime.output_files import ReportFile
 from laclrec_tf.runtime.terminal import progress_bar
 from laclrec_tf.training.config import TrainConfig
 from laclrec_tf.training.setup import compile_model, new_model, training_batches
 from pipelines.gains import without
-from pipelines.input_wait import batches_of, input_wait_share
-from pipelines.matrix_products import matrix_peak, operations_of
-from pipelines.step_parts import step_parts
 
+ASKING = "IteratorGetNextOp::DoCompute"
+STEPS = 60
 SAMPLED_BATCHES = 24
+
+
+def input_wait_share(model: LACLRec, batches: tf.data.Dataset, steps: int = STEPS) -> float:
+    """Profile some training steps, and say which share of their time the step waits for its batch.
+
+    The first batch is left out: before it the shuffle buffers fill, once an epoch.
+
+    Args:
+        model: a compiled model, trained already, so that nothing is traced here.
+        batches: its training batches.
+        steps: how many steps to profile, at least 2. Default: 60.
+
+    Returns:
+        A share from 0 to 1.
+
+    Raises:
+        InputError: the profile does not show when a step asks for its batch, or shows one step only.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        # Ops and the iterator's own events; not Python's calls, which would slow the steps down.
+        options = tf.profiler.experimental.ProfilerOptions(host_tracer_level=2, python_tracer_level=0)
+        tf.profiler.experimental.start(folder, options)
+        try:
+            model.fit(batches.take(steps), epochs=1, shuffle=False, verbose=0)
+        finally:
+            tf.profiler.experimental.stop()
+        (file,) = Path(folder).rglob("*.xplane.pb")
+        return _waiting(_events(file.read_bytes(), ASKING))
+
+
+def _events(profile: bytes, name: str) -> list[tuple[float, float]]:
+    """Return start and duration, in seconds, of each event of that name."""
+    space = xplane_pb2.XSpace.FromString(profile)
+    found = []
+    for plane in space.planes:
+        wanted = {key for key, value in plane.event_metadata.items() if value.name.split("#")[0] == name}
+        for line in plane.lines:
+            found += [
+                (line.timestamp_ns / 1e9 + event.offset_ps / 1e12, event.duration_ps / 1e12)
+                for event in line.events
+                if event.metadata_id in wanted
+            ]
+    return sorted(found)
+
+
+def _waiting(asking: list[tuple[float, float]]) -> float:
+    if len(asking) < 2:
+        raise InputError(
+            f"The profile that TensorFlow {tf.__version__} wrote holds {len(asking)} events {ASKING!r}; waiting for "
+            "input is measured between two of them. Install the TensorFlow of constraints.txt."
+        )
+    (first, duration), *others = asking
+    last = others[-1]
+    elapsed = last[0] + last[1] - (first + duration)
+    return min(1.0, sum(waited for _, waited in others) / elapsed)
+
+
+def batches_of(dataset: tf.data.Dataset, count: int) -> list[dict[str, Any]]:
+    """Return about `count` batches, spread evenly over an epoch, so that all lengths are among them."""
+    every = max(1, int(dataset.cardinality()) // count)
+    return list(dataset.shard(every, 0).take(count))
+
+
+class _WithoutSoftmax(LACLRec):
+    """The model with a mean of squares in place of each cross-entropy over the catalogue."""
+
+    def catalogue_loss(self, vectors: Any, *_: Any, **__: Any) -> Any:
+        return tf.reduce_mean(tf.cast(tf.square(vectors), tf.float32))
+
+
+class _WithoutAugmenter(_WithoutSoftmax):
+    """The model that takes each raw history for its learned view and does not train the augmenter."""
+
+    def _learned_edits(self, history: Any) -> Edits:
+        keep = tf.zeros_like(history)
+        return Edits(keep, None, None, history)
+
+    def _repair(self, *_: Any) -> None:
+        pass
+
+
+def step_parts(
+    model: LACLRec, batches: Sequence[dict[str, Any]], repeats: int = 3, seconds_at_most: float = 120.0
+) -> dict[str, float]:
+    """Share out the time of a training step.
+
+    The softmax's share is what the step takes less when each cross-entropy over the catalogue (next item, views,
+    insertions) is replaced by a mean of squares; the augmenter's, what it takes less when besides that nothing is
+    edited or repaired; the optimizer's, what the step takes more than its gradients. The rest is the encoder's:
+    embeddings, transformer blocks, the other losses, the statistics.
+
+    Args:
+        model: a compiled model.
+        batches: batches of the sizes that training sees.
+        repeats: times each variant goes over the batches; the fastest counts. Default: 3.
+        seconds_at_most: no further repeat of a variant is begun after so long. Default: 120.
+
+    Returns:
+        Shares by name, "encoder", "softmax", "augmenter" and "optimizer", adding up to 1.
+    """
+    signature = [{name: tf.TensorSpec([None] * len(value.shape), value.dtype) for name, value in batches[0].items()}]
+
+    def timed(step: Callable[[dict[str, tf.Tensor]], Any]) -> float:
+        compiled = tf.function(step, input_signature=signature, jit_compile=model.static_shapes, autograph=False)
+        seconds: list[float] = []
+        began = time.perf_counter()
+        while len(seconds) <= repeats and (len(seconds) < 2 or time.perf_counter() - began < seconds_at_most):
+            started = time.perf_counter()
+            for batch in batches:
+                result = compiled(batch)
+            _ = [value.numpy() for value in tf.nest.flatten(result)]
+            seconds.append(time.perf_counter() - started)
+        return min(seconds[1:])  # the first pass traces
+
+    def gradients_of(variant: LACLRec) -> float:
+        def gradients(batch: dict[str, tf.Tensor]) -> list[tf.Tensor]:
+            with tf.GradientTape() as tape:
+                terms, _ = variant.losses_of(batch, training=True)
+                loss = sum(variant.term_weights[name] * term for name, term in terms.items())
+            found = tape.gradient(loss, variant.trainable_variables)
+            # A row of each, so that every gradient is computed and none is copied out.
+            values = [part.values if isinstance(part, tf.IndexedSlices) else part for part in found]
+            return [value[:1] for value in values if value is not None]
+
+        return timed(gradients)
+
+    def without(kind: type[LACLRec]) -> LACLRec:
+        variant = kind.from_config(model.get_config())
+        variant.set_weights(model.get_weights())
+        variant.static_shapes = model.static_shapes
+        return variant
+
+    step = timed(model.train_step)
+    gradients = min(gradients_of(model), step)
+    no_softmax = min(gradients_of(without(_WithoutSoftmax)), gradients)
+    no_augmenter = min(gradients_of(without(_WithoutAugmenter)), no_softmax) if model.has_augmenter else no_softmax
+    return {
+        "encoder": no_augmenter / step,
+        "softmax": (gradients - no_softmax) / step,
+        "augmenter": (no_softmax - no_augmenter) / step,
+        "optimizer": (step - gradients) / step,
+    }
 
 
 def benchmark(

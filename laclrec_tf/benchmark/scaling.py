@@ -12,12 +12,12 @@ matplotlib.use("Agg")
 import numpy as np
 from matplotlib import pyplot as plt
 
+from laclrec_tf.benchmark.training import measure
 from laclrec_tf.errors import InputError
 from laclrec_tf.runtime.output_files import ReportFile, new_folder
 from laclrec_tf.runtime.processes import ProcessKilledError, call_in_a_process
 from laclrec_tf.runtime.terminal import progress_bar
 from laclrec_tf.training.config import TrainConfig
-from pipelines.benchmark import measure
 
 # The point that each line passes through, and what each line changes.
 MIDDLE: dict[str, int] = {"users": 4000, "items": 10_000, "length": 20}

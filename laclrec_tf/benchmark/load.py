@@ -8,29 +8,118 @@ import shutil
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import grpc
+import numpy as np
 
+from laclrec_tf.benchmark.load_generator import CALL_SECONDS, ServerProcess, generate_load, raw_channel
 from laclrec_tf.errors import InputError
 from laclrec_tf.runtime.machine import MemoryWatch, processor_name, resident_megabytes
 from laclrec_tf.runtime.output_files import ReportFile
+from laclrec_tf.runtime.processes import Repetition
 from laclrec_tf.runtime.terminal import terminal
 from laclrec_tf.serving.client.connection import ModelEndpoint
 from laclrec_tf.serving.client.wire import PREDICT, PredictResponse
+from laclrec_tf.serving.history_batch import padded_batch
+from laclrec_tf.serving.release.publication import COMING, remove_old_versions, rename_to_next_version
 from laclrec_tf.serving.version.folder import newest_version
 from laclrec_tf.serving.version.metadata import ServedItems
-from pipelines.load_generator import CALL_SECONDS, generate_load, raw_channel
-from pipelines.load_requests import load_requests
 from pipelines.malformed_requests import MalformedRequest, malformed_requests
 from pipelines.malformed_test import malformed_test
-from pipelines.server_process import ServerProcess
-from pipelines.version_pusher import VersionPusher
 
+DIFFERENT_REQUESTS = 256
+KEPT_VERSIONS = 3
 SIGNATURES = ("serving_default", "retrieve")
+
+
+def load_requests(
+    items: ServedItems, endpoint: ModelEndpoint, signature: str, rows: int, k: int, seed: int
+) -> list[bytes]:
+    """Make requests that differ in their histories.
+
+    Args:
+        items: what histories are drawn from: lengths from 1 to `max_length`, every item as likely.
+        endpoint: the model asked.
+        signature: `serving_default` or `retrieve`. The latter gets `k` and no exclusions; what else it takes is
+            left to its defaults.
+        rows: histories in each request.
+        k: for `retrieve`.
+        seed: the same seed gives the same requests.
+
+    Returns:
+        Serialised `PredictRequest`s.
+    """
+    generator = np.random.default_rng(seed)
+    requests = []
+    for _ in range(DIFFERENT_REQUESTS):
+        lengths = generator.integers(1, items.max_length, rows, endpoint=True)
+        ids = [generator.integers(1, items.vocabulary.n_items, length, endpoint=True) for length in lengths]
+        inputs = {"history": padded_batch([items.vocabulary.to_items(row.tolist()) for row in ids])}
+        if signature == "retrieve":
+            inputs |= {"k": np.array(k, np.int32), "exclude": padded_batch([[]])}
+        requests.append(endpoint.predict_request(signature, inputs).SerializeToString())
+    return requests
+
+
+def push_copy(model: Path) -> int:
+    """Put a copy of the newest version under the next number, and take all but the newest three away.
+
+    Unlike a push it takes models without a manifest, and waits for no disk; a server never sees half a version.
+
+    Args:
+        model: the model's folder.
+
+    Returns:
+        The new version's number.
+    """
+    _, newest = newest_version(model)
+    copy = model / f"{COMING}{uuid.uuid4().hex}"
+    shutil.copytree(newest, copy)
+    new = rename_to_next_version(copy, model)
+    remove_old_versions(model, KEPT_VERSIONS)
+    return int(new.name)
+
+
+class VersionPusher:
+    """Pushes a copy of the newest version every so often, until it is told to stop.
+
+    Args:
+        model: the model's folder, not the user's own: versions come and go in it.
+        every: seconds between two pushes; None pushes nothing.
+
+    Attributes:
+        pushed: `(seconds since the start, version)` of each push.
+        error: what ended the pushing early, such as a full disk; None when nothing did.
+    """
+
+    def __init__(self, model: Path, every: float | None) -> None:
+        self.model = model
+        self.pushed: list[tuple[float, int]] = []
+        self.error: OSError | None = None
+        self._repetition = Repetition(self._push, every, name="version-pusher")
+
+    def __enter__(self) -> VersionPusher:
+        """Begin; the first push is `every` seconds from now."""
+        self._repetition.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop, after the push that is under way."""
+        self._repetition.__exit__()
+
+    def _push(self) -> bool:
+        try:
+            number = push_copy(self.model)
+        except OSError as error:
+            self.error = error
+            return False
+        self.pushed.append((self._repetition.elapsed(), number))
+        return True
 
 
 def loadtest(
