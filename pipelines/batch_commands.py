@@ -36,7 +36,7 @@ def recommend_all(
 ) -> None:
     """Recommend items for every user, into one Parquet file; killed, it goes on where it was."""
     import_tensorflow_quietly()
-    from pipelines.beam_pipeline import pipelines_of
+    from laclrec_tf.beam.runner import pipelines_of
 
     names = {"user_column": user_column, "item_column": item_column, "time_column": time_column}
     settings: dict[str, Any] = {
@@ -52,7 +52,7 @@ def recommend_all(
         sources = [on_this_machine(source) for source in histories]
         users = run(on_this_machine(model), sources, on_this_machine(out), **settings)
     else:
-        from pipelines.beam_recommend import beam_recommend_all
+        from laclrec_tf.beam.recommend_all import beam_recommend_all
 
         users = beam_recommend_all(model, histories, out, pipelines=pipelines, **settings)
     console.print(f"wrote {out}: {users:,} users")

@@ -51,7 +51,7 @@ def prepare(
 ) -> None:
     """Validate, filter and order events, and write them as TFRecords with a vocabulary."""
     import_tensorflow_quietly()
-    from pipelines.beam_pipeline import pipelines_of
+    from laclrec_tf.beam.runner import pipelines_of
 
     settings: dict[str, Any] = {
         "user_column": user_column,
@@ -68,7 +68,7 @@ def prepare(
         files, folder = [on_this_machine(file) for file in events], on_this_machine(out)
         counts = dict(run(files, folder, **settings).counts)
     else:
-        from pipelines.beam_prepare import beam_prepare
+        from laclrec_tf.beam.prepare import beam_prepare
 
         counts = beam_prepare(events, out, pipelines=pipelines, **settings)
     console.print(f"wrote {out}: {counts['users']:,} users, {counts['items']:,} items, {counts['events']:,} events")

@@ -7,8 +7,8 @@ import sys
 import apache_beam as beam
 import pytest
 
+from laclrec_tf.beam.runner import BeamPipelines, pipelines_of
 from laclrec_tf.errors import InputError
-from pipelines.beam_pipeline import BeamPipelines, pipelines_of
 from pipelines.cli import main
 
 

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import laclrec_tf.data.history_records
 import numpy as np
+import pipelines.beam_events
+import pipelines.beam_files
+import pipelines.beam_prepare
 import polars as pl
 import pytest
 from apache_beam.io.localfilesystem import LocalFileSystem
 
-import pipelines.beam_events
-import pipelines.beam_files
-import pipelines.beam_prepare
+from laclrec_tf.beam.prepare import beam_prepare
 from laclrec_tf.data.prepare import prepare
 from laclrec_tf.data.simulated import simulate_events
 from laclrec_tf.errors import InputError
-from pipelines.beam_prepare import beam_prepare
 
 SCHEME = "shelf"
 

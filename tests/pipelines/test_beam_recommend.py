@@ -8,9 +8,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from laclrec_tf.beam.recommend_all import beam_recommend_all
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving.local.recommend_all import recommend_all
-from pipelines.beam_recommend import beam_recommend_all
 from pipelines.cli import main
 
 

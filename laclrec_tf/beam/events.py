@@ -11,12 +11,12 @@ from typing import Any
 import apache_beam as beam
 import polars as pl
 
+from laclrec_tf.beam.files import fetched, read_bytes, send, write_bytes
+from laclrec_tf.beam.runner import BeamPipelines
 from laclrec_tf.data.events import read_event_file
 from laclrec_tf.data.timestamps import comparable_numbers
 from laclrec_tf.errors import InputError
 from laclrec_tf.files import file_sha256
-from pipelines.beam_files import fetched, read_bytes, send, write_bytes
-from pipelines.beam_pipeline import BeamPipelines
 
 ROWS_IN_A_PIECE = 2**18
 Event = tuple[str, str, Any, int]  # user, item, timestamp, place in all files

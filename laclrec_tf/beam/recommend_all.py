@@ -13,15 +13,8 @@ import pyarrow
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.io.parquetio import WriteToParquet
 
-from laclrec_tf.data.prepared import DATASET_FILE, VOCABULARY_FILE, read_shard
-from laclrec_tf.data.user_histories import COLUMNS
-from laclrec_tf.errors import InputError
-from laclrec_tf.item_vocabulary import ItemVocabulary
-from laclrec_tf.serving.local.loaded_model import LoadedModel
-from laclrec_tf.serving.local.recommend_all import check_recommend_all, recommended
-from laclrec_tf.serving.version.folder import SAVED_MODEL_FILE
-from pipelines.beam_events import ReadPiece, read_event_files
-from pipelines.beam_files import (
+from laclrec_tf.beam.events import ReadPiece, read_event_files
+from laclrec_tf.beam.files import (
     check_result_name,
     existing,
     fetched,
@@ -31,8 +24,15 @@ from pipelines.beam_files import (
     work_folder,
     write_bytes,
 )
-from pipelines.beam_histories import LastEvents, WithoutDuplicates
-from pipelines.beam_pipeline import BeamPipelines
+from laclrec_tf.beam.histories import LastEvents, WithoutDuplicates
+from laclrec_tf.beam.runner import BeamPipelines
+from laclrec_tf.data.prepared import DATASET_FILE, VOCABULARY_FILE, read_shard
+from laclrec_tf.data.user_histories import COLUMNS
+from laclrec_tf.errors import InputError
+from laclrec_tf.item_vocabulary import ItemVocabulary
+from laclrec_tf.serving.local.loaded_model import LoadedModel
+from laclrec_tf.serving.local.recommend_all import check_recommend_all, recommended
+from laclrec_tf.serving.version.folder import SAVED_MODEL_FILE
 
 USERS_AT_A_TIME = 1024
 _FIELDS = {

@@ -15,13 +15,8 @@ import polars as pl
 import pyarrow
 from apache_beam.io.filesystems import FileSystems
 
-from laclrec_tf.data.k_core import nothing_left
-from laclrec_tf.data.prepare import check_arguments, description
-from laclrec_tf.data.prepared import DATASET_FILE, VOCABULARY_FILE, shard_names
-from laclrec_tf.errors import InputError
-from laclrec_tf.item_vocabulary import ItemVocabulary
-from pipelines.beam_events import ReadPiece, read_event_files
-from pipelines.beam_files import (
+from laclrec_tf.beam.events import ReadPiece, read_event_files
+from laclrec_tf.beam.files import (
     check_result_name,
     existing,
     fetched,
@@ -33,18 +28,23 @@ from pipelines.beam_files import (
     work_folder,
     write_bytes,
 )
-from pipelines.beam_histories import (
+from laclrec_tf.beam.histories import (
     CORE_ROUNDS,
     CoreRound,
     LastEvents,
     SizeLargestSum,
     WithoutDuplicates,
+    WriteShards,
     read_rows,
     write_events,
     write_rows,
 )
-from pipelines.beam_pipeline import BeamPipelines
-from pipelines.beam_records import WriteShards
+from laclrec_tf.beam.runner import BeamPipelines
+from laclrec_tf.data.k_core import nothing_left
+from laclrec_tf.data.prepare import check_arguments, description
+from laclrec_tf.data.prepared import DATASET_FILE, VOCABULARY_FILE, shard_names
+from laclrec_tf.errors import InputError
+from laclrec_tf.item_vocabulary import ItemVocabulary
 
 STRETCHES = 1024
 

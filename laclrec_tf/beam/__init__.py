@@ -1,0 +1,1 @@
+"""Preparing data and recommending for all users on Apache Beam."""
