@@ -12,7 +12,7 @@ from laclrec_tf.runtime.cloud_storage import mounted, reachable
 from laclrec_tf.runtime.output_files import ReportFile
 from laclrec_tf.serving.release.blessing import METRIC, TOLERANCE
 from laclrec_tf.serving.version.folder import version_numbers
-from pipelines.vertex_job import default_image
+from laclrec_tf.vertex.job import default_image
 
 NAME = "laclrec"
 

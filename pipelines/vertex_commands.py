@@ -65,7 +65,7 @@ def train(
     """Submit a training job. With --dry-run print it as `gcloud ai custom-jobs create --config` takes it."""
     import_tensorflow_quietly()
     from laclrec_tf.training.config import parse_assignments, read_settings
-    from pipelines.vertex import train_on_vertex, upload_for, vertex_job
+    from laclrec_tf.vertex.submit import train_on_vertex, upload_for, vertex_job
 
     if dry_run and upload_only:
         raise InputError("--dry-run uploads nothing and --upload-only uploads. Give one of them.")
@@ -135,7 +135,7 @@ def deploy(
 ) -> None:
     """Upload an exported model and serve it behind an endpoint, in the prebuilt TensorFlow Serving container."""
     import_tensorflow_quietly()
-    from pipelines.vertex_deployment import VertexDeployment, deploy_on_vertex, place_of
+    from laclrec_tf.vertex.deploy import VertexDeployment, deploy_on_vertex, place_of
 
     name = name or _dated_name()
     place, folder = place_of(model, bucket, name)
@@ -178,8 +178,7 @@ def run(
 
     workers = join_workers()  # first, before anything else sets TensorFlow up
     from laclrec_tf.training.config import TrainConfig, parse_assignments
-    from pipelines.vertex_training import train_here
-    from pipelines.vertex_training_environment import read_training_environment
+    from laclrec_tf.vertex.worker import read_training_environment, train_here
 
     tuned = [argument.removeprefix("--") for argument in context.args]
     wrong = [argument for argument in context.args if not argument.startswith("--") or "=" not in argument]

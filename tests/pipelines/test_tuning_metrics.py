@@ -2,7 +2,7 @@
 
 import json
 
-from pipelines.tuning_metrics import TuningMetrics, is_tuning_trial
+from laclrec_tf.vertex.worker import TuningMetrics, is_tuning_trial
 
 
 def test_a_line_an_epoch(tmp_path):

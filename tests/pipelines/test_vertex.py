@@ -13,8 +13,8 @@ from google.cloud.aiplatform_v1.types import CustomJobSpec
 from google.oauth2.credentials import Credentials
 from google.protobuf import json_format
 
+from laclrec_tf.vertex.client import import_vertex
 from pipelines.cli import main
-from pipelines.vertex_client import import_vertex
 from tests.pipelines.vertex_stand_in import PARENT, TOKEN, google_cloud
 
 PLACE = ["--project", "shop-project", "--region", "europe-west4"]
@@ -60,7 +60,7 @@ def test_train_uploads_and_submits_what_the_dry_run_prints(cloud, data, capsys):
     assert "/gcs/shop-bucket/a/may/package/laclrec_tf-0.1.0.tar.gz" in script
     with tarfile.open(fileobj=io.BytesIO(package)) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    assert {"setup.py", "pipelines/vertex_training.py", "laclrec_tf/models/laclrec.py"} <= names
+    assert {"setup.py", "laclrec_tf/vertex/worker.py", "laclrec_tf/models/laclrec.py"} <= names
     uploaded = [name for name in cloud.objects if name.startswith(place.removeprefix("gs://"))]
     for file in data.iterdir():
         assert cloud.objects[f"{place.removeprefix('gs://')}/{file.name}"] == file.read_bytes()

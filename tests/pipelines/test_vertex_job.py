@@ -9,7 +9,7 @@ from google.cloud.aiplatform_v1.types import CustomJobSpec, Scheduling
 from google.protobuf import json_format
 
 from laclrec_tf.errors import InputError
-from pipelines.vertex_job import VertexJob
+from laclrec_tf.vertex.job import VertexJob
 
 JOB = {
     "name": "may",

@@ -4,7 +4,7 @@ import pytest
 from google.cloud.aiplatform_v1.types import AcceleratorType
 
 from laclrec_tf.errors import InputError
-from pipelines.vertex_machines import ACCELERATORS, check_machine
+from laclrec_tf.vertex.job import ACCELERATORS, check_machine
 
 
 def test_the_accelerators_are_the_apis_own():

@@ -19,10 +19,9 @@ from laclrec_tf.serving.release.push import verify
 from laclrec_tf.training.checkpoints import CheckpointSettings
 from laclrec_tf.training.config import TrainConfig
 from laclrec_tf.training.train import train
+from laclrec_tf.vertex.submit import build_source_distribution
+from laclrec_tf.vertex.worker import VertexTrainingEnvironment, train_here
 from pipelines.cli import main
-from pipelines.source_distribution import build_source_distribution
-from pipelines.vertex_training import train_here
-from pipelines.vertex_training_environment import VertexTrainingEnvironment
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import pytest
 
 from laclrec_tf.errors import InputError
 from laclrec_tf.runtime import cloud_storage
-from pipelines.vertex_training_environment import read_training_environment
+from laclrec_tf.vertex.worker import read_training_environment
 
 
 def test_buckets_become_folders(tmp_path, monkeypatch):

@@ -14,10 +14,9 @@ from laclrec_tf.runtime.cloud_storage import SCHEME, bucket_of
 from laclrec_tf.serving.release.push import exported_version
 from laclrec_tf.serving.version.folder import SAVED_MODEL_FILE
 from laclrec_tf.serving.version.manifest import manifest_sha256, verify_manifest
-from pipelines.staging_bucket import StagingBucket
-from pipelines.vertex_client import VertexClient, finished, refusals
-from pipelines.vertex_job import check_labels, check_name
-from pipelines.vertex_machines import check_machine
+from laclrec_tf.vertex.client import VertexClient, finished, refusals
+from laclrec_tf.vertex.job import check_labels, check_machine, check_name
+from laclrec_tf.vertex.submit import StagingBucket
 
 # The newest prebuilt image. It runs TensorFlow Serving; what is exported here holds stock ops only.
 IMAGE = "us-docker.pkg.dev/vertex-ai/prediction/tf2-{device}.2-15:latest"

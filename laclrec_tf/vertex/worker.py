@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import keras
 
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.errors import InputError
@@ -18,8 +25,96 @@ from laclrec_tf.training.checkpoints import CheckpointSettings
 from laclrec_tf.training.config import TrainConfig
 from laclrec_tf.training.train import finished_before, train
 from laclrec_tf.training.workers import WorkerGroup, agreed
-from pipelines.tuning_metrics import TuningMetrics, is_tuning_trial
-from pipelines.vertex_training_environment import VertexTrainingEnvironment
+
+METRIC = "ndcg_at_10"  # "@" is no character of a metric's name there
+DEFAULT_FILE = "/tmp/hypertune/output.metrics"
+
+
+@dataclass(frozen=True)
+class VertexTrainingEnvironment:
+    """Where results go, as paths below the mounted buckets.
+
+    Args:
+        model: `AIP_MODEL_DIR`: what is served later.
+        checkpoints: `AIP_CHECKPOINT_DIR`, or None.
+        tensorboard: `AIP_TENSORBOARD_LOG_DIR`, or None.
+
+    Source: https://cloud.google.com/vertex-ai/docs/training/code-requirements
+    """
+
+    model: Path
+    checkpoints: Path | None
+    tensorboard: Path | None
+
+
+def read_training_environment(environment: Mapping[str, str] = os.environ) -> VertexTrainingEnvironment:
+    """Read the variables.
+
+    Args:
+        environment: the variables by name; empty ones say nothing. Default: this process's.
+
+    Raises:
+        InputError: `AIP_MODEL_DIR` is missing, or a bucket is not mounted.
+
+    Example:
+        >>> read_training_environment({"AIP_MODEL_DIR": "out/model"}).model
+        PosixPath('out/model')
+    """
+    model = environment.get("AIP_MODEL_DIR")
+    if not model:
+        raise InputError(
+            "AIP_MODEL_DIR is not set. Vertex AI sets it for jobs with a baseOutputDirectory; elsewhere set it to the "
+            "folder that the model shall go to."
+        )
+    checkpoints, tensorboard = (
+        reachable(place) if (place := environment.get(name)) else None
+        for name in ("AIP_CHECKPOINT_DIR", "AIP_TENSORBOARD_LOG_DIR")
+    )
+    return VertexTrainingEnvironment(reachable(model), checkpoints, tensorboard)
+
+
+class TuningMetrics(keras.callbacks.Callback):
+    """Write the validation metric after each epoch into the file that Vertex AI reads on a trial's machine.
+
+    The format is cloudml-hypertune's: a JSON object a line, numbers as strings.
+
+    Args:
+        monitor: the metric among an epoch's, more is better. Default: "val_ndcg@10".
+        environment: variables by name: `CLOUD_ML_HP_METRIC_FILE`, and `CLOUD_ML_TRIAL_ID`. Default: this process's.
+
+    Source: https://github.com/GoogleCloudPlatform/cloudml-hypertune
+    """
+
+    def __init__(self, monitor: str = "val_ndcg@10", environment: Mapping[str, str] = os.environ) -> None:
+        super().__init__()
+        self.monitor = monitor
+        self.file = Path(environment.get("CLOUD_ML_HP_METRIC_FILE") or DEFAULT_FILE)
+        self.trial = environment.get("CLOUD_ML_TRIAL_ID") or "0"
+        self.lines: list[str] = []
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Add the epoch's line; an epoch without validation has none."""
+        value = (logs or {}).get(self.monitor)
+        if value is None:
+            return
+        line = {
+            "timestamp": time.time(),
+            "trial": self.trial,
+            METRIC: str(float(value)),
+            "global_step": str(epoch + 1),
+            "checkpoint_path": "",
+        }
+        self.lines.append(json.dumps(line, sort_keys=True) + "\n")
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        # Written beside and renamed: the file is read while this goes on.
+        partial = self.file.with_name(f"{self.file.name}.partial-{os.getpid()}")
+        partial.write_text("".join(self.lines), encoding="utf-8")
+        partial.replace(self.file)
+
+
+def is_tuning_trial(environment: Mapping[str, str] = os.environ) -> bool:
+    """Say whether this process is a trial of a tuning job."""
+    return bool(environment.get("CLOUD_ML_TRIAL_ID"))
 
 
 def train_here(

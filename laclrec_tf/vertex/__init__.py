@@ -1,0 +1,1 @@
+"""Custom training jobs and endpoints on Vertex AI."""
