@@ -67,5 +67,5 @@ setup(
         "explore": ["nicegui>=3.11"],
         "docs": ["mkdocs>=1.6", "mkdocs-material>=9.5", "mkdocstrings[python]>=0.29"],
     },
-    entry_points={"console_scripts": ["laclrec-tf = pipelines.cli:main"]},
+    entry_points={"console_scripts": ["laclrec-tf = laclrec_tf.cli.main:main"]},
 )

@@ -47,7 +47,16 @@ def main() -> None:
     arguments = parser.parse_args()
     draw = random.Random(arguments.seed)
     whole, killed = arguments.out / "whole", arguments.out / "killed"
-    train = [sys.executable, "-m", "pipelines.cli", "train", arguments.data, *SETTINGS, "--preset", arguments.preset]
+    train = [
+        sys.executable,
+        "-m",
+        "laclrec_tf.cli.main",
+        "train",
+        arguments.data,
+        *SETTINGS,
+        "--preset",
+        arguments.preset,
+    ]
     train += [f"--epochs={arguments.epochs}", f"--set=patience={arguments.epochs}"]
     train += ["--set=pretrain_epochs=2"] if arguments.preset.startswith("laclrec") else []
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 def test_installed_version_and_console_script():
     assert version("laclrec-tf") == laclrec_tf.__version__
     (script,) = entry_points(group="console_scripts", name="laclrec-tf")
-    assert script.value == "pipelines.cli:main"
+    assert script.value == "laclrec_tf.cli.main:main"
 
 
 def test_constraints_pin_every_requirement():

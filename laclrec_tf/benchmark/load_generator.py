@@ -79,7 +79,7 @@ class ServerProcess:
         self.target = f"127.0.0.1:{port}"
         package = str(Path(__file__).resolve().parents[2])
         paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
-        command = [sys.executable, "-m", "pipelines.cli", "serve", str(self.model), "--port", str(port)]
+        command = [sys.executable, "-m", "laclrec_tf.cli.main", "serve", str(self.model), "--port", str(port)]
         # What it writes goes to a file: nobody reads a pipe while the load runs, and a full one would stop it.
         self._log = tempfile.TemporaryFile()
         self._process = subprocess.Popen(

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from laclrec_tf.cli.measuring import augmenter_table
 from laclrec_tf.data.corruption import corrupt
 from laclrec_tf.data.splits import held_out
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.augmenter_report import augmenter_report
 from laclrec_tf.ops.edits import DELETE
-from pipelines.report_tables import augmenter_table
 
 
 @pytest.fixture(scope="module")

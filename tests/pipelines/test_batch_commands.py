@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from laclrec_tf.cli.main import main
 from laclrec_tf.runtime import cloud_storage
-from pipelines.cli import main
 
 
 @pytest.mark.parametrize("at", [0, 1, 3])

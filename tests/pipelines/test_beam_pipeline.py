@@ -8,8 +8,8 @@ import apache_beam as beam
 import pytest
 
 from laclrec_tf.beam.runner import BeamPipelines, pipelines_of
+from laclrec_tf.cli.main import main
 from laclrec_tf.errors import InputError
-from pipelines.cli import main
 
 
 def fail(capsys, *arguments: str) -> str:

@@ -9,9 +9,9 @@ import polars as pl
 import pytest
 
 from laclrec_tf.beam.recommend_all import beam_recommend_all
+from laclrec_tf.cli.main import main
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving.local.recommend_all import recommend_all
-from pipelines.cli import main
 
 
 def same_rows(beam: pl.DataFrame, local: pl.DataFrame) -> None:

@@ -13,6 +13,7 @@ from laclrec_tf.benchmark import scaling as growth
 from laclrec_tf.benchmark.flops import matrix_peak, operations_of
 from laclrec_tf.benchmark.scaling import cost_growth
 from laclrec_tf.benchmark.training import _waiting, batches_of, benchmark, input_wait_share, measure, step_parts
+from laclrec_tf.cli.measuring import cost_table
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.errors import InputError
 from laclrec_tf.layers.sequence_augmenter import Edits
@@ -20,7 +21,6 @@ from laclrec_tf.models import LACLRec, build_preset
 from laclrec_tf.ops.edits import INSERT
 from laclrec_tf.training.config import TrainConfig
 from laclrec_tf.training.setup import compile_model, new_model, training_batches
-from pipelines.report_tables import cost_table
 
 SMALL = {"width": 16, "targets_per_batch": 400}
 

@@ -14,7 +14,7 @@ import pytest
 import typer
 
 import laclrec_tf
-from pipelines.cli import app, main
+from laclrec_tf.cli.main import app, main
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 def run(*arguments, cwd):
     """Run the real command in a process of its own."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"}
-    command = [sys.executable, "-m", "pipelines.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "laclrec_tf.cli.main", *map(str, arguments)]
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -108,7 +108,7 @@ def test_served_and_local_answers_agree(way, monkeypatch, capsys):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "pipelines.cli", "serve", "saved_models/shop", "--port", str(port)]
+    command = [sys.executable, "-m", "laclrec_tf.cli.main", "serve", "saved_models/shop", "--port", str(port)]
     server = subprocess.Popen(command, cwd=way, env=environment, stderr=subprocess.PIPE, text=True)
     try:
         assert "serving shop on 127.0.0.1" in server.stderr.readline()

@@ -10,7 +10,7 @@ from pathlib import Path
 import typer
 from typer.main import get_command
 
-from pipelines.cli import app
+from laclrec_tf.cli.main import app
 
 ROOT = Path(__file__).parents[2]
 ROWS = re.findall(

@@ -2,10 +2,10 @@
 
 import pytest
 
+from laclrec_tf.cli.main import main
 from laclrec_tf.errors import InputError
 from laclrec_tf.models import LACLRec
 from laclrec_tf.training.config import TrainConfig, parse_assignments, read_settings, setting_names
-from pipelines.cli import main
 
 
 def test_settings_are_sorted_into_run_and_model():

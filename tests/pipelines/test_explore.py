@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from laclrec_tf.cli.main import main
 from laclrec_tf.serving import ModelServer, RetrievalClient
 from laclrec_tf.serving.version.metadata import ServedItems
-from pipelines.cli import main
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -29,7 +29,16 @@ DESKTOP, PHONE = {"width": 1280, "height": 1200}, {"width": 390, "height": 844}
 @contextmanager
 def explorer(*arguments: object) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """Run the command as a user does; gives the page's address."""
-    command = [sys.executable, "-m", "pipelines.cli", "explore", *map(str, arguments), "--port", "0", "--no-browser"]
+    command = [
+        sys.executable,
+        "-m",
+        "laclrec_tf.cli.main",
+        "explore",
+        *map(str, arguments),
+        "--port",
+        "0",
+        "--no-browser",
+    ]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT)
     assert process.stderr is not None
     try:

@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 
+from laclrec_tf.cli.main import main
 from laclrec_tf.data.prepare import prepare
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.errors import InputError
@@ -17,7 +18,6 @@ from laclrec_tf.run_folder import RunFolder
 from laclrec_tf.serving import LocalModel
 from laclrec_tf.serving.release.export import export
 from laclrec_tf.training.grow import grow
-from pipelines.cli import main
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from laclrec_tf.benchmark.index import index_benchmark
+from laclrec_tf.cli.main import main
 from laclrec_tf.errors import InputError
-from pipelines.cli import main
 
 
 def test_random_vectors_are_searched_exactly(tmp_path, capsys):

@@ -7,10 +7,10 @@ import json
 import numpy as np
 import pytest
 
+from laclrec_tf.cli.main import main
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving import LocalModel
 from laclrec_tf.serving.release.export import IndexSettings
-from pipelines.cli import main
 
 
 @pytest.mark.parametrize(

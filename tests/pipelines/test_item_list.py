@@ -2,8 +2,8 @@
 
 import pytest
 
+from laclrec_tf.cli.options import parse_items
 from laclrec_tf.errors import InputError
-from pipelines.item_list import parse_items
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from laclrec_tf.cli.main import main
 from laclrec_tf.serving.release.publication import read_record
 from laclrec_tf.serving.release.validation import Validation
 from laclrec_tf.serving.version.held_out_topk import read_held_out_topk
 from laclrec_tf.serving.version.manifest import verify_manifest, write_manifest
 from laclrec_tf.serving.version.metadata import METRICS_FILE, ModelMetrics
-from pipelines.cli import main
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from laclrec_tf.cli.main import main
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving.local.recommend import recommend
-from pipelines.cli import main
 
 ANSWER = {
     "item_ids": [["tent", "mug"]],
@@ -83,7 +83,7 @@ def test_a_server_is_asked_without_tensorflow(hand_written):
     hand_written.answers["retrieve"] = ANSWER
     root = Path(__file__).parents[2]
     script = (
-        "import sys; from pipelines.cli import main\n"
+        "import sys; from laclrec_tf.cli.main import main\n"
         "try: main(sys.argv[1:])\n"
         "finally: print([name for name in ('tensorflow', 'keras') if name in sys.modules])"
     )

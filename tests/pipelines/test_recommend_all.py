@@ -13,12 +13,12 @@ import numpy as np
 import polars as pl
 import pytest
 
+from laclrec_tf.cli.main import main
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving import ModelServer, RetrievalClient
 from laclrec_tf.serving.local import recommend_all as module
 from laclrec_tf.serving.local.recommend_all import recommend_all
-from pipelines.cli import main
 
 ROOT = Path(__file__).parents[2]
 

@@ -129,7 +129,7 @@ def test_sigterm_leaves_a_checkpoint_and_the_command_ends_with_the_weights_of_an
     settings = ["--preset=sasrec", "--set=width=8", "--set=targets_per_batch=20", "--epochs=5", "--set=patience=5"]
 
     def command(out: Path, *more: str) -> list[str]:
-        return [sys.executable, "-m", "pipelines.cli", "train", str(data), "--out", str(out), *settings, *more]
+        return [sys.executable, "-m", "laclrec_tf.cli.main", "train", str(data), "--out", str(out), *settings, *more]
 
     def finish(*arguments: str | Path) -> None:
         done = subprocess.run(command(*arguments), env=environment, capture_output=True, text=True, check=False)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from laclrec_tf.cli.main import main
 from laclrec_tf.serving.version.manifest import write_manifest
-from pipelines.cli import main
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from laclrec_tf.cli.main import main
 from laclrec_tf.data.splits import held_out
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.evaluate import evaluate
@@ -19,7 +20,6 @@ from laclrec_tf.report.examples import report_examples
 from laclrec_tf.report.measure import held_out_users, popularity_ranks
 from laclrec_tf.report.report import report
 from laclrec_tf.run_folder import RunFolder
-from pipelines.cli import main
 
 VOID = {"meta", "br", "path", "use"}
 

@@ -14,15 +14,15 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
+from laclrec_tf.cli.main import main
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving.rest.server import RestServer
 from laclrec_tf.serving.server.limits import RequestLimits
 from laclrec_tf.serving.server.serve import ServeSettings, limits_of, serve
 from laclrec_tf.serving.server.server import ModelServer
-from pipelines.cli import main
 
 ROOT = Path(__file__).parents[2]
-COMMAND = [sys.executable, "-m", "pipelines.cli", "serve"]
+COMMAND = [sys.executable, "-m", "laclrec_tf.cli.main", "serve"]
 
 
 class FirstItem(tf.Module):

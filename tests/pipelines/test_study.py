@@ -423,7 +423,7 @@ def _refused(cell, show_progress):
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="looks for processes in /proc")
 def test_a_training_ends_with_its_study(data, tmp_path):
     arguments = ["study", str(written(tmp_path, data)), "--out", str(tmp_path / "out")]
-    run = subprocess.Popen([sys.executable, "-m", "pipelines.cli", *arguments], stderr=subprocess.PIPE, text=True)
+    run = subprocess.Popen([sys.executable, "-m", "laclrec_tf.cli.main", *arguments], stderr=subprocess.PIPE, text=True)
     next(line for line in run.stderr if "small--" in line)
     (child,) = training_processes(run.pid)
     run.terminate()

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from laclrec_tf.cli.main import main
 from laclrec_tf.runtime import cloud_storage
-from pipelines.cli import main
 
 
 def end(capsys, *arguments: str) -> tuple[int, str]:

@@ -13,8 +13,8 @@ from google.cloud.aiplatform_v1.types import CustomJobSpec
 from google.oauth2.credentials import Credentials
 from google.protobuf import json_format
 
+from laclrec_tf.cli.main import main
 from laclrec_tf.vertex.client import import_vertex
-from pipelines.cli import main
 from tests.pipelines.vertex_stand_in import PARENT, TOKEN, google_cloud
 
 PLACE = ["--project", "shop-project", "--region", "europe-west4"]

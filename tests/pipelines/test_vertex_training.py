@@ -13,6 +13,7 @@ from pathlib import Path
 import keras
 import pytest
 
+from laclrec_tf.cli.main import main
 from laclrec_tf.errors import InputError
 from laclrec_tf.run_folder import RunFolder
 from laclrec_tf.serving.release.push import verify
@@ -21,7 +22,6 @@ from laclrec_tf.training.config import TrainConfig
 from laclrec_tf.training.train import train
 from laclrec_tf.vertex.submit import build_source_distribution
 from laclrec_tf.vertex.worker import VertexTrainingEnvironment, train_here
-from pipelines.cli import main
 
 
 @pytest.fixture(scope="module")

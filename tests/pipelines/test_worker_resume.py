@@ -24,7 +24,7 @@ def start_two(data: Path, out: Path, *more: str) -> list[subprocess.Popen]:
     addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
     for each in sockets:
         each.close()
-    command = [sys.executable, "-m", "pipelines.cli", "train", str(data), "--out", str(out), *SETTINGS, *more]
+    command = [sys.executable, "-m", "laclrec_tf.cli.main", "train", str(data), "--out", str(out), *SETTINGS, *more]
     workers = []
     for index in range(2):
         place = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}

@@ -7,11 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
+from laclrec_tf.cli.options import BeamOptions, Duplicates, Engine, EngineOption, RunnerOption
 from laclrec_tf.runtime.cloud_storage import on_this_machine
 from laclrec_tf.runtime.tensorflow_startup import import_tensorflow_quietly
 from laclrec_tf.runtime.terminal import terminal
-from pipelines.choices import Duplicates, Engine
-from pipelines.engine_options import BeamOptions, EngineOption, RunnerOption
 
 training_app = typer.Typer()
 console = terminal()

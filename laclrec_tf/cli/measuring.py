@@ -3,18 +3,175 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.table import Table
 
+from laclrec_tf.cli.options import Gain, Protocol, Signature, Split
 from laclrec_tf.errors import InputError
 from laclrec_tf.runtime.tensorflow_startup import import_tensorflow_quietly, silence_grpc
 from laclrec_tf.runtime.terminal import terminal
-from pipelines.choices import Gain, Protocol, Signature, Split
-from pipelines.report_tables import augmenter_table, cost_table, index_table, metrics_table
 
-measuring_app = typer.Typer()
+report_app = typer.Typer()
 console = terminal()
+measuring_app = typer.Typer()
+
+
+@report_app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="A folder made by `train`, or by `grow`.")],
+    out: Annotated[Path, typer.Option(help="The HTML file to write.")],
+    data: Annotated[
+        Path | None, typer.Option(help="The folder made by `prepare`, if it was moved since the training.")
+    ] = None,
+    users: Annotated[int, typer.Option(help="Measure on at most so many users, drawn at random.", min=1)] = 10_000,
+    seed: Annotated[int, typer.Option(help="Of users, examples and broken histories.", min=0)] = 0,
+) -> None:
+    """Write a run's report: one HTML file with curves, metrics by group, the augmenter's edits and examples."""
+    import_tensorflow_quietly()
+    from laclrec_tf.report.report import report as write_report
+
+    found = write_report(run, out, data=data, users=users, seed=seed)
+    metrics = found["metrics"]
+    console.print(
+        f"wrote {out}: {found['users']:,} users, recall@10 {metrics['recall@10']:.4f}, ndcg@10 {metrics['ndcg@10']:.4f}"
+    )
+
+
+def metrics_table(report: dict[str, Any]) -> Table:
+    """Lay out an evaluation report as a table."""
+    title = f"{report['preset']}, {report['trained_on']}, {report['split']} split, {report['protocol']} protocol"
+    table = Table(title=title, caption=f"{report['users']:,} users; {report['tie_rule']}")
+    table.add_column("k", justify="right")
+    for name in ("recall", "ndcg", "mrr"):
+        table.add_column(name, justify="right")
+    for k in (5, 10, 20):
+        table.add_row(str(k), *(f"{report[f'{name}@{k}']:.4f}" for name in ("recall", "ndcg", "mrr")))
+    return table
+
+
+def cost_table(report: dict[str, Any]) -> Table:
+    """Lay out a benchmark report as a table."""
+    without = f" without {report['without']}" if report["without"] else ""
+    table = Table(
+        title=f"{report['preset']}{without}: {report['users']:,} users, {report['items']:,} items",
+        caption=report["machine"],
+        show_header=False,
+    )
+    table.add_column()
+    table.add_column(justify="right")
+    rows = {
+        "an epoch": f"{report['seconds_per_epoch']:.1f} s",
+        "histories": f"{report['histories_per_second']:,.0f} a second",
+        "a step": f"{report['milliseconds_per_step']:.1f} ms",
+        "the first step": f"{report['first_step_seconds']:.1f} s",
+        "reading an epoch alone": f"{report['reading_seconds']:.2f} s",
+        "peak memory": f"{report['peak_memory_gb']:.2f} GB",
+    }
+    if "shares" in report:
+        rows |= {
+            f"time in the {name}": f"{share:.0%}"
+            for name, share in report["shares"].items()
+            if share or name != "augmenter"
+        }
+        rows["matrix peak"] = f"{report['matrix_peak'] / 1e9:,.0f} GFLOP/s"
+        rows["of it in training"] = f"{report['fraction_of_peak']:.0%}"
+    for name, value in rows.items():
+        table.add_row(name, value)
+    return table
+
+
+def augmenter_table(report: dict[str, Any]) -> Table:
+    """Lay out an augmenter report as a table."""
+    table = Table(
+        "", "augmenter", "at random", title=f"{report['preset']}: {report['histories']:,} validation histories"
+    )
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, title in (("deletions", "broken histories, deletions"), ("planted_noise", "planted noise, deletions")):
+        if name in report:
+            found = report[name]
+            table.add_row(f"{title}: precision", f"{found['precision']:.3f}", f"{found['precision_at_random']:.3f}")
+            table.add_row(f"{title}: recall", f"{found['recall']:.3f}", f"{found['recall_at_random']:.3f}")
+            table.add_row(f"{title}: good events lost", f"{found['good_lost']:.4f}", "")
+    for k in (1, 10):
+        hit, random = report["insertions"][f"hit@{k}"], report["insertions"][f"hit@{k}_at_random"]
+        table.add_row(f"broken histories, insertions: hit@{k}", f"{hit:.4f}", f"{random:.4f}")
+    views = report["views"]
+    for name in ("learned", "random"):
+        table.add_row(f"cosine of raw and {name} view", f"{views[f'cosine_raw_{name}']:.3f}", "")
+    table.add_row("learned view nearer than the random one", f"{views['learned_is_nearer']:.3f}", "")
+    return table
+
+
+def index_table(report: dict[str, Any]) -> Table:
+    """Lay out the report of `index_benchmark`.
+
+    Args:
+        report: see `index_benchmark`.
+    """
+    table = Table("20 best items", "1 query", "32 queries", "", title=f"{report['items']:,} items x {report['width']}")
+    for name, way in report["ways"].items():
+        times = [f"{way['milliseconds'][queries]:.2f} ms" for queries in ("1 query", "32 queries")]
+        about = ", ".join(f"{key} {value}" for key, value in way.items() if key != "milliseconds")
+        table.add_row(name, *times, about)
+    return table
+
+
+def loadtest_tables(report: dict[str, Any]) -> list[Table]:
+    """Lay out a report of `loadtest`: what was measured, and the kinds of malformed requests if there are any."""
+    tables = [_measured(report)]
+    if "malformed" in report:
+        tables.insert(0, _kinds(report["malformed"]["kinds"]))
+    return tables
+
+
+def _measured(report: dict[str, Any]) -> Table:
+    asked = f"{report['signature']}, {report['rows']} " + ("history" if report["rows"] == 1 else "histories")
+    table = Table(
+        title=f"{report['model']} version {report['model_version']}: {report['items']:,} items, {asked} a request",
+        caption=report["machine"],
+        show_header=False,
+    )
+    table.add_column()
+    table.add_column(justify="right")
+    rows = {"first request": f"{report['first_request_ms']:.2f} ms"} if "first_request_ms" in report else {}
+    if "malformed" in report:
+        for part in ("before", "after"):
+            normal = report["malformed"][part]
+            rows |= _latencies(normal["latency_ms"], f"normal request {part}, ")
+            rows |= {f"normal request {part}, {status}": f"{count:,}" for status, count in normal["errors"].items()}
+        rows["wrong status"] = f"{report['malformed']['wrong']:,}"
+    else:
+        rows |= {
+            "clients": str(report["clients"]),
+            "requests": f"{report['requests']:,}",
+            "answers a second": f"{report['requests_per_second']:,.0f}",
+            **_latencies(report["latency_ms"]),
+            "failed": f"{report['failed']:,}",
+            **{f"  {status}": f"{count:,}" for status, count in report["errors"].items()},
+        }
+        if report["pushed"]:
+            rows["versions pushed"] = f"{len(report['pushed'])}, then served: {report['model_version_after']}"
+    memory = report.get("memory_mb", {})
+    if memory.get("before") and memory.get("after"):
+        rows["server's memory"] = f"{memory['before']:,.0f} MB before, {memory['after']:,.0f} MB after"
+    for name, value in rows.items():
+        table.add_row(name, value)
+    return table
+
+
+def _latencies(latency_ms: dict[str, float], prefix: str = "") -> dict[str, str]:
+    return {f"{prefix}{name}": f"{value:.2f} ms" for name, value in latency_ms.items()}
+
+
+def _kinds(kinds: dict[str, Any]) -> Table:
+    table = Table("malformed request", "right", "wrong", "statuses")
+    for name, kind in kinds.items():
+        statuses = ", ".join(f"{status} {count:,}" for status, count in kind["statuses"].items())
+        table.add_row(name, f"{kind['right']:,}", f"{kind['wrong']:,}", statuses)
+    return table
 
 
 @measuring_app.command()
@@ -183,7 +340,6 @@ def loadtest(
     """
     silence_grpc()
     from laclrec_tf.benchmark.load import loadtest as run_loadtest
-    from pipelines.loadtest_tables import loadtest_tables
 
     report = run_loadtest(
         model,

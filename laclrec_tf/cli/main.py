@@ -13,16 +13,13 @@ from typing import Annotated
 import typer
 
 from laclrec_tf import __version__
+from laclrec_tf.cli.cloud import kubeflow_app, vertex_app
+from laclrec_tf.cli.measuring import measuring_app, report_app
+from laclrec_tf.cli.serving import batch_app, serving_app
+from laclrec_tf.cli.training import training_app
 from laclrec_tf.errors import InputError, reason_of
 from laclrec_tf.runtime.cloud_storage import with_reachable_places
 from laclrec_tf.runtime.tensorflow_startup import import_tensorflow_quietly
-from pipelines.batch_commands import batch_app
-from pipelines.kubeflow_commands import kubeflow_app
-from pipelines.measuring_commands import measuring_app
-from pipelines.report_commands import report_app
-from pipelines.serving_commands import serving_app
-from pipelines.training_commands import training_app
-from pipelines.vertex_commands import vertex_app
 
 app = typer.Typer(
     help="LACLRec: sequential recommendation with a learned augmenter.",
