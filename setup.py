@@ -16,8 +16,8 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
-    packages=find_packages(include=["laclrec_tf", "laclrec_tf.*", "pipelines", "pipelines.*"]),
-    package_data={"laclrec_tf": ["py.typed"], "pipelines": ["py.typed", "explorer_page.css", "templates/*.html"]},
+    packages=find_packages(include=["laclrec_tf", "laclrec_tf.*"]),
+    package_data={"laclrec_tf": ["py.typed", "**/*.pyi", "explorer/page.css", "report/templates/*.html"]},
     install_requires=[
         "tensorflow>=2.21,<2.22",
         "jinja2>=3.1",

@@ -18,6 +18,8 @@ import grpc
 import numpy as np
 
 from laclrec_tf.benchmark.load_generator import CALL_SECONDS, ServerProcess, generate_load, raw_channel
+from laclrec_tf.benchmark.malformed_requests import MalformedRequest, malformed_requests
+from laclrec_tf.benchmark.malformed_test import malformed_test
 from laclrec_tf.errors import InputError
 from laclrec_tf.runtime.machine import MemoryWatch, processor_name, resident_megabytes
 from laclrec_tf.runtime.output_files import ReportFile
@@ -29,8 +31,6 @@ from laclrec_tf.serving.history_batch import padded_batch
 from laclrec_tf.serving.release.publication import COMING, remove_old_versions, rename_to_next_version
 from laclrec_tf.serving.version.folder import newest_version
 from laclrec_tf.serving.version.metadata import ServedItems
-from pipelines.malformed_requests import MalformedRequest, malformed_requests
-from pipelines.malformed_test import malformed_test
 
 DIFFERENT_REQUESTS = 256
 KEPT_VERSIONS = 3

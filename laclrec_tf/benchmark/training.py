@@ -19,6 +19,7 @@ import tensorflow as tf
 from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
 from laclrec_tf.benchmark.flops import matrix_peak, operations_of
+from laclrec_tf.benchmark.gains import without
 from laclrec_tf.data.prepare import prepare
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.data.simulated import simulate_events
@@ -31,7 +32,6 @@ from laclrec_tf.runtime.output_files import ReportFile
 from laclrec_tf.runtime.terminal import progress_bar
 from laclrec_tf.training.config import TrainConfig
 from laclrec_tf.training.setup import compile_model, new_model, training_batches
-from pipelines.gains import without
 
 ASKING = "IteratorGetNextOp::DoCompute"
 STEPS = 60
@@ -195,7 +195,7 @@ def benchmark(
         data: a folder made by `laclrec-tf prepare`. Default: 5,000 simulated users, made anew.
         config: settings. Default: `TrainConfig()`, the preset "laclrec".
         epochs: epochs that are timed, after a first one that is not. Default: 3.
-        taken_back: a gain of `pipelines.gains.GAINS` to do without. Default: none.
+        taken_back: a gain of `laclrec_tf.benchmark.gains.GAINS` to do without. Default: none.
         json_out: also write the report to this file. Default: no.
         show_progress: Default: True.
 

@@ -1,4 +1,4 @@
-"""The command line: each command is a thin call of one function in `pipelines`.
+"""The command line: each command is a thin call of one function of `laclrec_tf`.
 
 TensorFlow takes seconds to import, so each command imports what it needs when it runs: `--help` answers at once.
 """

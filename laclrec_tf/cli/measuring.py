@@ -240,7 +240,7 @@ def page(
     notes: Annotated[Path | None, typer.Option(help="A Markdown file that the page begins with.")] = None,
 ) -> None:
     """Join the reports of studies into one Markdown page."""
-    from pipelines.results_page import results_page
+    from studies.results_page import results_page
 
     results_page(studies, out, notes)
     console.print(f"wrote {out}")

@@ -43,7 +43,7 @@ def report_page(
         A whole HTML document; all names of items and users are escaped.
     """
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("pipelines"),
+        loader=jinja2.PackageLoader("laclrec_tf.report"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

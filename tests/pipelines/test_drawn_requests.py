@@ -7,7 +7,7 @@ import random
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
 
-from pipelines.drawn_requests import INT32, STRING, RequestDraw, tensor
+from laclrec_tf.benchmark.drawn_requests import INT32, STRING, RequestDraw, tensor
 
 
 def drawn(seed: int = 0) -> RequestDraw:

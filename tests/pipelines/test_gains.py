@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from laclrec_tf.benchmark.gains import GAINS, without
 from laclrec_tf.benchmark.training import benchmark
 from laclrec_tf.cli.options import Gain
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.data.splits import training_part
 from laclrec_tf.training.config import TrainConfig
 from laclrec_tf.training.setup import compile_model, new_model, training_batches
-from pipelines.gains import GAINS, without
 
 CONFIG = TrainConfig.of({"preset": "sasrec", "width": 8, "targets_per_batch": 200, "dropout": 0.0})
 

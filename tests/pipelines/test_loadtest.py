@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from laclrec_tf.benchmark.load import loadtest
+from laclrec_tf.benchmark.malformed_kinds import KINDS
 from laclrec_tf.cli.main import main
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving import ModelServer
-from pipelines.malformed_kinds import KINDS
 
 N_ITEMS = 150
 

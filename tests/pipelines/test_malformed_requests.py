@@ -9,8 +9,8 @@ import pytest
 from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import predict_pb2
 
-from pipelines.malformed_kinds import KINDS
-from pipelines.malformed_requests import MalformedRequest, malformed_requests
+from laclrec_tf.benchmark.malformed_kinds import KINDS
+from laclrec_tf.benchmark.malformed_requests import MalformedRequest, malformed_requests
 
 ITEMS = ["tent", "zelt-groß", "mug"]
 UNREADABLE = {"truncated proto", "random bytes"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from laclrec_tf.errors import InputError
-from pipelines.results_page import results_page
+from studies.results_page import results_page
 
 REPORT = "# Beauty\n\nA # within.\n\n## strict\n\n![a plot](augmenter/x/views.png)\n"
 

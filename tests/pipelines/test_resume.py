@@ -17,7 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from laclrec_tf.errors import InputError
 from laclrec_tf.run_folder import RunFolder
-from laclrec_tf.training import checkpoints
+import laclrec_tf
 from laclrec_tf.training.checkpoints import CheckpointSettings, TrainingCheckpoints
 from laclrec_tf.training.config import TrainConfig
 from laclrec_tf.training.train import train
@@ -136,7 +136,7 @@ def test_sigterm_leaves_a_checkpoint_and_the_command_ends_with_the_weights_of_an
         assert done.returncode == 0, done.stderr
 
     out, whole = tmp_path / "run", tmp_path / "whole"
-    root = Path(checkpoints.__file__).parents[1]
+    root = Path(laclrec_tf.__file__).parents[1]
     environment = os.environ | {"PYTHONPATH": str(root), "TF_CPP_MIN_LOG_LEVEL": "3"}
     process = subprocess.Popen(command(out), env=environment, stderr=subprocess.PIPE, text=True)
     log = out / "epochs-strict.csv"

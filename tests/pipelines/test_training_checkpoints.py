@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.training import checkpoints
 from laclrec_tf.training.checkpoints import CheckpointWarning, TrainingCheckpoints, TrainingState
 
 
@@ -65,7 +64,7 @@ def test_a_full_disk_is_told_and_leaves_the_last_good_one(checkpoints, monkeypat
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(checkpoints.os, "fsync", full)
+    monkeypatch.setattr("laclrec_tf.training.checkpoints.os.fsync", full)
     with pytest.warns(CheckpointWarning, match="No space left on device.*The last good one: .*000003.npz"):
         assert not checkpoints.write(state(4))
     assert names(checkpoints) == ["checkpoint-000002.npz", "checkpoint-000003.npz"]

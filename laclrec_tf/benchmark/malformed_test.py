@@ -10,8 +10,8 @@ from typing import Any
 import grpc
 
 from laclrec_tf.benchmark.load_generator import CALL_SECONDS, LoadRecord, raw_channel
+from laclrec_tf.benchmark.malformed_requests import MalformedRequest
 from laclrec_tf.serving.client.wire import PREDICT
-from pipelines.malformed_requests import MalformedRequest
 
 NORMAL_REQUESTS = 300
 KEPT_EXAMPLES = 3

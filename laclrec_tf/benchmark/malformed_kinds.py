@@ -7,8 +7,8 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
+from laclrec_tf.benchmark.drawn_requests import BOOL, FLOAT, INT32, INT64, STRING, RequestDraw, tensor
 from laclrec_tf.serving.client.wire import PredictRequest, TensorProto
-from pipelines.drawn_requests import BOOL, FLOAT, INT32, INT64, STRING, RequestDraw, tensor
 
 # Half, complex, quantised, resources, variants, references: nothing a retriever takes.
 EXOTIC_DTYPES = (4, 5, 6, 8, 11, 14, 18, 19, 20, 21, 22, 23, 103, 107)

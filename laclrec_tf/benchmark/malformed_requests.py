@@ -6,9 +6,9 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from laclrec_tf.benchmark.drawn_requests import RequestDraw
+from laclrec_tf.benchmark.malformed_kinds import KINDS
 from laclrec_tf.serving.client.wire import PREDICT
-from pipelines.drawn_requests import RequestDraw
-from pipelines.malformed_kinds import KINDS
 
 UNKNOWN_METHOD = f"{PREDICT}Nothing"
 
