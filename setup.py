@@ -22,6 +22,7 @@ setup(
         "tensorflow>=2.21,<2.22",
         "jinja2>=3.1",
         "keras>=3.15,<4",
+        "lazy-loader>=0.4",
         "markupsafe>=2.1",
         "tensorflow-recommenders",
         "tensorflow-serving-api",

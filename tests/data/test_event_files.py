@@ -8,17 +8,107 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from laclrec_tf.data.event_files import has_column, read_columns
+from laclrec_tf.data.event_files import ending_of, has_column, open_text, read_columns, row_place, source_of
 from laclrec_tf.errors import InputError
 
-COLUMNS = {"user": "user_id", "item": "item_id", "time": "timestamp"}
+JSON = b'{"user_id":1,"item_id":2,"timestamp":3}\n'
 CSV = b"user_id,item_id,timestamp\n007,tent,1\n8,stove,2\n"
+COLUMNS = {"user": "user_id", "item": "item_id", "time": "timestamp"}
+
+
+@pytest.mark.parametrize(
+    ("name", "ending"),
+    [
+        ("a.csv", ".csv"),
+        ("A.TSV", ".tsv"),
+        ("a.2024.csv.gz", ".csv"),
+        ("a.ndjson.GZ", ".ndjson"),
+        ("a.parquet", ".parquet"),
+    ],
+)
+def test_the_ending_tells(tmp_path, name, ending):
+    (tmp_path / name).touch()
+    assert ending_of(tmp_path / name) == ending
+
+
+@pytest.mark.parametrize("name", ["events.xlsx", "events", "events.parquet.gz", "events.gz", ".csv.zip"])
+def test_unknown_endings_list_the_known_ones(tmp_path, name):
+    (tmp_path / name).touch()
+    with pytest.raises(InputError, match="unknown ending. Known: .csv, .tsv, .jsonl, .ndjson, .parquet"):
+        ending_of(tmp_path / name)
+
+
+def test_files_that_are_not_there(tmp_path):
+    with pytest.raises(InputError, match="events.csv does not exist. Check the path"):
+        ending_of(tmp_path / "events.csv")
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(InputError, match="folder.csv is a folder. Name the files in it"):
+        ending_of(tmp_path / "folder.csv")
+
+
+def test_text_is_opened_without_its_mark_and_whatever_its_bytes(tmp_path):
+    content = b"\xef\xbb\xbfcaf\xe9\r\n"
+    plain, zipped, clean = tmp_path / "a.csv", tmp_path / "a.csv.gz", tmp_path / "clean.csv"
+    plain.write_bytes(content)
+    zipped.write_bytes(gzip.compress(content))
+    clean.write_bytes(b"a\n")
+    for file in (plain, zipped):
+        with open_text(file) as text:
+            assert text.read() == "caf\ufffd\r\n"
+        assert source_of(file) == b"caf\xe9\r\n"
+    assert source_of(clean) == clean
+
+
+def gzipped(content: bytes) -> bytes:
+    """Compress without the time of day, which would be another parameter in each process that collects."""
+    return gzip.compress(content, mtime=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("cut.csv.gz", gzipped(CSV * 99)[:-12], "gzip content is damaged or cut off"),
+        ("not.csv.gz", CSV, "gzip content is damaged or cut off"),
+        ("flipped.csv.gz", gzipped(CSV)[:-6] + b"\0" * 6, "gzip content is damaged or cut off"),
+        ("cut.parquet", b"PAR1" + b"\0" * 40, "not a whole Parquet file"),
+        ("wide.csv", CSV + b"9,kayak,3,4\n", "row 3 (line 4) has 4 fields, the header has 3"),
+        ("latin.csv", CSV + b"9,caf\xe9,3\n", "row 3 (line 4) is not UTF-8 text"),
+        ("broken.jsonl", JSON + b'\n{"user_id":\n', "row 2 (line 3) is not JSON"),
+        ("list.jsonl", JSON + b"[1]\n", "row 2 (line 2) is not a JSON object"),
+        ("latin.jsonl", JSON + b'{"user_id":"caf\xe9"}\n', "row 2 (line 2) is not UTF-8 text"),
+        ("quote.csv", CSV + b'9,5" nail,3\n', "row 3 (line 4) holds a quote that is not closed"),
+        ("open.csv", CSV + b'9,"nail,3\n10,rope,4\n', "row 3 (line 4)"),
+    ],
+)
+def test_damage_is_said_in_one_line_with_its_place(tmp_path, name, content, problem):
+    file = tmp_path / name
+    file.write_bytes(content)
+    with pytest.raises(InputError) as raised:
+        read_columns(file, COLUMNS)
+    message = str(raised.value)
+    assert message.startswith(f"{file}: ") and problem in message
+    assert len(message.splitlines()) == 1
 
 
 def written(tmp_path: Path, name: str, content: bytes) -> Path:
     file = tmp_path / name
     file.write_bytes(content)
     return file
+
+
+def test_rows_are_placed_by_line_where_the_file_has_lines(tmp_path):
+    content = b'a,b\n"x\ny",1\n\nz,2\nw,3\n'
+    file = written(tmp_path, "events.csv", content)
+    assert [row_place(file, row) for row in (1, 2, 3, 4)] == [
+        "row 1 (line 2)",
+        "row 2 (line 4)",
+        "row 3 (line 5)",
+        "row 4 (line 6)",
+    ]
+    zipped = written(tmp_path, "events.csv.gz", gzip.compress(content))
+    assert row_place(zipped, 4) == "row 4 (line 6)"
+    assert row_place(written(tmp_path, "events.jsonl", b"{}\n\n{}\n"), 2) == "row 2 (line 3)"
+    assert row_place(written(tmp_path, "events.parquet", b""), 2) == "row 2"
 
 
 @pytest.mark.parametrize("name", ["ev [1]", "ev*", "ev?"])
@@ -42,11 +132,6 @@ def complaint(file: Path) -> str:
     assert len(message.splitlines()) == 1
     assert file.name in message
     return message
-
-
-def gzipped(content: bytes) -> bytes:
-    """Compress without the time of day, which would be another parameter in each process that collects."""
-    return gzip.compress(content, mtime=0)
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,192 @@
 
 from __future__ import annotations
 
-import numpy as np
-import pytest
-import scipy.sparse.linalg
+import gzip
 
-from laclrec_tf.data.item_vectors import cooccurrence_vectors, mutual_information
+import numpy as np
+import polars as pl
+import pytest
+import scipy.sparse
+import scipy.sparse.linalg
+from hypothesis import given
+from hypothesis import strategies as st
+
+from laclrec_tf.data.item_vectors import (
+    cooccurrence_vectors,
+    cooccurrence_weights,
+    mutual_information,
+    neighbour_vectors,
+    read_neighbours,
+    read_titles,
+)
 from laclrec_tf.errors import InputError
+
+ROWS = [("007", "tent", 2.0), ("007", "stove", 0.5)]
+TABLE = np.array([[3.0, 4.0], [0.0, 10.0], [6.0, 0.0]])
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("t.csv", b"item_id,title,price\n007,Two-person  tent ,9\n8,\n9,Mug\n"),
+        ("t.tsv.gz", gzip.compress(b"title\titem_id\nTwo-person tent\t007\nMug\t9\n", mtime=0)),
+        ("t.jsonl", b'{"item_id":"007","title":"Two-person\\ntent"}\n{"item_id":9,"title":"Mug"}\n'),
+    ],
+)
+def test_formats_of_titles(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    assert read_titles(tmp_path / name) == {"007": "Two-person tent", "9": "Mug"}
+
+
+def test_parquet_with_numbers(tmp_path):
+    pl.DataFrame({"item_id": [7, 9, 7], "title": [1984, None, 1985]}).write_parquet(tmp_path / "t.parquet")
+    assert read_titles(tmp_path / "t.parquet") == {"7": "1985"}
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("item_id,name\n7,tent\n", "no column 'title'.*Columns found: 'item_id', 'name'. Rename it."),
+        ("item_id,title\n7,tent\n ,mug\n", "t.csv, .*3.*: the item_id is empty. Fill it in or remove the row."),
+        ("", "is empty"),
+    ],
+)
+def test_mistakes(tmp_path, content, text):
+    (tmp_path / "t.csv").write_text(content)
+    with pytest.raises(InputError, match=text):
+        read_titles(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("n.csv", b"item,neighbour,weight\n007,tent,2\n007,stove,0.5\n"),
+        ("n.tsv", b"weight\tmore\tneighbour\titem\n2\tx\ttent\t007\n.5\ty\tstove\t007\n"),
+        ("n.csv.gz", gzip.compress(b"item,neighbour,weight\n007,tent,2\n007,stove,0.5\n", mtime=0)),
+        ("n.jsonl", b'{"item":"007","neighbour":"tent","weight":2}\n{"item":"007","neighbour":"stove","weight":0.5}\n'),
+    ],
+)
+def test_formats_of_neighbours(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    assert read_neighbours(tmp_path / name).rows() == ROWS
+
+
+def test_parquet(tmp_path):
+    pl.DataFrame({"item": [7, 7], "neighbour": [1, 2], "weight": [2, 3]}).write_parquet(tmp_path / "n.parquet")
+    assert read_neighbours(tmp_path / "n.parquet").rows() == [("7", "1", 2.0), ("7", "2", 3.0)]
+
+
+def test_without_weights_all_weigh_the_same(tmp_path):
+    (tmp_path / "n.csv").write_text("item,neighbour\n007,tent\n007,stove\n")
+    assert read_neighbours(tmp_path / "n.csv")["weight"].to_list() == [1.0, 1.0]
+    (tmp_path / "n.jsonl").write_text('{"item":1,"neighbour":2}\n')
+    assert read_neighbours(tmp_path / "n.jsonl").rows() == [("1", "2", 1.0)]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            "item,neighbour,weight\na,b,1\nc,d,much\n",
+            r"row 2 \(line 3\): the weight 'much' is no finite number above 0",
+        ),
+        ("item,neighbour,weight\na,b,0\n", r"row 1 \(line 2\): the weight '0' is no"),
+        ("item,neighbour,weight\na,b,-1\n", r"the weight '-1' is no"),
+        ("item,neighbour,weight\na,b,nan\n", r"the weight 'nan' is no"),
+        ("item,neighbour,weight\na,b,inf\n", r"the weight 'inf' is no"),
+        ("item,neighbour,weight\na,b,\n", r"the weight None is no"),
+        ("item,neighbour\na,b\n,b\n", r"row 2 \(line 3\): the item is empty. Fill it in"),
+        ("item,neighbour\na, \n", r"row 1 \(line 2\): the neighbour is empty. Fill it in"),
+        ("item,neighbor\na,b\n", r"no column 'neighbour'. Did you mean neighbor\? .* Rename it.$"),
+        ("item,neighbour,weight,weight\na,b,1,2\n", r"the column 'weight' comes 2 times"),
+        ("item,neighbour\n", "holds no rows"),
+        ("", "is empty"),
+    ],
+)
+def test_mistakes_are_named(tmp_path, content, message):
+    file = tmp_path / "n.csv"
+    file.write_text(content)
+    with pytest.raises(InputError, match=message) as error:
+        read_neighbours(file)
+    assert str(error.value).startswith(str(file))
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(InputError, match="n.csv does not exist"):
+        read_neighbours(tmp_path / "n.csv")
+    with pytest.raises(InputError, match="is a folder"):
+        read_neighbours(tmp_path)
+    (tmp_path / "n.parquet").write_bytes(b"no parquet")
+    with pytest.raises(InputError, match="not a whole Parquet file"):
+        read_neighbours(tmp_path / "n.parquet")
+
+
+def weights(*rows):
+    return scipy.sparse.csr_array(np.array(rows, float).reshape(-1, 3))
+
+
+def test_a_row_by_hand():
+    # 3/4 (3, 4) + 1/4 (0, 10) = (2.25, 5.5); mean norm 3/4 * 5 + 1/4 * 10 = 6.25, of which 0.85.
+    rows, found = neighbour_vectors(weights([3, 1, 0]), TABLE)
+    expected = np.array([2.25, 5.5]) / np.hypot(2.25, 5.5) * 6.25 * 0.85
+    np.testing.assert_allclose(rows, [expected], rtol=1e-6)
+    assert rows.dtype == np.float32
+    assert found.tolist() == [True]
+
+
+def test_one_neighbour_gives_a_shorter_copy_of_its_row():
+    rows, _ = neighbour_vectors(weights([0, 7, 0]), TABLE)
+    np.testing.assert_allclose(rows, [[0, 8.5]], rtol=1e-6)
+
+
+def test_without_neighbours_the_mean_of_all_rows():
+    rows, found = neighbour_vectors(weights([0, 0, 0], [0, 0, 1]), TABLE)
+    np.testing.assert_allclose(rows, [[3, 14 / 3], [5.1, 0]], rtol=1e-6)
+    assert found.tolist() == [False, True]
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_an_item_that_nothing_is_known_of_is_never_the_best(seed):
+    generator = np.random.default_rng(seed)
+    table = generator.normal(size=(30, 4)) + generator.normal(size=4)
+    rows, _ = neighbour_vectors(scipy.sparse.csr_array((1, 30)), table)
+    user = generator.normal(size=4)
+    assert (rows @ user)[0] < (table @ user).max()
+
+
+def test_opposite_neighbours_leave_a_short_row():
+    rows, found = neighbour_vectors(weights([1, 0, 1]), np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]]))
+    assert rows.tolist() == [[0.0, 0.0]]
+    assert found.tolist() == [True]
+
+
+def test_no_new_item_no_row():
+    rows, found = neighbour_vectors(weights(), TABLE)
+    assert rows.shape == (0, 2) and found.shape == (0,)
+
+
+def test_arguments_that_do_not_fit_are_named():
+    with pytest.raises(InputError, match="same number of old items. Received: 3 and 2"):
+        neighbour_vectors(weights([1, 0, 0]), TABLE[:2])
+    with pytest.raises(InputError, match="`share_of_norm` must be above 0. Received: 0"):
+        neighbour_vectors(weights([1, 0, 0]), TABLE, share_of_norm=0)
+
+
+def test_cooccurrence_by_hand():
+    # Old 1, 2, 3, new 4, 5: item 4 stands beside 1, two from 2, beside 3 and two from 3; 5 beside 2, two from 1.
+    histories = [np.array([2, 1, 4]), np.array([1, 2, 5]), np.array([3, 3, 4])]
+    counts = cooccurrence_weights(histories, n_items=3, n_new=2, window=2).toarray()
+    np.testing.assert_allclose(counts, [[1, 0.5, 1.5], [0.5, 1, 0]])
+
+
+def test_new_items_are_no_neighbours_of_each_other():
+    counts = cooccurrence_weights([np.array([3, 4, 3, 4])], n_items=2, n_new=2)
+    assert counts.shape == (2, 2) and counts.nnz == 0
+
+
+def test_an_unknown_id_is_refused():
+    with pytest.raises(InputError, match="ids from 1 to 3. Received: 1 to 4"):
+        cooccurrence_weights([np.array([1, 4])], n_items=2, n_new=1)
 
 
 def test_mutual_information_by_hand():

@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras import ops
 
 from laclrec_tf.layers import SequenceAugmenter, SequenceEncoder
-from laclrec_tf.layers.sequence_augmenter import DECISIONS
+from laclrec_tf.layers.sequence_augmenter import DECISIONS, NEVER, choose_operations
 from laclrec_tf.ops.edits import DELETE, INSERT, KEEP, apply_edits
 
 N_ITEMS, WIDTH, K = 20, 8, 3
@@ -18,6 +18,38 @@ HISTORIES = np.random.default_rng(3).integers(1, N_ITEMS + 1, [12, 9]).astype(np
 HISTORIES[1, 4:] = 0
 HISTORIES[2, 1:] = 0
 REAL = HISTORIES > 0
+
+
+def chosen(logits: list[float], decision: str, temperature: float = 1.0) -> np.ndarray:
+    """Choose 6,000 times."""
+    many = np.broadcast_to(np.array(logits, np.float32), [600, 10, 3])
+    return np.asarray(choose_operations(many, decision, temperature, keras.random.SeedGenerator(2)))
+
+
+def shares(operations: np.ndarray) -> np.ndarray:
+    return np.bincount(operations.ravel(), minlength=3) / operations.size
+
+
+def test_argmax_takes_the_largest():
+    assert shares(chosen([0.1, 0.3, 0.2], "argmax")).tolist() == [0.0, 1.0, 0.0]
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_gumbel_samples_from_the_softmax_at_its_temperature(temperature: float):
+    weights = np.array([0.64, 0.32, 0.04]) ** (1 / temperature)
+    operations = chosen(np.log([0.64, 0.32, 0.04]).tolist(), "gumbel", temperature)
+    assert shares(operations) == pytest.approx(weights / weights.sum(), abs=0.02)
+
+
+def test_noise_takes_the_argmax_of_logits_times_uniform_noise():
+    # 2 u < v for one pair in four; a negative logit stays below both.
+    assert shares(chosen([2.0, 1.0, -1.0], "noise")) == pytest.approx([0.75, 0.25, 0.0], abs=0.02)
+
+
+@pytest.mark.parametrize("decision", DECISIONS)
+def test_what_is_forbidden_is_never_chosen(decision: str):
+    # Times noise, NEVER may come near 0, and all allowed logits are below it.
+    assert shares(chosen([-50.0, NEVER, -40.0], decision))[1] == 0.0
 
 
 def built(seed: int = 1, **arguments) -> tuple[SequenceEncoder, SequenceAugmenter]:
@@ -43,8 +75,6 @@ def numbers(tensor) -> np.ndarray:
 
 
 # ---- decisions -------------------------------------------------------------------------------------------
-
-
 def test_the_untrained_augmenter_of_these_tests_takes_every_operation():
     encoder, augmenter = built()
     operations = numbers(augmenter.edit(encoder, HISTORIES).operations)
@@ -87,8 +117,6 @@ def test_without_deletion_nothing_is_deleted_and_without_insertion_nothing_inser
 
 
 # ---- edits -----------------------------------------------------------------------------------------------
-
-
 def test_runs_stand_at_inserts_only_and_hold_items_and_eos_only():
     encoder, augmenter = built()
     edits = augmenter.edit(encoder, HISTORIES)
@@ -190,8 +218,6 @@ def test_edits_are_the_same_in_a_graph_of_open_shapes():
 
 
 # ---- the generator ---------------------------------------------------------------------------------------
-
-
 def test_generate_agrees_with_the_states_that_repair_trains():
     # Its own runs as labels: at each target the trained state puts that very target first.
     encoder, augmenter = built()
@@ -228,8 +254,6 @@ def test_what_the_history_holds_is_not_inserted_and_nothing_twice(static_shapes:
 
 
 # ---- training --------------------------------------------------------------------------------------------
-
-
 def test_repair_gives_one_row_for_each_insertion_target():
     encoder, augmenter = built()
     corrupted = np.array([[5, 6, 7, 0], [8, 0, 0, 0]], np.int32)
@@ -263,8 +287,6 @@ def test_repair_without_a_single_insert_has_no_targets():
 
 
 # ---- configuration ---------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("how", ["from_config", "keras"])
 def test_a_configuration_makes_the_same_augmenter(how: str):
     encoder, augmenter = built(

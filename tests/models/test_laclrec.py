@@ -16,6 +16,7 @@ from laclrec_tf.models import LACLRec
 from laclrec_tf.ops.edits import DELETE, INSERT, KEEP
 from laclrec_tf.ops.masking import take_prefixes
 
+NETWORK_ITEMS = 20
 N_ITEMS, K = 20, 2
 EOS, MASK = N_ITEMS + 1, N_ITEMS + 2
 TINY: dict[str, Any] = {
@@ -35,6 +36,69 @@ TINY: dict[str, Any] = {
 SASREC = {"alpha": 0.0, "beta": 0.0, "lambda_aug": 0.0}
 CL4SREC = {"beta": 0.0, "lambda_aug": 0.0, "contrast_views": "random-random"}
 HISTORIES = [np.random.default_rng(n).integers(1, N_ITEMS + 1, 2 + n % 9).astype(np.int32) for n in range(24)]
+
+
+def made_network(**arguments: Any) -> LACLRec:
+    keras.utils.set_random_seed(1)
+    tiny = {"max_length": 10, "max_edited_length": 14, "max_insertions": 3, "width": 8, "dropout": 0.0, "seed": 2}
+    return LACLRec(NETWORK_ITEMS, **(tiny | arguments))
+
+
+def decided_by_network(**arguments: Any) -> LACLRec:
+    """A model with larger embeddings, so that what it says differs from item to item."""
+    model = made_network(**arguments)
+    for embedding in (model.encoder.item_embedding, model.encoder.position_embedding):
+        embedding.set_weights([50 * w for w in embedding.get_weights()])
+    return model
+
+
+def numbers(tensor) -> np.ndarray:
+    return ops.convert_to_numpy(tensor)
+
+
+def test_a_user_vector_depends_neither_on_padding_nor_on_batch_mates():
+    model = decided_by_network()
+    histories = np.array([[5, 6, 7, 8], [9, 3, 0, 0]], np.int32)
+    vectors = numbers(model(histories))
+    assert vectors.shape == (2, 8)
+    assert numbers(model(np.pad(histories, [(0, 0), (0, 4)]))) == pytest.approx(vectors, abs=1e-5)
+    assert numbers(model(np.array([[9, 3]], np.int32)))[0] == pytest.approx(vectors[1], abs=1e-5)
+    assert numbers(model({"history": histories})) == pytest.approx(vectors, abs=0)
+
+
+@pytest.mark.parametrize("blocks", [0, 1, 2])
+@pytest.mark.parametrize("positions", ["start", "end"])
+def test_a_user_vector_is_the_hidden_state_at_the_last_item(blocks: int, positions: str):
+    model = made_network(n_recommender_blocks=blocks, positions=positions)
+    histories = np.array([[3, 1, 4, 0], [2, 0, 0, 0], [1, 2, 3, 4]])
+    hidden = numbers(model.hidden_states(histories))
+    assert numbers(model(histories)) == pytest.approx(hidden[[0, 1, 2], [2, 0, 3]], abs=1e-5)
+
+
+@pytest.mark.parametrize("augmenter_attention", ["causal", "bidirectional"])
+def test_next_item_prediction_never_sees_the_future(augmenter_attention: str):
+    model = decided_by_network(augmenter_attention=augmenter_attention)
+    before = numbers(model.hidden_states(np.array([[5, 6, 7, 8]], np.int32)))
+    after = numbers(model.hidden_states(np.array([[5, 6, 9, 8]], np.int32)))
+    assert after[0, :2] == pytest.approx(before[0, :2], abs=1e-5)
+    assert np.abs(after - before)[0, 2:].max(axis=-1).min() > 1e-3
+
+
+def test_edits_are_the_augmenters_over_the_shared_encoder():
+    model = decided_by_network(decision="gumbel")
+    histories = np.array([[5, 6, 7, 8], [9, 3, 0, 0]], np.int32)
+    expected = model.augmenter.edit(model.encoder, histories, "argmax")
+    for edit, of_augmenter in zip(model.edit(histories, decision="argmax"), expected, strict=True):
+        assert numbers(edit).tolist() == numbers(of_augmenter).tolist()
+
+
+def test_every_setting_is_an_attribute_and_in_the_configuration():
+    model = made_network(n_recommender_blocks=2, can_delete=False)
+    config = model.get_config()
+    assert (model.n_recommender_blocks, model.can_delete, len(model.recommender_blocks)) == (2, False, 2)
+    assert {name: getattr(model, name) for name in config if name not in ("name", "dtype")} == {
+        name: value for name, value in config.items() if name not in ("name", "dtype")
+    }
 
 
 def made(seed: int = 1, **arguments: Any) -> LACLRec:
@@ -77,10 +141,6 @@ def held_out(histories=None, batch_size: int = 5) -> tf.data.Dataset:
     return tf.data.Dataset.from_tensor_slices({"history": padded, "held_out_item": last}).batch(batch_size)
 
 
-def numbers(tensor) -> np.ndarray:
-    return ops.convert_to_numpy(tensor)
-
-
 def paths(variables) -> set[str]:
     return {variable.path for variable in variables}
 
@@ -95,8 +155,6 @@ def groups(model: LACLRec) -> dict[str, set[str]]:
 
 
 # ---- scores ---------------------------------------------------------------------------------------------
-
-
 def test_scores_are_dot_products_and_specials_are_minus_infinity():
     model = decided()
     vectors = np.random.default_rng(0).normal(size=[3, 8]).astype("float32")
@@ -143,8 +201,6 @@ def test_what_cannot_be_recommended_is_one_line():
 
 
 # ---- the terms -------------------------------------------------------------------------------------------
-
-
 @pytest.fixture(scope="module", params=["start", "end"])
 def full(request) -> tuple[LACLRec, dict[str, tf.Tensor], dict[str, tf.Tensor]]:
     """A model with dropout off, a batch, and the terms of its objective on it."""
@@ -286,8 +342,6 @@ def test_an_augmenter_is_not_trained_in_what_it_may_not_do(arguments: dict, abse
 
 
 # ---- gradients -------------------------------------------------------------------------------------------
-
-
 def test_the_weights_are_those_of_encoder_heads_and_recommender():
     model = made()
     parts = groups(model)
@@ -357,8 +411,6 @@ def test_each_half_of_the_augmenters_loss_trains_its_own_head(full):
 
 
 # ---- training --------------------------------------------------------------------------------------------
-
-
 def values(model: LACLRec) -> dict[str, np.ndarray]:
     return {v.path: numbers(v) for v in model.trainable_variables}
 
@@ -516,8 +568,6 @@ def test_a_cycle_of_items_is_learnt_and_goes_on_being_learnt_after_loading(tmp_p
 
 
 # ---- predict and evaluate --------------------------------------------------------------------------------
-
-
 def test_predict_gives_user_vectors(trained):
     model, _ = trained
     histories = np.concatenate([batch["history"] for batch in held_out()])
@@ -571,8 +621,6 @@ def test_watched_rates_are_exact_over_batches_of_different_widths():
 
 
 # ---- saving ----------------------------------------------------------------------------------------------
-
-
 def test_a_saved_model_comes_back_equal_and_keeps_training(tmp_path):
     model = decided(alpha=0.3, decision="argmax", positions="end", temperature=0.7)
     model.compile(keras.optimizers.Adam(0.01), run_eagerly=True)
@@ -641,8 +689,6 @@ def test_a_configuration_holds_every_argument():
 
 
 # ---- mistakes --------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

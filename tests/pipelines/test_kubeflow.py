@@ -5,8 +5,6 @@ import shutil
 import sys
 from pathlib import Path
 
-import pipelines.bucket_push
-import pipelines.push  # noqa: F401 - before a test patches what they take `validate` from
 import pytest
 import yaml
 from google.protobuf import json_format

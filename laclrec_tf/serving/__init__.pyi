@@ -1,0 +1,13 @@
+from .client.answers import AugmentedHistory as AugmentedHistory
+from .client.answers import HistoryVectors as HistoryVectors
+from .client.answers import ItemVectors as ItemVectors
+from .client.answers import Ranking as Ranking
+from .client.answers import Recommendation as Recommendation
+from .client.answers import SimilarItems as SimilarItems
+from .client.client import AsyncRetrievalClient as AsyncRetrievalClient
+from .client.client import RetrievalClient as RetrievalClient
+from .local.models import LocalModel as LocalModel
+from .release.export import ExportCheckError as ExportCheckError
+from .release.export import export_model as export_model
+from .retriever.retriever import Retriever as Retriever
+from .server.server import ModelServer as ModelServer

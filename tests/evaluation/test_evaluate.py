@@ -1,0 +1,136 @@
+"""Evaluating a run on other histories: what the run does not know is left out and counted."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+
+import numpy as np
+import pytest
+
+from laclrec_tf.data.prepared import PreparedData
+from laclrec_tf.errors import InputError
+from laclrec_tf.evaluation.evaluate import evaluate, sampled_negatives
+from laclrec_tf.evaluation.ranking import sample_negatives
+from laclrec_tf.run_folder import RunFolder
+
+OWN = {"ann": np.array([1, 2, 3]), "bob": np.array([9, 8, 7, 6]), "cid": np.array([5, 5, 2])}
+N_ITEMS = 150
+
+
+def of(**histories):
+    targets = np.array([history[-1] for history in histories.values()])
+    return dict(
+        zip(
+            histories,
+            sampled_negatives(list(histories), list(histories.values()), targets, OWN, N_ITEMS, 3),
+            strict=True,
+        )
+    )
+
+
+def test_an_evaluation_of_the_runs_own_histories_draws_for_all_in_turn():
+    drawn = of(**OWN)
+    np.testing.assert_array_equal(list(drawn.values()), sample_negatives(list(OWN.values()), N_ITEMS, seed=3))
+
+
+def test_noise_order_and_who_is_left_out_change_nothing():
+    clean = of(**OWN)
+    noisy = of(cid=np.array([*range(20, 120), 5, 5, 2]), ann=np.array([1, 50, 2, 60, 3]))
+    for user, negatives in noisy.items():
+        np.testing.assert_array_equal(negatives, clean[user])
+
+
+def test_others_get_items_they_never_met():
+    stranger, later = np.arange(1, 41), np.array([1, 2, 3, 120])
+    drawn = of(dan=stranger, ann=later)
+    assert not set(drawn["dan"]) & set(stranger)
+    assert not set(drawn["ann"]) & {1, 2, 3, 120}
+    assert all(len(set(negatives)) == 99 for negatives in drawn.values())
+
+
+@pytest.fixture(scope="module")
+def run(sasrec_run, tmp_path_factory):
+    """Return a run that evaluations are written into."""
+    return RunFolder.open(shutil.copytree(sasrec_run.folder, tmp_path_factory.mktemp("runs") / "run"))
+
+
+def write(tmp_path, *histories):
+    rows = [f"user{u},{item},{t}" for u, history in enumerate(histories) for t, item in enumerate(history)]
+    file = tmp_path / "histories.csv"
+    file.write_text("user_id,item_id,timestamp\n" + "\n".join(rows) + "\n")
+    return file
+
+
+def test_unknown_items_are_left_out_and_counted(run, tmp_path):
+    a, b, c, d = run.vocabulary.items[:4]
+    file = write(tmp_path, [a, "new", b, c, d], [a, b, "new"], [a, b, c, "new", d])
+    on_test = evaluate(run.folder, histories=file, show_progress=False)
+    assert (on_test["users"], on_test["users_with_unknown_target"], on_test["unknown_item_events"]) == (2, 1, 3)
+    assert on_test["histories_sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+    # The validation item of the last user is unknown, the one before must not take its place.
+    on_validation = evaluate(run.folder, histories=file, split="validation", show_progress=False)
+    assert (on_validation["users"], on_validation["users_with_unknown_target"]) == (1, 2)
+
+
+def test_the_same_histories_give_the_same_numbers(run, data):
+    own = evaluate(run.folder, show_progress=False)
+    from_file = evaluate(run.folder, histories=data.parent / "events.csv", show_progress=False)
+    # The users come in another order, so sums may differ in their last digit.
+    assert {name: from_file[name] for name in own if "@" in name} == pytest.approx(
+        {name: value for name, value in own.items() if "@" in name}
+    )
+
+
+def test_sampled_items_are_the_same_for_the_same_users_with_noise(run, data, tmp_path, monkeypatch):
+    drawn = []
+
+    def note(*_, negatives, **__):
+        drawn.append(negatives)
+        return np.zeros(len(negatives), np.int32)
+
+    monkeypatch.setattr("laclrec_tf.evaluation.evaluate.rank_targets", note)
+    users, histories = PreparedData.open(data).histories()
+    noise = run.vocabulary.items[-1]
+    rows = []
+    for user, history in zip(users, histories, strict=True):
+        items = run.vocabulary.to_items(history.tolist())
+        rows += [f"{user},{item},{t}" for t, item in enumerate([noise, *items])]
+    (tmp_path / "noisy.csv").write_text("user_id,item_id,timestamp\n" + "\n".join(rows) + "\n")
+    evaluate(run.folder, protocol="sampled-99", show_progress=False)
+    evaluate(run.folder, protocol="sampled-99", histories=tmp_path / "noisy.csv", show_progress=False)
+    np.testing.assert_array_equal(drawn[0][np.argsort(users)], drawn[1])  # a table's users are sorted
+
+
+def test_protocols_rank_against_what_they_say(run):
+    full, with_history, sampled = (
+        evaluate(run.folder, protocol=protocol, show_progress=False)
+        for protocol in ("full", "full-with-history", "sampled-99")
+    )
+    # The more rivals, the lower the rank: the history's items stay in, or only 99 of the items compete.
+    assert with_history["mrr@20"] <= full["mrr@20"] <= sampled["mrr@20"]
+    assert {r["protocol"] for r in (full, with_history, sampled)} == {"full", "full-with-history", "sampled-99"}
+
+
+def test_each_users_rank_is_written(run, tmp_path):
+    report = evaluate(run.folder, ranks_out=tmp_path / "ranks.npy", show_progress=False)
+    ranks = np.load(tmp_path / "ranks.npy")
+    assert len(ranks) == report["users"]
+    assert np.mean(ranks < 10) == pytest.approx(report["recall@10"])
+
+
+def test_only_an_augmenter_cleans(run):
+    with pytest.raises(InputError, match="no trained augmenter.*preset sasrec"):
+        evaluate(run.folder, clean=True)
+
+
+def test_histories_too_short_to_hold_an_item_out(run, tmp_path):
+    with pytest.raises(InputError, match="three events"):
+        evaluate(run.folder, histories=write(tmp_path, run.vocabulary.items[:2]))
+
+
+def test_a_column_that_is_missing_can_only_be_renamed(run, tmp_path):
+    file = tmp_path / "events.csv"
+    file.write_text("user,item_id,timestamp\nu1,i1,1\n")
+    with pytest.raises(InputError, match=r"no column 'user_id'\. Did you mean user\?.* Rename it\.$"):
+        evaluate(run.folder, histories=file, show_progress=False)

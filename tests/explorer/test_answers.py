@@ -1,0 +1,191 @@
+"""What the explorer asks and how it lines the answers up, against answers written by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from laclrec_tf.explorer import answers
+from laclrec_tf.explorer.answers import CleanedItem, ExplorerAnswers, ItemSearch, PickedItem
+from laclrec_tf.item_vocabulary import ItemVocabulary
+from laclrec_tf.serving.client.client import AsyncRetrievalClient
+from laclrec_tf.serving.version.metadata import ServedItems
+
+ITEMS = ["mug-1", "tent-10", "tent-1", "zelt.7", "7"]
+TITLES = {"tent-1": "Red tent", "zelt.7": "ROTES Zelt für 2", "mug-1": "Mug with a tent on it", "gone": "Red tent"}
+VOCABULARY = ItemVocabulary(["tent", "mug", "peg", "rope", "lamp", "stove"])
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("", ITEMS),
+        ("tent-1", ["tent-1", "tent-10"]),  # the one that is named first, then what begins like it
+        ("tent", ["tent-10", "tent-1", "mug-1"]),
+        (" TENT   red", ["tent-1"]),
+        ("FÜR", ["zelt.7"]),
+        (".", ["zelt.7"]),  # no pattern
+        ("7", ["7", "zelt.7"]),
+        ("boots", []),
+    ],
+)
+def test_find(words, found):
+    assert ItemSearch(ITEMS, TITLES).find(words) == found
+
+
+def test_limit():
+    assert ItemSearch(ITEMS).find("", limit=2) == ["mug-1", "tent-10"]
+    assert ItemSearch(ITEMS).find("red") == []
+
+
+def by_the_definition(text: str, items: list[str], titles: dict[str, str], limit: int) -> list[str]:
+    """What `find` says it returns, item by item."""
+    text = " ".join(text.lower().split())
+
+    def rank(item: str) -> tuple[bool, bool]:
+        names = (item.lower(), titles.get(item, "").lower())
+        return names[0] != text, not any(name.startswith(text) for name in names)
+
+    holding = [
+        item
+        for item in items
+        if all(word in item.lower() or word in titles.get(item, "").lower() for word in text.split())
+    ]
+    return sorted(holding, key=rank)[:limit]
+
+
+@pytest.mark.parametrize("block", [1, 7, 1000])
+def test_a_catalogue_in_blocks_is_searched_as_a_whole(monkeypatch, block):
+    monkeypatch.setattr(answers, "BLOCK", block)
+    draw = random.Random(5)
+    items = list(dict.fromkeys("".join(draw.choices("abAB1", k=draw.randint(1, 4))) for _ in range(90)))
+    titles = {item: " ".join(draw.choices(["ab", "Ba", "1b a", "Ünd"], k=2)) for item in items[::2]}
+    search = ItemSearch(items, titles)
+    texts = ["", "a", "A B", "ab", "ba 1", "ünd", "ab ünd", "1b a", "aab", "x", *items[:20]]
+    for text in texts:
+        for limit in (1, 3, 200):
+            assert search.find(text, limit) == by_the_definition(text, items, titles, limit), (text, limit)
+
+
+@pytest.mark.parametrize(("text", "blocks"), [("red", 0), ("tent", 3), ("tent red", 3), ("boots", 10)])
+def test_no_more_blocks_are_searched_than_needed(monkeypatch, text, blocks):
+    """Of 100 items "Red tent" in ten blocks the first 30 are wanted, of each block ten."""
+    monkeypatch.setattr(answers, "BLOCK", 10)
+    searched, slices = [], pl.DataFrame.iter_slices
+
+    def counted(table, n_rows):
+        for rows in slices(table, n_rows):
+            yield rows
+            searched.append(rows.height)  # one is searched when the next is asked for
+
+    monkeypatch.setattr(pl.DataFrame, "iter_slices", counted)
+    items = [str(number) for number in range(100)]
+    found = ItemSearch(items, dict.fromkeys(items, "Red tent")).find(text, limit=30)
+    assert found == (items[:30] if blocks < 10 else [])
+    assert searched == [10] * blocks
+
+
+def ask(target: str, question: Callable[[ExplorerAnswers], Awaitable[Any]], augmenter: bool = True, k: int = 2) -> Any:
+    signatures = frozenset({"retrieve", "augment"} if augmenter else {"retrieve"})
+
+    async def answer() -> Any:
+        async with AsyncRetrievalClient(target, "shop") as client:
+            return await question(ExplorerAnswers(client, ServedItems(VOCABULARY, 3, 1, signatures), k))
+
+    return asyncio.run(answer())
+
+
+def ranked(items: list[list[str]], scores: list[list[float]]) -> dict[str, Any]:
+    rows = len(items)
+    return {
+        "item_ids": items,
+        "scores": np.array(scores, np.float32),
+        "filled": np.full(rows, len(items[0]), np.int32),
+        "unknown": np.zeros(rows, np.int32),
+    }
+
+
+def test_a_history_is_lined_up_with_what_the_model_read(hand_written):
+    """Four known items, of which the model reads three; one in the middle it does not know."""
+    hand_written.answers = {
+        "augment": {
+            "history": [["mug", "rope", "tent"]],
+            "operations": [["delete", "keep", "insert"]],
+            "probabilities": np.array([[[0.25, 0.75, 0], [1, 0, 0], [0.25, 0.25, 0.5]]], np.float32),
+            "inserted": [[["", ""], ["", ""], ["peg", "lamp"]]],
+            "edited_history": [["rope", "peg", "lamp", "tent"]],
+            "unknown": np.array([1], np.int32),
+        },
+        "retrieve": ranked([["stove", "lamp"], ["lamp", "peg"]], [[2, 1], [4, 3]]),
+    }
+    answers = ask(hand_written.target, lambda a: a.of_history(["tent", "mug", "?", "rope", "tent"]))
+    assert answers.picked == (
+        PickedItem("tent", "too old"),
+        PickedItem("mug", "delete", (0.25, 0.75, 0)),
+        PickedItem("?", "unknown"),
+        PickedItem("rope", "keep", (1, 0, 0)),
+        PickedItem("tent", "insert", (0.25, 0.25, 0.5), ("peg", "lamp")),
+    )
+    assert answers.cleaned == tuple(
+        CleanedItem(item, inserted)
+        for item, inserted in [("rope", False), ("peg", True), ("lamp", True), ("tent", False)]
+    )
+    assert answers.recommended.item_ids == ("stove", "lamp")
+    assert answers.recommended_cleaned.item_ids == ("lamp", "peg")
+    assert not answers.by_popularity
+    asked = hand_written.inputs[-1]
+    assert asked["history"][1][1] == [b"rope", b"peg", b"lamp", b"tent", b""]
+    assert asked["exclude"][1] == [[b"tent", b"mug", b"?", b"rope", b"tent"]]  # of both, and not what was inserted
+    assert asked["exclude_history"][1] is False
+
+
+@pytest.mark.parametrize("history", [[], ["?"]])
+def test_without_a_known_item_there_is_nothing_to_clean(hand_written, history):
+    hand_written.answers = {"retrieve": ranked([["stove", "lamp"]], [[0.5, 0.25]])}
+    answers = ask(hand_written.target, lambda a: a.of_history(history))
+    assert answers.by_popularity
+    assert answers.cleaned == ()
+    assert answers.recommended == answers.recommended_cleaned
+    assert [each.mark for each in answers.picked] == ["unknown"] * len(history)
+
+
+def test_without_an_augmenter(hand_written):
+    hand_written.answers = {"retrieve": ranked([["stove", "lamp"]], [[2, 1]])}
+    answers = ask(hand_written.target, lambda a: a.of_history(["tent"]), augmenter=False)
+    assert answers.picked == (PickedItem("tent", "read"),)
+    assert (answers.cleaned, answers.recommended_cleaned) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("item", "score", "told"),
+    [
+        ("?", 0, "Not recommended: unknown. It was not in the data that the model was trained on."),
+        ("mug", -np.inf, "Not recommended: retired. It is still read in histories, and never comes out."),
+        ("tent", 3, "Not recommended: excluded, because it is in the history. Its score is 3."),
+        ("lamp", 1.25, "Recommended: place 2 of 2, with the score 1.25."),
+        ("rope", 0.5, "Not recommended: place 3. Its score is 0.5, place 2 has 1.25."),
+        ("peg", 0.25, "Not recommended: not found by the index. Its score is 0.25."),
+    ],
+)
+def test_why(hand_written, item, score, told):
+    hand_written.answers = {
+        "retrieve": ranked([["stove", "lamp", "rope"]], [[2, 1.25, 0.5]]),
+        "rank": {"scores": np.array([[score]], np.float32), "unknown": np.array([0], np.int32)},
+    }
+    assert ask(hand_written.target, lambda a: a.why(["tent"], item)) == told
+
+
+def test_why_looks_no_deeper_than_a_server_answers(hand_written, monkeypatch):
+    monkeypatch.setattr("laclrec_tf.explorer.answers.DEEPEST_PLACE", 4)
+    hand_written.answers = {
+        "retrieve": ranked([["stove", "lamp", "rope", "mug"]], [[2, 1.25, 0.5, 0.4]]),
+        "rank": {"scores": np.array([[0.25]], np.float32), "unknown": np.array([0], np.int32)},
+    }
+    told = ask(hand_written.target, lambda answers: answers.why(["tent"], "peg"))
+    assert told == "Not recommended: beyond place 4. Its score is 0.25."

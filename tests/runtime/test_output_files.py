@@ -1,0 +1,145 @@
+"""A report's file is tried out before the work, and leaves no trace of it."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from laclrec_tf.errors import InputError
+from laclrec_tf.runtime.output_files import ReportFile, copy_whole, new_folder
+
+
+def fail(folder, worth_keeping, error=KeyboardInterrupt):
+    with pytest.raises((error, InputError)), new_folder(folder, lambda _: worth_keeping):
+        (folder / "log.txt").write_text("begun")
+        (folder / "parts").mkdir()
+        (folder / "parts/1").write_text("one")
+        raise error
+
+
+def test_a_result_stays_and_a_failure_leaves_nothing(tmp_path):
+    with new_folder(tmp_path / "a/b", lambda _: False):
+        (tmp_path / "a/b/log.txt").write_text("done")
+    assert (tmp_path / "a/b/log.txt").read_text() == "done"
+    fail(tmp_path / "c/d", worth_keeping=False)
+    assert not (tmp_path / "c").exists()
+    fail(tmp_path / "e", worth_keeping=True)
+    assert (tmp_path / "e/parts/1").exists()
+
+
+def test_what_was_there_before_is_not_taken_away(tmp_path):
+    (tmp_path / "photo.txt").write_text("mine")
+    (tmp_path / "album").mkdir()
+    fail(tmp_path, worth_keeping=False)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["album", "photo.txt"]
+
+
+def test_what_cannot_be_written_is_told(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with (
+        pytest.raises(InputError, match="Cannot write .*file.*Choose a folder that can be written"),
+        new_folder(tmp_path / "file/run", lambda _: False),
+    ):
+        pass
+    with (
+        pytest.raises(InputError, match="What was done so far is in"),
+        new_folder(tmp_path / "run", lambda _: True),
+    ):
+        raise OSError(28, "No space left on device")
+
+
+def test_the_file_that_makes_it_whole_comes_last(tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    (folder / "deep").mkdir(parents=True)
+    for name in ("run.json", "a", "z", "deep/run.json"):
+        (folder / name).write_text(name)
+    order = []
+    real = shutil.copyfile
+    monkeypatch.setattr(shutil, "copyfile", lambda a, b, **more: (order.append(str(a)), real(a, b, **more))[1])
+    to = copy_whole(folder, tmp_path / "there/run", last="run.json")
+    assert sorted(path.relative_to(to).as_posix() for path in to.rglob("*") if path.is_file()) == [
+        *("a", "deep/run.json", "run.json", "z")
+    ]
+    assert len(order) == 4
+    assert order[-1] == str(folder / "run.json")
+
+
+def test_a_place_that_cannot_be_written(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/run.json").write_text("{}")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="Cannot write .*Check the disk or the bucket"):
+        copy_whole(tmp_path / "run", tmp_path / "file/run", last="run.json")
+
+
+def test_a_file_that_can_be_written_appears_when_it_is(tmp_path):
+    report = ReportFile(tmp_path / "report.json")
+    assert not list(tmp_path.iterdir())
+    report.write_json({"users": 3})
+    assert json.loads((tmp_path / "report.json").read_text()) == {"users": 3}
+
+
+def test_a_file_that_is_there_stays_as_it_is_until_it_is_replaced(tmp_path):
+    (tmp_path / "report.json").write_text("old")
+    report = ReportFile(tmp_path / "report.json")
+    assert (tmp_path / "report.json").read_text() == "old"
+    report.write(b"new")
+    assert (tmp_path / "report.json").read_text() == "new"
+
+
+def test_a_link_to_a_file_that_is_not_there_yet_stays_a_link(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    ReportFile(tmp_path / "link").write(b"new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "target").read_text() == "new"
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("nowhere/report.json", "its folder does not exist"),
+        (".", "Is a directory"),
+        ("file/report.json", "Not a directory"),
+        ("x" * 300, "File name too long"),
+    ],
+)
+def test_what_cannot_be_written_is_said_at_once(tmp_path, name: str, reason: str):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=f"Cannot write .*: {reason}. Name a file that can be written."):
+        ReportFile(tmp_path / name)
+
+
+def test_what_cannot_be_written_in_the_end_is_said_too(tmp_path):
+    (tmp_path / "folder").mkdir()
+    report = ReportFile(tmp_path / "folder/report.json")
+    (tmp_path / "folder").rmdir()
+    with pytest.raises(InputError, match="its folder does not exist"):
+        report.write_json({})
+
+
+def test_a_full_disk_leaves_the_old_report_and_nothing_half_written(tmp_path, monkeypatch):
+    (tmp_path / "report.html").write_text("old")
+    report = ReportFile(tmp_path / "report.html")
+
+    def full(file: Path, content: bytes) -> None:
+        with file.open("wb") as out:
+            out.write(content[:1])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(InputError, match="No space left on device"):
+        report.write(b"new")
+    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {"report.html": "old"}
+
+
+def test_what_is_no_file_takes_the_report_as_it_comes(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    ReportFile(tmp_path / "pipe").write(b"new")
+    assert os.read(reader, 9) == b"new"
+    os.close(reader)

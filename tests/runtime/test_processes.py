@@ -1,0 +1,236 @@
+"""A function in a process of its own: its result, its error, its end, and an interruption at any moment."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from multiprocessing import popen_spawn_posix
+
+import pytest
+
+from laclrec_tf.runtime.processes import (
+    ProcessKilledError,
+    Repetition,
+    StopRequest,
+    call_in_a_process,
+    end_child,
+    start_child,
+)
+
+context = multiprocessing.get_context("spawn")
+
+
+def test_it_goes_on_until_the_context_is_left():
+    calls, enough = [], threading.Event()
+
+    def act() -> bool:
+        calls.append(repetition.elapsed())
+        if len(calls) == 3:
+            enough.set()
+        return True
+
+    with (repetition := Repetition(act, every=0.001, name="test")):
+        assert enough.wait(30)
+    n_calls = len(calls)
+    assert n_calls >= 3 and calls == sorted(calls)
+    assert all(thread.name != "test" for thread in threading.enumerate())
+
+
+def test_what_wants_no_more_is_not_called_again():
+    calls, called = [], threading.Event()
+
+    def act() -> bool:
+        calls.append(1)
+        called.set()
+        return False
+
+    with Repetition(act, every=0.001, name="once"):
+        assert called.wait(30)
+        while any(thread.name == "once" for thread in threading.enumerate()):
+            time.sleep(0.001)
+    assert calls == [1]
+
+
+def test_never():
+    calls: list[None] = []
+    with Repetition(lambda: calls.append(None), every=None, name="never"):
+        pass
+    with Repetition(lambda: calls.append(None), every=3600, name="later"):
+        pass
+    assert not calls
+
+
+@pytest.fixture
+def interrupting():
+    """Let SIGTERM interrupt, as it does on the command line."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def terminate():
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_what_came_in_one_block_is_known_in_the_next(interrupting):
+    stop = StopRequest()
+    with stop:
+        terminate()
+    assert stop.received
+    with stop:  # the refit after a strict training in whose last validation it came
+        assert stop.received
+
+
+def test_between_blocks_it_interrupts(interrupting):
+    stop = StopRequest()
+    with stop:
+        pass
+    with pytest.raises(KeyboardInterrupt):
+        terminate()
+    assert not stop.received
+
+
+def test_outside_the_main_thread_nothing_is_noted_and_nothing_fails(interrupting):
+    def listen():
+        with StopRequest() as stop:
+            found.append(stop.received)
+
+    found: list[bool] = []
+    thread = threading.Thread(target=listen)
+    thread.start()
+    thread.join()
+    assert found == [False]
+
+
+@pytest.fixture
+def terminated_while_starting(monkeypatch):
+    """Send SIGTERM between the start of a process and the sending of what it is to do."""
+    spawn = popen_spawn_posix.util.spawnv_passfds
+
+    def spawn_and_terminate(*arguments):
+        pid = spawn(*arguments)
+        if "spawn_main" in str(arguments):  # not the resource tracker
+            os.kill(os.getpid(), signal.SIGTERM)
+        return pid
+
+    monkeypatch.setattr(popen_spawn_posix.util, "spawnv_passfds", spawn_and_terminate)
+
+
+def test_what_a_function_returns_and_raises():
+    assert call_in_a_process(divmod, 17, 5) == (3, 2)
+    with pytest.raises(ZeroDivisionError, match="by zero"):
+        call_in_a_process(divmod, 17, 0)
+
+
+def test_a_killed_process_is_told_from_an_error():
+    with pytest.raises(ProcessKilledError):
+        call_in_a_process(os._exit, 9)
+
+
+BEGIN = """
+import pathlib, signal, time
+signal.signal(signal.SIGTERM, getattr(signal, {on_sigterm!r}))
+pathlib.Path({begun!r}).touch()
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("on_sigterm", ["SIG_DFL", "SIG_IGN"])
+def test_terminated_while_the_function_runs(interrupting, tmp_path, monkeypatch, capfd, on_sigterm):
+    monkeypatch.setattr("laclrec_tf.runtime.processes.GRACE_SECONDS", 0.5)
+    begun = tmp_path / "begun"
+
+    def terminate():
+        while not begun.exists():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=terminate, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        call_in_a_process(exec, BEGIN.format(begun=str(begun), on_sigterm=on_sigterm))
+    assert multiprocessing.active_children() == []
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_an_error_says_where_it_happened():
+    with pytest.raises(ZeroDivisionError) as told:
+        call_in_a_process(eval, "1 / 0")
+    assert 'File "<string>", line 1' in told.value.__notes__[0]
+
+
+def test_an_error_that_pickle_cannot_carry():
+    with pytest.raises(RuntimeError, match="class of its own"):
+        call_in_a_process(exec, "class Own(Exception): pass\nraise Own('class of its own')")
+
+
+def test_terminated_in_the_middle_of_a_start(interrupting, terminated_while_starting, capfd):
+    child = context.Process(target=time.sleep, args=(60,), daemon=True)
+    with pytest.raises(KeyboardInterrupt):
+        start_child(child)
+    end_child(child)
+    assert child.exitcode == -signal.SIGTERM
+    assert capfd.readouterr().err == ""
+
+
+def test_the_signals_are_as_before(interrupting):
+    before = signal.getsignal(signal.SIGINT)
+    child = context.Process(target=os.getpid, daemon=True)
+    start_child(child)
+    child.join()
+    assert child.exitcode == 0
+    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
+
+
+def test_one_that_never_started_is_ended_without_complaint():
+    child = context.Process(target=os.getpid)
+    end_child(child)
+    assert child.exitcode is None
+
+
+def test_in_a_thread():
+    child = context.Process(target=os.getpid, daemon=True)
+    thread = threading.Thread(target=start_child, args=(child,))
+    thread.start()
+    thread.join()
+    child.join()
+    assert child.exitcode == 0
+
+
+PARENT = """
+import multiprocessing, signal, time
+from laclrec_tf.runtime.processes import start_child
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # where pytest runs it may be ignored
+    child = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,), daemon=True)
+    start_child(child)
+    try:
+        print("started", flush=True)
+        child.join()
+    except KeyboardInterrupt:
+        child.terminate()
+        child.join()
+        print(child.exitcode, flush=True)
+"""
+
+
+def test_interrupted_at_a_terminal_only_the_parent_hears_it(tmp_path):
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT)
+    run = subprocess.Popen(
+        [sys.executable, str(script)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert run.stdout.readline() == "started\n"
+    os.killpg(run.pid, signal.SIGINT)  # what a terminal does at Ctrl-C, while the child still imports
+    assert run.communicate(timeout=60) == (f"{-signal.SIGTERM}\n", "")

@@ -1,0 +1,161 @@
+"""What the services need beside their handlers."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from laclrec_tf.errors import InputError
+from laclrec_tf.serving.server.grpc_server import NOT_SERVING, SERVICES, SERVING, Deliveries, EventLoop, GrpcServer
+
+REFLECTED = """
+from google.protobuf import descriptor_pool
+from laclrec_tf.serving.server.grpc_server import MODEL_SERVICE, PREDICTION_SERVICE
+for name in (PREDICTION_SERVICE, MODEL_SERVICE):
+    print(descriptor_pool.Default().FindFileContainingSymbol(name).name)
+"""
+
+
+def test_nobody_is_forgotten():
+    """Many threads finish at the same moments; a lost wake-up would wait for ever."""
+
+    async def all_of(futures: list[Future]) -> list[int]:
+        deliveries = Deliveries()
+        waiting = [asyncio.ensure_future(deliveries.wait_for(future)) for future in futures]
+        await asyncio.sleep(0)
+        with ThreadPoolExecutor(8) as pool:
+            for number, future in enumerate(futures):
+                pool.submit(future.set_result, number)
+        await asyncio.wait_for(asyncio.gather(*waiting), timeout=30)
+        return [future.result() for future in futures]
+
+    for _ in range(20):
+        assert asyncio.run(all_of([Future() for _ in range(50)])) == list(range(50))
+
+
+def test_the_loop_is_woken_once_for_many():
+    async def wakings() -> int:
+        deliveries, loop, woken = Deliveries(), asyncio.get_running_loop(), []
+        knock = loop.call_soon_threadsafe
+        loop.call_soon_threadsafe = lambda *call: (woken.append(1), knock(*call))[1]  # type: ignore[method-assign]
+        futures: list[Future] = [Future() for _ in range(9)]
+        waiting = [asyncio.ensure_future(deliveries.wait_for(future)) for future in futures]
+        await asyncio.sleep(0)
+        for future in futures:
+            future.set_result(None)
+        await asyncio.gather(*waiting)
+        return len(woken)
+
+    assert asyncio.run(wakings()) == 1
+
+
+def test_errors_stay_in_the_future():
+    async def wait() -> Future:
+        future: Future = Future()
+        asyncio.get_running_loop().call_soon(future.set_exception, KeyError("lost"))
+        await Deliveries().wait_for(future)
+        return future
+
+    with pytest.raises(KeyError, match="lost"):
+        asyncio.run(wait()).result()
+
+
+def test_cancelled_waiting_cancels_the_future():
+    async def cancel() -> Future:
+        future: Future = Future()
+        waiting = asyncio.ensure_future(Deliveries().wait_for(future))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        await asyncio.sleep(0)  # a delivery for somebody who has gone
+        return future
+
+    assert asyncio.run(cancel()).cancelled()
+
+
+@pytest.fixture
+def loop():
+    loop = EventLoop("test-loop")
+    yield loop
+    loop.close()
+    assert "test-loop" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_results_and_errors_come_back(loop):
+    async def name() -> str:
+        return threading.current_thread().name
+
+    async def fail() -> None:
+        raise KeyError("lost")
+
+    assert loop.run(name()) == "test-loop"
+    with pytest.raises(KeyError, match="lost"):
+        loop.run(fail())
+
+
+def test_only_grpcs_false_alarm_is_silent(loop, caplog):
+    async def raise_in_callback(error: Exception) -> None:
+        def callback() -> None:
+            raise error
+
+        asyncio.get_running_loop().call_soon(callback)
+        await asyncio.sleep(0.001)
+
+    loop.run(raise_in_callback(BlockingIOError(11, "Resource temporarily unavailable")))
+    assert caplog.text == ""
+    loop.run(raise_in_callback(ValueError("a bug")))
+    assert "a bug" in caplog.text
+
+
+@pytest.fixture
+def server() -> Iterator[GrpcServer]:
+    server = GrpcServer(api=None)  # type: ignore[arg-type] # nothing is asked of it
+    yield server
+    server.stop(0.0)
+    server.close()
+
+
+def health_of(port: int) -> list[Any]:
+    """Return what health checks hear of each service."""
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        return [stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=30).status for name in SERVICES]
+
+
+def test_health_follows_what_was_said(server):
+    port = server.listen("127.0.0.1", 0)
+    assert health_of(port) == [NOT_SERVING] * 3
+    server.say_serving()
+    assert health_of(port) == [SERVING] * 3
+    server.stop(0.0)
+    with pytest.raises(grpc.RpcError) as refused:
+        health_of(port)
+    assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+def test_a_port_in_use(server):
+    port = server.listen("127.0.0.1", 0)
+    other = GrpcServer(api=None)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=f"Cannot listen on 127.0.0.1:{port}: the port is in use"):
+        other.listen("127.0.0.1", port)
+    other.stop(0.0)  # although it never listened
+    other.close()
+
+
+def test_reflection_can_describe_the_services_in_a_process_without_stubs():
+    # A process of its own: here other tests have imported the stubs, and with them the descriptors.
+    done = subprocess.run([sys.executable, "-c", REFLECTED], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == [
+        "tensorflow_serving/apis/prediction_service.proto",
+        "tensorflow_serving/apis/model_service.proto",
+    ], done.stderr

@@ -1,0 +1,235 @@
+"""Memory goes back to the system."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import shutil
+import threading
+import weakref
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2
+from tensorflow_serving.config.model_server_config_pb2 import ModelConfig
+
+from laclrec_tf.errors import InputError
+from laclrec_tf.runtime.machine import resident_megabytes
+from laclrec_tf.serving.server import served_model
+from laclrec_tf.serving.server.served_model import (
+    AVAILABLE,
+    END,
+    ServedModel,
+    State,
+    VersionPolicy,
+    check_policy,
+    return_free_memory,
+    wanted_versions,
+)
+from laclrec_tf.serving.version.warmup import write_warmup_requests
+
+
+def model_of(folder: Path, before: ServedModel | None = None, on_state=None, **settings) -> ServedModel:
+    return ServedModel(ModelConfig(name="counting", base_path=str(folder), **settings), before, on_state)
+
+
+def refresh(model: ServedModel) -> list[int]:
+    model.load_missing(1)
+    for version in model.surplus():
+        version.unload()
+    return [version.number for version in model.available()]
+
+
+def test_states_in_order(counting_folder):
+    states = []
+    model = model_of(counting_folder, on_state=lambda *state: states.append(state))
+    assert refresh(model) == [1]
+    model.versions[1].unload()
+    assert [state for *_, state in states] == ["START", "LOADING", "AVAILABLE", "UNLOADING", "END"]
+    assert {(name, number) for name, number, _ in states} == {("counting", 1)}
+
+
+def test_a_new_version_comes_before_the_old_one_goes(counting_folder, add_version):
+    states = []
+    model = model_of(counting_folder, on_state=lambda _, number, state: states.append((number, state)))
+    refresh(model)
+    add_version(2)
+    assert refresh(model) == [2]
+    assert states.index((2, "AVAILABLE")) < states.index((1, "UNLOADING"))
+    assert refresh(model) == [2]
+
+
+def test_the_old_version_waits_for_its_last_request_and_is_gone(counting_folder, add_version):
+    model = model_of(counting_folder)
+    refresh(model)
+    old = model.versions[1]
+    assert old.acquire() and old.acquire()
+    loaded = weakref.ref(old.model)
+    swap = threading.Thread(target=lambda: (add_version(2), refresh(model)))
+    swap.start()
+    while State.Name(old.state) != "UNLOADING":
+        assert swap.is_alive()
+    assert not old.acquire()
+    assert model.versions[2].state == AVAILABLE
+    inputs = {"history": np.array([[b"a", b"b"]], object)}
+    assert old.model.run("serving_default", inputs)["count"].tolist() == [20]  # still answers
+    old.release()
+    assert old.state != END
+    old.release()
+    swap.join(30)
+    assert old.state == END and old.model is None
+    gc.collect()
+    assert loaded() is None
+
+
+def test_a_deleted_version_is_rolled_back(counting_folder, add_version):
+    model = model_of(counting_folder)
+    add_version(2)
+    assert refresh(model) == [2]
+    shutil.rmtree(counting_folder / "2")
+    assert refresh(model) == [1]
+    add_version(2)
+    assert refresh(model) == [2]
+
+
+@pytest.mark.parametrize("damage", ["saved_model.pb", "variables/variables.index"])
+def test_a_version_that_does_not_load_leaves_the_old_one(counting_folder, add_version, damage, caplog):
+    model = model_of(counting_folder)
+    refresh(model)
+    (add_version(2) / damage).write_bytes(b"damaged")
+    assert refresh(model) == [1]
+    status = model.versions[2].status()
+    assert status.state == END
+    assert status.status.error_code == grpc.StatusCode.FAILED_PRECONDITION.value[0]
+    assert "Cannot load" in status.status.error_message and "\n" not in status.status.error_message
+    assert "Cannot load" in caplog.text
+
+
+def test_a_version_that_fails_its_warm_up_leaves_the_old_one(counting_folder, add_version):
+    model = model_of(counting_folder)
+    refresh(model)
+    request = predict_pb2.PredictRequest()
+    request.inputs["history"].CopyFrom(tf.make_tensor_proto([["poison"]]))
+    write_warmup_requests(add_version(2), [request])
+    assert refresh(model) == [1]
+    assert "fails its own warm-up requests: a poisoned history" in model.versions[2].error.message
+    assert model.versions[2].model is None
+
+
+def test_a_damaged_version_is_tried_again_when_it_was_mended(counting_folder, add_version):
+    model = model_of(counting_folder)
+    refresh(model)
+    file = add_version(2) / "saved_model.pb"
+    good = file.read_bytes()
+    file.unlink()
+    assert refresh(model) == [1]
+    failed = model.versions[2]
+    assert refresh(model) == [1]
+    assert model.versions[2] is failed  # looks as before: not tried again
+    file.write_bytes(good)
+    assert refresh(model) == [2]
+
+
+def test_a_folder_that_is_away_is_no_reason_to_stop(counting_folder):
+    model = model_of(counting_folder)
+    refresh(model)
+    counting_folder.rename(counting_folder.with_name("elsewhere"))
+    assert refresh(model) == [1]
+
+
+def test_other_policies_and_labels(counting_folder, add_version):
+    for number in (2, 3):
+        add_version(number)
+    assert refresh(model_of(counting_folder, model_version_policy={"all": {}})) == [1, 2, 3]
+    assert refresh(model_of(counting_folder, model_version_policy={"specific": {"versions": [1, 3, 7]}})) == [1, 3]
+    assert refresh(model_of(counting_folder, model_version_policy={"latest": {"num_versions": 2}})) == [2, 3]
+    assert refresh(model_of(counting_folder, version_labels={"stable": 1})) == [1, 3]
+
+
+def test_versions_are_taken_over_when_the_folder_is_the_same(counting_folder, add_version, tmp_path):
+    model = model_of(counting_folder)
+    refresh(model)
+    add_version(2)
+    more = model_of(counting_folder, model, model_version_policy={"all": {}})
+    assert refresh(more) == [1, 2]
+    assert more.versions[1] is model.versions[1]
+    assert [version.number for version in model.available()] == [1]  # untouched
+    elsewhere = shutil.copytree(counting_folder, tmp_path / "elsewhere")
+    assert model_of(elsewhere, more).versions == {}
+
+
+def test_states_of_versions_long_gone_are_forgotten(counting_folder, add_version, monkeypatch):
+    monkeypatch.setattr(served_model, "MAX_ENDED", 1)
+    model = model_of(counting_folder)
+    for number in (2, 3, 4):
+        refresh(model)
+        add_version(number)
+    refresh(model)
+    assert sorted(model.versions) == [1, 2, 3, 4]
+    model.forget_ended()
+    assert sorted(model.versions) == [3, 4]
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"name": ""}, "A model in the configuration has no name"),
+        ({"base_path": ""}, "Model counting has no base_path"),
+        ({"model_platform": "onnx"}, "Model counting: model_platform must be tensorflow. Received: 'onnx'."),
+        ({"model_version_policy": {"specific": {}}}, "must name at least one version"),
+    ],
+)
+def test_configurations_that_cannot_be(settings, text):
+    with pytest.raises(InputError, match=text):
+        ServedModel(ModelConfig(**({"name": "counting", "base_path": "models/counting"} | settings)))
+
+
+def test_nothing_to_load(tmp_path):
+    model = model_of(tmp_path / "missing")
+    assert refresh(model) == []
+    with pytest.raises(InputError, match="missing holds no version that model counting is to serve"):
+        raise model.first_error()
+
+
+@pytest.mark.parametrize(
+    ("policy", "existing", "wanted"),
+    [
+        ({}, [1, 12, 3], {12}),
+        ({"latest": {}}, [1, 2], {2}),
+        ({"latest": {"num_versions": 2}}, [1, 12, 3], {3, 12}),
+        ({"latest": {"num_versions": 5}}, [1, 3], {1, 3}),
+        ({"latest": {"num_versions": 1}}, [], set()),
+        ({"all": {}}, [1, 12, 3], {1, 3, 12}),
+        ({"specific": {"versions": [3, 9]}}, [1, 3], {3}),
+    ],
+)
+def test_wanted(policy, existing, wanted):
+    assert wanted_versions(VersionPolicy(**policy), existing) == wanted
+
+
+def test_specific_without_versions():
+    check_policy("shop", VersionPolicy(specific={"versions": [0]}))
+    with pytest.raises(InputError, match="Model shop: the version policy `specific` must name at least one"):
+        check_policy("shop", VersionPolicy(specific={}))
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="the C library is not glibc")
+def test_what_was_freed_between_what_is_in_use_goes_back():
+    blocks = [np.ones(8000) for _ in range(1600)]  # 64 kB each, below what glibc maps by itself: 102 MB
+    kept = blocks[::40]
+    del blocks
+    before = resident_megabytes(os.getpid())
+    return_free_memory()
+    assert before - resident_megabytes(os.getpid()) > 50
+    assert len(kept) == 40
+
+
+def test_nothing_happens_where_the_c_library_cannot(monkeypatch: pytest.MonkeyPatch):
+    asked: list[None] = []
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: asked.append(name) or object())
+    return_free_memory()
+    assert asked == [None]  # the process's own C library was looked at, and has no such function

@@ -1,0 +1,164 @@
+"""`laclrec_tf.load`, on runs and exports that the pipelines made."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+from polars.testing import assert_frame_equal
+
+import laclrec_tf
+from laclrec_tf.errors import InputError
+from laclrec_tf.recommender import Recommender
+
+KINDS = {"pandas": pd.DataFrame, "polars": pl.DataFrame, "pyarrow": pa.table}
+
+
+@pytest.fixture(scope="module")
+def model(laclrec_run) -> Recommender:
+    return laclrec_tf.load(laclrec_run.folder)
+
+
+@pytest.fixture(scope="module")
+def exported(laclrec_export) -> Recommender:
+    return laclrec_tf.load(laclrec_export)
+
+
+@pytest.fixture
+def events(model) -> dict[str, list]:
+    """Return events of two users: the first has four items, the second one that nobody knows."""
+    return {
+        "user_id": [7, 7, 3, 7, 7],
+        "item_id": [*model.vocabulary.items[:2], "nobody-knows", *model.vocabulary.items[2:4]],
+        "timestamp": [4, 3, 1, 2, 1],
+    }
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    code = "import sys, laclrec_tf; print(sorted({'tensorflow', 'keras', 'polars', 'numpy'} & set(sys.modules)))"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout == "[]\n"
+    assert {"load", "Recommender", "RunFolder"} <= set(dir(laclrec_tf))
+    with pytest.raises(AttributeError, match="no attribute 'lode'"):
+        laclrec_tf.lode  # noqa: B018
+
+
+def test_a_run_and_its_export_answer_alike(model, exported, laclrec_export, events):
+    table = pl.DataFrame(events)
+    for ask in ("recommend", "augment", "clean"):
+        mine, saved = getattr(model, ask)(table), getattr(exported, ask)(table)
+        assert_frame_equal(mine, saved, rel_tol=1e-5, abs_tol=1e-5)
+    version = laclrec_tf.load(laclrec_export / "1")
+    assert version.recommend(["nobody-knows"], k=3) == exported.recommend(["nobody-knows"], k=3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_table_in_gives_the_same_kind_of_table(model, events, kind):
+    answer = model.recommend(KINDS[kind](events), k=2)
+    assert type(answer) is type(KINDS[kind](events))
+    rows = list(zip(*(pl.DataFrame(answer).to_dict(as_series=False).values()), strict=True))
+    items = model.vocabulary.items
+    first, second = model.recommend([[items[3], items[2], items[1], items[0]], []], k=2)
+    # The second user's history is unknown, so the most popular items come.
+    assert rows == [
+        *((7, rank, item, score) for rank, item, score in zip((1, 2), first.item_ids, first.scores, strict=True)),
+        *((3, rank, item, score) for rank, item, score in zip((1, 2), second.item_ids, second.scores, strict=True)),
+    ]
+    assert pl.DataFrame(answer).columns == ["user_id", "rank", "item_id", "score"]
+
+
+def test_requests_narrow_what_comes(model, events):
+    best = model.recommend(pl.DataFrame(events), k=3)["item_id"].to_list()
+    table = pl.DataFrame({"history": [list(model.vocabulary.items[3::-1])]})
+    assert model.recommend(table, k=1)["item_id"].to_list() == best[:1]
+    assert model.recommend(table, k=1, exclude=best[:1])["item_id"].to_list() == best[1:2]
+    assert model.recommend(table, allow=best[2:3])["item_id"].to_list() == best[2:3]
+    assert model.recommend(table, k=1, exclude_history=False)["row"].to_list() == [0]
+
+
+def test_what_the_augmenter_does(model, events):
+    table = pl.DataFrame(events).filter(pl.col("user_id") == 7)
+    edits = model.augment(table)
+    (listed,) = model.augment(list(model.vocabulary.items[3::-1]))
+    assert edits["item_id"].to_list() == list(listed.history) == list(model.vocabulary.items[3::-1])
+    assert edits["operation"].to_list() == list(listed.operations)
+    assert edits.select("keep", "delete", "insert").rows() == list(listed.probabilities)
+    assert edits["inserted"].to_list() == [len(run) for run in listed.inserted]
+    cleaned = model.clean(table)
+    assert cleaned["item_id"].to_list() == list(listed.edited_history)
+    assert cleaned["position"].to_list() == list(range(1, cleaned.height + 1))
+    assert model.clean(list(model.vocabulary.items[3::-1])) == [list(listed.edited_history)]
+
+
+def test_similar_items_of_a_table(model):
+    item = model.vocabulary.items[0]
+    (listed,) = model.similar_items([item], k=2)
+    table = model.similar_items(pd.DataFrame({"sku": ["nobody-knows", item]}), k=2, item_column="sku")
+    assert table.to_dict(orient="list") == {
+        "sku": [item, item],
+        "rank": [1, 2],
+        "similar_item_id": list(listed.item_ids),
+        "score": pytest.approx(list(listed.scores), rel=1e-6),  # of another batch: sums may differ in the last bit
+    }
+
+
+def test_repr_says_what_it_is(model, exported, laclrec_run, laclrec_export):
+    about = "150 items, reads the last 50 of a history, with an augmenter)"
+    assert repr(model) == f"Recommender(run '{laclrec_run.folder}', laclrec: {about}"
+    assert repr(exported) == f"Recommender(SavedModel '{laclrec_export}/1': {about}"
+
+
+def test_a_model_without_an_augmenter(sasrec_export):
+    model = laclrec_tf.load(sasrec_export)
+    assert "without an augmenter" in repr(model)
+    for ask in (model.augment, model.clean):
+        with pytest.raises(InputError, match="cannot edit histories. Train one that can"):
+            ask(["a"])
+
+
+def test_a_retired_item_does_not_come(sasrec_run, tmp_path):
+    shutil.copytree(sasrec_run.folder, tmp_path / "run")
+    order = np.argsort(-sasrec_run.popularity, kind="stable")
+    items = [sasrec_run.vocabulary.items[place] for place in order]
+    (tmp_path / "run/retired.txt").write_text(f"{items[0]}\n")
+    assert laclrec_tf.load(tmp_path / "run").recommend([], k=1)[0].item_ids == (items[1],)
+
+
+def test_what_is_no_model(data, tmp_path, laclrec_export):
+    def complaint(folder: Path) -> str:
+        with pytest.raises(InputError) as raised:
+            laclrec_tf.load(folder)
+        return str(raised.value)
+
+    assert "holds neither a finished run nor an exported model. Give what `laclrec-tf train --out`" in complaint(data)
+    assert "missing is no folder" in complaint(tmp_path / "missing")
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun/epochs-0.csv").write_text("epoch\n")
+    assert "holds an unfinished run" in complaint(tmp_path / "begun")
+    shutil.copytree(laclrec_export, tmp_path / "strange")
+    (tmp_path / "strange/1/assets.extra/metadata.json").write_text("{}")
+    assert "does not say which items it knows" in complaint(tmp_path / "strange")
+
+
+def test_a_misspelt_column(model, events):
+    with pytest.raises(InputError, match="Unknown argument `users_column`"):
+        model.recommend(pl.DataFrame(events), users_column="user_id")
+    with pytest.raises(InputError, match="`item_column` names a column of a table. Received: lists"):
+        model.recommend(["tent"], item_column="sku")
+
+
+def test_the_blocks_of_the_page_run(model):
+    page = (Path(__file__).parents[1] / "docs/in-python.md").read_text(encoding="utf-8")
+    tables, lists = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[1:3]
+    names = {"model": model}
+    exec(tables, names)
+    exec(lists, names)
+    assert len(names["events"]) == 3

@@ -1,0 +1,380 @@
+"""Training runs: the best epoch is kept, a refit is one, the same seed is the same run, nothing is lost."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import json
+import math
+import os
+import warnings
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from laclrec_tf.data.prepare import prepare
+from laclrec_tf.data.prepared import PreparedData
+from laclrec_tf.data.splits import training_part
+from laclrec_tf.errors import InputError
+from laclrec_tf.evaluation.evaluate import evaluate
+from laclrec_tf.models import LACLRec
+from laclrec_tf.run_folder import RunFolder
+from laclrec_tf.serving.release.export import export
+from laclrec_tf.training import session
+from laclrec_tf.training import train as training
+from laclrec_tf.training.checkpoints import CheckpointSettings, TrainingCheckpoints, TrainingState
+from laclrec_tf.training.config import TrainConfig
+from laclrec_tf.training.train import check_place, finished_before, full_disk_told, train
+from laclrec_tf.training.workers import WorkerGroup, lost_workers_named
+
+pytestmark = pytest.mark.usefixtures("untraced_training")
+SMALL = {"preset": "sasrec", "width": 16, "epochs": 3, "targets_per_batch": 800, "learning_rate": 0.02, "seed": 3}
+PARTS = ("run.json", "model.keras", "vocabulary.txt", "popularity.npy")
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_the_operating_systems_error(code):
+    with pytest.raises(OSError, match=os.strerror(code)) as raised, full_disk_told():
+        raise tf.errors.ResourceExhaustedError(None, None, f"run/events.out.v2; {os.strerror(code)} [Op:FlushWriter]")
+    assert (raised.value.errno, raised.value.filename) == (code, None)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor with shape[9,9]"),
+        tf.errors.UnavailableError(None, None, "Connection reset by peer"),
+        ValueError("No space left on device"),
+    ],
+)
+def test_all_else_passes_as_it_is(error):
+    with pytest.raises(type(error)) as raised, full_disk_told():
+        raise error
+    assert raised.value is error
+
+
+def test_it_is_no_other_workers():
+    with pytest.raises(OSError, match="No space left"), lost_workers_named(WorkerGroup(2, 1)), full_disk_told():
+        raise tf.errors.ResourceExhaustedError(None, None, "run/events.out.v2; No space left on device")
+
+
+@pytest.fixture
+def kept(tmp_path):
+    return TrainingCheckpoints(tmp_path / "run/checkpoints")
+
+
+def test_resuming_in_a_folder_that_is_something_else_is_refused(tmp_path, kept):
+    (tmp_path / "run").mkdir()
+    check_place(tmp_path / "run", kept, resume=True)
+    (tmp_path / "run/tensorboard").mkdir()  # of a process that was killed before its first epoch
+    check_place(tmp_path / "run", kept, resume=True)
+    (tmp_path / "run/epochs-strict.csv").touch()
+    check_place(tmp_path / "run", kept, resume=True)
+    (tmp_path / "run/photo.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"run holds photo.txt and no training to go on with"):
+        check_place(tmp_path / "run", kept, resume=True)
+    (tmp_path / "run/epochs-strict.csv").write_text("epoch,loss\n")
+    check_place(tmp_path / "run", kept, resume=True)
+
+
+def test_beginning_anew_over_checkpoints_or_a_run_is_refused(tmp_path, kept):
+    check_place(tmp_path / "run", kept, resume=False)
+    kept.write(TrainingState({}, {}))
+    check_place(tmp_path / "run", kept, resume=True)
+    with pytest.raises(InputError, match="holds checkpoints of a training. Go on with --resume"):
+        check_place(tmp_path / "run", kept, resume=False)
+
+
+def test_a_finished_run_is_taken_for_the_same_training_only(sasrec_run, data, tmp_path):
+    prepared = PreparedData.open(data)
+    given = {"preset": "sasrec", "width": 16, "epochs": 3, "learning_rate": 0.02, "seed": 3}
+    same = TrainConfig.of(given)
+    assert finished_before(tmp_path, same, prepared) is None
+    assert finished_before(sasrec_run.folder, same, prepared).record == sasrec_run.record
+    with pytest.raises(
+        InputError, match="the finished run of another training: alpha, contrast_views, learning_rate, preset differ"
+    ):
+        finished_before(
+            sasrec_run.folder, TrainConfig.of(given | {"preset": "cl4srec", "learning_rate": 0.1}), prepared
+        )
+
+
+def trained(data, out, **settings):
+    return train(data, out, TrainConfig.of(SMALL | settings), show_progress=False)
+
+
+@pytest.fixture(scope="module")
+def strict(data, tmp_path_factory):
+    return trained(data, tmp_path_factory.mktemp("runs") / "strict", patience=1, epochs=6)
+
+
+@pytest.fixture(scope="module")
+def refit(data, tmp_path_factory):
+    return trained(data, tmp_path_factory.mktemp("runs") / "refit", refit=True, refit_epochs=2)
+
+
+def logged(run, name="strict"):
+    with (run.folder / f"epochs-{name}.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_best_epoch_is_kept_and_training_stops_after_it(strict):
+    ndcg = [float(row["val_ndcg@10"]) for row in logged(strict)]
+    record = strict.record
+    assert record["best_epoch"] == 1 + int(np.argmax(ndcg))
+    assert record["epochs_run"] == len(ndcg)
+    assert record["epochs_run"] in (6, record["best_epoch"] + 1)  # patience 1
+    assert record["validation"]["ndcg@10"] == pytest.approx(max(ndcg))
+
+
+def test_the_models_weights_are_those_of_the_best_epoch(strict):
+    report = evaluate(strict.folder, split="validation", show_progress=False)
+    for name in ("recall@10", "ndcg@10", "mrr@20"):
+        assert report[name] == pytest.approx(strict.record["validation"][name], abs=1e-6)
+
+
+def test_strict_training_counts_neither_held_out_item(strict, refit, data):
+    _, histories = PreparedData.open(data).histories()
+    for run, protocol in ((strict, "strict"), (refit, "refit")):
+        seen = np.concatenate([training_part(history, protocol) for history in histories])
+        assert run.popularity.sum() == len(seen)
+        assert run.popularity[0] == np.sum(seen == 1)
+    assert refit.popularity.sum() - strict.popularity.sum() == sum(len(history) >= 3 for history in histories)
+
+
+def test_a_refit_trains_the_epochs_it_was_given(refit):
+    assert refit.record["trained_on"] == "refit"
+    assert refit.record["refit_epochs"] == 2
+    assert len(logged(refit, "refit")) == 2
+    assert not (refit.folder / "epochs-strict.csv").exists()
+    with pytest.raises(InputError, match="was trained on the validation items"):
+        evaluate(refit.folder, split="validation")
+
+
+def test_a_refit_without_epochs_finds_them_first(data, tmp_path):
+    run = trained(data, tmp_path / "run", refit=True, epochs=2)
+    assert run.record["refit_epochs"] == run.record["best_epoch"]
+    assert len(logged(run, "strict")) == 2
+    assert len(logged(run, "refit")) == run.record["best_epoch"]
+
+
+def test_the_same_seed_is_the_same_run(data, tmp_path):
+    first, again, other = (
+        trained(data, tmp_path / name, epochs=1, seed=seed) for name, seed in (("a", 5), ("b", 5), ("c", 6))
+    )
+    assert logged(first) == logged(again)
+    assert logged(first) != logged(other)
+
+
+def test_averaged_weights_are_validated_and_kept_and_training_goes_on_from_the_last_step(data, tmp_path):
+    averaged, last = (trained(data, tmp_path / str(n), epochs=2, averaging_epochs=n) for n in (1, 0))
+    losses = [[float(row["loss"]) for row in logged(run)] for run in (averaged, last)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    assert [row["val_mrr@20"] for row in logged(averaged)] != [row["val_mrr@20"] for row in logged(last)]
+
+
+def test_a_refit_keeps_the_average_of_its_steps(data, tmp_path, monkeypatch):
+    steps = []
+
+    class Steps(keras.callbacks.Callback):
+        def __init__(self, title):
+            super().__init__()
+
+        def on_train_batch_end(self, batch, logs=None):
+            steps.append(self.model.encoder.item_table.numpy())
+
+    monkeypatch.setattr(session, "EpochProgress", Steps)
+    config = TrainConfig.of(SMALL | {"refit": True, "refit_epochs": 2, "averaging_epochs": 0.8})
+    run = train(data, tmp_path / "run", config)
+    momentum = 1 - 1 / (0.8 * len(steps) / 2)
+    average = steps[0]
+    for table in steps[1:]:
+        average = momentum * average + (1 - momentum) * table
+    np.testing.assert_allclose(run.model.encoder.item_table.numpy(), average, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def pretrained(data, tmp_path_factory):
+    """Return a run whose augmenter was trained first, with the largest seed, and the objectives in their order."""
+    objectives = []
+    compiled = LACLRec.compile
+
+    def compile_and_note(model, *arguments, objective="full", **more):
+        objectives.append(objective)
+        compiled(model, *arguments, objective=objective, **more)
+
+    settings = {"preset": "laclrec", "epochs": 1, "pretrain_epochs": 1, "width": 8, "seed": 2**32 - 1}
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        patch.setattr(LACLRec, "compile", compile_and_note)
+        warnings.simplefilter("ignore")  # after one epoch the augmenter may well keep everything
+        run = trained(data, tmp_path_factory.mktemp("runs") / "pretrained", **settings)
+    return run, tuple(objectives)
+
+
+def test_the_augmenter_can_be_trained_first(pretrained):
+    run, objectives = pretrained
+    assert objectives[:2] == ("augmenter", "full")
+    (row,) = logged(run)
+    assert {"gradient_ratio/triplet_loss", "gradient_ratio/contrast_loss", "gradient_ratio/augmenter_loss"} <= set(row)
+
+
+def test_an_interrupted_run_keeps_its_best_weights_and_is_not_taken_for_finished(data, tmp_path, monkeypatch):
+    class Interruption(keras.callbacks.Callback):
+        def __init__(self, title):
+            super().__init__()
+
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 1:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(session, "EpochProgress", Interruption)
+    with pytest.raises(KeyboardInterrupt):
+        train(data, tmp_path / "run", TrainConfig.of(SMALL), show_progress=True)
+    best = keras.saving.load_model(tmp_path / "run/best.keras")
+    assert best.width == 16
+    with pytest.raises(InputError, match="unfinished run"):
+        RunFolder.open(tmp_path / "run")
+    with pytest.raises(
+        InputError, match="run holds an unfinished run. Go on with --resume, or give another --out, or delete it"
+    ):
+        trained(data, tmp_path / "run")
+    assert (tmp_path / "run/best.keras").is_file()
+
+
+@pytest.mark.parametrize(
+    ("error", "out"),
+    [
+        (KeyboardInterrupt(), "run"),
+        (RuntimeError("a bug"), "deep/er/run"),
+        (OSError(28, "No space left on device"), "empty"),
+    ],
+)
+def test_what_fails_before_the_first_epoch_is_done_leaves_nothing(data, tmp_path, monkeypatch, error, out):
+    def fail(self, epoch, logs=None):
+        raise error
+
+    monkeypatch.setattr(keras.callbacks.CSVLogger, "on_epoch_end", fail)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError if isinstance(error, OSError) else type(error)):
+        trained(data, tmp_path / out)
+    assert [path.name for path in tmp_path.rglob("*")] == ["empty"]
+
+
+def test_a_full_disk_is_named_and_what_was_done_is_kept(data, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(training.np, "save", full)
+    with pytest.raises(InputError, match="Cannot write .*run: No space left on device. .* done so far is in .*run"):
+        trained(data, tmp_path / "run", epochs=1)
+    assert (tmp_path / "run/epochs-strict.csv").is_file()
+
+
+def test_a_full_disk_under_tensorboard_is_named(data, tmp_path):
+    def full(epoch, logs):
+        raise tf.errors.ResourceExhaustedError(None, None, "run/tensorboard/events.out.v2; No space left on device")
+
+    later = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: epoch == 1 and full(epoch, logs))
+    with pytest.raises(InputError, match="Cannot write .*run: No space left on device. .* done so far is in .*run"):
+        train(data, tmp_path / "run", TrainConfig.of(SMALL), callbacks=[later], show_progress=False)
+    assert (tmp_path / "run/best.keras").is_file()
+
+
+def test_a_damaged_checkpoint_is_told_in_a_line_before_training_begins(data, tmp_path, capsys):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints/checkpoint-000001.npz").write_bytes(b"")
+    keeping = CheckpointSettings(folder=tmp_path / "checkpoints", resume=True)
+    with pytest.raises(InputError, match="No checkpoint in .* is whole"):
+        train(data, tmp_path / "run", TrainConfig.of(SMALL), checkpoints=keeping)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("warning: The checkpoint ")
+    assert line.endswith("is skipped.")
+
+
+def test_settings_that_do_not_fit_the_data_leave_nothing(data, tmp_path):
+    max_length = PreparedData.open(data).max_length
+    with pytest.raises(InputError, match=f"`max_edited_length` must be at least `max_length`.*{max_length}"):
+        trained(data, tmp_path / "run", max_edited_length=max_length - 1)
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_data_is_nothing_to_train_on(tmp_path):
+    events = [f"u{user},i{user % 4 + step},{step}\n" for user in range(20) for step in range(3)]
+    (tmp_path / "events.csv").write_text("user_id,item_id,timestamp\n" + "".join(events))
+    prepare(tmp_path / "events.csv", tmp_path / "data", min_interactions=1, show_progress=False)
+    with pytest.raises(InputError, match="none to train on. Prepare users of four or more events"):
+        trained(tmp_path / "data", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    # A refit trains on one event more.
+    run = trained(tmp_path / "data", tmp_path / "run", refit=True, refit_epochs=1)
+    assert run.popularity.sum() == 40
+
+
+@pytest.mark.parametrize("folder", ["file/run", "file/deep/run"])
+def test_a_folder_that_cannot_be_made_is_named(data, tmp_path, folder):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputError, match="Cannot write .*file.*: Not a directory. Choose a folder that can be written"):
+        trained(data, tmp_path / folder)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_the_largest_seed_trains(pretrained):
+    run, _ = pretrained
+    assert run.record["settings"]["seed"] == 2**32 - 1
+    assert run.record["best_epoch"] == 1
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("run.json", "{", "run.json is damaged"),
+        ("run.json", '{"format_version": 1}', "run.json is damaged: it does not tell 'trained_on'. Train again"),
+        ("run.json", '{"format_version": 9}', "has run format 9, this version reads 1"),
+        ("model.keras", "no zip file", "model.keras is missing or damaged"),
+        ("popularity.npy", "", "popularity.npy is missing or damaged"),
+        ("vocabulary.txt", "one\n", "popularity.npy is missing or damaged"),
+    ],
+)
+def test_a_damaged_run_is_named(refit, tmp_path, file, content, message):
+    for part in PARTS:
+        (tmp_path / part).write_bytes((refit.folder / part).read_bytes())
+    (tmp_path / file).write_text(content)
+    with pytest.raises(InputError, match=message):
+        export(tmp_path, tmp_path / "shop")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(PARTS)
+
+
+@pytest.mark.parametrize("file", PARTS)
+def test_a_missing_part_of_a_run_is_named(refit, tmp_path, file):
+    for part in PARTS:
+        if part != file:
+            (tmp_path / part).write_bytes((refit.folder / part).read_bytes())
+    with pytest.raises(InputError, match=file):
+        export(tmp_path, tmp_path / "shop")
+
+
+@pytest.mark.parametrize("name", ["trained_on", "data_folder", "data_hash", "max_length", "settings"])
+def test_a_record_that_does_not_tell_all_is_named(refit, tmp_path, name):
+    record = {key: value for key, value in refit.record.items() if key != name}
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match=f"run.json is damaged: it does not tell '{name}'"):
+        RunFolder.open(tmp_path)
+
+
+def test_a_run_whose_data_changed_is_not_evaluated(refit, tmp_path):
+    (tmp_path / "run.json").write_text(json.dumps(refit.record | {"data_hash": "0" * 64}))
+    with pytest.raises(InputError, match="now holds other data"):
+        _ = RunFolder.open(tmp_path).data
+
+
+def test_sampled_negatives_go_the_whole_way(data, tmp_path):
+    run = trained(data, tmp_path / "run", preset="laclrec", width=8, epochs=1, n_negatives=60, pretrain_epochs=1)
+    # Little is learnt in an epoch, but the sample estimates the whole catalogue's loss.
+    losses = [float(row["next_item_loss"]) for row in logged(run)]
+    assert losses == pytest.approx([math.log(run.model.n_items)], rel=0.1)
+    assert run.model.n_negatives == 60
+    # No running average by default: it would move the whole item table every step.
+    assert not any("average" in variable.path for variable in run.model.optimizer.variables)
+    assert 0 <= evaluate(run.folder, show_progress=False)["recall@10"] <= 1
