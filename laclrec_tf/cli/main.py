@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -63,33 +64,52 @@ def demo(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; a user's mistake is one line on standard error and exit code 2.
-
-    A command that is interrupted or terminated takes away what it has half written, and exits with code 130.
+    """Run the command line; see `run_app`.
 
     Args:
         arguments: Default: those of the process.
     """
+    run_app(app, "laclrec-tf", arguments)
+
+
+def run_app(
+    app: typer.Typer | Callable[..., object], program: str | None = None, arguments: list[str] | None = None
+) -> NoReturn:
+    """Run a program: a typer app, or a function whose parameters are its arguments and options.
+
+    A user's mistake is one line on standard error and exit code 2. A program that is interrupted or terminated deletes
+    what it has half written, and exits with code 130. Without arguments it prints its help.
+
+    Args:
+        app: the app or the function.
+        program: name in help and errors. Default: the file that Python runs.
+        arguments: Default: those of the process.
+    """
+    program = program or Path(sys.argv[0]).name
     arguments = sys.argv[1:] if arguments is None else arguments
+    if not isinstance(app, typer.Typer):
+        function, app = app, typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        app.command()(function)
     status: int | None
-    # Terminated is interrupted: an exception runs what takes half-written files away.
+    # An interruption is an exception, which makes the code that it passes through delete half-written files.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        status = app(with_reachable_places(arguments) or ["--help"], prog_name="laclrec-tf", standalone_mode=False)
+        given = with_reachable_places(arguments) if program == "laclrec-tf" else arguments
+        status = app(given or ["--help"], prog_name=program, standalone_mode=False)
     except (InputError, typer.TyperException) as error:
         message = error.format_message() if isinstance(error, typer.TyperException) else str(error)
-        print(f"laclrec-tf: {' '.join(message.split())}", file=sys.stderr)
+        print(f"{program}: {' '.join(message.split())}", file=sys.stderr)
         status = 2
     except OSError as error:
         what = f"{error.filename}: {reason_of(error)}" if error.filename else reason_of(error)
-        print(f"laclrec-tf: {what}. Check the path, its permissions and the disk.", file=sys.stderr)
+        print(f"{program}: {what}. Check the path, its permissions and the disk.", file=sys.stderr)
         status = 2
     except (KeyboardInterrupt, typer.Abort):
         status = INTERRUPTED
     finally:
         signal.signal(signal.SIGTERM, before)
-    if status == INTERRUPTED:  # typer turns the first into this code itself
-        print("laclrec-tf: interrupted", file=sys.stderr)
+    if status == INTERRUPTED:  # typer itself turns a KeyboardInterrupt into this code
+        print(f"{program}: interrupted", file=sys.stderr)
     sys.exit(status or 0)
 
 
