@@ -16,6 +16,7 @@ from laclrec_tf.callbacks.augmenter_watch import AugmenterWatch
 from laclrec_tf.evaluation.augmenter_edits import EditedHistory, EditedItem, edited_histories, likeliest_edits
 from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.ops.edits import DELETE, INSERT, KEEP, OPERATION_NAMES
+from laclrec_tf.ops.masking import pad_histories
 
 _MARKS = {"keep": "{}", "delete": "*\u2212{}*", "insert": "**+{}**"}
 _MEANING_IN_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|~:])")
@@ -74,7 +75,7 @@ class AugmenterBoard(keras.callbacks.Callback):
         self.folder = folder
         self.vocabulary = vocabulary
         self.watch = watch
-        self.watched = _padded(watched_histories(histories))
+        self.watched = pad_histories(watched_histories(histories))
         self._writer: Any = None
 
     @property
@@ -123,10 +124,3 @@ def watched_histories(histories: Sequence[np.ndarray], most: int = WATCHED) -> l
     places = np.linspace(0, len(filled) - 1, min(most, len(filled))).astype(int)
     chosen = [filled[place] for place in places]
     return sorted(chosen, key=lambda history: not 5 <= len(history) <= 12)
-
-
-def _padded(histories: Sequence[np.ndarray]) -> np.ndarray:
-    padded = np.zeros((len(histories), max(map(len, histories))), np.int32)
-    for row, history in enumerate(histories):
-        padded[row, : len(history)] = history
-    return padded

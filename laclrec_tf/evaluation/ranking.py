@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from laclrec_tf.errors import InputError
 from laclrec_tf.metrics.ranking import target_ranks
-from laclrec_tf.ops.masking import trim_padding
+from laclrec_tf.ops.masking import pad_histories, trim_padding
 
 PROTOCOLS = ("full", "full-with-history", "sampled-99")
 N_NEGATIVES = 99
@@ -125,7 +125,7 @@ def rank_targets(
     order = np.argsort([len(history) for history in histories], kind="stable")
     for start in range(0, len(order), batch_size):
         users = order[start : start + batch_size]
-        history = _pad([histories[user][-model.max_length :] for user in users])
+        history = pad_histories([histories[user][-model.max_length :] for user in users])
         candidates = history if negatives is None else negatives[users]
         ranks[users] = rank_batch(history, np.asarray(targets)[users].astype(np.int32), candidates).numpy()
         if on_batch is not None:
@@ -151,10 +151,3 @@ def _ranker(model: Any, protocol: str, clean: bool, retired: np.ndarray) -> Call
         return target_ranks(tf.gather(scores, columns, batch_dims=1), tf.zeros_like(target))
 
     return rank_batch
-
-
-def _pad(histories: Sequence[np.ndarray]) -> np.ndarray:
-    padded = np.zeros((len(histories), max([1, *(len(history) for history in histories)])), np.int32)
-    for row, history in enumerate(histories):
-        padded[row, : len(history)] = history
-    return padded

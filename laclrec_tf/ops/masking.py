@@ -5,9 +5,31 @@ Histories are right-padded with `PAD_ID` (0), oldest item first. A mask's name s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import tensorflow as tf
 
 from laclrec_tf.item_vocabulary import PAD_ID
+
+
+def pad_histories(histories: Sequence[Sequence[int] | np.ndarray]) -> np.ndarray:
+    """Write histories of different lengths as the rows of one array.
+
+    Args:
+        histories: `B` sequences of integer ids.
+
+    Returns:
+        `[B, L]` int32 ids, PAD behind each history; `L` is the longest history's length, but at least 1.
+
+    Example:
+        >>> pad_histories([[7, 9], [4], []]).tolist()
+        [[7, 9], [4, 0], [0, 0]]
+    """
+    padded = np.full((len(histories), max([1, *map(len, histories)])), PAD_ID, np.int32)
+    for row, history in zip(padded, histories, strict=True):
+        row[: len(history)] = history
+    return padded
 
 
 def is_item(item_ids: tf.Tensor) -> tf.Tensor:

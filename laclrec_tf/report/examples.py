@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from laclrec_tf.evaluation.augmenter_edits import EditedHistory, EditedItem, edited_histories, likeliest_edits
+from laclrec_tf.ops.masking import pad_histories
 from laclrec_tf.report.measure import HeldOutUsers
 from laclrec_tf.run_folder import RunFolder
 
@@ -71,9 +72,7 @@ def _histories(run: RunFolder, histories: list[np.ndarray]) -> list[EditedHistor
     if not run.model.has_augmenter:
         kept = [tuple(EditedItem(item, "keep") for item in run.vocabulary.to_items(ids)) for ids in histories]
         return [EditedHistory(items, items) for items in kept]
-    padded = np.zeros((len(histories), max(map(len, histories))), np.int32)
-    for row, history in enumerate(histories):
-        padded[row, : len(history)] = history
+    padded = pad_histories(histories)
     return edited_histories(padded, likeliest_edits(run.model, tf.constant(padded)), run.vocabulary)
 
 

@@ -20,6 +20,7 @@ from laclrec_tf.metrics.lists import coverage, intra_list_diversity, novelty, su
 from laclrec_tf.metrics.ranking import ranking_metrics
 from laclrec_tf.models import LACLRec
 from laclrec_tf.ops.edits import OPERATION_NAMES
+from laclrec_tf.ops.masking import pad_histories
 from laclrec_tf.run_folder import RunFolder
 
 K = 10
@@ -108,10 +109,7 @@ def best_items(model: LACLRec, histories: list[np.ndarray], k: int, retired: np.
     at_once = users_at_once(model.n_items)
     for start in range(0, len(order), at_once):
         rows = order[start : start + at_once]
-        padded = np.zeros((len(rows), max(1, *(len(histories[row]) for row in rows))), np.int32)
-        for place, row in enumerate(rows):
-            padded[place, : len(histories[row])] = histories[row]
-        lists[rows, :k_found] = best(padded).numpy()
+        lists[rows, :k_found] = best(pad_histories([histories[row] for row in rows])).numpy()
     return lists
 
 

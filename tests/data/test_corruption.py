@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from laclrec_tf.data.corruption import corrupt
 from laclrec_tf.ops.edits import DELETE, INSERT, KEEP, apply_edits
+from laclrec_tf.ops.masking import pad_histories
 
 N_ITEMS = 90
 EOS = N_ITEMS + 1
@@ -26,10 +27,7 @@ TOLERANCE = 0.011
 def history_batch(lengths: list[int], seed: int, n_items: int = N_ITEMS) -> np.ndarray:
     """Histories of these lengths, items drawn with repetition, right-padded."""
     generator = np.random.default_rng(seed)
-    batch = np.zeros((len(lengths), max(lengths)), np.int32)
-    for row, length in enumerate(lengths):
-        batch[row, :length] = generator.integers(1, n_items + 1, length)
-    return batch
+    return pad_histories([generator.integers(1, n_items + 1, length) for length in lengths])
 
 
 def copies(history: list[int], count: int = DRAWS) -> tf.Tensor:
@@ -325,10 +323,7 @@ def test_label_rates_on_beauty_are_the_methods(shared_dir: Path):
     labels = np.zeros(3)
     n_raw = n_corrupted = n_targets = 0
     for start in range(0, len(samples), 32_768):
-        part = samples[start : start + 32_768]
-        batch = np.zeros((len(part), len(part[-1])), np.int32)
-        for row, sample in enumerate(part):
-            batch[row, : len(sample)] = sample
+        batch = pad_histories(samples[start : start + 32_768])
         corrupted, operations, insertions = (t.numpy() for t in corrupt(batch, n_items=len(vocabulary), seed=start))
         labels += np.bincount(operations[corrupted > 0], minlength=3)
         n_raw += np.count_nonzero(batch)

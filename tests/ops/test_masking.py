@@ -12,6 +12,7 @@ from laclrec_tf.ops.masking import (
     history_lengths,
     is_item,
     pack_kept,
+    pad_histories,
     positions_where,
     take_prefixes,
     trim_padding,
@@ -88,3 +89,11 @@ def test_positions_are_those_of_the_mask_and_fill_up_to_a_static_number(rows, sp
     assert len(positions) == len(weights) == most
     assert positions.numpy()[weights.numpy() > 0].tolist() == true_at
     assert len(set(positions.numpy().tolist())) == most
+
+
+def test_pad_histories_is_as_wide_as_the_longest_and_at_least_1():
+    padded = pad_histories([np.array([7, 9], np.int64), [], (4,)])
+    assert padded.dtype == np.int32
+    assert padded.tolist() == [[7, 9], [0, 0], [4, 0]]
+    assert pad_histories([[], []]).tolist() == [[0], [0]]
+    assert pad_histories([]).shape == (0, 1)

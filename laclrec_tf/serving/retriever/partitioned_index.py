@@ -11,6 +11,7 @@ from scipy.cluster.vq import kmeans2, vq
 
 from laclrec_tf.errors import InputError
 from laclrec_tf.item_vocabulary import PAD_ID
+from laclrec_tf.ops.masking import pad_histories
 from laclrec_tf.serving.retriever.exact_index import ExactIndex, best_of_blocks
 
 ITERATIONS = 10
@@ -75,9 +76,7 @@ def partition(vectors: np.ndarray, item_ids: np.ndarray, n_partitions: int, seed
     order = np.argsort(nearest, kind="stable")
     groups = np.split(order, np.flatnonzero(np.diff(nearest[order])) + 1)
     parts = [part for group in groups for part in _cut(vectors, group, most)]
-    lists = np.full((len(parts), max(map(len, parts))), PAD_ID, np.int32)
-    for row, part in zip(lists, parts, strict=True):
-        row[: len(part)] = item_ids[part]
+    lists = pad_histories([item_ids[part] for part in parts])
     return Partitions(np.stack([vectors[part].mean(axis=0) for part in parts]).astype(np.float32), lists)
 
 
