@@ -15,8 +15,7 @@ from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.recommender_tables import HistoryTable, add_columns, edit_columns, history_columns, ranked_columns
 from laclrec_tf.run_folder import RECORD_FILE, RunFolder, has_epochs
 from laclrec_tf.serving.client.answers import AugmentedHistory, Recommendation, SimilarItems
-from laclrec_tf.serving.client.queries import HistoryQueries
-from laclrec_tf.serving.client.questions import Answer, Items
+from laclrec_tf.serving.client.queries import Answer, HistoryQueries, Items
 from laclrec_tf.serving.local.models import LiveModel, LocalModel
 from laclrec_tf.serving.retriever.retriever import Retriever
 from laclrec_tf.serving.version.folder import SAVED_MODEL_FILE, version_folder, version_numbers

@@ -12,7 +12,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, te
 from tensorflow_serving.apis import get_model_status_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
-from laclrec_tf.serving.client.questions import recommend_query
+from laclrec_tf.serving.client.queries import recommend_query
 from laclrec_tf.serving.rest.app import METRICS_ROUTE
 from laclrec_tf.serving.rest.server import RestServer
 from laclrec_tf.serving.server.batching import batching_parameters_proto, read_batching_parameters

@@ -1,4 +1,4 @@
-"""What a client raises when the server does not answer a question."""
+"""The errors of requests to a served model."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from laclrec_tf.errors import InputError
 
 
 class ServingError(Exception):
-    """A request that cannot be answered.
+    """The server's side: a request that cannot be answered.
 
     Args:
-        code: the gRPC status, as TensorFlow Serving would give it.
+        code: the gRPC status, as TensorFlow Serving would answer it.
         message: one line for the caller.
 
     Example:
@@ -20,29 +20,27 @@ class ServingError(Exception):
     """
 
     def __init__(self, code: grpc.StatusCode, message: str) -> None:
-        """Keep both parts."""
         super().__init__(message)
         self.code = code
         self.message = message
 
 
 class RequestRefused(InputError):
-    """A question that was not answered. Its text is one line with what to do.
+    """The client's side: a query that failed. Its text is one line with the remedy.
 
     Args:
         message: the line.
         code: the gRPC status.
 
     Attributes:
-        code: the gRPC status, to tell what may be asked again later (UNAVAILABLE, RESOURCE_EXHAUSTED,
-            DEADLINE_EXCEEDED) from what never works (INVALID_ARGUMENT, NOT_FOUND).
+        code: the gRPC status. UNAVAILABLE, RESOURCE_EXHAUSTED and DEADLINE_EXCEEDED may succeed later; others, such as
+            INVALID_ARGUMENT and NOT_FOUND, never do.
 
     Example:
-        >>> RequestRefused("127.0.0.1:8500 is away.", grpc.StatusCode.UNAVAILABLE).code.name
+        >>> RequestRefused("127.0.0.1:8500 does not answer.", grpc.StatusCode.UNAVAILABLE).code.name
         'UNAVAILABLE'
     """
 
     def __init__(self, message: str, code: grpc.StatusCode) -> None:
-        """Keep both parts."""
         super().__init__(message)
         self.code = code

@@ -63,7 +63,7 @@ def ask(service: Any, target: str, **certificates: Path) -> int:
 def test_tls_of_clients(hand_written, pems):
     with secure_server(hand_written, pems, mutual=False) as target:
         assert ask(hand_written, target, root_certificates=pems / "ca.pem") == 3
-        with pytest.raises(InputError, match="UNAVAILABLE.*Check that the server speaks TLS, the certificates"):
+        with pytest.raises(InputError, match="UNAVAILABLE.*Check that the server uses TLS, the certificates"):
             ask(hand_written, target, root_certificates=pems / "stranger.pem")
 
 
@@ -75,7 +75,7 @@ def test_mutual_tls_of_clients(hand_written, pems):
             ask(hand_written, target, root_certificates=pems / "ca.pem")
         # With retries the time runs out before the refusal is told.
         hurried = RetrievalClient(target, "shop", timeout=0.5, root_certificates=pems / "ca.pem")
-        with hurried as client, pytest.raises(InputError, match="DEADLINE_EXCEEDED.*Check that the server speaks TLS"):
+        with hurried as client, pytest.raises(InputError, match="DEADLINE_EXCEEDED.*Check that the server uses TLS"):
             client.embed_history(["a"])
 
 

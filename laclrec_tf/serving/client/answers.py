@@ -1,4 +1,4 @@
-"""What a query gives back."""
+"""The results of queries."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ class Recommendation:
     """The items recommended for one history, best first.
 
     Args:
-        item_ids: the items; fewer than asked for when fewer are eligible.
-        scores: one for each item. For a history without a known item these are shares of all interactions.
-        unknown: how many items of the history the model does not know. Default: 0.
+        item_ids: the items; fewer than `k` when fewer are eligible.
+        scores: score of each item. For a history without a known item: its share of all interactions.
+        unknown: number of items of the history that the model does not know. Default: 0.
 
     Example:
         >>> Recommendation(("tent", "stove"), (1.5, 0.25)).item_ids[0]
@@ -31,9 +31,9 @@ class SimilarItems:
     """The items most similar to one item, most similar first.
 
     Args:
-        item: the item asked about.
+        item: the item of the query.
         item_ids: its neighbours, never the item itself; none for an unknown item.
-        scores: one for each neighbour.
+        scores: cosine similarity of each neighbour.
         known: whether the model knows the item.
 
     Example:
@@ -49,12 +49,12 @@ class SimilarItems:
 
 @dataclass(frozen=True)
 class Ranking:
-    """Candidates ranked for one history, best first; ties stay in the order they were given in.
+    """Candidates ranked for one history, best first; equal scores keep the order of the query.
 
     Args:
         item_ids: all candidates.
-        scores: one for each candidate; `-inf` for one that the model does not know.
-        unknown: how many items of the history the model does not know.
+        scores: score of each candidate; `-inf` for one that the model does not know.
+        unknown: number of items of the history that the model does not know.
 
     Example:
         >>> Ranking(("stove", "tent"), (1.5, 0.25), unknown=0).item_ids[0]
@@ -68,11 +68,11 @@ class Ranking:
 
 @dataclass(frozen=True, eq=False)
 class HistoryVectors:
-    """Histories as vectors, for an outside index; a larger dot product with an item's vector is a better match.
+    """Histories as vectors, for an external index; a larger dot product with an item's vector is a better match.
 
     Args:
         vectors: `[B, D]` float32, a row for each history.
-        unknown: how many items of each history the model does not know.
+        unknown: number of items of each history that the model does not know.
 
     Example:
         >>> HistoryVectors(np.zeros([2, 64], np.float32), unknown=(0, 1)).vectors.shape
@@ -88,11 +88,11 @@ class HistoryVectors:
 
 @dataclass(frozen=True, eq=False)
 class ItemVectors:
-    """Items as vectors, for an outside index.
+    """Items as vectors, for an external index.
 
     Args:
         vectors: `[B, D]` float32, a row for each item.
-        known: whether the model knows each item; the vector of an unknown one means nothing.
+        known: whether the model knows each item; the vector of an unknown item has no meaning.
 
     Example:
         >>> ItemVectors(np.zeros([2, 64], np.float32), known=(True, False)).known
@@ -103,8 +103,8 @@ class ItemVectors:
     known: tuple[bool, ...]
 
     def __repr__(self) -> str:
-        strange = f", {self.known.count(False):,} of them unknown" if False in self.known else ""
-        return f"ItemVectors({len(self.vectors):,} items{strange}, {self.vectors.shape[1]} dimensions)"
+        unknown = f", {self.known.count(False):,} of them unknown" if False in self.known else ""
+        return f"ItemVectors({len(self.vectors):,} items{unknown}, {self.vectors.shape[1]} dimensions)"
 
 
 @dataclass(frozen=True)
@@ -112,12 +112,12 @@ class AugmentedHistory:
     """What the augmenter did to one history.
 
     Args:
-        history: the known items, the most recent ones, oldest first.
-        operations: "keep", "delete" or "insert", one for each item of `history`.
-        probabilities: of keep, delete and insert, one triple for each item of `history`.
+        history: the most recent known items, oldest first.
+        operations: "keep", "delete" or "insert" for each item of `history`.
+        probabilities: probabilities of keep, delete and insert for each item of `history`.
         inserted: the items inserted before each item of `history`, in reading order.
         edited_history: the history after all edits.
-        unknown: how many items of the history that was sent the model does not know. Default: 0.
+        unknown: number of items of the query's history that the model does not know. Default: 0.
 
     Example:
         >>> augmented = AugmentedHistory(("tent",), ("keep",), ((0.9, 0.0, 0.1),), ((),), ("tent",))

@@ -1,13 +1,13 @@
-"""The client's twin for programs on asyncio."""
+"""The clients of a served model, for threads and for asyncio."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from types import TracebackType
 from typing import Any
 
 import grpc
+import grpc.aio
 import numpy as np
 
 from laclrec_tf.serving.client.answers import (
@@ -19,9 +19,9 @@ from laclrec_tf.serving.client.answers import (
     SimilarItems,
 )
 from laclrec_tf.serving.client.connection import ModelConnection, read_outputs, read_status
-from laclrec_tf.serving.client.queries import HistoryQueries
-from laclrec_tf.serving.client.questions import (
+from laclrec_tf.serving.client.queries import (
     Answer,
+    HistoryQueries,
     Items,
     RetrievalQuery,
     augment_query,
@@ -34,24 +34,24 @@ from laclrec_tf.serving.client.questions import (
 
 
 class RetrievalClient(ModelConnection, HistoryQueries):
-    """Asks a server for recommendations. Several threads may share one client.
+    """A client of a model on a server. Several threads may share it.
 
-    A request that the server could not take (UNAVAILABLE) is sent again, up to `retries` times, after 0.1, 0.2,
-    0.4 and 0.8 seconds, each a little more or less by chance. Any other error ends the call at once.
+    When the server is UNAVAILABLE, the request is sent again, up to `retries` times, after about 0.1, 0.2, 0.4 and
+    0.8 seconds. Any other error ends the call at once.
 
     Args:
-        target: the server, `HOST:PORT` or `[IPV6]:PORT`. An HTTP proxy in the environment is not used.
-        model_name: the model's name on the server.
-        timeout: seconds a call may take, with all its requests and retries. Default: 5.
-        version: ask this version only. Default: the one that the server takes, usually the newest.
-        version_label: or the version with this label, such as "stable". Default: none.
-        retries: how often to send again, 0 to 4. Default: 4.
-        wait_for_ready: while there is no connection, wait for one until the timeout, in place of an error after
-            the retries; for servers that restart. Default: False.
-        root_certificates: PEM file of the authorities that may have signed the server's certificate; turns TLS
+        target: address of the server, `HOST:PORT` or `[IPV6]:PORT`. An HTTP proxy in the environment is not used.
+        model_name: name of the model on the server.
+        timeout: max seconds of a call, with all its requests and retries. Default: 5.
+        version: version of the model. Default: the server's choice, usually the newest.
+        version_label: label of the version, such as "stable", in place of `version`. Default: none.
+        retries: max number of retries, 0 to 4. Default: 4.
+        wait_for_ready: whether to wait for a connection until the timeout, instead of failing after the retries; for
+            servers that restart. Default: False.
+        root_certificates: PEM file of the authorities that may have signed the server's certificate; it turns TLS
             on. Default: no TLS.
         client_certificate: PEM file of the client's certificate, for mutual TLS. Default: none.
-        client_key: PEM file of its key. Default: none.
+        client_key: PEM file of the private key of `client_certificate`. Default: none.
 
     Raises:
         InputError: an argument is out of its range, or a PEM file cannot be used.
@@ -63,13 +63,15 @@ class RetrievalClient(ModelConnection, HistoryQueries):
         ('lamp', 'mug', 'map') (1.9, 1.2, 0.4)
     """
 
+    _grpc = grpc
+
     def status(self) -> dict[int, str]:
         """Return the state of each version, such as `{1: "AVAILABLE"}`.
 
         Raises:
             InputError: no server answers, or it has no such model.
         """
-        return read_status(self._call(self._send_status, self.endpoint.status_request(), self.timeout))
+        return read_status(self._call(self._send_status, self.status_request(), self.timeout))
 
     def close(self) -> None:
         """Close the connection."""
@@ -79,41 +81,31 @@ class RetrievalClient(ModelConnection, HistoryQueries):
         """Return the client."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Close the connection."""
         self.close()
 
-    @staticmethod
-    def _open_channel(
-        target: str, credentials: grpc.ChannelCredentials | None, options: Sequence[tuple[str, Any]]
-    ) -> grpc.Channel:
-        if credentials is None:
-            return grpc.insecure_channel(target, options)
-        return grpc.secure_channel(target, credentials, options)
-
-    def _ask(self, query: RetrievalQuery[Answer]) -> Answer:
+    def _answer(self, query: RetrievalQuery[Answer]) -> Answer:
         end = time.monotonic() + self.timeout
         return query.read([self._predict(query.signature, inputs, end - time.monotonic()) for inputs in query.requests])
 
     def _predict(
         self, signature: str, inputs: Mapping[str, np.ndarray], seconds: float | None = None
     ) -> dict[str, np.ndarray]:
-        request = self.endpoint.predict_request(signature, inputs)
+        request = self.predict_request(signature, inputs)
         return read_outputs(self._call(self._send_predict, request, self.timeout if seconds is None else seconds))
 
     def _call(self, send: Any, request: Any, seconds: float) -> Any:
         try:
-            return send(request, timeout=max(0.0, seconds), wait_for_ready=self.endpoint.wait_for_ready)
+            return send(request, timeout=max(0.0, seconds), wait_for_ready=self.wait_for_ready)
         except grpc.RpcError as error:
-            raise self.endpoint.refusal(error) from error
+            raise self.refusal(error) from error
 
 
 class AsyncRetrievalClient(ModelConnection):
-    """`RetrievalClient`'s questions, awaited: the same arguments, answers and errors.
+    """`RetrievalClient` for asyncio: the same arguments, answers and errors.
 
-    Make and use it inside one running event loop; any number of tasks may share it.
+    Create and use it inside one running event loop; any number of tasks may share it.
 
     Raises:
         InputError: an argument is out of its range, or a PEM file cannot be used.
@@ -122,6 +114,8 @@ class AsyncRetrievalClient(ModelConnection):
         >>> async with AsyncRetrievalClient("127.0.0.1:8500", "shop") as client:  # doctest: +SKIP
         ...     (answer,) = await client.recommend(["tent", "stove"], k=3)
     """
+
+    _grpc = grpc.aio
 
     async def recommend(
         self,
@@ -132,32 +126,31 @@ class AsyncRetrievalClient(ModelConnection):
         exclude_history: bool = True,
     ) -> list[Recommendation]:
         """Recommend the next items, see `HistoryQueries.recommend`."""
-        return await self._ask(recommend_query(history, k, exclude, allow, exclude_history))
+        return await self._answer(recommend_query(history, k, exclude, allow, exclude_history))
 
     async def similar_items(self, items: Sequence[str], k: int = 10) -> list[SimilarItems]:
         """Find the items most similar to each of the given ones, see `HistoryQueries.similar_items`."""
-        return await self._ask(similar_items_query(items, k))
+        return await self._answer(similar_items_query(items, k))
 
     async def embed_history(self, history: Items) -> HistoryVectors:
         """Turn histories into vectors, see `HistoryQueries.embed_history`."""
-        return await self._ask(embed_history_query(history))
+        return await self._answer(embed_history_query(history))
 
     async def embed_items(self, items: Sequence[str]) -> ItemVectors:
         """Turn items into vectors, see `HistoryQueries.embed_items`."""
-        return await self._ask(embed_items_query(items))
+        return await self._answer(embed_items_query(items))
 
     async def rank(self, history: Items, candidates: Items) -> list[Ranking]:
-        """Put candidates in order for histories, see `HistoryQueries.rank`."""
-        return await self._ask(rank_query(history, candidates))
+        """Rank candidates for histories, see `HistoryQueries.rank`."""
+        return await self._answer(rank_query(history, candidates))
 
     async def augment(self, history: Items) -> list[AugmentedHistory]:
-        """Ask what the learned augmenter does to histories, see `HistoryQueries.augment`."""
-        return await self._ask(augment_query(history))
+        """Edit histories with the learned augmenter, see `HistoryQueries.augment`."""
+        return await self._answer(augment_query(history))
 
     async def status(self) -> dict[int, str]:
         """Return the state of each version, such as `{1: "AVAILABLE"}`."""
-        response = await self._call(self._send_status, self.endpoint.status_request(), self.endpoint.timeout)
-        return read_status(response)
+        return read_status(await self._call(self._send_status, self.status_request(), self.timeout))
 
     async def close(self) -> None:
         """Close the connection."""
@@ -167,30 +160,20 @@ class AsyncRetrievalClient(ModelConnection):
         """Return the client."""
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         """Close the connection."""
         await self.close()
 
-    @staticmethod
-    def _open_channel(
-        target: str, credentials: grpc.ChannelCredentials | None, options: Sequence[tuple[str, Any]]
-    ) -> grpc.aio.Channel:
-        if credentials is None:
-            return grpc.aio.insecure_channel(target, options)
-        return grpc.aio.secure_channel(target, credentials, options)
-
-    async def _ask(self, query: RetrievalQuery[Answer]) -> Answer:
-        end = time.monotonic() + self.endpoint.timeout
+    async def _answer(self, query: RetrievalQuery[Answer]) -> Answer:
+        end = time.monotonic() + self.timeout
         outputs = []
         for inputs in query.requests:
-            request = self.endpoint.predict_request(query.signature, inputs)
+            request = self.predict_request(query.signature, inputs)
             outputs.append(read_outputs(await self._call(self._send_predict, request, end - time.monotonic())))
         return query.read(outputs)
 
     async def _call(self, send: Any, request: Any, seconds: float) -> Any:
         try:
-            return await send(request, timeout=max(0.0, seconds), wait_for_ready=self.endpoint.wait_for_ready)
-        except grpc.aio.AioRpcError as error:
-            raise self.endpoint.refusal(error) from error
+            return await send(request, timeout=max(0.0, seconds), wait_for_ready=self.wait_for_ready)
+        except grpc.RpcError as error:
+            raise self.refusal(error) from error

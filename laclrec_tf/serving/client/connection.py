@@ -1,14 +1,13 @@
-"""A model on a server: where it is, which version is meant, how requests are made and refusals are told."""
+"""The connection to a model on a server: its arguments, listed and checked once, its requests, and its errors."""
 
 from __future__ import annotations
 
 import json
 import re
-from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import grpc
 import numpy as np
@@ -22,31 +21,34 @@ from laclrec_tf.serving.client.wire import (
     GetModelStatusResponse,
     PredictRequest,
     PredictResponse,
-    array_to_tensor,
-    tensor_to_array,
+    read_array,
+    write_array,
 )
 from laclrec_tf.serving.errors import RequestRefused
 from laclrec_tf.serving.tls import channel_credentials
 
-_ADDRESS = re.compile(r"(?:\[[^\[\]\s]+\]|[^\[\]:/\s]+):(?P<port>[0-9]+)")  # a colon in the host asks for brackets
-MAX_RETRIES = 4  # gRPC makes five attempts at most, whatever it is told
+_ADDRESS = re.compile(r"(?:\[[^\[\]\s]+\]|[^\[\]:/\s]+):(?P<port>[0-9]+)")  # a host with colons needs brackets
+MAX_RETRIES = 4  # gRPC makes at most five attempts, whatever the service config says
 REMEDIES = {
-    grpc.StatusCode.NOT_FOUND: "Give the name of a model that is served there, and the number of a version if any.",
+    grpc.StatusCode.NOT_FOUND: "Give the name of a model that the server has, and an available version if any.",
     grpc.StatusCode.INVALID_ARGUMENT: "",
     grpc.StatusCode.FAILED_PRECONDITION: "",
-    grpc.StatusCode.RESOURCE_EXHAUSTED: "Ask for fewer histories or a smaller k.",
+    grpc.StatusCode.RESOURCE_EXHAUSTED: "Send fewer histories, or a smaller k.",
     grpc.StatusCode.UNAVAILABLE: "Start a server with `laclrec-tf serve MODEL`, or give its HOST:PORT.",
-    grpc.StatusCode.DEADLINE_EXCEEDED: "Give a larger timeout; check that the server runs and answers others.",
-    grpc.StatusCode.UNIMPLEMENTED: "Give the address of a server of TensorFlow Serving's protocol.",
+    grpc.StatusCode.DEADLINE_EXCEEDED: "Give a larger timeout, and check that the server answers other requests.",
+    grpc.StatusCode.UNIMPLEMENTED: "Give the address of a server with TensorFlow Serving's protocol.",
 }
-TLS_REMEDY = "Check that the server speaks TLS, the certificates on both sides, and the server's name in its own."
+TLS_REMEDY = "Check that the server uses TLS, the certificates of both sides, and the server name in its certificate."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class ModelEndpoint:
-    """What the client and its async twin are given, checked.
+    """A model on a server, and how to call it. The clients are endpoints with an open connection.
 
-    The arguments are `RetrievalClient`'s; `InputError` for one that is out of its range.
+    `RetrievalClient` documents the arguments.
+
+    Raises:
+        InputError: an argument is out of its range.
 
     Example:
         >>> ModelEndpoint("127.0.0.1:8500", "shop", version=3).predict_request("rank", {}).model_spec.version.value
@@ -56,6 +58,7 @@ class ModelEndpoint:
     target: str
     model_name: str
     timeout: float = 5.0
+    _: KW_ONLY
     version: int | None = None
     version_label: str | None = None
     retries: int = MAX_RETRIES
@@ -84,18 +87,75 @@ class ModelEndpoint:
         if self.version is not None and not 0 <= self.version < 2**63:
             raise InputError(f"Argument `version` must be 0 or above. Received: version={self.version}.")
 
-    def credentials(self) -> grpc.ChannelCredentials | None:
-        """Read the certificates; None for a connection without TLS."""
-        return channel_credentials(self.root_certificates, self.client_certificate, self.client_key)
+    def __repr__(self) -> str:
+        selected = self.version_label if self.version is None else self.version
+        version = "" if selected is None else f", version {selected}"
+        return f"{type(self).__name__}({self.target!r}, {self.model_name!r}{version})"
 
-    def channel_options(self) -> list[tuple[str, Any]]:
-        """Return how the connection behaves: the retries are gRPC's own."""
+    def predict_request(self, signature: str, inputs: Mapping[str, np.ndarray]) -> Any:
+        """Make a `PredictRequest` from arrays; strings are object arrays of bytes."""
+        request = PredictRequest()
+        request.model_spec.name = self.model_name
+        request.model_spec.signature_name = signature
+        if self.version is not None:
+            request.model_spec.version.value = self.version
+        if self.version_label is not None:
+            request.model_spec.version_label = self.version_label
+        for name, array in inputs.items():
+            write_array(array, request.inputs[name])
+        return request
+
+    def status_request(self) -> Any:
+        """Make a `GetModelStatusRequest` for all versions."""
+        request = GetModelStatusRequest()
+        request.model_spec.name = self.model_name
+        return request
+
+    def refusal(self, error: grpc.RpcError) -> RequestRefused:
+        """Turn the error of a call into one line with the remedy."""
+        code, details = error.code(), " ".join(str(error.details()).split()).rstrip(".")
+        remedy = REMEDIES.get(code, "This is an error of the server: see its log.")
+        not_reached = code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+        if not_reached and self.root_certificates is not None:
+            remedy = f"{remedy} {TLS_REMEDY}"
+        return RequestRefused(
+            f"{self.target}, model {self.model_name}: {details} ({code.name}). {remedy}".rstrip(), code
+        )
+
+
+class ModelConnection(ModelEndpoint):
+    """An endpoint with a gRPC channel: the base of `RetrievalClient` and `AsyncRetrievalClient`.
+
+    The first request opens the connection.
+
+    Raises:
+        InputError: an argument is out of its range, or a PEM file cannot be used.
+    """
+
+    _grpc: ClassVar[Any]  # the module whose channels a client uses: grpc or grpc.aio
+
+    def __post_init__(self) -> None:
+        """Check the arguments and make the channel."""
+        super().__post_init__()
+        credentials = channel_credentials(self.root_certificates, self.client_certificate, self.client_key)
+        if credentials is None:
+            self._channel = self._grpc.insecure_channel(self.target, self._channel_options())
+        else:
+            self._channel = self._grpc.secure_channel(self.target, credentials, self._channel_options())
+        self._send_predict = self._channel.unary_unary(
+            PREDICT, PredictRequest.SerializeToString, PredictResponse.FromString
+        )
+        self._send_status = self._channel.unary_unary(
+            GET_MODEL_STATUS, GetModelStatusRequest.SerializeToString, GetModelStatusResponse.FromString
+        )
+
+    def _channel_options(self) -> list[tuple[str, Any]]:
         options: list[tuple[str, Any]] = [
-            # How long an answer may be is the server's business.
+            # The server decides how long an answer may be.
             ("grpc.max_receive_message_length", -1),
             ("grpc.max_send_message_length", -1),
             ("grpc.enable_http_proxy", 0),
-            # By default a client looks for a server that was away only every two minutes.
+            # By default, the pauses between attempts to reconnect grow to two minutes.
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.max_reconnect_backoff_ms", 1000),
         ]
@@ -111,124 +171,19 @@ class ModelEndpoint:
         config = {"methodConfig": [{"name": [{}], "retryPolicy": policy}]}
         return [*options, ("grpc.service_config", json.dumps(config))]
 
-    def predict_request(self, signature: str, inputs: Mapping[str, np.ndarray]) -> Any:
-        """Make a `PredictRequest` of arrays; strings are object arrays of bytes."""
-        request = PredictRequest()
-        request.model_spec.name = self.model_name
-        request.model_spec.signature_name = signature
-        if self.version is not None:
-            request.model_spec.version.value = self.version
-        if self.version_label is not None:
-            request.model_spec.version_label = self.version_label
-        for name, array in inputs.items():
-            request.inputs[name].CopyFrom(array_to_tensor(array))
-        return request
-
-    def status_request(self) -> Any:
-        """Make a `GetModelStatusRequest` about all versions."""
-        request = GetModelStatusRequest()
-        request.model_spec.name = self.model_name
-        return request
-
-    def refusal(self, error: grpc.RpcError) -> RequestRefused:
-        """Return a call's error as one line for people, with what to do."""
-        code, details = error.code(), " ".join(str(error.details()).split()).rstrip(".")
-        remedy = REMEDIES.get(code, "This is the server's fault: its log says more.")
-        is_unreached = code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
-        if is_unreached and self.root_certificates is not None:
-            remedy = f"{remedy} {TLS_REMEDY}"
-        return RequestRefused(
-            f"{self.target}, model {self.model_name}: {details} ({code.name}). {remedy}".rstrip(), code
-        )
-
 
 def read_outputs(response: Any) -> dict[str, np.ndarray]:
     """Read the outputs of a `PredictResponse`; strings become object arrays of bytes.
 
     Raises:
-        InputError: an output is not one of a retriever's.
+        InputError: no retriever has such an output.
     """
     try:
-        return {name: tensor_to_array(tensor) for name, tensor in response.outputs.items()}
+        return {name: read_array(tensor) for name, tensor in response.outputs.items()}
     except ValueError as error:
-        raise InputError(f"The answer holds what no retriever gives: {error}. Ask another model.") from error
+        raise InputError(f"The answer has an output that no retriever has: {error}. Give another model.") from error
 
 
 def read_status(response: Any) -> dict[int, str]:
-    """Read the state of each version, by number, of a `GetModelStatusResponse`."""
+    """Read the state of each version, by number, from a `GetModelStatusResponse`."""
     return {status.version: STATES.get(status.state, "UNKNOWN") for status in response.model_version_status}
-
-
-class ModelConnection(ABC):
-    """What `RetrievalClient` and its twin on asyncio have in common: the arguments, and a channel made of them.
-
-    The arguments are told of at `RetrievalClient`.
-
-    Attributes:
-        endpoint: the arguments, checked.
-
-    Raises:
-        InputError: an argument is out of its range, or a PEM file cannot be used.
-    """
-
-    def __init__(
-        self,
-        target: str,
-        model_name: str,
-        timeout: float = 5.0,
-        *,
-        version: int | None = None,
-        version_label: str | None = None,
-        retries: int = MAX_RETRIES,
-        wait_for_ready: bool = False,
-        root_certificates: str | Path | None = None,
-        client_certificate: str | Path | None = None,
-        client_key: str | Path | None = None,
-    ) -> None:
-        """Prepare the connection; it is made by the first question."""
-        self.endpoint = ModelEndpoint(
-            target,
-            model_name,
-            timeout,
-            version=version,
-            version_label=version_label,
-            retries=retries,
-            wait_for_ready=wait_for_ready,
-            root_certificates=root_certificates,
-            client_certificate=client_certificate,
-            client_key=client_key,
-        )
-        self._channel = self._open_channel(target, self.endpoint.credentials(), self.endpoint.channel_options())
-        self._send_predict = self._channel.unary_unary(
-            PREDICT, PredictRequest.SerializeToString, PredictResponse.FromString
-        )
-        self._send_status = self._channel.unary_unary(
-            GET_MODEL_STATUS, GetModelStatusRequest.SerializeToString, GetModelStatusResponse.FromString
-        )
-
-    def __repr__(self) -> str:
-        asked = self.endpoint.version_label if self.endpoint.version is None else self.endpoint.version
-        version = "" if asked is None else f", version {asked}"
-        return f"{type(self).__name__}({self.target!r}, {self.model_name!r}{version})"
-
-    @property
-    def target(self) -> str:
-        """The server's address."""
-        return self.endpoint.target
-
-    @property
-    def model_name(self) -> str:
-        """The model's name on the server."""
-        return self.endpoint.model_name
-
-    @property
-    def timeout(self) -> float:
-        """Seconds a call may take."""
-        return self.endpoint.timeout
-
-    @staticmethod
-    @abstractmethod
-    def _open_channel(
-        target: str, credentials: grpc.ChannelCredentials | None, options: Sequence[tuple[str, Any]]
-    ) -> Any:
-        """Make a channel of the client's kind, without TLS where there are no credentials."""

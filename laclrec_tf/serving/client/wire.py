@@ -1,9 +1,9 @@
-"""TensorFlow Serving's messages as a client needs them, without TensorFlow.
+"""TensorFlow Serving's messages and tensors on the wire, without TensorFlow.
 
-The stubs of `tensorflow-serving-api` import TensorFlow, and TensorFlow imports Keras: seconds and hundreds of
-megabytes for a process that only asks a server. What goes over the wire depends on field numbers and types
-alone, so the few messages are described here once more. They live in a pool of their own and do not meet the
-published ones; a test compares the two, field by field.
+The stubs of `tensorflow-serving-api` import TensorFlow and Keras, which costs a client seconds and hundreds of
+megabytes. The bytes on the wire depend only on field numbers and types, so this module declares the messages that a
+client needs. They are in their own descriptor pool, so that they do not clash with the published ones; a test compares
+them field by field.
 
 Source: https://github.com/tensorflow/serving/tree/master/tensorflow_serving/apis and
 https://github.com/tensorflow/tensorflow/blob/master/tensorflow/core/framework/tensor.proto
@@ -19,7 +19,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 _FieldProto = descriptor_pb2.FieldDescriptorProto
 _PACKAGE = "laclrec_tf.wire"
-# message -> field -> (number, type). An enum is an int32 here: on the wire the two are the same.
+# message -> field -> (number, type). Enums are int32 here: the bytes are the same.
 FIELDS: dict[str, dict[str, tuple[int, str]]] = {
     "Dim": {"size": (1, "int64")},
     "TensorShapeProto": {"dim": (2, "repeated Dim"), "unknown_rank": (3, "bool")},
@@ -54,7 +54,7 @@ FIELDS: dict[str, dict[str, tuple[int, str]]] = {
 STATES = {0: "UNKNOWN", 10: "START", 20: "LOADING", 30: "AVAILABLE", 40: "UNLOADING", 50: "END"}
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 GET_MODEL_STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
-# Number of the dtype in TensorFlow's DataType -> NumPy's dtype and the field that holds the values.
+# Number of the dtype in TensorFlow's DataType -> NumPy dtype and name of the field with the values.
 DTYPES: dict[int, tuple[np.dtype, str]] = {
     1: (np.dtype(np.float32), "float_val"),
     2: (np.dtype(np.float64), "double_val"),
@@ -64,6 +64,61 @@ DTYPES: dict[int, tuple[np.dtype, str]] = {
     10: (np.dtype(np.bool_), "bool_val"),
 }
 _NUMBER_OF = {dtype: number for number, (dtype, _) in DTYPES.items()}
+
+
+def write_array(array: np.ndarray, tensor: Any) -> None:
+    """Write an array into an empty tensor as TensorFlow Serving does: one value for each element.
+
+    Args:
+        array: any shape; strings are an object array of bytes, other dtypes must be in `DTYPES`.
+        tensor: the `TensorProto` to write to, of this module or the published one.
+
+    Example:
+        >>> tensor = TensorProto()
+        >>> write_array(np.array([[b"tent", b""]], object), tensor)
+        >>> tensor.string_val
+        [b'tent', b'']
+    """
+    tensor.dtype = _NUMBER_OF[array.dtype]
+    tensor.tensor_shape.SetInParent()  # a scalar has a shape without dimensions
+    for size in array.shape:
+        tensor.tensor_shape.dim.add(size=size)
+    getattr(tensor, DTYPES[tensor.dtype][1]).extend(array.ravel().tolist())
+
+
+def read_array(tensor: Any) -> np.ndarray:
+    """Read a tensor.
+
+    As everywhere in TensorFlow, when there are fewer values than elements, the last value is repeated.
+
+    Args:
+        tensor: a `TensorProto`, with values or with `tensor_content`.
+
+    Returns:
+        The array; strings are bytes in an object array.
+
+    Raises:
+        ValueError: the dtype is not in `DTYPES`, or the values do not fit the shape.
+
+    Example:
+        >>> tensor = TensorProto(dtype=1, float_val=[1.5, 2.5])
+        >>> _ = tensor.tensor_shape.dim.add(size=2)
+        >>> read_array(tensor).tolist()
+        [1.5, 2.5]
+    """
+    if tensor.dtype not in DTYPES:
+        raise ValueError(f"a tensor of dtype {tensor.dtype}")
+    dtype, field = DTYPES[tensor.dtype]
+    shape = [dimension.size for dimension in tensor.tensor_shape.dim]
+    holds_strings = field == "string_val"
+    if tensor.tensor_content and not holds_strings:
+        return np.frombuffer(tensor.tensor_content, dtype.newbyteorder("<")).astype(dtype).reshape(shape)
+    values = np.array(getattr(tensor, field), dtype)
+    n_missing = math.prod(shape) - len(values)
+    if n_missing > 0:
+        filler = values[-1] if len(values) else (b"" if holds_strings else 0)
+        values = np.concatenate([values, np.full(n_missing, filler, dtype)])
+    return values.reshape(shape)
 
 
 def _add_message(messages: Any, name: str, fields: dict[str, tuple[int, str]]) -> None:
@@ -93,73 +148,8 @@ def _message_classes() -> dict[str, Any]:
 
 
 _CLASSES = _message_classes()
-
-
 TensorProto: Any = _CLASSES["TensorProto"]
-
-
 PredictRequest: Any = _CLASSES["PredictRequest"]
-
-
 PredictResponse: Any = _CLASSES["PredictResponse"]
-
-
 GetModelStatusRequest: Any = _CLASSES["GetModelStatusRequest"]
-
-
 GetModelStatusResponse: Any = _CLASSES["GetModelStatusResponse"]
-
-
-def array_to_tensor(array: np.ndarray) -> Any:
-    """Write an array, one value for each element.
-
-    Args:
-        array: any shape; strings as an object array of bytes; otherwise of a dtype in `DTYPES`.
-
-    Returns:
-        The `TensorProto`.
-
-    Example:
-        >>> array_to_tensor(np.array([[b"tent", b""]], object)).string_val
-        [b'tent', b'']
-    """
-    number = _NUMBER_OF[array.dtype]
-    tensor = TensorProto(dtype=number)
-    tensor.tensor_shape.SetInParent()  # a scalar's shape is there, too: it has no dimensions
-    for size in array.shape:
-        tensor.tensor_shape.dim.add(size=size)
-    getattr(tensor, DTYPES[number][1]).extend(array.ravel().tolist())
-    return tensor
-
-
-def tensor_to_array(tensor: Any) -> np.ndarray:
-    """Read a tensor that a server sent.
-
-    As everywhere in TensorFlow, fewer values than elements mean that the last value is repeated.
-
-    Args:
-        tensor: a `TensorProto`, with values or with `tensor_content`.
-
-    Returns:
-        The array; strings are bytes in an object array.
-
-    Raises:
-        ValueError: the dtype is none of `DTYPES`, or values and shape do not fit.
-
-    Example:
-        >>> tensor_to_array(array_to_tensor(np.array([[1.5], [2.5]], np.float32))).tolist()
-        [[1.5], [2.5]]
-    """
-    if tensor.dtype not in DTYPES:
-        raise ValueError(f"a tensor of dtype {tensor.dtype}")
-    dtype, field = DTYPES[tensor.dtype]
-    shape = [dimension.size for dimension in tensor.tensor_shape.dim]
-    holds_strings = field == "string_val"
-    if tensor.tensor_content and not holds_strings:
-        return np.frombuffer(tensor.tensor_content, dtype.newbyteorder("<")).astype(dtype).reshape(shape)
-    values = np.array(getattr(tensor, field), dtype)
-    n_missing = math.prod(shape) - len(values)
-    if n_missing > 0:
-        filler = values[-1] if len(values) else (b"" if holds_strings else 0)
-        values = np.concatenate([values, np.full(n_missing, filler, dtype)])
-    return values.reshape(shape)

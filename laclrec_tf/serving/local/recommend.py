@@ -1,15 +1,18 @@
-"""Ask a server, or a SavedModel on disk, for recommendations."""
+"""Recommend for one history, from a server or from a SavedModel on disk."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing, nullcontext
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving.client.answers import Recommendation
 from laclrec_tf.serving.client.client import RetrievalClient
-from laclrec_tf.serving.client.queries import HistoryQueries
+
+# Options of the command whose names are not those of the arguments.
+OPTIONS = {"root_certificates": "tls-ca", "client_certificate": "tls-certificate", "client_key": "tls-key"}
 
 
 def recommend(
@@ -22,79 +25,53 @@ def recommend(
     exclude: Sequence[str] = (),
     allow: Sequence[str] = (),
     exclude_history: bool = True,
-    version: int | None = None,
-    version_label: str | None = None,
-    root_certificates: str | Path | None = None,
-    client_certificate: str | Path | None = None,
-    client_key: str | Path | None = None,
     show_progress: bool = True,
+    **connection: Any,
 ) -> Recommendation:
     """Recommend the next items for one history.
 
     Args:
         history: item ids, oldest first.
-        server: `HOST:PORT` of a running server; needs `model_name`.
-        model_name: the model's name on the server.
-        model: or a SavedModel folder, `saved_models/NAME` or one version in it.
-        k: how many items. Default: 10.
+        server: address of a running server, `HOST:PORT`; needs `model_name`.
+        model_name: name of the model on the server.
+        model: SavedModel folder, `saved_models/NAME` or one version in it, in place of `server`.
+        k: max number of items. Default: 10.
         exclude: item ids never to recommend. Default: none.
-        allow: the only item ids to recommend. Default: every item may come.
-        exclude_history: never recommend an item of the history. Default: True.
-        version: of the model on the server. Default: the one that the server takes.
-        version_label: or the version with this label. Default: none.
-        root_certificates: PEM file of the authorities of the server's certificate; turns TLS on. Default: no TLS.
-        client_certificate: PEM file of the client's certificate, for mutual TLS. Default: none.
-        client_key: PEM file of its key. Default: none.
-        show_progress: Default: True.
+        allow: the only item ids to recommend. Default: no restriction.
+        exclude_history: whether to exclude the items of the history. Default: True.
+        show_progress: whether to show that the model is being loaded. Default: True.
+        **connection: further arguments of `RetrievalClient`, such as `version_label` and `root_certificates`, only with
+            `server`. None is the same as the default.
 
     Returns:
-        `Recommendation` with `item_ids` and `scores`, best first, and how many items of the history are unknown.
+        `Recommendation` with `item_ids` and `scores`, best first, and the number of unknown items of the history.
 
     Raises:
-        InputError: not exactly one of `server` and `model` is given, `model_name` is missing with `server`, what is
-            meant for a server comes with `model`, or the answer is an error.
+        InputError: not exactly one of `server` and `model` is given, `model_name` is missing with `server`, an
+            argument for a server is given with `model`, or the model cannot answer.
     """
-    if (server is None) == (model is None):
+    query: dict[str, Any] = {"k": k, "exclude": exclude, "allow": allow, "exclude_history": exclude_history}
+    connection = {name: value for name, value in connection.items() if value is not None}
+    if server is not None and model is None:
+        if model_name is None:
+            raise InputError("--server needs --model-name NAME, the name of the model's folder on the server.")
+        with closing(RetrievalClient(server, model_name, **connection)) as client:
+            return client.recommend(history, **query)[0]
+    if model is None or server is not None:
         raise InputError("Give either --server HOST:PORT with --model-name NAME, or --model DIR.")
-    if server is not None and model_name is None:
-        raise InputError("--server needs --model-name NAME, the name of the model's folder on the server.")
-    for_a_server = {
-        "--version": version,
-        "--version-label": version_label,
-        "--tls-ca": root_certificates,
-        "--tls-certificate": client_certificate,
-        "--tls-key": client_key,
-    }
-    asked: HistoryQueries
-    if model is not None:
-        if model_name is not None:
-            raise InputError(
-                f"--model-name is a name on a server, and a folder holds one model. Received: {model_name!r}. "
-                "Leave it out with --model DIR."
-            )
-        given = [f"{name} {value}" for name, value in for_a_server.items() if value is not None]
-        if given:
-            raise InputError(f"{given[0]} is for a server. Leave it out with --model DIR.")
-        asked = _local_model(model, show_progress)
-    else:
-        assert server is not None and model_name is not None
-        asked = RetrievalClient(
-            server,
-            model_name,
-            version=version,
-            version_label=version_label,
-            root_certificates=root_certificates,
-            client_certificate=client_certificate,
-            client_key=client_key,
+    if model_name is not None:
+        raise InputError(
+            f"--model-name selects a model on a server, and a folder has only one. Received: {model_name!r}. "
+            "Remove it, or give --server in place of --model."
         )
-    with closing(asked) if isinstance(asked, RetrievalClient) else nullcontext():
-        return asked.recommend(history, k=k, exclude=exclude, allow=allow, exclude_history=exclude_history)[0]
-
-
-def _local_model(model: str | Path, show_progress: bool) -> HistoryQueries:
-    # Imported late: a server is asked without TensorFlow, a folder is not.
+    if connection:
+        name, value = next(iter(connection.items()))
+        option = OPTIONS.get(name, name.replace("_", "-"))
+        raise InputError(f"--{option} {value} is for a server. Remove it, or give --server in place of --model.")
+    # Imported late, so that a query to a server does not load TensorFlow.
     from laclrec_tf.runtime.terminal import spinner
     from laclrec_tf.serving.local.models import LocalModel
 
     with spinner(f"loading {model}", disable=not show_progress):
-        return LocalModel(model)
+        local = LocalModel(model)
+    return local.recommend(history, **query)[0]

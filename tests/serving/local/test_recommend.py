@@ -1,4 +1,4 @@
-"""What `recommend` is given reaches the server, and mistakes are told before anything is asked."""
+"""Arguments of `recommend` reach the server, and mistakes are reported before a request is sent."""
 
 from __future__ import annotations
 
@@ -57,9 +57,13 @@ def test_by_default_nothing_is_restricted_and_the_history_never_comes(hand_writt
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        (["--model", "shop", "--version", "1"], "--version 1 is for a server. Leave it out with --model DIR."),
+        (
+            ["--model", "shop", "--version", "1"],
+            "--version 1 is for a server. Remove it, or give --server",
+        ),
         (["--model", "shop", "--version-label", "x"], "--version-label x is for a server"),
         (["--model", "shop", "--tls-ca", "ca.pem"], "--tls-ca ca.pem is for a server"),
+        (["--model", "shop", "--model-name", "m"], "--model-name selects a model on a server"),
         (["--server", "h:1", "--model-name", "m", "--tls-ca", "none.pem"], "cannot read none.pem"),
         (["--server", "h:1", "--model-name", "m", "--tls-key", "none.pem"], "needs both"),
         (["--server", "h:1", "--model-name", "m", "--version", "1", "--version-label", "x"], "not both"),

@@ -1,4 +1,4 @@
-"""Questions become requests that hold every input, and answers become typed results."""
+"""Queries become requests with every input, and outputs become typed results."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import pytest
 
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving import Ranking, Recommendation, SimilarItems
-from laclrec_tf.serving.client import questions
-from laclrec_tf.serving.client.questions import (
+from laclrec_tf.serving.client import queries
+from laclrec_tf.serving.client.queries import (
     augment_query,
     embed_history_query,
     embed_items_query,
@@ -37,7 +37,7 @@ def test_every_input_of_retrieve_is_sent():
 
 
 def test_one_list_for_all_goes_with_every_request_and_lists_for_each_are_parted(monkeypatch):
-    monkeypatch.setattr(questions, "BATCH_SIZE", 2)
+    monkeypatch.setattr(queries, "BATCH_SIZE", 2)
     query = recommend_query([["a"], ["b"], ["c"]], 1, exclude=["x"], allow=[["p"], ["q"], []], exclude_history=False)
     first, second = query.requests
     assert first["exclude"].tolist() == second["exclude"].tolist() == [[b"x"]]
@@ -61,7 +61,7 @@ def test_recommendations_end_with_the_filled_slots():
 
 
 def test_similar_items(monkeypatch):
-    monkeypatch.setattr(questions, "BATCH_SIZE", 1)
+    monkeypatch.setattr(queries, "BATCH_SIZE", 1)
     query = similar_items_query(["a", "?"], k=2**40)
     assert [inputs["items"].tolist() for inputs in query.requests] == [[b"a"], [b"?"]]
     assert query.requests[0]["k"].item() == 2**31 - 1
@@ -93,7 +93,7 @@ def test_one_list_of_candidates_is_for_every_history():
 
 
 def test_vectors_of_several_requests_are_one_array(monkeypatch):
-    monkeypatch.setattr(questions, "BATCH_SIZE", 2)
+    monkeypatch.setattr(queries, "BATCH_SIZE", 2)
     query = embed_history_query([["a"], [], ["?"]])
     assert [inputs["history"].shape for inputs in query.requests] == [(2, 1), (1, 1)]
     vectors = np.arange(6, dtype=np.float32).reshape(3, 2)
