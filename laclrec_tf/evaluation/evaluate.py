@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,6 @@ from laclrec_tf.data.events import read_interactions
 from laclrec_tf.data.splits import Split, held_out
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.ranking import rank_targets, sample_negatives
-from laclrec_tf.evaluation.run_metrics import keep_evaluation
 from laclrec_tf.files import file_sha256
 from laclrec_tf.metrics.ranking import TIE_RULE, ranking_metrics
 from laclrec_tf.run_folder import RunFolder
@@ -183,7 +184,7 @@ def evaluate(
         report |= {"histories": str(histories), "histories_sha256": file_sha256(Path(histories))}
     report |= skipped
     if histories is None and not clean:
-        keep_evaluation(folder, report)
+        _write_to_run(folder, report)
     if ranks_file is not None:
         array = io.BytesIO()
         np.save(array, ranks)
@@ -191,6 +192,15 @@ def evaluate(
     if report_file is not None:
         report_file.write_json(report)
     return report
+
+
+def _write_to_run(run: RunFolder, report: Mapping[str, Any]) -> None:
+    """Write `evaluation-SPLIT-PROTOCOL.json`, which `export` reads. A read-only run folder is left as it is."""
+    file = run.folder / f"evaluation-{report['split']}-{report['protocol']}.json"
+    partial = file.with_suffix(".partial")
+    with suppress(OSError):
+        partial.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        partial.rename(file)
 
 
 def _evaluated(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 
 import numpy as np
@@ -134,3 +135,30 @@ def test_a_column_that_is_missing_can_only_be_renamed(run, tmp_path):
     file.write_text("user,item_id,timestamp\nu1,i1,1\n")
     with pytest.raises(InputError, match=r"no column 'user_id'\. Did you mean user\?.* Rename it\.$"):
         evaluate(run.folder, histories=file, show_progress=False)
+
+
+@pytest.fixture
+def copied(run, tmp_path):
+    """Return a copy of the run without evaluations."""
+    return RunFolder.open(shutil.copytree(run.folder, tmp_path / "run", ignore=shutil.ignore_patterns("evaluation-*")))
+
+
+def evaluations(run):
+    return {file.name: json.loads(file.read_text()) for file in run.folder.glob("evaluation-*")}
+
+
+def test_only_reports_on_the_runs_own_histories_are_written_into_the_run(copied, tmp_path):
+    file = write(tmp_path, copied.vocabulary.items[:5])
+    evaluate(copied.folder, histories=file, show_progress=False)
+    assert evaluations(copied) == {}
+    report = evaluate(copied.folder, split="validation", protocol="full-with-history", show_progress=False)
+    assert evaluations(copied) == {"evaluation-validation-full-with-history.json": report}
+
+
+def test_a_run_that_cannot_be_written_is_evaluated_all_the_same(copied, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.write_text", refuse)
+    assert "ndcg@10" in evaluate(copied.folder, show_progress=False)
+    assert evaluations(copied) == {}

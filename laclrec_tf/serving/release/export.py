@@ -16,8 +16,9 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
 
+from laclrec_tf.data.splits import held_out
 from laclrec_tf.errors import InputError
-from laclrec_tf.evaluation.run_metrics import held_out_histories, run_metrics
+from laclrec_tf.metrics.ranking import TIE_RULE
 from laclrec_tf.run_folder import RunFolder
 from laclrec_tf.runtime.terminal import spinner
 from laclrec_tf.serving.history_batch import padded_batch
@@ -35,7 +36,7 @@ from laclrec_tf.serving.retriever.retriever import Retriever
 from laclrec_tf.serving.version.folder import model_folder
 from laclrec_tf.serving.version.held_out_topk import HeldOutHistories, write_held_out_topk
 from laclrec_tf.serving.version.manifest import write_manifest
-from laclrec_tf.serving.version.metadata import METADATA_FILE, ModelMetrics
+from laclrec_tf.serving.version.metadata import METADATA_FILE, Evaluation, ModelMetrics, finite
 from laclrec_tf.serving.version.model_card import MODEL_CARD_FILE, model_card
 from laclrec_tf.serving.version.warmup import (
     WARMUP_FILE,
@@ -47,6 +48,7 @@ from laclrec_tf.serving.version.warmup import (
 
 TOLERANCE = 1e-5
 N_QUERIES = 512
+N_HELD_OUT = 64
 
 
 class ExportCheckError(RuntimeError):
@@ -336,3 +338,86 @@ def export(run: str | Path, to: str | Path, *, index: IndexSettings | None = Non
             metrics=run_metrics(folder),
             held_out=held_out_histories(folder),
         )
+
+
+def run_metrics(run: RunFolder) -> ModelMetrics:
+    """Collect the metrics in a run's record and in its evaluation files.
+
+    Args:
+        run: the run.
+
+    Returns:
+        The metrics; the counts of the data only if the record or the prepared data have them.
+
+    Raises:
+        InputError: an evaluation file is damaged.
+    """
+    record = run.record
+    evaluations: dict[str, Evaluation] = {}
+    for evaluation in [*_of_training(record), *_of_files(run)]:
+        before = evaluations.get(evaluation.name)
+        if before is not None:  # the training also measured the augmenter
+            evaluation = Evaluation(**vars(evaluation) | {"metrics": {**before.metrics, **evaluation.metrics}})
+        evaluations[evaluation.name] = evaluation
+    return ModelMetrics(
+        data_hash=record["data_hash"],
+        data_counts=_counts(run),
+        trained_on=record["trained_on"],
+        seed=record["settings"]["seed"],
+        preset=record["settings"]["preset"],
+        evaluations=tuple(evaluations.values()),
+    )
+
+
+def _of_training(record: Mapping[str, Any]) -> list[Evaluation]:
+    # A refit was also trained on the validation items, so its earlier validation does not describe it.
+    if record["trained_on"] == "refit" or not record.get("validation"):
+        return []
+    return [Evaluation("validation", "full", finite(record["validation"]), tie_rule=TIE_RULE)]
+
+
+def _of_files(run: RunFolder) -> list[Evaluation]:
+    evaluations = []
+    for file in sorted(run.folder.glob("evaluation-*.json"), key=lambda file: file.stem):
+        try:
+            report = json.loads(file.read_text(encoding="utf-8"))
+            if any(report[name] != run.record[name] for name in ("data_hash", "trained_on")):
+                continue  # copied here from another run
+            metrics = {name: value for name, value in report.items() if "@" in name}
+            seed = report["negatives_seed"] if report["protocol"].startswith("sampled") else None
+            about = report["split"], report["protocol"], finite(metrics), report["users"], report["tie_rule"], seed
+            evaluations.append(Evaluation(*about))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise InputError(f"{file} is damaged. Delete it, or run `laclrec-tf evaluate` again.") from None
+    return evaluations
+
+
+def _counts(run: RunFolder) -> Mapping[str, int] | None:
+    if "data_counts" in run.record:
+        return run.record["data_counts"]
+    try:
+        return run.data.counts
+    except InputError:
+        return None
+
+
+def held_out_histories(run: RunFolder) -> HeldOutHistories | None:
+    """Select at most 64 histories without their test item, evenly spread over the users.
+
+    Args:
+        run: the run.
+
+    Returns:
+        The histories before the test item; None if the prepared data is missing or has none.
+    """
+    try:
+        _, histories = run.data.histories()
+    except InputError:
+        return None
+    before = [pair[0] for history in histories if (pair := held_out(history, "test")) is not None]
+    if not before:
+        return None
+    chosen = np.linspace(0, len(before) - 1, min(N_HELD_OUT, len(before))).round().astype(int)
+    return HeldOutHistories(
+        "the prepared data, before the test item", [run.vocabulary.to_items(before[user].tolist()) for user in chosen]
+    )
