@@ -20,6 +20,7 @@ setup(
     package_data={"laclrec_tf": ["py.typed", "**/*.pyi", "explorer/page.css", "report/templates/*.html"]},
     install_requires=[
         "tensorflow>=2.21,<2.22",
+        "filelock>=4.3",
         "jinja2>=3.1",
         "keras>=3.15,<4",
         "lazy-loader>=0.4",

@@ -17,6 +17,7 @@ from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.errors import InputError
 from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.models import LACLRec
+from laclrec_tf.runtime.output_files import atomic_write
 
 FORMAT_VERSION = 1
 RECORD_FILE = "run.json"
@@ -182,7 +183,6 @@ def package_versions() -> dict[str, str]:
 
 
 def write_record(folder: Path, record: dict[str, Any]) -> None:
-    """Write `run.json`, last of all and renamed into place: a run folder that has it is whole."""
-    partial = folder / f"{RECORD_FILE}.partial"
-    partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    partial.rename(folder / RECORD_FILE)
+    """Write `run.json`. Write it last: a run folder that has it is complete."""
+    with atomic_write(folder / RECORD_FILE) as partial:
+        partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

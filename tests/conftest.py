@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import os
 import shutil
@@ -15,6 +14,7 @@ from typing import Any
 import grpc
 import pytest
 import tensorflow as tf
+from filelock import FileLock
 from hypothesis import settings
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
@@ -163,8 +163,7 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callab
 
     def make(name: str, maker: Callable[[Path], object]) -> Path:
         folder, made = shared / f"shared-{name}", shared / f"shared-{name}.made"
-        with (shared / f"shared-{name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with FileLock(shared / f"shared-{name}.lock"):
             if not made.exists():
                 shutil.rmtree(folder, ignore_errors=True)  # of a worker that failed
                 folder.mkdir()

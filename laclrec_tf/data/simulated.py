@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -14,6 +14,7 @@ import polars as pl
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.errors import InputError, reason_of
 from laclrec_tf.item_vocabulary import ItemVocabulary
+from laclrec_tf.runtime.output_files import atomic_write
 
 # A history as it was planted: `(item, is noise)`.
 PlantedHistory: TypeAlias = list[tuple[str, bool]]
@@ -286,18 +287,13 @@ def simulate_events(
             raise InputError(f"{file} exists. Give another --out, or delete it first.")
 
     simulation = simulate(users, items, noise, seed)
-    partial = [file.with_name(f".{file.name}.partial-{os.getpid()}") for file in files]
+    tables = (simulation.events, simulation.truth, simulation.transitions)
     try:
-        tables = (simulation.events, simulation.truth, simulation.transitions)
-        for table, file, beside in zip(tables, files, partial, strict=True):
-            _write(table, beside, file.suffix.lower())
-        for file, beside in zip(files, partial, strict=True):
-            beside.replace(file)
+        with ExitStack() as stack:  # the files appear once all of them are written
+            for table, file in zip(tables, files, strict=True):
+                _write(table, stack.enter_context(atomic_write(file)), file.suffix.lower())
     except OSError as error:
         raise InputError(f"Cannot write {out}: {reason_of(error)}. Choose a folder that can be written.") from None
-    finally:
-        for beside in partial:
-            beside.unlink(missing_ok=True)
     return files
 
 

@@ -19,7 +19,7 @@ from laclrec_tf.evaluation.ranking import rank_targets, sample_negatives
 from laclrec_tf.files import file_sha256
 from laclrec_tf.metrics.ranking import TIE_RULE, ranking_metrics
 from laclrec_tf.run_folder import RunFolder
-from laclrec_tf.runtime.output_files import ReportFile
+from laclrec_tf.runtime.output_files import ReportFile, atomic_write
 from laclrec_tf.runtime.terminal import progress_bar
 
 
@@ -197,10 +197,8 @@ def evaluate(
 def _write_to_run(run: RunFolder, report: Mapping[str, Any]) -> None:
     """Write `evaluation-SPLIT-PROTOCOL.json`, which `export` reads. A read-only run folder is left as it is."""
     file = run.folder / f"evaluation-{report['split']}-{report['protocol']}.json"
-    partial = file.with_suffix(".partial")
-    with suppress(OSError):
+    with suppress(OSError), atomic_write(file) as partial:
         partial.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-        partial.rename(file)
 
 
 def _evaluated(

@@ -1,99 +1,84 @@
-"""A file for a report: whether it can be written is known before the work, not after."""
+"""Write files and folders so that a failure leaves nothing half-written, and lock them against other processes."""
 
 from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from laclrec_tf.errors import InputError, reason_of
 
 
 @contextmanager
-def new_folder(folder: Path, worth_keeping: Callable[[Path], bool]) -> Iterator[None]:
-    """Make a folder for the block that writes into it.
+def atomic_write(file: str | Path) -> Iterator[Path]:
+    """Write a file that readers see either whole or not at all.
+
+    The block writes to a partial file in the same folder, `.NAME.partial-RANDOM`. After the block its content is
+    flushed to the disk and it is renamed to `file`, with the permissions of the file it replaces. If the block fails
+    or is interrupted, the partial file is deleted and `file` stays as it was. Only a killed process leaves one behind.
 
     Args:
-        folder: where the block writes; made if it is missing, with its parents. What was in it before stays there.
-        worth_keeping: asked when the block fails, by an error or an interruption: False takes away what is new in the
-            folder, and the folder and its parents if they were made.
+        file: the file to write. A symbolic link is kept, and its target is written. A pipe or a device has no partial
+            file: the block writes to it directly.
+
+    Yields:
+        The path to write to.
 
     Raises:
-        InputError: the folder cannot be made, or the block could not write (`OSError`).
+        OSError: the file cannot be written.
 
     Example:
-        >>> with new_folder(Path("run"), lambda folder: False):  # doctest: +SKIP
-        ...     Path("run/log.txt").write_text("begun")
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with atomic_write(Path(folder) / "report.txt") as partial:
+        ...         _ = partial.write_text("recall@10 0.1")
+        ...     (Path(folder) / "report.txt").read_text()
+        'recall@10 0.1'
     """
-    made: list[Path] = []
-    before: set[Path] = set()
+    target = Path(os.path.realpath(file))
+    if target.exists() and not target.is_file():
+        yield target
+        return
+    partial = _partial(target)
     try:
-        made = [each for each in (folder, *folder.parents) if not each.exists()]  # innermost first
-        folder.mkdir(parents=True, exist_ok=True)
-        before = set(folder.iterdir())
-        yield
-    except BaseException as error:
-        kept = folder.is_dir() and worth_keeping(folder)
-        if not kept:
-            for new in set(folder.iterdir()) - before if folder.is_dir() else ():
-                if new.is_dir() and not new.is_symlink():
-                    shutil.rmtree(new, ignore_errors=True)
-                else:
-                    new.unlink(missing_ok=True)
-            for each in made:
-                with suppress(OSError):  # somebody else may have put something there
-                    each.rmdir()
-        if isinstance(error, OSError):
-            where = error.filename or folder
-            text = f"Cannot write {where}: {reason_of(error)}. Choose a folder that can be written."
-            raise InputError(f"{text} What was done so far is in {folder}." if kept else text) from error
-        raise
+        yield partial
+        with partial.open("rb+") as written:
+            os.fsync(written.fileno())
+        if target.exists():
+            shutil.copymode(target, partial)
+        partial.replace(target)
+    finally:
+        with suppress(OSError):
+            partial.unlink()
 
 
-def copy_whole(folder: Path, to: Path, last: str) -> Path:
-    """Copy a folder's files, and the one without which it is none at the end.
+def _partial(target: Path) -> Path:
+    return target.with_name(f".{target.name}.partial-{secrets.token_hex(4)}")
 
-    For mounted buckets, which cannot rename a folder into place.
+
+def delete_partial_files(folder: Path, pattern: str) -> None:
+    """Delete the partial files that killed processes left.
 
     Args:
-        folder: what to copy.
-        to: where; made with its parents, files of the same name are replaced.
-        last: the file in `folder` that readers look for, such as "run.json".
-
-    Returns:
-        `to`.
-
-    Raises:
-        InputError: it cannot be written.
-
-    Example:
-        >>> copy_whole(Path("run"), Path("/gcs/shop/run"), last="run.json")  # doctest: +SKIP
-        PosixPath('/gcs/shop/run')
+        folder: the folder of the files, searched with its subfolders. No other process may be writing there.
+        pattern: glob pattern of the files' names, e.g. "checkpoint-*.npz".
     """
-
-    def left_for_later(inside: str, _: list[str]) -> list[str]:
-        return [last] if Path(inside) == folder else []
-
-    try:
-        # Contents only: a bucket keeps no times and permissions.
-        shutil.copytree(folder, to, dirs_exist_ok=True, ignore=left_for_later, copy_function=shutil.copyfile)
-        shutil.copyfile(folder / last, to / last)
-    except OSError as error:
-        raise InputError(
-            f"Cannot write {to}: {reason_of(error)}. Check the disk or the bucket, and who may write there."
-        ) from error
-    return to
+    for partial in folder.rglob(f".{pattern}.partial-*"):
+        partial.unlink(missing_ok=True)
 
 
 class ReportFile:
-    """A file that a command will write its result to, tried out at once; nothing is left of the trial.
+    """A file for the result of long work, checked in advance: that it can be written is known before the work starts.
 
     Args:
-        file: where to write. Its folder exists; a file that is there already will be replaced.
+        file: the file to write. Its folder must exist; an existing file will be replaced.
 
     Raises:
         InputError: the file cannot be written.
@@ -106,37 +91,31 @@ class ReportFile:
 
     def __init__(self, file: str | Path) -> None:
         self.file = Path(file)
+        target = Path(os.path.realpath(self.file))
         try:
-            target = Path(os.path.realpath(self.file))  # a link stays, what it names is tried
-            is_new = not target.exists()
-            with target.open("ab"):
-                pass
-            if is_new:
-                target.unlink()
+            if target.exists():
+                with target.open("ab"):
+                    pass
+            if target.is_file() or not target.exists():
+                trial = _partial(target)
+                trial.touch()
+                trial.unlink()
         except OSError as error:
             raise self._not_writable(error) from None
 
     def write(self, content: bytes) -> None:
-        """Write the report; a file that was there before is replaced when all is written.
+        """Write the whole file with `atomic_write`.
 
         Args:
-            content: the whole file.
+            content: the bytes of the file.
 
         Raises:
-            InputError: it could not be written after all, the disk is full for one.
+            InputError: the file cannot be written after all, e.g. because the disk is full.
         """
-        target = Path(os.path.realpath(self.file))
-        if target.exists() and not target.is_file():  # a pipe or a device takes what comes
-            partial = target
-        else:
-            partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
         try:
-            partial.write_bytes(content)
-            if partial != target:
-                partial.replace(target)
+            with atomic_write(self.file) as partial:
+                partial.write_bytes(content)
         except OSError as error:
-            if partial != target:
-                partial.unlink(missing_ok=True)
             raise self._not_writable(error) from None
 
     def write_json(self, report: Any) -> None:
@@ -146,3 +125,110 @@ class ReportFile:
     def _not_writable(self, error: OSError) -> InputError:
         reason = "its folder does not exist" if isinstance(error, FileNotFoundError) else reason_of(error)
         return InputError(f"Cannot write {self.file}: {reason}. Name a file that can be written.")
+
+
+@contextmanager
+def file_lock(file: Path, busy: str) -> Iterator[None]:
+    """Hold a lock on a file while the block runs. The operating system releases the lock of a killed process.
+
+    Args:
+        file: the lock file; created if it is missing, and kept afterwards. Its content stays as it is, and a symbolic
+            link is refused.
+        busy: the message of the error if another process holds the lock.
+
+    Raises:
+        InputError: another process holds the lock.
+        OSError: the file cannot be opened.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with file_lock(Path(folder) / ".lock", busy="Another process writes here. Wait for it."):
+        ...         (Path(folder) / ".lock").exists()
+        True
+    """
+    lock = FileLock(file, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise InputError(busy) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def new_folder(folder: Path, worth_keeping: Callable[[Path], bool]) -> Iterator[None]:
+    """Create a folder for the block that writes into it, and clean up if the block fails.
+
+    Args:
+        folder: the folder; created with its parents if it is missing. Its earlier content is never deleted.
+        worth_keeping: called with the folder if the block fails or is interrupted. If it returns False, the new
+            content is deleted, and so are the folder and its parents if they were created.
+
+    Raises:
+        InputError: the folder cannot be created, or the block failed with an `OSError`.
+
+    Example:
+        >>> with new_folder(Path("run"), lambda folder: False):  # doctest: +SKIP
+        ...     Path("run/log.txt").write_text("started")
+    """
+    created: list[Path] = []
+    before: set[Path] = set()
+    try:
+        created = [each for each in (folder, *folder.parents) if not each.exists()]  # innermost first
+        folder.mkdir(parents=True, exist_ok=True)
+        before = set(folder.iterdir())
+        yield
+    except BaseException as error:
+        kept = folder.is_dir() and worth_keeping(folder)
+        if not kept:
+            for new in set(folder.iterdir()) - before if folder.is_dir() else ():
+                if new.is_dir() and not new.is_symlink():
+                    shutil.rmtree(new, ignore_errors=True)
+                else:
+                    new.unlink(missing_ok=True)
+            for each in created:
+                with suppress(OSError):  # another process may have written into it
+                    each.rmdir()
+        if isinstance(error, OSError):
+            where = error.filename or folder
+            text = f"Cannot write {where}: {reason_of(error)}. Choose a folder that can be written."
+            raise InputError(f"{text} The results so far are in {folder}." if kept else text) from error
+        raise
+
+
+def copy_whole(folder: Path, to: Path, last: str) -> Path:
+    """Copy the files of a folder, and the file that marks it as complete last.
+
+    Use it for mounted buckets, where a folder cannot be renamed.
+
+    Args:
+        folder: the folder to copy.
+        to: the destination; created with its parents. Files of the same name are replaced.
+        last: name of the file in `folder` whose presence means that the folder is complete, e.g. "run.json".
+
+    Returns:
+        `to`.
+
+    Raises:
+        InputError: the destination cannot be written.
+
+    Example:
+        >>> copy_whole(Path("run"), Path("/gcs/shop/run"), last="run.json")  # doctest: +SKIP
+        PosixPath('/gcs/shop/run')
+    """
+
+    def postponed(inside: str, _: list[str]) -> list[str]:
+        return [last] if Path(inside) == folder else []
+
+    try:
+        # Contents only: a bucket stores no times and permissions.
+        shutil.copytree(folder, to, dirs_exist_ok=True, ignore=postponed, copy_function=shutil.copyfile)
+        shutil.copyfile(folder / last, to / last)
+    except OSError as error:
+        raise InputError(
+            f"Cannot write {to}: {reason_of(error)}. Check the disk or the bucket, and its write permissions."
+        ) from error
+    return to

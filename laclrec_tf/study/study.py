@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.augmenter_report import augmenter_report
 from laclrec_tf.evaluation.evaluate import evaluate
 from laclrec_tf.run_folder import RunFolder
+from laclrec_tf.runtime.output_files import atomic_write, file_lock
 from laclrec_tf.runtime.processes import ProcessKilledError, call_in_a_process
 from laclrec_tf.runtime.terminal import terminal
 from laclrec_tf.study.config import StudyConfig
@@ -57,7 +56,7 @@ def study(study_file: str | Path, out: str | Path, *, show_progress: bool = True
         raise InputError(f"Cannot make the folder {out}: {error.strerror}.") from None
     console = terminal(stderr=True)
     console.quiet = not show_progress
-    with _alone(out):
+    with file_lock(out / ".lock", busy=f"Another process works on {out}. Wait for it, or give another --out."):
         missing = [cell for cell in cells if not cell.result.exists()]
         if len(missing) < len(cells):
             console.print(f"{len(cells) - len(missing)} of {len(cells)} trainings are done already")
@@ -96,17 +95,6 @@ def _cells(config: StudyConfig, out: Path) -> Iterator[Cell]:
 def _as_given(path: Path) -> str:
     """Return a path as it was typed, but for folders that only this machine has."""
     return path.name if path.is_absolute() else path.as_posix()
-
-
-@contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """Hold the study's folder, so that two processes never train the same."""
-    with (out / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InputError(f"Another process works on {out}. Wait for it, or give another --out.") from None
-        yield
 
 
 def _in_a_process(cell: Cell, show_progress: bool) -> None:
@@ -149,9 +137,8 @@ def run_cell(cell: Cell, show_progress: bool = True) -> None:
         "settings": cell.config.resolved(),
         "curve": _curve(cell.run / "epochs-strict.csv"),
     }
-    partial = cell.result.with_suffix(".partial")
-    partial.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    partial.rename(cell.result)
+    with atomic_write(cell.result) as partial:
+        partial.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 def _evaluate(

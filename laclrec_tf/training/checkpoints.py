@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 import time
 import warnings
@@ -21,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from laclrec_tf.errors import InputError, LACLRecWarning
+from laclrec_tf.runtime.output_files import atomic_write, delete_partial_files
 from laclrec_tf.runtime.processes import StopRequest
 from laclrec_tf.training.workers import WorkerGroup
 
@@ -79,7 +79,7 @@ class TrainingCheckpoints:
     def write(self, state: TrainingState) -> bool:
         """Write one more checkpoint, and remove the oldest ones.
 
-        It is written beside, through to the disk, and renamed: killed at any moment, this leaves the others whole.
+        A process that is killed while it writes leaves the other checkpoints whole.
 
         Args:
             state: what to keep.
@@ -89,19 +89,14 @@ class TrainingCheckpoints:
         """
         number = max(self._numbers(), default=0) + 1
         file = self._file(number)
-        partial = file.with_suffix(".partial")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with partial.open("wb") as out:
+            delete_partial_files(self.folder, "checkpoint-*.npz")
+            with atomic_write(file) as partial, partial.open("wb") as out:
                 shapes = {name: list(array.shape) for name, array in state.arrays.items()}
                 about = json.dumps({**state.about, "format_version": FORMAT_VERSION, "shapes": shapes}).encode()
                 np.savez(out, allow_pickle=False, **{_ABOUT: np.frombuffer(about, np.uint8)}, **state.arrays)
-                out.flush()
-                os.fsync(out.fileno())
-            partial.rename(file)
         except OSError as error:
-            with suppress(OSError):
-                partial.unlink(missing_ok=True)
             warnings.warn(
                 f"Cannot write the checkpoint {file}: {error.strerror or error}. Training goes on; make room there. "
                 f"The last good one: {self._file(number - 1) if number > 1 else 'none'}.",
@@ -139,7 +134,8 @@ class TrainingCheckpoints:
 
     def remove(self) -> None:
         """Remove all of them, and the folder if nothing else is in it."""
-        for file in [*self.folder.glob("checkpoint-*.npz"), *self.folder.glob("checkpoint-*.partial")]:
+        delete_partial_files(self.folder, "checkpoint-*.npz")
+        for file in self.folder.glob("checkpoint-*.npz"):
             file.unlink(missing_ok=True)
         with suppress(OSError):
             self.folder.rmdir()

@@ -21,6 +21,7 @@ from laclrec_tf.data.splits import Protocol
 from laclrec_tf.errors import InputError
 from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.models import LACLRec
+from laclrec_tf.runtime.output_files import atomic_write, delete_partial_files
 
 _COUNTS_STEPS = "vs_iterations"
 CHARTS = {
@@ -52,13 +53,10 @@ def keep_events(folder: Path, epochs: int, steps_per_epoch: int) -> None:
         epochs: how many stay.
         steps_per_epoch: for Keras's curves over optimizer steps.
     """
+    delete_partial_files(folder, "events.out.tfevents.*")
     for file in sorted(folder.rglob("events.out.tfevents.*")):
-        if file.suffix == ".partial":  # of a process that was killed here
-            file.unlink()
-            continue
-        partial = file.with_name(f"{file.name}.partial")
         anything = False
-        with tf.io.TFRecordWriter(str(partial)) as out:
+        with atomic_write(file) as partial, tf.io.TFRecordWriter(str(partial)) as out:
             for record in RawEventFileLoader(str(file)).Load():
                 event = Event.FromString(record)
                 values = [value for value in event.summary.value]
@@ -66,10 +64,7 @@ def keep_events(folder: Path, epochs: int, steps_per_epoch: int) -> None:
                 if not values or event.step < limit:
                     out.write(record)
                     anything |= bool(values)
-        if anything:
-            partial.rename(file)
-        else:
-            partial.unlink()
+        if not anything:
             file.unlink()
 
 
@@ -217,8 +212,6 @@ def _keep_rows(file: Path, epochs: int) -> None:
         return
     with file.open(newline="", encoding="utf-8") as rows:
         header, *lines = list(csv.reader(line.replace("\0", "") for line in rows)) or [[]]
-    partial = file.with_suffix(".partial")
-    with partial.open("w", newline="", encoding="utf-8") as rows:
+    with atomic_write(file) as partial, partial.open("w", newline="", encoding="utf-8") as rows:
         whole = [line for line in lines if len(line) == len(header) and line[0].isdecimal()]  # power may have failed
         csv.writer(rows).writerows([header, *(line for line in whole if int(line[0]) < epochs)] if header else [])
-    partial.rename(file)

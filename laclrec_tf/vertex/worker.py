@@ -17,7 +17,7 @@ from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.evaluate import evaluate
 from laclrec_tf.runtime.cloud_storage import reachable
-from laclrec_tf.runtime.output_files import copy_whole
+from laclrec_tf.runtime.output_files import atomic_write, copy_whole
 from laclrec_tf.serving.release.export import export
 from laclrec_tf.serving.version.folder import SAVED_MODEL_FILE
 from laclrec_tf.serving.version.manifest import verify_manifest
@@ -106,10 +106,8 @@ class TuningMetrics(keras.callbacks.Callback):
         }
         self.lines.append(json.dumps(line, sort_keys=True) + "\n")
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        # Written beside and renamed: the file is read while this goes on.
-        partial = self.file.with_name(f"{self.file.name}.partial-{os.getpid()}")
-        partial.write_text("".join(self.lines), encoding="utf-8")
-        partial.replace(self.file)
+        with atomic_write(self.file) as partial:  # the tuning service reads the file during training
+            partial.write_text("".join(self.lines), encoding="utf-8")
 
 
 def is_tuning_trial(environment: Mapping[str, str] = os.environ) -> bool:

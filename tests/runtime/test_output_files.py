@@ -1,4 +1,4 @@
-"""A report's file is tried out before the work, and leaves no trace of it."""
+"""Files are written whole or not at all, one process at a time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,74 @@ from pathlib import Path
 import pytest
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.runtime.output_files import ReportFile, copy_whole, new_folder
+from laclrec_tf.runtime.output_files import (
+    ReportFile,
+    atomic_write,
+    copy_whole,
+    delete_partial_files,
+    file_lock,
+    new_folder,
+)
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_a_failed_write_keeps_the_old_file_and_leaves_nothing(tmp_path, error):
+    (tmp_path / "file").write_text("old")
+    with pytest.raises(error), atomic_write(tmp_path / "file") as partial:
+        partial.write_text("half")
+        assert (tmp_path / "file").read_text() == "old"
+        raise error
+    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {"file": "old"}
+
+
+def test_the_content_is_on_the_disk_before_the_rename(tmp_path, monkeypatch):
+    calls = []
+    sync, replace = os.fsync, Path.replace
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (calls.append("fsync"), sync(descriptor)))
+    monkeypatch.setattr(Path, "replace", lambda *paths: (calls.append("rename"), replace(*paths)))
+    with atomic_write(tmp_path / "file") as partial:
+        partial.write_text("new")
+    assert calls == ["fsync", "rename"]
+    assert (tmp_path / "file").read_text() == "new"
+
+
+def test_permissions_are_kept(tmp_path):
+    (tmp_path / "file").touch()
+    for mode in (0o600, 0o664):
+        (tmp_path / "file").chmod(mode)
+        with atomic_write(tmp_path / "file") as partial:
+            partial.touch()
+        assert (tmp_path / "file").stat().st_mode & 0o777 == mode
+
+
+def test_partial_files_of_killed_processes_are_deleted(tmp_path):
+    (tmp_path / "deep").mkdir()
+    for name in (".a.npz.partial-1", "deep/.b.npz.partial-2", ".c.csv.partial-3", "a.npz"):
+        (tmp_path / name).touch()
+    delete_partial_files(tmp_path, "*.npz")
+    assert sorted(file.name for file in tmp_path.rglob("*") if file.is_file()) == [".c.csv.partial-3", "a.npz"]
+
+
+def test_one_process_holds_a_lock(tmp_path):
+    (tmp_path / "lock").write_text("content")
+    with file_lock(tmp_path / "lock", busy="Wait."):
+        for _ in range(2):  # a refused request does not release it
+            with pytest.raises(InputError, match="^Wait.$"), file_lock(tmp_path / "lock", busy="Wait."):
+                pass
+    with file_lock(tmp_path / "lock", busy="Wait."):
+        assert (tmp_path / "lock").read_text() == "content"
+
+
+def test_a_lock_follows_no_link(tmp_path):
+    (tmp_path / "lock").symlink_to(tmp_path / "target")
+    with pytest.raises(OSError, match="symbolic links"), file_lock(tmp_path / "lock", busy="Wait."):
+        pass
+    assert not (tmp_path / "target").exists()
+
+
+def test_a_report_is_refused_at_once_where_no_partial_file_can_be_written(tmp_path):
+    with pytest.raises(InputError, match="File name too long"):
+        ReportFile(tmp_path / ("x" * 250))  # the name itself is short enough
 
 
 def fail(folder, worth_keeping, error=KeyboardInterrupt):
@@ -47,7 +114,7 @@ def test_what_cannot_be_written_is_told(tmp_path):
     ):
         pass
     with (
-        pytest.raises(InputError, match="What was done so far is in"),
+        pytest.raises(InputError, match="The results so far are in"),
         new_folder(tmp_path / "run", lambda _: True),
     ):
         raise OSError(28, "No space left on device")

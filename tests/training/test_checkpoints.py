@@ -119,7 +119,7 @@ def test_a_full_disk_is_told_and_leaves_the_last_good_one(checkpoints, monkeypat
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("laclrec_tf.training.checkpoints.os.fsync", full)
+    monkeypatch.setattr("os.fsync", full)
     with pytest.warns(CheckpointWarning, match="No space left on device.*The last good one: .*000003.npz"):
         assert not checkpoints.write(state(4))
     assert names(checkpoints) == ["checkpoint-000002.npz", "checkpoint-000003.npz"]
@@ -129,7 +129,7 @@ def test_a_full_disk_is_told_and_leaves_the_last_good_one(checkpoints, monkeypat
 
 
 def test_a_killed_writers_rest_is_no_checkpoint(checkpoints):
-    (checkpoints.folder / "checkpoint-000004.partial").write_bytes(b"half")
+    (checkpoints.folder / ".checkpoint-000004.npz.partial-0").write_bytes(b"half")
     assert checkpoints.newest().about == {"epoch": 3}
     checkpoints.remove()
     assert not checkpoints.folder.exists()

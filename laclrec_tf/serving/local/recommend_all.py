@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +13,7 @@ import polars as pl
 
 from laclrec_tf.data.user_histories import read_user_histories
 from laclrec_tf.errors import InputError, reason_of
+from laclrec_tf.runtime.output_files import atomic_write, file_lock
 from laclrec_tf.runtime.terminal import progress_bar
 from laclrec_tf.serving.errors import ServingError
 from laclrec_tf.serving.local.loaded_model import LoadedModel
@@ -50,11 +49,7 @@ def parts_folder(out: Path, about: Mapping[str, Any]) -> Iterator[Path]:
         raise InputError(f"{out} exists. Give another --out, or delete it first.")
     folder = out.with_name(f"{out.name}.parts")
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(f"Another process writes {out}. Wait for it, or give another --out.") from None
+    with file_lock(folder / ".lock", busy=f"Another process writes {out}. Wait for it, or give another --out."):
         _check_about(folder, out, dict(about))
         yield folder
 
@@ -75,7 +70,7 @@ def part_file(folder: Path, part: int) -> Path:
 
 
 def write_whole(file: Path, write: Callable[[Path], object]) -> None:
-    """Have a file written beside its place and put there when it is on the disk.
+    """Write a file with `atomic_write`.
 
     Args:
         file: the file.
@@ -84,19 +79,14 @@ def write_whole(file: Path, write: Callable[[Path], object]) -> None:
     Raises:
         InputError: it cannot be written; nothing is left of it.
     """
-    partial = file.with_name(f"{file.name}.partial-{os.getpid()}")
     try:
-        write(partial)
-        with partial.open("rb+") as written:
-            os.fsync(written.fileno())
-        partial.rename(file)
+        with atomic_write(file) as partial:
+            write(partial)
     except (OSError, pl.exceptions.PolarsError) as error:  # polars has errors of its own for a full disk
         reason = reason_of(error) if isinstance(error, OSError) else str(error).splitlines()[0].rstrip(".")
         raise InputError(
             f"Cannot write {file}: {reason}. Make room or mend the disk, then run the same command again to go on."
         ) from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def join_parts(folder: Path, n_parts: int, out: Path) -> None:

@@ -6,7 +6,6 @@ that is killed leaves them behind; the next push removes them.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from laclrec_tf.errors import InputError
+from laclrec_tf.runtime.output_files import file_lock
 from laclrec_tf.serving.version.folder import version_folders, version_numbers
 from laclrec_tf.serving.version.manifest import MANIFEST_FILE, manifest_sha256, read_manifest, verify_manifest
 
@@ -39,26 +39,11 @@ def push_lock(model: Path) -> Iterator[None]:
         OSError: the folder cannot be written.
     """
     file = model / LOCK_FILE
-    while True:
-        with file.open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise InputError(f"Another process pushes to {model}. Wait for it, then try again.") from None
-            if not _is_at(lock.fileno(), file):
-                continue  # the holder before removed this file after we had opened it
-            try:
-                yield
-            finally:
-                file.unlink(missing_ok=True)
-            return
-
-
-def _is_at(descriptor: int, file: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(descriptor), file.stat())
-    except FileNotFoundError:
-        return False
+    with file_lock(file, busy=f"Another process pushes to {model}. Wait for it, then try again."):
+        try:
+            yield
+        finally:
+            file.unlink(missing_ok=True)
 
 
 # FOLDED: The record of a model's pushes, rollbacks and removals: `.pushes.jsonl` beside its versions, one line each.
