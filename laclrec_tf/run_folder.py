@@ -6,7 +6,6 @@ import json
 import zipfile
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,6 @@ __all__ = [
     "RunFolder",
     "check_new_run",
     "has_epochs",
-    "package_versions",
     "write_record",
 ]
 
@@ -175,11 +173,6 @@ def check_new_run(out: Path) -> None:
         state = "holds an unfinished run" if unfinished else "exists already and is not overwritten"
         first = "Go on with --resume, or give" if unfinished else "Give"
         raise InputError(f"{out} {state}. {first} another --out, or delete it first.")
-
-
-def package_versions() -> dict[str, str]:
-    """Return the versions that a run is made with, by package, for its record."""
-    return {name: version(name) for name in ("laclrec-tf", "tensorflow", "keras")}
 
 
 def write_record(folder: Path, record: dict[str, Any]) -> None:

@@ -9,7 +9,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from laclrec_tf.data.splits import training_part
 from laclrec_tf.errors import InputError
 from laclrec_tf.layers.sequence_augmenter import Edits
 from laclrec_tf.models import LACLRec
-from laclrec_tf.runtime.machine import processor_name
+from laclrec_tf.runtime.machine import package_versions, processor_name
 from laclrec_tf.runtime.output_files import ReportFile
 from laclrec_tf.runtime.terminal import progress_bar
 from laclrec_tf.training.config import TrainConfig
@@ -232,7 +231,7 @@ def benchmark(
         "users": len(histories),
         **measured,
         "machine": f"{processor_name()}, {platform.machine()}",
-        "versions": {name: version(name) for name in ("laclrec-tf", "tensorflow", "keras")},
+        "versions": package_versions(),
     }
     if report_file is not None:
         report_file.write_json(report)

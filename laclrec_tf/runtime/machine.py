@@ -1,16 +1,16 @@
-"""How much memory a process holds, now and over time."""
+"""The machine and the software that a result was made with: processor, package versions, memory of a process."""
 
 from __future__ import annotations
 
 import platform
+from importlib.metadata import version
 from pathlib import Path
 
 from laclrec_tf.runtime.processes import Repetition
 
 
-# FOLDED: What a measurement was made on.
 def processor_name() -> str:
-    """Return the number of processors and what they are called, such as "2 x Some CPU @ 2.50GHz".
+    """Return the number of processors and their model, e.g. "2 x Some CPU @ 2.50GHz".
 
     Example:
         >>> isinstance(processor_name(), str)
@@ -24,14 +24,24 @@ def processor_name() -> str:
     return f"{len(names)} x {names[0]}" if names else platform.processor()
 
 
+def package_versions() -> dict[str, str]:
+    """Return the installed versions of the packages that determine a model's numbers, by package, for records.
+
+    Example:
+        >>> list(package_versions())
+        ['laclrec-tf', 'tensorflow', 'keras']
+    """
+    return {name: version(name) for name in ("laclrec-tf", "tensorflow", "keras")}
+
+
 def resident_megabytes(pid: int) -> float | None:
-    """Return the resident memory of a process of this machine in megabytes (10^6 bytes).
+    """Return the resident memory of a process on this machine in megabytes (10^6 bytes).
 
     Args:
-        pid: the process's number.
+        pid: number of the process.
 
     Returns:
-        None when the process is gone, or the system has no `/proc`.
+        None if the process has ended, or the system has no `/proc`.
 
     Example:
         >>> import os
@@ -47,14 +57,14 @@ def resident_megabytes(pid: int) -> float | None:
 
 
 class MemoryWatch:
-    """Notes a process's resident memory until it is told to stop.
+    """Record the resident memory of a process at regular intervals while a block runs.
 
     Args:
-        pid: the process; None notes nothing.
-        every: seconds between two notes. Default: 1.
+        pid: number of the process. None: nothing is recorded.
+        every: seconds between two measurements. Default: 1.
 
     Attributes:
-        notes: `(seconds since the start, megabytes)`, the first at the start, the last at the end.
+        notes: list of `(seconds since the start, megabytes)`. The first is from the start, the last from the end.
     """
 
     def __init__(self, pid: int | None, every: float = 1.0) -> None:
@@ -63,13 +73,13 @@ class MemoryWatch:
         self._repetition = Repetition(self._note, every, name="memory-watch")
 
     def __enter__(self) -> MemoryWatch:
-        """Make the first note."""
+        """Measure for the first time."""
         self._repetition.__enter__()
         self._note()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop and make the last note."""
+        """Stop, and measure for the last time."""
         self._repetition.__exit__()
         self._note()
 

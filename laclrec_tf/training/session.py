@@ -20,7 +20,7 @@ from laclrec_tf.data.splits import Protocol, held_out, training_part
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.ranking import users_at_once
 from laclrec_tf.models import LACLRec
-from laclrec_tf.run_folder import package_versions
+from laclrec_tf.runtime.machine import package_versions
 from laclrec_tf.runtime.processes import StopRequest
 from laclrec_tf.runtime.terminal import readable_warnings, terminal
 from laclrec_tf.training.checkpoints import CheckpointCallback, CheckpointTimer, TrainingCheckpoints, TrainingState

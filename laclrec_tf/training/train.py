@@ -20,7 +20,8 @@ from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.data.splits import held_out, training_part
 from laclrec_tf.errors import InputError
 from laclrec_tf.models import LACLRec
-from laclrec_tf.run_folder import FORMAT_VERSION, RunFolder, check_new_run, has_epochs, package_versions, write_record
+from laclrec_tf.run_folder import FORMAT_VERSION, RunFolder, check_new_run, has_epochs, write_record
+from laclrec_tf.runtime.machine import package_versions
 from laclrec_tf.runtime.output_files import new_folder
 from laclrec_tf.runtime.processes import StopRequest
 from laclrec_tf.runtime.terminal import readable_warnings, terminal
