@@ -1,20 +1,39 @@
-"""The whole as a Kubeflow pipeline: prepare, train, evaluate, bless, and push what is no worse than what is served."""
+"""The stages of `local.py` as a Kubeflow pipeline: for Vertex AI Pipelines, for Kubeflow, or run on this machine.
+
+    python pipelines/kubeflow.py compile --out pipeline.yaml --package gs://shop-models/laclrec_tf-0.1.0.tar.gz
+    python pipelines/kubeflow.py run saved_models/shop --artifacts artifacts
+
+prepare -> train -> evaluate and export -> bless -> push. A candidate that is worse than the served version is refused.
+First the pipeline, then its steps, then the two commands.
+
+Kubeflow copies the source of a step out of this file. So each step imports what it needs, and its annotations are the
+types of its inputs and outputs. A step writes to its own disk first and then copies: artifacts may be in a mounted
+bucket, which cannot rename folders.
+"""
 
 import re
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
+import typer
+
+from laclrec_tf.cli.cloud import Set
+from laclrec_tf.cli.main import run_app
 from laclrec_tf.data.event_files import ending_of
 from laclrec_tf.errors import InputError
 from laclrec_tf.runtime.cloud_storage import mounted, reachable
 from laclrec_tf.runtime.output_files import ReportFile
-from laclrec_tf.serving.release.blessing import METRIC, TOLERANCE
+from laclrec_tf.runtime.tensorflow_startup import import_tensorflow_quietly
 from laclrec_tf.serving.version.folder import version_numbers
 from laclrec_tf.vertex.job import default_image
 
-NAME = "laclrec"
+try:
+    from kfp import compiler, dsl, local
+except ImportError:
+    print("kubeflow.py: this pipeline needs kfp. Install it: pip install 'laclrec_tf[kubeflow]'.", file=sys.stderr)
+    raise SystemExit(2) from None
 
 
 def build_pipeline(image: str | None = None, package: str | None = None, *, here: bool = False) -> Any:
@@ -24,128 +43,234 @@ def build_pipeline(image: str | None = None, package: str | None = None, *, here
     `min_interactions`; `settings`, flat training settings; `metric` and `tolerance` of the comparison.
 
     Args:
-        image: container image of each step. Default: None, TensorFlow's own of the version installed here.
-        package: this package, installed into each step's container: "gs://...tar.gz" or what pip takes. Default:
-            None, `image` has it.
-        here: for a run on this machine in this very environment. Default: False.
+        image: container image of each step. Default: TensorFlow's own image of the version installed here.
+        package: source distribution of laclrec_tf, installed into each step's container: "gs://...tar.gz" or any
+            requirement that pip accepts. Default: None, `image` has it.
+        here: build it for a run on this machine, in this environment. Default: False.
 
     Raises:
-        InputError: the extra `kubeflow` is not installed, or the steps would have no package to import.
+        InputError: neither `image` nor `package` is given, so the steps could not import laclrec_tf.
     """
     if not (here or image or package):
         raise InputError(
-            "The steps import this package, which TensorFlow's own image does not hold. Give --package gs://...tar.gz, "
+            "The steps import laclrec_tf, which TensorFlow's own image does not have. Give --package gs://...tar.gz, "
             "its source distribution, or --image, an image that has it."
         )
-    dsl = import_kfp().dsl
-    from pipelines import kubeflow_steps as steps
 
-    def component(function: Any) -> Any:
+    def component(step: Any) -> Any:
         return dsl.component(
-            function,
+            step,
             base_image=f"python:3.{sys.version_info.minor}" if here else image or default_image(None),
             packages_to_install=[] if package is None else [str(mounted(package))],
             install_kfp_package=not here,
         )
 
-    prepare, train, evaluate, bless, push = map(
-        component, (steps.prepare, steps.train, steps.evaluate, steps.bless, steps.push)
-    )
-
     # kfp reads the functional form.
-    Outcome = NamedTuple("Outcome", [("verdict", str), ("comparison", dsl.Metrics)])  # type: ignore[name-defined]  # noqa: UP014
+    Outcome = NamedTuple("Outcome", [("verdict", str), ("comparison", dsl.Metrics)])  # noqa: UP014
 
-    @dsl.pipeline(name=NAME, description="Events to a served model; a worse model does not go out.")
+    @dsl.pipeline(name="laclrec", description="From events to a served model. A worse model is refused.")
     def laclrec(
         served: str,
         events: str = "",
         min_interactions: int = 5,
         settings: dict[str, Any] = {},  # noqa: B006 - kfp reads it once, as the parameter's default
-        metric: str = METRIC,
-        tolerance: float = TOLERANCE,
+        metric: str = "ndcg@10",
+        tolerance: float = 0.02,
     ) -> Outcome:
-        # What lies at `events`, and what is served, change outside the pipeline: yesterday's answer says nothing.
-        prepared = prepare(events=events, min_interactions=min_interactions).set_caching_options(False)
+        # Events and the served version change outside the pipeline, so the steps that read them are never cached.
+        prepared = component(prepare)(events=events, min_interactions=min_interactions).set_caching_options(False)
         data = prepared.outputs["data"]
-        run = train(data=data, settings=settings).outputs["run"]
-        candidate = evaluate(run=run, data=data).outputs["candidate"]
+        run = component(train)(data=data, settings=settings).outputs["run"]
+        candidate = component(evaluate)(run=run, data=data).outputs["candidate"]
         bar = {"candidate": candidate, "data": data, "served": served, "metric": metric, "tolerance": tolerance}
-        blessed = bless(**bar).set_caching_options(False)
+        blessed = component(bless)(**bar).set_caching_options(False)
         verdict = blessed.outputs["Output"]
         with dsl.If(verdict == "blessed"):
-            push(**bar).set_caching_options(False)
+            component(push)(**bar).set_caching_options(False)
         return Outcome(verdict, blessed.outputs["comparison"])
 
     return laclrec
 
 
-def compile_pipeline(out: Path, image: str | None = None, package: str | None = None) -> Path:
-    """Write the pipeline as YAML, which Vertex AI Pipelines and Kubeflow take.
+def prepare(events: str, min_interactions: int, data: dsl.Output[dsl.Dataset]) -> None:
+    """Prepare the events, or simulated ones when `events` is empty."""
+    import tempfile
+    from pathlib import Path
 
-    Args:
-        out: the file, ".yaml".
-        image: see `build_pipeline`.
-        package: see `build_pipeline`.
+    from laclrec_tf.data.prepare import prepare
+    from laclrec_tf.data.prepared import DATASET_FILE
+    from laclrec_tf.data.simulated import simulate_events
+    from laclrec_tf.runtime.cloud_storage import reachable
+    from laclrec_tf.runtime.output_files import copy_whole
 
-    Raises:
-        InputError: the file's name does not end in .yaml, or it cannot be written; or see `build_pipeline`.
+    with tempfile.TemporaryDirectory() as scratch:
+        file = reachable(events) if events else simulate_events(Path(scratch, "events.csv"))[0]
+        made = prepare(file, Path(scratch, "data"), min_interactions=min_interactions, show_progress=False)
+        copy_whole(made.folder, Path(data.path), last=DATASET_FILE)
+    data.metadata.update({"data_hash": made.data_hash, **made.counts})
+
+
+def train(data: dsl.Input[dsl.Dataset], settings: dict[str, Any], run: dsl.Output[dsl.Model]) -> None:
+    """Train a run."""
+    import tempfile
+    from pathlib import Path
+
+    from laclrec_tf.run_folder import RunFolder
+    from laclrec_tf.runtime.output_files import copy_whole
+    from laclrec_tf.training.config import TrainConfig
+    from laclrec_tf.training.train import train
+
+    with tempfile.TemporaryDirectory() as scratch:
+        train(data.path, Path(scratch, "run"), TrainConfig.of(settings), show_progress=False)
+        made = RunFolder.open(Path(scratch, "run"))
+        copy_whole(made.folder, Path(run.path), last="run.json")
+    run.metadata.update({"trained_on": made.record["trained_on"], "preset": made.record["settings"]["preset"]})
+
+
+def evaluate(
+    run: dsl.Input[dsl.Model],
+    data: dsl.Input[dsl.Dataset],
+    metrics: dsl.Output[dsl.Metrics],
+    candidate: dsl.Output[dsl.Model],
+) -> None:
+    """Evaluate a run on its test items, and export it together with the metrics."""
+    import shutil
+    import tempfile
+    from pathlib import Path
+
+    from laclrec_tf.evaluation.evaluate import evaluate
+    from laclrec_tf.runtime.output_files import copy_whole
+    from laclrec_tf.serving.release.export import export
+    from laclrec_tf.serving.version.folder import SAVED_MODEL_FILE
+
+    with tempfile.TemporaryDirectory() as scratch:
+        made = Path(shutil.copytree(run.path, Path(scratch, "run"), copy_function=shutil.copyfile))
+        report = evaluate(made, show_progress=False)
+        version = export(made, Path(scratch, "model"), show_progress=False)
+        copy_whole(version, Path(candidate.path), last=SAVED_MODEL_FILE)
+    for name, value in report.items():
+        if "@" in name:
+            metrics.log_metric(name, value)
+    candidate.metadata.update({"data_hash": report["data_hash"], "users": report["users"]})
+
+
+def bless(
+    candidate: dsl.Input[dsl.Model],
+    data: dsl.Input[dsl.Dataset],
+    served: str,
+    metric: str,
+    tolerance: float,
+    comparison: dsl.Output[dsl.Metrics],
+) -> str:
+    """Return "blessed" if the candidate may replace the served version, else "refused"; `comparison` has the reason.
+
+    The verdict is the only plain output: the condition of a later step can read no other under kfp.local.
     """
+    from pathlib import Path
+
+    from laclrec_tf.data.prepared import PreparedData
+    from laclrec_tf.errors import InputError
+    from laclrec_tf.runtime.cloud_storage import reachable
+    from laclrec_tf.serving.release.blessing import bless_on
+    from laclrec_tf.serving.release.push import last_items, whole_versions
+    from laclrec_tf.serving.release.validation import validate
+
+    folder, model = Path(candidate.path), reachable(served)
+    validate(folder)
+    versions = whole_versions(model)
+    if not versions:
+        comparison.metadata["reason"] = "the first version, with none to compare with"
+        return "blessed"
+    held_out = last_items(PreparedData.open(data.path))
+    try:
+        found = bless_on(held_out, folder, versions[max(versions)], metric=metric, tolerance=tolerance)
+    except InputError as error:
+        comparison.metadata["reason"] = str(error)
+        return "refused"
+    comparison.log_metric("candidate", found.candidate)
+    comparison.log_metric("serving", found.serving)
+    comparison.metadata["reason"] = str(found)
+    return "blessed"
+
+
+def push(
+    candidate: dsl.Input[dsl.Model], data: dsl.Input[dsl.Dataset], served: str, metric: str, tolerance: float
+) -> str:
+    """Publish the candidate as the next version, and return its folder.
+
+    It is compared once more, since another pipeline may have pushed in between.
+    """
+    from pathlib import Path
+
+    from laclrec_tf.data.prepared import PreparedData
+    from laclrec_tf.runtime.cloud_storage import is_in_bucket, reachable
+    from laclrec_tf.serving.release.push import last_items, push, push_into_bucket
+
+    model = reachable(served)
+    if is_in_bucket(model):
+        held_out = last_items(PreparedData.open(data.path))
+        return str(push_into_bucket(Path(candidate.path), model, held_out, metric, tolerance))
+    done = push(candidate.path, model, metric=metric, tolerance=tolerance, data=data.path, show_progress=False)
+    return str(done.version)
+
+
+app = typer.Typer(help="From events to a served model, as a Kubeflow pipeline.", add_completion=False)
+
+
+@app.command("compile")
+def compile_pipeline(
+    out: Annotated[Path, typer.Option(help="File to write, .yaml.")],
+    image: Annotated[
+        str | None, typer.Option(help="Image of each step. Default: TensorFlow's own.", show_default=False)
+    ] = None,
+    package: Annotated[
+        str | None,
+        typer.Option(metavar="gs://...tar.gz", help="Source distribution of laclrec_tf. Default: --image has it."),
+    ] = None,
+) -> None:
+    """Write the pipeline as YAML, which Vertex AI Pipelines and Kubeflow read."""
     if out.suffix not in (".yaml", ".yml"):
         raise InputError(f"A pipeline is written as YAML. Received: {out}. Give a name that ends in .yaml.")
-    pipeline = build_pipeline(image, package)
     file = ReportFile(out)
     with tempfile.TemporaryDirectory() as scratch:
-        compiled = Path(scratch) / f"{NAME}.yaml"  # kfp wants the ending
-        import_kfp().compiler.Compiler().compile(pipeline, str(compiled))
+        compiled = Path(scratch, "pipeline.yaml")
+        compiler.Compiler().compile(build_pipeline(image, package), str(compiled))
         file.write(compiled.read_bytes())
-    return out
+    print(f"wrote {out}")
 
 
-def run_here(artifacts: Path, arguments: dict[str, Any]) -> tuple[str, str]:
-    """Run the pipeline on this machine, each step in a process of its own.
+@app.command("run")
+def run_pipeline(
+    served: Annotated[str, typer.Argument(help="saved_models/NAME, the folder that is served.")],
+    artifacts: Annotated[Path, typer.Option(help="Folder for what the steps write.")],
+    events: Annotated[str | None, typer.Option(help="A table of events. Default: simulated events.")] = None,
+    min_interactions: Annotated[int, typer.Option(help="k-core: min events of each user and item.")] = 5,
+    set_: Set = None,
+) -> None:
+    """Run the pipeline on this machine, each step in its own process."""
+    import_tensorflow_quietly()
+    from laclrec_tf.training.config import TrainConfig, parse_assignments
 
-    Args:
-        artifacts: folder for what the steps make, by run and step.
-        arguments: the pipeline's parameters.
-
-    Returns:
-        The verdict, "blessed" (and pushed) or "refused", and its reason.
-
-    Raises:
-        InputError: the extra is not installed, `artifacts` is no folder, there are no such events, or a step failed;
-            its log was printed.
-    """
-    nearest = next((place for place in (artifacts, *artifacts.parents) if place.exists()), artifacts)
-    if nearest.exists() and not nearest.is_dir():
-        raise InputError(f"{nearest} is a file. Give a folder with --artifacts.")
-    import_kfp()
-    if arguments.get("events"):
-        ending_of(reachable(arguments["events"]))
-    from kfp import local
-
-    model = reachable(arguments["served"])
-    before = version_numbers(model)
+    settings = parse_assignments(set_ or [])
+    TrainConfig.of(settings)
+    model = reachable(served).resolve()
+    arguments = {"served": str(model), "min_interactions": min_interactions, "settings": settings}
+    if events is not None:
+        ending_of(reachable(events))
+        arguments["events"] = str(reachable(events).resolve())
+    artifacts.mkdir(parents=True, exist_ok=True)
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(artifacts), raise_on_error=True)
+    before = version_numbers(model)
     try:
         done = build_pipeline(here=True)(**arguments)
     except RuntimeError as error:
-        plain = re.sub(r"\x1b\[\d*m", "", str(error))  # kfp colours its words
+        plain = re.sub(r"\x1b\[\d*m", "", str(error))  # kfp colours its messages
         raise InputError(f"The pipeline failed: {plain} Its log is above.") from error
-    verdict, comparison = done.outputs["verdict"], done.outputs["comparison"]
+    verdict = done.outputs["verdict"]
     if verdict == "blessed" and version_numbers(model) == before:
         raise InputError(f"The candidate was blessed, but nothing was pushed to {model}. The log above says why.")
-    return verdict, comparison.metadata["reason"]
+    print(f"{verdict}: {done.outputs['comparison'].metadata['reason']}")
 
 
-def import_kfp() -> Any:
-    """Import kfp.
-
-    Raises:
-        InputError: the extra is not installed.
-    """
-    try:
-        import kfp
-        import kfp.compiler
-    except ImportError:
-        raise InputError("The pipeline takes kfp. Install it with `pip install 'laclrec_tf[kubeflow]'`.") from None
-    return kfp
+if __name__ == "__main__":
+    run_app(app)

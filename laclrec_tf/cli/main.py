@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from laclrec_tf import __version__
-from laclrec_tf.cli.cloud import kubeflow_app, vertex_app
+from laclrec_tf.cli.cloud import vertex_app
 from laclrec_tf.cli.measuring import measuring_app, report_app
 from laclrec_tf.cli.serving import batch_app, serving_app
 from laclrec_tf.cli.training import training_app
@@ -32,7 +32,6 @@ app = typer.Typer(
 for group in (training_app, measuring_app, report_app, serving_app, batch_app):
     app.add_typer(group)
 app.add_typer(vertex_app, name="vertex")
-app.add_typer(kubeflow_app, name="kubeflow")
 INTERRUPTED = 130
 
 
@@ -49,6 +48,18 @@ def _options(
     ] = False,
 ) -> None:
     """Take what belongs to no command."""
+
+
+@app.command(
+    hidden=True,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+)
+def kubeflow() -> None:
+    """Say where this command went."""
+    raise InputError(
+        "`laclrec-tf kubeflow` is now `python pipelines/kubeflow.py`, run from a checkout of the repository. "
+        "pipelines/README.md there has the commands."
+    )
 
 
 @app.command()

@@ -14,7 +14,7 @@ MOUNT = Path("/gcs")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 _ANY_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 # They know buckets themselves, all or as their engine does.
-_BUCKET_COMMANDS = (["prepare"], ["recommend-all"], ["vertex"], ["kubeflow", "compile"])
+_BUCKET_COMMANDS = (["prepare"], ["recommend-all"], ["vertex"], ["kubeflow"])
 # Their values are item ids, which may look like places.
 _OF_ITEMS = {"--history", "--exclude", "--allow"}
 

@@ -28,7 +28,7 @@ def commands() -> dict[str, object]:
         if hasattr(command, "commands"):
             for name, inner in command.commands.items():
                 walk(inner, (*words, name))
-        else:
+        elif not command.hidden:
             found[" ".join(words)] = command.callback
 
     walk(get_command(app), ())
