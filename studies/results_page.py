@@ -1,4 +1,4 @@
-"""One page of the reports of several studies."""
+"""Join the reports of studies into one Markdown page, such as docs/results.md."""
 
 from __future__ import annotations
 
@@ -6,11 +6,27 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
+import typer
+
+from laclrec_tf.cli.main import run_app
 from laclrec_tf.errors import InputError, reason_of
 from laclrec_tf.runtime.output_files import ReportFile
 
 _LINK = re.compile(r"(!\[[^\]]*\]\()([^)]+)(\))")
+
+
+def main(
+    studies: Annotated[
+        list[Path], typer.Argument(help="Folders made by `laclrec-tf study`, in the order of the page.")
+    ],
+    out: Annotated[Path, typer.Option(help="Markdown file to write. An existing file is replaced.")],
+    notes: Annotated[Path | None, typer.Option(help="Markdown file that the page begins with. Default: none.")] = None,
+) -> None:
+    """Join the reports of studies into one Markdown page."""
+    results_page(studies, out, notes)
+    print(f"wrote {out}")
 
 
 def results_page(studies: Sequence[str | Path], page: str | Path, notes: str | Path | None = None) -> None:
@@ -44,3 +60,7 @@ def _read(file: Path, remedy: str) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = reason_of(error) if isinstance(error, OSError) else "it is not UTF-8"
         raise InputError(f"Cannot read {file}: {reason}. {remedy}") from None
+
+
+if __name__ == "__main__":
+    run_app(main)

@@ -1,4 +1,4 @@
-"""Measure a server under load: answers a second, latencies, memory, pushes during the load, malformed requests."""
+"""Measure a server under load: answers per second, latencies, memory, and versions pushed during the load."""
 
 from __future__ import annotations
 
@@ -18,8 +18,6 @@ import grpc
 import numpy as np
 
 from laclrec_tf.benchmark.load_generator import CALL_SECONDS, ServerProcess, generate_load, raw_channel
-from laclrec_tf.benchmark.malformed_requests import MalformedRequest, malformed_requests
-from laclrec_tf.benchmark.malformed_test import malformed_test
 from laclrec_tf.errors import InputError
 from laclrec_tf.runtime.machine import MemoryWatch, processor_name, resident_megabytes
 from laclrec_tf.runtime.output_files import ReportFile
@@ -134,7 +132,6 @@ def loadtest(
     k: int | None = None,
     rows: int = 1,
     push_every: float | None = None,
-    malformed: int | None = None,
     seed: int = 0,
     json_out: str | Path | None = None,
 ) -> dict[str, Any]:
@@ -152,22 +149,20 @@ def loadtest(
         rows: histories in each request. Default: 1.
         push_every: push a copy of the newest version every so many seconds, into a copy of the folder.
             Default: nothing is pushed.
-        malformed: in place of the load, send so many malformed requests. Default: none.
-        seed: of histories and malformed requests.
+        seed: Seed of the histories. Default: 0.
         json_out: also write the report to this file.
 
     Returns:
-        `model_version` and what was asked for; then of a load `requests`, `failed`, `errors` by status,
-        `requests_per_second`, `latency_ms` and `pushed`, or of malformed requests `malformed`, see
-        `malformed_test`. Of a server that was started also `first_request_ms` and `memory_mb`. `failed` is the
-        number of requests that were not answered as they should be.
+        `model_version` and the arguments; `requests`, `failed` and `errors` by status (numbers of requests),
+        `requests_per_second`, `latency_ms` and `pushed`. For a server that was started here also `first_request_ms`
+        and `memory_mb`.
 
     Raises:
         InputError: an argument is out of its range, the server does not start or answer, or it ended under the
             load.
     """
     model, name = Path(model), model_name or Path(model).resolve().name
-    _check(server, serve_arguments, clients, seconds, signature, k, rows, push_every, malformed)
+    _check(server, serve_arguments, clients, seconds, signature, k, rows, push_every)
     report_file = None if json_out is None else ReportFile(json_out)
     items = ServedItems.read(model)
     with ExitStack() as stack:
@@ -193,14 +188,9 @@ def loadtest(
         if started:
             report["first_request_ms"] = first_ms
         watch = MemoryWatch(started.pid if started else None)
-        if malformed is not None:
-            drawn = malformed_requests(malformed, name, items.vocabulary.items, seed)
-            with watch, _shown(f"sending {malformed:,} malformed requests"):
-                report |= _answers_to_malformed(target, drawn, requests)
-        else:
-            pusher = VersionPusher(model, push_every)
-            with _shown(f"{clients} clients for {seconds:g} s"):
-                report |= _under_load(target, requests, clients, seconds, watch, pusher)
+        pusher = VersionPusher(model, push_every)
+        with _shown(f"{clients} clients for {seconds:g} s"):
+            report |= _under_load(target, requests, clients, seconds, watch, pusher)
         if started and started.exit_code is not None:
             raise InputError(f"The server ended under the load, with code {started.exit_code}: {started.last_line()}")
         report["model_version_after"], _ = _first_request(endpoint, requests[0])
@@ -210,14 +200,6 @@ def loadtest(
     if report_file is not None:
         report_file.write_json(report)
     return report
-
-
-def _answers_to_malformed(
-    target: str, malformed: Iterator[MalformedRequest], requests: Sequence[bytes]
-) -> dict[str, Any]:
-    answers = malformed_test(target, malformed, requests)
-    refused = sum(sum(answers[part]["errors"].values()) for part in ("before", "after"))
-    return {"malformed": answers, "failed": answers["wrong"] + refused}
 
 
 def _under_load(
@@ -260,9 +242,8 @@ def _check(
     k: int | None,
     rows: int,
     push_every: float | None,
-    malformed: int | None,
 ) -> None:
-    at_least_one = {"clients": clients, "rows": rows, "k": k, "malformed": malformed}
+    at_least_one = {"clients": clients, "rows": rows, "k": k}
     for argument, value in at_least_one.items():
         if value is not None and value < 1:
             raise InputError(f"Argument `{argument}` must be at least 1. Received: {argument}={value}.")
@@ -275,8 +256,6 @@ def _check(
         raise InputError("Only --signature retrieve takes a `k`. Leave --k out, or ask for `retrieve`.")
     if server is not None and (push_every is not None or serve_arguments):
         raise InputError("--push-every and --serve-arg are for the server that is started here. Leave --server out.")
-    if push_every is not None and malformed is not None:
-        raise InputError("Give --push-every or --malformed, not both: each is a test of its own.")
 
 
 @contextmanager

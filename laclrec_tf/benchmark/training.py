@@ -18,7 +18,6 @@ import tensorflow as tf
 from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
 from laclrec_tf.benchmark.flops import matrix_peak, operations_of
-from laclrec_tf.benchmark.gains import without
 from laclrec_tf.data.prepare import prepare
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.data.simulated import simulate_events
@@ -184,7 +183,6 @@ def benchmark(
     config: TrainConfig | None = None,
     *,
     epochs: int = 3,
-    taken_back: str | None = None,
     json_out: str | Path | None = None,
     show_progress: bool = True,
 ) -> dict[str, Any]:
@@ -194,7 +192,6 @@ def benchmark(
         data: a folder made by `laclrec-tf prepare`. Default: 5,000 simulated users, made anew.
         config: settings. Default: `TrainConfig()`, the preset "laclrec".
         epochs: epochs that are timed, after a first one that is not. Default: 3.
-        taken_back: a gain of `laclrec_tf.benchmark.gains.GAINS` to do without. Default: none.
         json_out: also write the report to this file. Default: no.
         show_progress: Default: True.
 
@@ -212,20 +209,16 @@ def benchmark(
         prepared = _simulated(Path(folder)) if data is None else PreparedData.open(data)
         _, histories = prepared.histories()
     training = [training_part(history, "strict") for history in histories]
-    with without(taken_back):
-        measured = measure(
-            training,
-            prepared.vocabulary.n_items,
-            prepared.max_length,
-            config,
-            epochs=epochs,
-            # The shares count the products of the whole path.
-            parts=taken_back is None,
-            show_progress=show_progress,
-        )
+    measured = measure(
+        training,
+        prepared.vocabulary.n_items,
+        prepared.max_length,
+        config,
+        epochs=epochs,
+        show_progress=show_progress,
+    )
     report = {
         "preset": config.preset,
-        "without": taken_back,
         "settings": config.as_dict(),
         "data_hash": prepared.data_hash,
         "users": len(histories),

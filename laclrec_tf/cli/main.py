@@ -33,6 +33,13 @@ for group in (training_app, measuring_app, report_app, serving_app, batch_app):
     app.add_typer(group)
 app.add_typer(vertex_app, name="vertex")
 INTERRUPTED = 130
+# Commands and options of earlier versions, and where they went.
+MOVED = {
+    "page": "The command `page` is now a script of the repository. Run: python studies/results_page.py --help",
+    "benchmark --without": "`laclrec-tf benchmark --without` was removed. docs/performance.md has what it measured.",
+    "loadtest --malformed": "`laclrec-tf loadtest --malformed` is now a test of the server in the repository. "
+    "Run: pytest tests/serving/server/test_malformed_requests.py",
+}
 
 
 def _print_version(asked: bool) -> None:
@@ -108,7 +115,7 @@ def run_app(
         given = with_reachable_places(arguments) if program == "laclrec-tf" else arguments
         status = app(given or ["--help"], prog_name=program, standalone_mode=False)
     except (InputError, typer.TyperException) as error:
-        message = error.format_message() if isinstance(error, typer.TyperException) else str(error)
+        message = str(error) if isinstance(error, InputError) else _moved(arguments) or error.format_message()
         print(f"{program}: {' '.join(message.split())}", file=sys.stderr)
         status = 2
     except OSError as error:
@@ -122,6 +129,12 @@ def run_app(
     if status == INTERRUPTED:  # typer itself turns a KeyboardInterrupt into this code
         print(f"{program}: interrupted", file=sys.stderr)
     sys.exit(status or 0)
+
+
+def _moved(arguments: list[str]) -> str | None:
+    command, *others = arguments or [""]
+    given = {command, *(f"{command} {each.split('=')[0]}" for each in others)}
+    return next((text for name, text in MOVED.items() if name in given), None)
 
 
 if __name__ == "__main__":

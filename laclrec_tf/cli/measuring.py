@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from laclrec_tf.cli.options import Gain, Protocol, Signature, Split
+from laclrec_tf.cli.options import Protocol, Signature, Split
 from laclrec_tf.errors import InputError
 from laclrec_tf.runtime.tensorflow_startup import import_tensorflow_quietly, silence_grpc
 from laclrec_tf.runtime.terminal import terminal
@@ -53,9 +53,8 @@ def metrics_table(report: dict[str, Any]) -> Table:
 
 def cost_table(report: dict[str, Any]) -> Table:
     """Lay out a benchmark report as a table."""
-    without = f" without {report['without']}" if report["without"] else ""
     table = Table(
-        title=f"{report['preset']}{without}: {report['users']:,} users, {report['items']:,} items",
+        title=f"{report['preset']}: {report['users']:,} users, {report['items']:,} items",
         caption=report["machine"],
         show_header=False,
     )
@@ -119,15 +118,8 @@ def index_table(report: dict[str, Any]) -> Table:
     return table
 
 
-def loadtest_tables(report: dict[str, Any]) -> list[Table]:
-    """Lay out a report of `loadtest`: what was measured, and the kinds of malformed requests if there are any."""
-    tables = [_measured(report)]
-    if "malformed" in report:
-        tables.insert(0, _kinds(report["malformed"]["kinds"]))
-    return tables
-
-
-def _measured(report: dict[str, Any]) -> Table:
+def loadtest_table(report: dict[str, Any]) -> Table:
+    """Lay out a report of `loadtest` as a table."""
     asked = f"{report['signature']}, {report['rows']} " + ("history" if report["rows"] == 1 else "histories")
     table = Table(
         title=f"{report['model']} version {report['model_version']}: {report['items']:,} items, {asked} a request",
@@ -137,40 +129,21 @@ def _measured(report: dict[str, Any]) -> Table:
     table.add_column()
     table.add_column(justify="right")
     rows = {"first request": f"{report['first_request_ms']:.2f} ms"} if "first_request_ms" in report else {}
-    if "malformed" in report:
-        for part in ("before", "after"):
-            normal = report["malformed"][part]
-            rows |= _latencies(normal["latency_ms"], f"normal request {part}, ")
-            rows |= {f"normal request {part}, {status}": f"{count:,}" for status, count in normal["errors"].items()}
-        rows["wrong status"] = f"{report['malformed']['wrong']:,}"
-    else:
-        rows |= {
-            "clients": str(report["clients"]),
-            "requests": f"{report['requests']:,}",
-            "answers a second": f"{report['requests_per_second']:,.0f}",
-            **_latencies(report["latency_ms"]),
-            "failed": f"{report['failed']:,}",
-            **{f"  {status}": f"{count:,}" for status, count in report["errors"].items()},
-        }
-        if report["pushed"]:
-            rows["versions pushed"] = f"{len(report['pushed'])}, then served: {report['model_version_after']}"
+    rows |= {
+        "clients": str(report["clients"]),
+        "requests": f"{report['requests']:,}",
+        "answers a second": f"{report['requests_per_second']:,.0f}",
+        **{name: f"{value:.2f} ms" for name, value in report["latency_ms"].items()},
+        "failed": f"{report['failed']:,}",
+        **{f"  {status}": f"{count:,}" for status, count in report["errors"].items()},
+    }
+    if report["pushed"]:
+        rows["versions pushed"] = f"{len(report['pushed'])}, then served: {report['model_version_after']}"
     memory = report.get("memory_mb", {})
     if memory.get("before") and memory.get("after"):
         rows["server's memory"] = f"{memory['before']:,.0f} MB before, {memory['after']:,.0f} MB after"
     for name, value in rows.items():
         table.add_row(name, value)
-    return table
-
-
-def _latencies(latency_ms: dict[str, float], prefix: str = "") -> dict[str, str]:
-    return {f"{prefix}{name}": f"{value:.2f} ms" for name, value in latency_ms.items()}
-
-
-def _kinds(kinds: dict[str, Any]) -> Table:
-    table = Table("malformed request", "right", "wrong", "statuses")
-    for name, kind in kinds.items():
-        statuses = ", ".join(f"{status} {count:,}" for status, count in kind["statuses"].items())
-        table.add_row(name, f"{kind['right']:,}", f"{kind['wrong']:,}", statuses)
     return table
 
 
@@ -234,19 +207,6 @@ def study(
 
 
 @measuring_app.command()
-def page(
-    studies: Annotated[list[Path], typer.Argument(help="Folders made by `study`, in the order of the page.")],
-    out: Annotated[Path, typer.Option(help="The Markdown file to write.")],
-    notes: Annotated[Path | None, typer.Option(help="A Markdown file that the page begins with.")] = None,
-) -> None:
-    """Join the reports of studies into one Markdown page."""
-    from studies.results_page import results_page
-
-    results_page(studies, out, notes)
-    console.print(f"wrote {out}")
-
-
-@measuring_app.command()
 def benchmark(
     data: Annotated[
         Path | None, typer.Option(help="A folder made by `prepare`. Default: 5,000 simulated users.")
@@ -256,9 +216,6 @@ def benchmark(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting, as for `train`.")
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs to time, after a first one. Default: 3.", min=1)] = None,
-    without: Annotated[
-        Gain | None, typer.Option(help="Take one gain of the training path back, to see what it is worth.")
-    ] = None,
     json_out: Annotated[Path | None, typer.Option("--json", help="Also write the report to this file.")] = None,
     growth: Annotated[
         Path | None,
@@ -272,7 +229,7 @@ def benchmark(
     settings = parse_assignments(set_ or []) | ({"preset": preset} if preset else {})
     config = TrainConfig.of(settings)
     if growth is not None:
-        others = {"--data": data, "--epochs": epochs, "--without": without, "--json": json_out}
+        others = {"--data": data, "--epochs": epochs, "--json": json_out}
         given = [name for name, value in others.items() if value is not None]
         if given:
             raise InputError(f"`--growth` measures an epoch of random histories of its own: leave {given[0]} out.")
@@ -283,8 +240,7 @@ def benchmark(
         return
     from laclrec_tf.benchmark.training import benchmark as run_benchmark
 
-    taken_back = None if without is None else without.value
-    report = run_benchmark(data, config, epochs=epochs or 3, taken_back=taken_back, json_out=json_out)
+    report = run_benchmark(data, config, epochs=epochs or 3, json_out=json_out)
     console.print(cost_table(report))
 
 
@@ -328,15 +284,12 @@ def loadtest(
     push_every: Annotated[
         float | None, typer.Option(help="Push a new version every so many seconds, into a copy of the folder.")
     ] = None,
-    malformed: Annotated[
-        int | None, typer.Option(help="Instead: send so many malformed requests and check each status.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Of histories and malformed requests.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the histories. Default: 0.", min=0)] = 0,
     json_out: Annotated[Path | None, typer.Option("--json", help="Also write the report to this file.")] = None,
 ) -> None:
     """Measure a server under load: answers a second, latencies, errors, memory.
 
-    Exits with code 1 when a request failed, or a malformed one got a wrong status.
+    Exits with code 1 when a request failed.
     """
     silence_grpc()
     from laclrec_tf.benchmark.load import loadtest as run_loadtest
@@ -352,11 +305,9 @@ def loadtest(
         k=k,
         rows=rows,
         push_every=push_every,
-        malformed=malformed,
         seed=seed,
         json_out=json_out,
     )
-    for table in loadtest_tables(report):
-        console.print(table)
+    console.print(loadtest_table(report))
     if report["failed"]:
         raise typer.Exit(1)

@@ -29,15 +29,6 @@ class Protocol(StrEnum):
     sampled_99 = "sampled-99"
 
 
-class Gain(StrEnum):
-    """What the training path can do without."""
-
-    softmax_slices = "softmax-slices"
-    fused_adam = "fused-adam"
-    length_buckets = "length-buckets"
-    row_lookups = "row-lookups"
-
-
 class Duplicates(StrEnum):
     """What happens to events that say the same twice."""
 

@@ -54,8 +54,8 @@ class StudyConfig:
         split: "test", or "validation" for studies that choose settings. Default: "test".
         refit: models that are trained anew on everything before the test item too. Default: none.
         evaluations: per name how runs are evaluated. Default: "full".
-        augmenter: also measure what the augmenter of each strict run does, see `laclrec_tf.evaluation.augmenter_report`.
-            Default: False.
+        augmenter: also measure what the augmenter of each strict run does, see
+            `laclrec_tf.evaluation.augmenter_report`. Default: False.
         truth: per data set of simulated events the `.truth.csv` beside them, for `augmenter`. Default: none.
         reference: the model that the others are compared with. Default: the first.
         title: heading of the report. Default: the file's name.

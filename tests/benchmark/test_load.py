@@ -14,7 +14,6 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
 
 from laclrec_tf.benchmark.load import DIFFERENT_REQUESTS, VersionPusher, load_requests, loadtest, push_copy
-from laclrec_tf.benchmark.malformed_kinds import KINDS
 from laclrec_tf.cli.main import main
 from laclrec_tf.errors import InputError
 from laclrec_tf.item_vocabulary import ItemVocabulary
@@ -153,22 +152,6 @@ def test_a_running_server(model, target, tmp_path, capsys):
     assert f"{latency['p99']:.2f} ms" in shown
 
 
-def test_malformed_requests(model, target, tmp_path, capsys):
-    file = tmp_path / "report.json"
-    assert run(model, "--server", target, "--malformed", 300, "--seed", 5, "--json", file) == 0
-    report = json.loads(file.read_text())
-    kinds = report["malformed"]["kinds"]
-    assert set(kinds) == set(KINDS)
-    assert sum(kind["right"] for kind in kinds.values()) == 300
-    assert [kind["wrong"] for kind in kinds.values()] == [0] * len(kinds)
-    for part in ("before", "after"):
-        assert report["malformed"][part]["errors"] == {}
-        assert report["malformed"][part]["latency_ms"]["p50"] > 0
-    shown = capsys.readouterr().out
-    assert "unknown model" in shown
-    assert "NOT_FOUND" in shown
-
-
 def test_a_server_of_its_own_with_versions_pushed(model):
     """Started by the real command, on a copy of the folder, and gone afterwards."""
     before = sorted(model.rglob("*"))
@@ -198,35 +181,17 @@ def test_failed_requests_are_exit_code_1(model, hand_written, capsys, tmp_path):
     assert "UNAVAILABLE" in capsys.readouterr().out
 
 
-def test_a_wrong_status_is_exit_code_1(model, hand_written, capsys, tmp_path):
-    """A server that answers everything answers malformed requests wrongly."""
-    hand_written.answers = dict.fromkeys(("", "serving_default", "retrieve"), {"scores": np.zeros([1, 1], np.float32)})
-    file = tmp_path / "report.json"
-    assert run(model, "--server", hand_written.target, "--malformed", len(KINDS), "--json", file) == 1
-    report = json.loads(file.read_text())["malformed"]
-    assert report["kinds"]["k below 1"] == {
-        "right": 0,
-        "wrong": 1,
-        "statuses": {"OK": 1},
-        "examples": ["OK: "],
-    }
-    assert report["kinds"]["huge k"]["wrong"] == 0
-    assert report["wrong"] == sum(kind["wrong"] for kind in report["kinds"].values())
-
-
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
         ({"clients": 0}, "`clients` must be at least 1. Received: clients=0"),
         ({"rows": 0}, "`rows` must be at least 1"),
-        ({"malformed": 0}, "`malformed` must be at least 1"),
         ({"seconds": 0.0}, "`seconds` must be above 0"),
         ({"push_every": -1.0}, "`push_every` must be above 0"),
         ({"signature": "rank"}, "`signature` must be one of serving_default, retrieve. Received: 'rank'"),
         ({"k": 3}, "Only --signature retrieve takes a `k`"),
         ({"server": "127.0.0.1:1", "push_every": 1.0}, "Leave --server out"),
         ({"server": "127.0.0.1:1", "serve_arguments": ["--x"]}, "Leave --server out"),
-        ({"push_every": 1.0, "malformed": 3}, "not both"),
         ({"server": "nowhere"}, "HOST:PORT"),
         ({"model_name": "shoe"}, "names the model as its folder, 'shop'"),
         ({"serve_arguments": ["--no-such-flag"]}, "The server did not start: .*no-such-flag"),

@@ -1,15 +1,23 @@
-"""The kinds of malformed requests: for each, how one is drawn and which statuses are right answers."""
+"""Malformed requests, drawn with a seed and sent to a real server: each must get one of its right statuses."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import grpc
+import pytest
 from google.protobuf.message import DecodeError
+from tensorflow.core.framework.tensor_pb2 import TensorProto
+from tensorflow_serving.apis.predict_pb2 import PredictRequest
 
-from laclrec_tf.benchmark.drawn_requests import BOOL, FLOAT, INT32, INT64, STRING, RequestDraw, tensor
-from laclrec_tf.serving.client.wire import PredictRequest, TensorProto
+from laclrec_tf.item_vocabulary import ItemVocabulary
 
+PREDICT = "/tensorflow.serving.PredictionService/Predict"
+REQUESTS_OF_A_KIND = 12
+FLOAT, INT32, STRING, INT64, BOOL = 1, 3, 7, 9, 10
 # Half, complex, quantised, resources, variants, references: nothing a retriever takes.
 EXOTIC_DTYPES = (4, 5, 6, 8, 11, 14, 18, 19, 20, 21, 22, 23, 103, 107)
 NO_DTYPES = (-1, 0, 99, 200, 2**31 - 1)
@@ -18,6 +26,44 @@ NOT_FOUND = frozenset({"NOT_FOUND"})
 OK = frozenset({"OK"})
 TOO_LARGE = frozenset({"INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"})
 NO_PROTO = frozenset({"INTERNAL", "INVALID_ARGUMENT"})  # gRPC's own answer to what it cannot parse is INTERNAL
+
+
+def tensor(dtype: int, shape: Sequence[int], **values: Any) -> Any:
+    """Write a `TensorProto`, whether its parts fit or not."""
+    proto = TensorProto(dtype=dtype, **values)
+    proto.tensor_shape.SetInParent()
+    for size in shape:
+        proto.tensor_shape.dim.add(size=size)
+    return proto
+
+
+class RequestDraw:
+    """Draws well-formed requests for the model "shop", of which a caller may replace any part."""
+
+    def __init__(self, seed: int, items: Sequence[str]) -> None:
+        self.random = random.Random(seed)
+        self.items = list(items)
+
+    def history(self, length: int | None = None) -> list[bytes]:
+        """Draw items; 1 to 8 when no length is given."""
+        length = self.random.randint(1, 8) if length is None else length
+        return [self.random.choice(self.items).encode() for _ in range(length)]
+
+    def request(self, signature: str | None = None, history: Any = None, **inputs: Any) -> Any:
+        """Make a request that is right except for what the caller gives."""
+        signature = self.random.choice(("", "serving_default", "retrieve")) if signature is None else signature
+        request = PredictRequest()
+        request.model_spec.name = "shop"
+        request.model_spec.signature_name = signature
+        if history is None:
+            items = self.history()
+            history = tensor(STRING, [1, len(items)], string_val=items)
+        inputs = {"history": history} | inputs
+        if signature == "retrieve":
+            inputs = {"k": tensor(INT32, [], int_val=[5]), "exclude": tensor(STRING, [1, 0])} | inputs
+        for name, proto in inputs.items():
+            request.inputs[name].CopyFrom(proto)
+        return request
 
 
 def _wrong_dtype_of_history(draw: RequestDraw) -> Any:
@@ -137,7 +183,7 @@ def _unknown_signature(draw: RequestDraw) -> Any:
 
 def _unknown_model(draw: RequestDraw) -> Any:
     request = draw.request()
-    request.model_spec.name = draw.random.choice(("", f"{draw.model_name}?", "../..", "é" * 100))
+    request.model_spec.name = draw.random.choice(("", "shop?", "../..", "é" * 100))
     return request
 
 
@@ -218,3 +264,47 @@ KINDS: dict[str, tuple[Callable[[RequestDraw], Any], frozenset[str]]] = {
     "random bytes": (_random_bytes, NO_PROTO),
     "unknown method": (lambda draw: draw.request(), frozenset({"UNIMPLEMENTED"})),
 }
+
+
+def drawn_requests(items: Sequence[str], seed: int) -> list[tuple[str, bytes]]:
+    """Draw `(kind, payload)` of all kinds, each as often as the others, in a mixed order."""
+    draw = RequestDraw(seed, items)
+    requests = []
+    for _ in range(REQUESTS_OF_A_KIND):
+        for kind in draw.random.sample(sorted(KINDS), len(KINDS)):
+            made = KINDS[kind][0](draw)
+            requests.append((kind, made if isinstance(made, bytes) else made.SerializeToString()))
+    return requests
+
+
+@pytest.fixture(scope="module")
+def drawn(vocabulary: ItemVocabulary) -> list[tuple[str, bytes]]:
+    return drawn_requests(vocabulary.items, seed=5)
+
+
+def test_each_malformed_request_gets_a_right_status_and_normal_ones_are_answered(drawn, target, vocabulary):
+    normal = RequestDraw(0, vocabulary.items).request("retrieve").SerializeToString()
+    wrong = []
+    with grpc.insecure_channel(target) as channel:
+        predict = channel.unary_unary(PREDICT)
+        expected = predict(normal, timeout=30)
+        for kind, payload in drawn:
+            method = channel.unary_unary(f"{PREDICT}Nothing") if kind == "unknown method" else predict
+            try:
+                method(payload, timeout=30)
+                status = "OK"
+            except grpc.RpcError as error:
+                status = error.code().name
+            if status not in KINDS[kind][1]:
+                wrong.append((kind, status, payload))
+        assert predict(normal, timeout=30) == expected
+    assert wrong == []
+
+
+def test_requests_are_of_every_kind_and_as_malformed_as_the_kind_says(drawn, vocabulary):
+    assert Counter(kind for kind, _ in drawn) == dict.fromkeys(KINDS, REQUESTS_OF_A_KIND)
+    assert drawn_requests(vocabulary.items, seed=5) == drawn != drawn_requests(vocabulary.items, seed=6)
+    assert {kind for kind, payload in drawn if not _parses(payload)} == {"truncated proto", "random bytes"}
+    assert max(len(payload) for _, payload in drawn) < 1000, "few bytes ask for much"
+    payloads = {kind: {payload for other, payload in drawn if other == kind} for kind in KINDS}
+    assert [kind for kind, found in payloads.items() if len(found) == 1] == ["empty request"]
