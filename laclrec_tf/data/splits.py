@@ -1,8 +1,8 @@
-"""Leave-one-out: which part of a history trains, and which item it is tested on.
+"""Leave-one-out: the part of a history to train on, and the item to evaluate on.
 
-The last item is the test target, the one before it the validation target. "strict" trains on everything
-before the validation item (the way of the published figures), "refit" on everything before the test item
-(what one would deploy). A history of fewer than three items is never evaluated and trains whole.
+The last item is the test target, the item before it the validation target. The protocol "strict" trains on everything
+before the validation item (as for the published figures), "refit" on everything before the test item (for deployment).
+A history of fewer than three items is never evaluated, and all of it is training data.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ SHORTEST_EVALUATED = 3
 
 
 def training_part(history: np.ndarray, protocol: Protocol = "strict") -> np.ndarray:
-    """Return the items that may be trained on.
+    """Return the items to train on.
 
     Args:
         history: `[n]` item ids, oldest first.
-        protocol: "strict" leaves out the last two items, "refit" the last one. Default: "strict".
+        protocol: "strict" holds out the last two items, "refit" the last one. Default: "strict".
 
     Returns:
-        `[n - 2]` or `[n - 1]` ids, a view of `history`; all `[n]` of a history of fewer than three.
+        `[n - 2]` or `[n - 1]` ids, a view of `history`; all `[n]` if there are fewer than three items.
 
     Raises:
-        InputError: `protocol` is neither.
+        InputError: `protocol` is unknown.
 
     Example:
         >>> training_part(np.array([5, 6, 7, 8])).tolist(), training_part(np.array([5, 6])).tolist()
@@ -45,17 +45,17 @@ def training_part(history: np.ndarray, protocol: Protocol = "strict") -> np.ndar
 
 
 def held_out(history: np.ndarray, split: Split) -> tuple[np.ndarray, int] | None:
-    """Return what a model is asked on this history, and the answer.
+    """Return the input and the target for evaluating a model on a history.
 
     Args:
         history: `[n]` item ids, oldest first.
-        split: "validation" asks for the last item but one, "test" for the last.
+        split: "validation" makes the second last item the target, "test" the last item.
 
     Returns:
-        The ids before the target (a view of `history`) and the target; None for fewer than three items.
+        The ids before the target (a view of `history`) and the target; None if there are fewer than three items.
 
     Raises:
-        InputError: `split` is neither.
+        InputError: `split` is unknown.
 
     Example:
         >>> held_out(np.array([5, 6, 7, 8]), "validation")
@@ -67,28 +67,3 @@ def held_out(history: np.ndarray, split: Split) -> tuple[np.ndarray, int] | None
         return None
     target = len(history) - (1 if split == "test" else 2)
     return history[:target], int(history[target])
-
-
-def leave_one_out(
-    history: np.ndarray, split: Split, protocol: Protocol = "strict"
-) -> tuple[np.ndarray, tuple[np.ndarray, int] | None]:
-    """Return `training_part(history, protocol)` and `held_out(history, split)`, after checking that they fit.
-
-    Args:
-        history: `[n]` item ids, oldest first.
-        split: "validation" or "test".
-        protocol: "strict" or "refit". Default: "strict".
-
-    Returns:
-        The training part, and history and target or None.
-
-    Raises:
-        InputError: "refit" with "validation": the validation item is trained on.
-
-    Example:
-        >>> leave_one_out(np.array([5, 6, 7]), "test", "refit")
-        (array([5, 6]), (array([5, 6]), 7))
-    """
-    if protocol == "refit" and split == "validation":
-        raise InputError("Protocol 'refit' trains on the validation item. Use the split 'test' with it.")
-    return training_part(history, protocol), held_out(history, split)

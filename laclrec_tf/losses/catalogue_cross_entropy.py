@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from laclrec_tf.ops.item_table import sliced_rows
 from laclrec_tf.ops.replicas import share_of_mean
 
 SLICE_ELEMENTS = 2**21
@@ -101,10 +102,10 @@ def _slices_of_positions(
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Return the weighted sum of losses, and the gradients of the weighted sum of logsumexps, in float32."""
     count, width = tf.shape(vectors)[0], vectors.shape[1]
-    some_vectors, n_slices, size = _sliced(vectors, tf.maximum(slice_elements // tf.shape(candidates)[0], 1))
-    some_weights, *_ = _sliced(weights[:, tf.newaxis], size)
+    some_vectors, n_slices, size = sliced_rows(vectors, tf.maximum(slice_elements // tf.shape(candidates)[0], 1))
+    some_weights, *_ = sliced_rows(weights[:, tf.newaxis], size)
     # A position that does not count may have no target among the candidates.
-    some_targets, *_ = _sliced(tf.clip_by_value(targets, 0, tf.shape(candidates)[0] - 1)[:, tf.newaxis], size)
+    some_targets, *_ = sliced_rows(tf.clip_by_value(targets, 0, tf.shape(candidates)[0] - 1)[:, tf.newaxis], size)
     columns = tf.transpose(candidates)
 
     def add(index: tf.Tensor, total: tf.Tensor, to_vectors: tf.Tensor, to_columns: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -144,7 +145,7 @@ def _losses(logits: tf.Tensor, shares: tf.Tensor, targets: tf.Tensor) -> tf.Tens
 
 def _slices_of_items(candidates: tf.Tensor, size: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Return the candidates by slices `[S, C / S, D]`, their number, and 0 or -inf `[S, C / S]` for the padding."""
-    slices, n_slices, size = _sliced(candidates, tf.maximum(size, 1))
+    slices, n_slices, size = sliced_rows(candidates, tf.maximum(size, 1))
     place = tf.reshape(tf.range(n_slices * size), [n_slices, size])
     return slices, n_slices, tf.where(place < tf.shape(candidates)[0], 0.0, float("-inf"))
 
@@ -187,15 +188,6 @@ def _gradients(
     first = [tf.constant(0), tf.zeros_like(vectors, tf.float32), tf.zeros_like(slices, tf.float32)]
     _, to_vectors, to_slices = tf.while_loop(lambda index, *_: index < n_slices, add, first)
     return to_vectors * weights[:, tf.newaxis], tf.reshape(to_slices, [-1, vectors.shape[1]])
-
-
-def _sliced(rows: tf.Tensor, most: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Cut `[P, D]` into the fewest equal slices of at most `most` rows, zeros at the end: `[S, ceil(P / S), D]`."""
-    count = tf.shape(rows)[0]
-    n_slices = tf.maximum((count + most - 1) // most, 1)
-    size = tf.maximum((count + n_slices - 1) // n_slices, 1)
-    padded = tf.pad(rows, [[0, n_slices * size - count], [0, 0]])
-    return tf.reshape(padded, [n_slices, size, rows.shape[1]]), n_slices, size
 
 
 def _logits(vectors: tf.Tensor, items: tf.Tensor) -> tf.Tensor:

@@ -1,10 +1,9 @@
-"""Metrics of ranked lists, by group, their calibration and their significance."""
+"""Metrics of ranks and of recommended lists, by group, with their significance, and calibration."""
 
-from laclrec_tf.metrics.calibration import Reliability, reliability
 from laclrec_tf.metrics.groups import Groups, length_groups, metrics_by_group, popularity_groups
 from laclrec_tf.metrics.lists import coverage, intra_list_diversity, novelty, surprise
 from laclrec_tf.metrics.ranking import mrr_at_k, ndcg_at_k, ranking_metrics, recall_at_k, target_ranks
-from laclrec_tf.metrics.significance import PairedDifference, paired_bootstrap
+from laclrec_tf.metrics.significance import PairedDifference, Reliability, paired_bootstrap, reliability
 
 __all__ = [
     "Groups",

@@ -1,4 +1,4 @@
-"""Ranking metrics by group: of users by the length of their history, of targets by their popularity."""
+"""Ranking metrics by group: users grouped by history length, targets grouped by popularity."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from laclrec_tf.metrics.ranking import ranking_metrics
 
 @dataclass(frozen=True)
 class Groups:
-    """Rows put into groups.
+    """The group of each row.
 
     Args:
-        labels: `[G]` names, in order.
-        members: `[R]` the group of each row, from 0.
+        labels: `[G]` names of the groups, in order.
+        members: `[R]` int, the group of each row, from 0.
     """
 
     labels: tuple[str, ...]
@@ -27,11 +27,11 @@ class Groups:
 
 
 def length_groups(lengths: Sequence[int] | np.ndarray, n_groups: int = 5) -> Groups:
-    """Put histories of like length together, about equally many in each group.
+    """Group histories by length, with about the same number of histories in each group.
 
     Args:
         lengths: `[U]` number of items, at least one history.
-        n_groups: most groups; fewer where many histories are equally long. Default: 5.
+        n_groups: max number of groups; there are fewer where many histories have the same length. Default: 5.
 
     Returns:
         Groups such as "3", "4 to 6" and "7 to 20", the shortest first.
@@ -46,21 +46,22 @@ def length_groups(lengths: Sequence[int] | np.ndarray, n_groups: int = 5) -> Gro
     members = np.searchsorted(last, lengths)
     labels = []
     for group in range(len(last)):
-        least, most = lengths[members == group].min(), lengths[members == group].max()
-        labels.append(str(least) if least == most else f"{least} to {most}")
+        shortest, longest = lengths[members == group].min(), lengths[members == group].max()
+        labels.append(str(shortest) if shortest == longest else f"{shortest} to {longest}")
     return Groups(tuple(labels), members)
 
 
 def popularity_groups(counts: np.ndarray, n_groups: int = 5) -> Groups:
-    """Put items of like popularity together, so that each group has about the same share of all events.
+    """Group items by popularity, with about the same number of events in each group.
 
     Args:
         counts: `[N]` events of each item in the training data, not all 0.
-        n_groups: most groups of items with events. Default: 5.
+        n_groups: max number of groups of items with events. Default: 5.
 
     Returns:
         Groups such as "the 10 most popular", "11 to 40" by rank of popularity, and "never in training" if there are
-        such items. An item as large as several shares stands in the first of them.
+        such items. An item with more events than one group's share can leave the groups after it empty; empty groups
+        are left out.
 
     Example:
         >>> groups = popularity_groups(np.array([1, 6, 3, 0, 2]), n_groups=2)
@@ -70,17 +71,17 @@ def popularity_groups(counts: np.ndarray, n_groups: int = 5) -> Groups:
     counts = np.asarray(counts, np.int64)
     order = np.argsort(-counts, kind="stable")
     ordered = counts[order]
-    n_met = int(np.sum(ordered > 0))
+    n_seen = int(np.sum(ordered > 0))
     before = np.cumsum(ordered) - ordered  # events of more popular items
-    share = before[:n_met] * n_groups // ordered.sum()
+    share = before[:n_seen] * n_groups // ordered.sum()
     _, ordered_groups = np.unique(share, return_inverse=True)
-    ordered_members = np.append(ordered_groups, np.full(len(counts) - n_met, ordered_groups.max() + 1))
+    ordered_members = np.append(ordered_groups, np.full(len(counts) - n_seen, ordered_groups.max() + 1))
     labels = []
     for group in range(int(ordered_groups.max()) + 1):
         first, last = 1 + np.flatnonzero(ordered_members == group)[[0, -1]]
         name = f"the {last} most popular" if last > 1 else "the most popular"
         labels.append(name if first == 1 else str(first) if first == last else f"{first} to {last}")
-    if n_met < len(counts):
+    if n_seen < len(counts):
         labels.append("never in training")
     members = np.empty(len(counts), np.int64)
     members[order] = ordered_members
@@ -88,16 +89,16 @@ def popularity_groups(counts: np.ndarray, n_groups: int = 5) -> Groups:
 
 
 def metrics_by_group(ranks: np.ndarray, groups: Groups, k: int = 10) -> list[dict[str, float | int | str]]:
-    """Return recall, NDCG and MRR at `k` of each group, with the standard error of the first two.
+    """Compute recall, NDCG and MRR at `k` for each group, with the standard errors of recall and NDCG.
 
     Args:
         ranks: `[U]` ranks of the targets from 0.
-        groups: of the `U` users.
-        k: Default: 10.
+        groups: the groups of the `U` users.
+        k: cut-off of the metrics. Default: 10.
 
     Returns:
-        One dict a group that has users: `group`, `users`, `recall`, `recall_error`, `ndcg`, `ndcg_error`, `mrr`.
-        The error is the standard deviation over users divided by the root of their number; of one user it is NaN.
+        A dict for each group that has users: `group`, `users`, `recall`, `recall_error`, `ndcg`, `ndcg_error`, `mrr`.
+        The error is the standard deviation over users divided by the square root of their number; NaN for one user.
 
     Example:
         >>> rows = metrics_by_group(np.array([0, 20, 1]), Groups(("a", "b"), np.array([0, 0, 1])))

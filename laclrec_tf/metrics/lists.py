@@ -1,4 +1,4 @@
-"""What recommended lists are like beside being right: coverage, novelty and diversity."""
+"""Properties of recommended lists other than accuracy: coverage, novelty and diversity."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ def coverage(lists: np.ndarray, n_items: int) -> float:
 
     Args:
         lists: `[U, k]` integer ids from 1; 0 is an empty place.
-        n_items: items that may be recommended.
+        n_items: number of items that may be recommended.
 
     Example:
         >>> coverage(np.array([[1, 2], [2, 3]]), n_items=6)
@@ -24,7 +24,7 @@ def surprise(item_ids: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
     Args:
         item_ids: integer ids from 1, any shape.
-        counts: `[N]` events of each item in the training data; an item without any counts as one with one.
+        counts: `[N]` events of each item in the training data; an item without events counts as one with one event.
 
     Example:
         >>> surprise(np.array([1, 2]), np.array([6, 2])).round(2).tolist()
@@ -35,7 +35,7 @@ def surprise(item_ids: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 
 def novelty(lists: np.ndarray, counts: np.ndarray) -> float:
-    """Return the mean surprise of all recommended items, in bits; empty places count nothing.
+    """Return the mean surprise of all recommended items, in bits; empty places are ignored.
 
     Args:
         lists: `[U, k]` integer ids from 1; 0 is an empty place.
@@ -49,7 +49,7 @@ def novelty(lists: np.ndarray, counts: np.ndarray) -> float:
 
 
 def intra_list_diversity(lists: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """Return of each list how unlike its items are: the mean of `1 - cosine` over all pairs.
+    """Return the mean of `1 - cosine` over all pairs of items of each list.
 
     Args:
         lists: `[U, k]` integer ids; 0 is an empty place.
@@ -66,7 +66,7 @@ def intra_list_diversity(lists: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     """
     lists = np.asarray(lists)
     is_filled = lists > 0
-    used, places = np.unique(lists, return_inverse=True)  # a catalogue's vectors may be far more
+    used, places = np.unique(lists, return_inverse=True)  # a catalogue's table may have far more rows
     units = np.asarray(vectors)[used].astype(np.float64)
     units /= np.maximum(np.linalg.norm(units, axis=1, keepdims=True), 1e-12)
     found = np.where(is_filled[..., np.newaxis], units[places.reshape(lists.shape)], 0.0)  # [U, k, D]

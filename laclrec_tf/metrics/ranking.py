@@ -1,6 +1,6 @@
 """Ranking metrics from ranks: recall, MRR and NDCG at k, for one held-out target per user.
 
-Ranks start at 0. Ties count against the target: an item with the same score stands before it.
+Ranks start at 0. Ties count against the target: an item with the same score ranks before it.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ TIE_RULE = "ties count against the target"
 def target_ranks(scores: tf.Tensor, targets: tf.Tensor, exclude: tf.Tensor | None = None) -> tf.Tensor:
     """Rank each row's target among that row's candidates.
 
-    A NaN score counts as higher than any other, so a model that breaks is never flattered.
+    A NaN score counts as higher than any other, so a broken model never gets better ranks.
 
     Args:
         scores: `[B, C]` float scores; the column is the item id. Give items that may not be recommended
             (PAD, EOS, MASK) the score `-inf`.
         targets: `[B]` integer ids.
-        exclude: which candidates are left out of the ranking: `[B, E]` integer ids padded with 0, or a
-            `[B, C]` bool mask (True = left out). The target itself always stays in. Default: none.
+        exclude: candidates to leave out of the ranking: `[B, E]` integer ids padded with 0, or a `[B, C]` bool mask
+            (True = left out). The target itself is always ranked. Default: none.
 
     Returns:
         `[B]` int32 ranks, 0 = the target is first.
@@ -75,7 +75,7 @@ def ranking_metrics(ranks: Sequence[int] | np.ndarray, ks: Sequence[int] = (5, 1
 
     Args:
         ranks: `[U]` integer ranks from 0, at least one.
-        ks: the cut-offs. Default: 5, 10, 20.
+        ks: cut-offs, each at least 1. Default: 5, 10, 20.
 
     Returns:
         `{"recall@5": ..., "mrr@5": ..., "ndcg@5": ..., ...}`, Python floats in `[0, 1]`.

@@ -1,1 +1,1 @@
-"""Operations on batches of item ids and on the item table: masks, edits, rows and replicas."""
+"""Operations on batches of item ids and on the item table: padding, masks, edits, rows and replicas."""

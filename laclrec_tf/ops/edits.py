@@ -1,7 +1,7 @@
-"""The three edit operations, and applying them to a batch of histories.
+"""The three edit operations, and their application to a batch of histories.
 
-Source: LACLRec (arXiv 2503.20232), the sequence augmenter's inference; the released code passes the
-edited sequence through a set, which loses its order. Here the order is kept.
+Source: LACLRec (arXiv 2503.20232), inference of the sequence augmenter. The released code passes the edited sequence
+through a set, which loses the order of the items; this code keeps it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ OPERATION_NAMES = ("keep", "delete", "insert")
 
 
 def surviving_operations(item_ids: tf.Tensor, operations: tf.Tensor) -> tf.Tensor:
-    """Say KEEP of the item that `apply_edits` keeps although all of a history were to be deleted.
+    """Replace DELETE by KEEP at the last item of each history of which all items are to be deleted, see `apply_edits`.
 
     Args:
         item_ids: `[B, L]` integer ids, right-padded with 0.
@@ -39,7 +39,7 @@ def surviving_operations(item_ids: tf.Tensor, operations: tf.Tensor) -> tf.Tenso
 
 
 def inserted_items(insertions: tf.Tensor, eos_id: int | tf.Tensor) -> tf.Tensor:
-    """Blank everything from the first EOS of each run on.
+    """Replace each run's first EOS and everything behind it by PAD.
 
     Args:
         insertions: `[..., K]` runs of ids, nearest to their item first, closed by EOS when shorter than K.
@@ -66,20 +66,23 @@ def apply_edits(
 ) -> tf.Tensor:
     """Delete and insert items as the operations say.
 
-    A deleted item goes. An inserted run stands before its item in natural order, the nearest next to it.
-    The most recent `max_length` items stay. An edited history is never empty: when every item would go,
-    the last one is kept. No gradient flows: ids are integers.
+    A deleted item is removed. A run is inserted before its item, oldest first, so that the run's first id is next to
+    the item. The most recent `max_length` items remain. An edited history is never empty: if every item would be
+    deleted, the last one is kept. There are no gradients: ids are integers.
 
     Args:
         item_ids: `[B, L]` integer ids, right-padded with 0.
-        operations: `[B, L]` integers, `KEEP` 0, `DELETE` 1 or `INSERT` 2; what stands on padding is ignored.
+        operations: `[B, L]` integers, `KEEP` 0, `DELETE` 1 or `INSERT` 2; values on padding are ignored.
         insertions: `[B, L, K]` integer ids, nearest first, closed by EOS when shorter than K; read at
             `INSERT` positions only.
         eos_id: the id that closes a run.
-        max_length: width of the result.
+        max_length: width of the result, at least 1.
 
     Returns:
         `[B, max_length]` ids of `item_ids`' dtype, right-padded with 0.
+
+    Raises:
+        ValueError: `max_length` is below 1.
 
     Example:
         >>> apply_edits(
@@ -99,8 +102,8 @@ def apply_edits(
     runs = inserted_items(insertions, tf.cast(eos_id, item_ids.dtype))
     inserting = tf.logical_and(real, tf.equal(operations, INSERT))
     runs = tf.where(inserting[..., tf.newaxis], runs, tf.zeros([], item_ids.dtype))
-    goes = tf.equal(surviving_operations(item_ids, operations), DELETE)
-    survivors = tf.where(goes, tf.zeros([], item_ids.dtype), item_ids)
+    is_deleted = tf.equal(surviving_operations(item_ids, operations), DELETE)
+    survivors = tf.where(is_deleted, tf.zeros([], item_ids.dtype), item_ids)
 
     # Each item's slots in reading order: its run, farthest first, then the item itself. [B, L, K + 1]
     slots = tf.concat([tf.reverse(runs, axis=[-1]), survivors[..., tf.newaxis]], axis=-1)

@@ -1,4 +1,4 @@
-"""Which positions of a padded history are real, and moving the real ones to the front.
+"""Padded histories: padding, masks, lengths, and moving items to the front.
 
 Histories are right-padded with `PAD_ID` (0), oldest item first. A mask's name says what True means.
 """
@@ -33,9 +33,9 @@ def pad_histories(histories: Sequence[Sequence[int] | np.ndarray]) -> np.ndarray
 
 
 def is_item(item_ids: tf.Tensor) -> tf.Tensor:
-    """Return True where a position holds something else than padding.
+    """Return True at every position that is not padding.
 
-    EOS and MASK tokens count as real here: attention may look at them.
+    EOS and MASK tokens count as items here: attention may read them.
 
     Args:
         item_ids: `[...]` integer ids.
@@ -67,11 +67,11 @@ def history_lengths(item_ids: tf.Tensor) -> tf.Tensor:
 
 
 def gather_last(hidden: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
-    """Take the hidden state of the last real item.
+    """Return the hidden state of the last item of each history or prefix.
 
     Args:
         hidden: `[B, L, D]` hidden states.
-        lengths: `[B]` or `[B, P]` integer history (or prefix) lengths; length 0 takes position 0.
+        lengths: `[B]` or `[B, P]` integer history or prefix lengths; length 0 reads position 0.
 
     Returns:
         `[B, D]` or `[B, P, D]`.
@@ -85,14 +85,14 @@ def gather_last(hidden: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
 
 
 def take_prefixes(item_ids: tf.Tensor, prefix_lengths: tf.Tensor) -> tf.Tensor:
-    """Cut each history to several prefixes.
+    """Return several prefixes of each history.
 
     Args:
         item_ids: `[B, L]` integer ids.
         prefix_lengths: `[B, P]` integer lengths.
 
     Returns:
-        `[B * P, L]` ids, PAD behind each prefix; the prefixes of one history are neighbours.
+        `[B * P, L]` ids, PAD behind each prefix; the prefixes of one history are consecutive rows.
 
     Example:
         >>> take_prefixes(tf.constant([[7, 9, 4]]), tf.constant([[3, 1]])).numpy().tolist()
@@ -105,38 +105,39 @@ def take_prefixes(item_ids: tf.Tensor, prefix_lengths: tf.Tensor) -> tf.Tensor:
 
 
 def positions_where(
-    mask: tf.Tensor, static_shapes: bool = False, most: int | tf.Tensor | None = None
+    mask: tf.Tensor, static_shapes: bool = False, max_positions: int | tf.Tensor | None = None
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """List the positions at which a mask is True, as indices into the mask laid out flat.
+    """List the positions at which a mask is True, as indices into the flattened mask.
 
     Args:
         mask: bool of any shape.
-        static_shapes: the number of positions must not depend on the mask's values, as XLA needs it: positions
-            at which the mask is False fill the list up. Default: False.
-        most: with `static_shapes`, a bound on how many are True; the list has so many positions. Default: all.
+        static_shapes: return a number of positions that does not depend on the mask's values, as XLA requires:
+            positions at which the mask is False fill the list. Default: False.
+        max_positions: with `static_shapes`, the length of the list, not less than the number of True positions.
+            Default: the size of the mask.
 
     Returns:
-        `(positions [P] int32, weights [P] float32)`; the weight is 0 for a position that only fills up.
+        `(positions [P] int32, weights [P] float32)`; the weight is 0 for a position that only fills the list.
 
     Example:
         >>> mask = tf.constant([[False, True], [False, True]])
         >>> [part.numpy().tolist() for part in positions_where(mask)]
         [[1, 3], [1.0, 1.0]]
-        >>> [part.numpy().tolist() for part in positions_where(mask, static_shapes=True, most=3)]
+        >>> [part.numpy().tolist() for part in positions_where(mask, static_shapes=True, max_positions=3)]
         [[1, 3, 0], [1.0, 1.0, 0.0]]
     """
     flat = tf.reshape(mask, [-1])
     if not static_shapes:
         positions = tf.cast(tf.where(flat)[:, 0], tf.int32)
         return positions, tf.ones_like(positions, tf.float32)
-    if most is None:
+    if max_positions is None:
         return tf.range(tf.size(flat)), tf.cast(flat, tf.float32)
-    positions = tf.argsort(tf.cast(tf.logical_not(flat), tf.int32), stable=True)[:most]
+    positions = tf.argsort(tf.cast(tf.logical_not(flat), tf.int32), stable=True)[:max_positions]
     return positions, tf.cast(tf.gather(flat, positions), tf.float32)
 
 
 def trim_padding(item_ids: tf.Tensor) -> tf.Tensor:
-    """Drop the columns in which every history of the batch is padded; at least one column stays.
+    """Remove the columns in which every history of the batch is padded; at least one column remains.
 
     Args:
         item_ids: `[B, L]` right-padded ids.
@@ -153,11 +154,11 @@ def trim_padding(item_ids: tf.Tensor) -> tf.Tensor:
 
 
 def pack_kept(values: tf.Tensor, keep: tf.Tensor, max_length: int | tf.Tensor) -> tf.Tensor:
-    """Move the kept values of each row to the front, in order; the last `max_length` of them stay.
+    """Move the kept values of each row to the front, in order; the last `max_length` of them remain.
 
     Args:
         values: `[B, S]` integers.
-        keep: `[B, S]` bool, True = the value stays.
+        keep: `[B, S]` bool, True = keep the value.
         max_length: width of the result.
 
     Returns:
@@ -170,7 +171,7 @@ def pack_kept(values: tf.Tensor, keep: tf.Tensor, max_length: int | tf.Tensor) -
     rank = tf.cumsum(tf.cast(keep, tf.int32), axis=1)  # [B, S], 1 for the first kept value
     overflow = tf.maximum(rank[:, -1:] - max_length, 0)
     column = rank - 1 - overflow
-    # Whatever does not stay is written to one spare column, which is then cut off.
+    # All other values are written to one extra column, which is then cut off.
     column = tf.where(tf.logical_and(keep, column >= 0), column, max_length)
     batch = tf.shape(values)[0]
     row = tf.broadcast_to(tf.range(batch)[:, tf.newaxis], tf.shape(column))

@@ -1,7 +1,7 @@
-"""Sums, means and batches over the replicas of `tf.distribute`, where each replica sees its part of a batch.
+"""Sums, means and batches over the replicas of `tf.distribute`, each of which has one part of a batch.
 
-With one replica, or outside of a replica, every function here returns what it is given.
-Gradients are summed over replicas by the optimizer, so each replica's loss is its share of the whole batch's.
+With one replica, or outside of a replica, the functions return their argument unchanged.
+The optimizer sums gradients over replicas, so each replica's loss is its share of the loss of the whole batch.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import tensorflow as tf
 
 
 def sum_over_replicas(value: tf.Tensor) -> tf.Tensor:
-    """Add up what each replica computed.
+    """Sum the values of all replicas.
 
     Args:
-        value: any shape, the same on each replica.
+        value: tensor of any shape; all replicas have the same shape.
 
     Returns:
         The sum, the same on each replica.
@@ -30,11 +30,11 @@ def sum_over_replicas(value: tf.Tensor) -> tf.Tensor:
 
 
 def share_of_mean(total: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
-    """Divide a replica's sum by the count of all replicas: the shares add up to the mean over the whole batch.
+    """Divide a replica's sum by the count of all replicas, so that the shares add up to the mean over the whole batch.
 
     Args:
         total: scalar float, the sum over this replica's positions.
-        count: scalar float, how many positions this replica has.
+        count: scalar float, the number of positions of this replica.
 
     Returns:
         Scalar float, 0 when no replica has a position.
@@ -48,13 +48,13 @@ def share_of_mean(total: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
 
 
 def whole_batch(rows: tf.Tensor) -> tf.Tensor:
-    """Stack the rows of all replicas, so that each sees the whole batch's; gradients flow back to their replica.
+    """Concatenate the rows of all replicas. Gradients flow back to the replica that each row came from.
 
     Args:
         rows: `[b, ...]`, this replica's part of the batch.
 
     Returns:
-        `[B, ...]`.
+        `[B, ...]`, the rows of the whole batch, the same on each replica.
 
     Example:
         >>> whole_batch(tf.constant([1.0, 2.0])).numpy().tolist()
@@ -65,13 +65,13 @@ def whole_batch(rows: tf.Tensor) -> tf.Tensor:
 
 
 def n_replicas() -> int:
-    """Return how many replicas share the batch of the code that calls this, 1 outside of a replica."""
+    """Return the number of replicas that share the current batch; 1 outside of a replica."""
     context = _context()
     return 1 if context is None else int(context.num_replicas_in_sync)
 
 
 def has_several_workers(strategy: tf.distribute.Strategy) -> bool:
-    """Say whether a strategy's replicas are spread over several processes.
+    """Return whether the replicas of a strategy run in several processes.
 
     Example:
         >>> has_several_workers(tf.distribute.get_strategy())
@@ -83,11 +83,11 @@ def has_several_workers(strategy: tf.distribute.Strategy) -> bool:
 def step_of_all_workers(
     strategy: tf.distribute.Strategy, step: Callable[[Any], dict[str, tf.Tensor]]
 ) -> Callable[[Iterator[Any]], dict[str, tf.Tensor]]:
-    """Make of a replica's step what `fit` and `evaluate` call. Keras's own would average scalars over an axis.
+    """Wrap a replica's step into the function that `fit` and `evaluate` call; Keras's own averages over an axis.
 
     Args:
         strategy: a `MultiWorkerMirroredStrategy`.
-        step: from a replica's part of the batch to scalars that are the same on each replica.
+        step: function from a replica's part of the batch to scalars that are the same on each replica.
 
     Returns:
         A function from an iterator over distributed batches to those scalars.

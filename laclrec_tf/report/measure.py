@@ -14,10 +14,10 @@ from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.augmenter_edits import augmenter_habits
 from laclrec_tf.evaluation.augmenter_repairs import repairs_of
 from laclrec_tf.evaluation.ranking import rank_targets, users_at_once
-from laclrec_tf.metrics.calibration import reliability
 from laclrec_tf.metrics.groups import length_groups, metrics_by_group, popularity_groups
 from laclrec_tf.metrics.lists import coverage, intra_list_diversity, novelty, surprise
 from laclrec_tf.metrics.ranking import ranking_metrics
+from laclrec_tf.metrics.significance import reliability
 from laclrec_tf.models import LACLRec
 from laclrec_tf.ops.edits import OPERATION_NAMES
 from laclrec_tf.ops.masking import pad_histories

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laclrec_tf.data.splits import held_out, leave_one_out, training_part
+from laclrec_tf.data.splits import held_out, training_part
 from laclrec_tf.errors import InputError
 
 HISTORY = np.array([5, 6, 7, 8, 9], np.int32)
@@ -36,22 +36,6 @@ def test_held_out_items(length, validation, test):
     for split, expected in (("validation", validation), ("test", test)):
         found = held_out(HISTORY[:length], split)
         assert (None if found is None else (found[0].tolist(), found[1])) == expected
-
-
-def test_leave_one_out_joins_both():
-    training, pair = leave_one_out(HISTORY, "validation")
-    assert (training.tolist(), pair[0].tolist(), pair[1]) == ([5, 6, 7], [5, 6, 7], 8)
-    training, pair = leave_one_out(HISTORY, "test", "refit")
-    assert (training.tolist(), pair[0].tolist(), pair[1]) == ([5, 6, 7, 8], [5, 6, 7, 8], 9)
-    training, pair = leave_one_out(HISTORY, "test", "strict")
-    assert (training.tolist(), pair[0].tolist(), pair[1]) == ([5, 6, 7], [5, 6, 7, 8], 9)
-    training, pair = leave_one_out(HISTORY[:2], "test")
-    assert (training.tolist(), pair) == ([5, 6], None)
-
-
-def test_refit_has_no_validation():
-    with pytest.raises(InputError, match="'refit' trains on the validation item"):
-        leave_one_out(HISTORY, "validation", "refit")
 
 
 def test_unknown_names_are_refused():

@@ -1,4 +1,4 @@
-"""Masks and packing: hand-worked rows."""
+"""Padding, masks and packing: hand-worked rows."""
 
 from __future__ import annotations
 
@@ -84,11 +84,11 @@ def test_positions_are_those_of_the_mask_and_fill_up_to_a_static_number(rows, sp
     assert positions.numpy().tolist() == list(range(3 * len(rows)))
     assert np.flatnonzero(weights.numpy()).tolist() == true_at
 
-    most = min(len(true_at) + spare, 3 * len(rows))
-    positions, weights = positions_where(mask, static_shapes=True, most=most)
-    assert len(positions) == len(weights) == most
+    length = min(len(true_at) + spare, 3 * len(rows))
+    positions, weights = positions_where(mask, static_shapes=True, max_positions=length)
+    assert len(positions) == len(weights) == length
     assert positions.numpy()[weights.numpy() > 0].tolist() == true_at
-    assert len(set(positions.numpy().tolist())) == most
+    assert len(set(positions.numpy().tolist())) == length
 
 
 def test_pad_histories_is_as_wide_as_the_longest_and_at_least_1():
