@@ -1,4 +1,4 @@
-"""The items that score highest for a user vector, found exactly and within flat memory."""
+"""The items with the highest scores for a user vector, found exactly and in constant memory."""
 
 from __future__ import annotations
 
@@ -7,55 +7,26 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-# The best scores are looked for in the best blocks only; finding those is a plain maximum, which is fast.
+# The best scores are searched in the best blocks only; finding these takes a plain maximum, which is fast.
 BLOCK = 128
-# Scores held at once: 32 MB, whatever the catalogue and the batch.
+# Number of scores held at once: 32 MB, whatever the size of catalogue and batch.
 TILE_SCORES = 2**23
-# More items a tile gain nothing.
+# Larger tiles are no faster.
 TILE_ITEMS = 2**18
-# So few are scored at once, without a loop, whatever the batch.
+# Up to this many items are scored at once, without a loop, whatever the batch.
 ONE_TILE = 2**14
-# Some 60 of them are wanted, ten and as many as a history has; see `best_of_blocks`.
+# A typical search needs about 60 blocks: ten items and those of the history; see `best_of_blocks`.
 ONE_TILE_BLOCK = 32
 
 
-def best_of_blocks(scores: tf.Tensor, k: tf.Tensor, block: int = BLOCK) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the best scores of each row and their places; all lie in the `k` blocks of the best maxima.
-
-    Args:
-        scores: `[B, T]` float32.
-        k: int32 scalar, at least 1.
-        block: scores of a block; the square root of `T / k` or so reads the fewest. Default: 128.
-
-    Returns:
-        `(scores [B, min(k, T)] float32, places [B, min(k, T)] int32)`, best first; of equal scores any.
-        The place of a score of `-inf` means nothing, but there is one.
-
-    Example:
-        >>> scores, places = best_of_blocks(tf.constant([[1.0, 3.0, 2.0]]), tf.constant(2))
-        >>> places.numpy().tolist(), scores.numpy().tolist()
-        ([[1, 2]], [[3.0, 2.0]])
-    """
-    batch, width = tf.shape(scores)[0], tf.shape(scores)[1]
-    n_blocks = (width + block - 1) // block
-    padded = tf.pad(scores, [[0, 0], [0, n_blocks * block - width]], constant_values=-np.inf)
-    blocks = tf.reshape(padded, [batch, n_blocks, block])
-    _, chosen = tf.math.top_k(tf.reduce_max(blocks, axis=-1), tf.minimum(k, n_blocks))
-    candidates = tf.reshape(tf.gather(blocks, chosen, batch_dims=1), [batch, tf.shape(chosen)[1] * block])
-    best, places = tf.math.top_k(candidates, tf.minimum(k, width))
-    places = tf.gather(chosen, places // block, batch_dims=1) * block + places % block
-    # Where scores are -inf themselves, the padding is as good as they are.
-    return best, tf.minimum(places, width - 1)
-
-
 class ExactIndex(tf.Module):
-    """Dot products with every item's vector, some thousand items at a time.
+    """Computes dot products with the vectors of all items, some thousand items at a time.
 
     Args:
-        item_vectors: returns the table `[N + 3, D]` float32; row `i` is item `i`, the first and the last two rows
-            are PAD, EOS and MASK. It is asked anew on each search.
+        item_vectors: function that returns the table `[N + 3, D]` float32; row `i` is item `i`, the first and the last
+            two rows are PAD, EOS and MASK. Each search calls it.
         n_items: `N`.
-        active: `[N]` bool, False for an item that never comes out. Default: all are active.
+        active: `[N]` bool, False for an item that is never found. Default: all are active.
 
     Example:
         >>> table = tf.constant([[9.0], [1.0], [3.0], [2.0], [9.0], [9.0]])
@@ -65,14 +36,14 @@ class ExactIndex(tf.Module):
     """
 
     def __init__(self, item_vectors: Callable[[], tf.Tensor], n_items: int, active: np.ndarray | None = None) -> None:
-        """Keep where the vectors come from."""
+        """Keep the source of the vectors."""
         super().__init__(name="exact_index")
         self.item_vectors = item_vectors
         self.n_items = n_items
         self.scores_are_exact = True
         self._penalty: tf.Variable | None = None
         if active is not None and not active.all():
-            # The tables' rows: PAD, the items, EOS and MASK.
+            # One row of the table each: PAD, the items, EOS and MASK.
             penalty = np.pad(np.where(active, 0.0, -np.inf), (1, 2), constant_values=-np.inf)
             self._penalty = tf.Variable(penalty, trainable=False, dtype=tf.float32, name="retired")
 
@@ -82,10 +53,10 @@ class ExactIndex(tf.Module):
         Args:
             vectors: `[B, D]` float32.
             k: int32 scalar, at least 1; more than `N` is the same as `N`.
-            cosine: score by the cosine in place of the dot product. Default: False.
+            cosine: score by the cosine instead of the dot product. Default: False.
 
         Returns:
-            `(scores [B, min(k, N)] float32, item_ids [B, min(k, N)] int32)`, best first; of equal scores any.
+            `(scores [B, min(k, N)] float32, item_ids [B, min(k, N)] int32)`, best first; equal scores in any order.
             A slot that no active item fills has `-inf`.
         """
         table = tf.convert_to_tensor(self.item_vectors())
@@ -113,17 +84,69 @@ class ExactIndex(tf.Module):
 
         def add_tile(first: tf.Tensor, scores: tf.Tensor, item_ids: tf.Tensor) -> tuple[tf.Tensor, ...]:
             last = tf.minimum(first + tile, self.n_items + 1)
-            best, places = best_of_tile(first, last)
+            best, best_ids = best_of_tile(first, last)
             scores = tf.concat([scores, best], axis=1)
-            item_ids = tf.concat([item_ids, places], axis=1)
-            scores, kept = tf.math.top_k(scores, tf.minimum(k, tf.shape(scores)[1]))
-            return last, scores, tf.gather(item_ids, kept, batch_dims=1)
+            item_ids = tf.concat([item_ids, best_ids], axis=1)
+            return last, *top_items(scores, item_ids, tf.minimum(k, tf.shape(scores)[1]))
 
         _, scores, item_ids = tf.while_loop(
             lambda first, *_: first <= self.n_items,
             add_tile,
             [tf.constant(1), tf.zeros([batch, 0]), tf.zeros([batch, 0], tf.int32)],
             shape_invariants=[tf.TensorShape([]), tf.TensorShape([None, None]), tf.TensorShape([None, None])],
-            parallel_iterations=1,  # several tiles at once would take their memory at once
+            parallel_iterations=1,  # several tiles at once would need the memory of several
         )
         return scores, item_ids
+
+
+def best_of_blocks(scores: tf.Tensor, k: tf.Tensor, block: int = BLOCK) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the best scores of each row and their places.
+
+    All of them are in the `k` blocks with the largest maxima, so only these blocks are searched.
+
+    Args:
+        scores: `[B, T]` float32.
+        k: int32 scalar, at least 1.
+        block: number of scores in a block; about the square root of `T / k` reads the fewest. Default: 128.
+
+    Returns:
+        `(scores [B, min(k, T)] float32, places [B, min(k, T)] int32)`, best first; equal scores in any order.
+        The place of a score of `-inf` is arbitrary, but valid.
+
+    Example:
+        >>> scores, places = best_of_blocks(tf.constant([[1.0, 3.0, 2.0]]), tf.constant(2))
+        >>> places.numpy().tolist(), scores.numpy().tolist()
+        ([[1, 2]], [[3.0, 2.0]])
+    """
+    batch, width = tf.shape(scores)[0], tf.shape(scores)[1]
+    n_blocks = (width + block - 1) // block
+    padded = tf.pad(scores, [[0, 0], [0, n_blocks * block - width]], constant_values=-np.inf)
+    blocks = tf.reshape(padded, [batch, n_blocks, block])
+    _, chosen = tf.math.top_k(tf.reduce_max(blocks, axis=-1), tf.minimum(k, n_blocks))
+    candidates = tf.reshape(tf.gather(blocks, chosen, batch_dims=1), [batch, tf.shape(chosen)[1] * block])
+    best, places = tf.math.top_k(candidates, tf.minimum(k, width))
+    places = tf.gather(chosen, places // block, batch_dims=1) * block + places % block
+    # A score of -inf ties with the padding, which has no place in the row.
+    return best, tf.minimum(places, width - 1)
+
+
+def top_items(scores: tf.Tensor, item_ids: tf.Tensor, width: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Sort each row's items by score and keep the best.
+
+    Args:
+        scores: `[B, C]` float32.
+        item_ids: `[B, C]` int32.
+        width: int32 scalar, number of items to keep.
+
+    Returns:
+        `(scores [B, width], item_ids [B, width])`, best first; `-inf` and PAD where `C` is less than `width`.
+
+    Example:
+        >>> scores, item_ids = top_items(tf.constant([[1.0, 3.0]]), tf.constant([[7, 9]]), tf.constant(3))
+        >>> item_ids.numpy().tolist(), scores.numpy().tolist()
+        ([[9, 7, 0]], [[3.0, 1.0, -inf]])
+    """
+    missing = tf.maximum(width - tf.shape(scores)[1], 0)
+    scores = tf.pad(scores, [[0, 0], [0, missing]], constant_values=-np.inf)
+    scores, places = tf.math.top_k(scores, width)
+    return scores, tf.gather(tf.pad(item_ids, [[0, 0], [0, missing]]), places, batch_dims=1)

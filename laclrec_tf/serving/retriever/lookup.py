@@ -19,31 +19,6 @@ LINE_NUMBER = tf.lookup.TextFileIndex.LINE_NUMBER
 _number = itertools.count()
 
 
-def active_items(vocabulary: ItemVocabulary, retired: Collection[str]) -> np.ndarray:
-    """Say which items may be recommended.
-
-    Args:
-        vocabulary: all items.
-        retired: those that may not.
-
-    Returns:
-        `[N]` bool by id from 1, False for a retired item.
-
-    Raises:
-        InputError: a retired item is not in the vocabulary.
-
-    Example:
-        >>> active_items(ItemVocabulary(["tent", "stove"]), ["tent"]).tolist()
-        [False, True]
-    """
-    active = np.ones(vocabulary.n_items, bool)
-    for item, item_id in zip(retired, vocabulary.to_ids(retired), strict=True):
-        if item_id == PAD_ID:
-            raise InputError(f"Argument `retired` must hold items of the vocabulary. Received: {item!r}.")
-        active[item_id - 1] = False
-    return active
-
-
 class ItemLookup(tf.Module):
     """Two lookup tables over one asset, `vocabulary.txt`: string -> id and id -> string.
 
@@ -59,7 +34,7 @@ class ItemLookup(tf.Module):
     """
 
     def __init__(self, vocabulary: ItemVocabulary) -> None:
-        """Write the asset to a temporary folder, which lives as long as the tables, and read it back."""
+        """Write the asset to a temporary folder, which exists as long as the tables, and read it."""
         super().__init__(name="item_lookup")
         self._folder = tempfile.TemporaryDirectory(prefix="vocabulary-")
         file = str(Path(self._folder.name) / "vocabulary.txt")
@@ -80,37 +55,50 @@ class ItemLookup(tf.Module):
         return self._item_of_line.lookup(tf.cast(item_ids, tf.int64) - 1)
 
     def answer(self, scores: tf.Tensor, item_ids: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Name what was found.
+        """Return the outputs that a signature gives for items.
 
         Args:
             scores: `[B, W]` float32.
-            item_ids: `[B, W]` int32, PAD in a slot that nothing fills.
+            item_ids: `[B, W]` int32, PAD in an unfilled slot.
 
         Returns:
-            `item_ids` `[B, W]` string, `scores` and `filled` `[B]` int32, how many slots hold an item.
+            `item_ids` `[B, W]` string, `scores`, and `filled` `[B]` int32, number of slots that hold an item.
         """
         filled = tf.reduce_sum(tf.cast(tf.not_equal(item_ids, PAD_ID), tf.int32), axis=1)
         return {"item_ids": self.to_items(item_ids), "scores": scores, "filled": filled}
 
-    def recent_known(self, item_ids: tf.Tensor, max_length: int) -> tf.Tensor:
-        """Keep what a model reads of looked-up histories: the most recent known items, without gaps.
 
-        Args:
-            item_ids: `[B, S]` int32 ids, PAD anywhere; `S` may be 0.
-            max_length: most items kept.
+class _Lines(tf.lookup.TextFileInitializer):
+    """Names its table by a number. TensorFlow would write the temporary file's path into the SavedModel."""
 
-        Returns:
-            `[B, L]` int32 ids, right-padded; `L` is the longest row's length, but at least 1.
-        """
-        return trim_padding(pack_kept(item_ids, tf.not_equal(item_ids, PAD_ID), max_length))
+    @property
+    def _shared_name(self) -> str:
+        return f"item_lookup_{next(_number)}"
+
+
+def recent_known(item_ids: tf.Tensor, max_length: int) -> tf.Tensor:
+    """Keep the items that a model reads of each history: the most recent known ones, without gaps.
+
+    Args:
+        item_ids: `[B, S]` int32 ids, PAD anywhere; `S` may be 0.
+        max_length: max number of items.
+
+    Returns:
+        `[B, L]` int32 ids, right-padded; `L` is the longest row's length, but at least 1.
+
+    Example:
+        >>> recent_known(tf.constant([[4, 0, 2, 7]]), max_length=2).numpy().tolist()
+        [[2, 7]]
+    """
+    return trim_padding(pack_kept(item_ids, tf.not_equal(item_ids, PAD_ID), max_length))
 
 
 def unknown_items(history: tf.Tensor, history_ids: tf.Tensor) -> tf.Tensor:
-    """Count each row's items that are not known.
+    """Count the unknown items of each row.
 
     Args:
         history: `[B, S]` string.
-        history_ids: `[B, S]`, what `ItemLookup.to_ids` made of it.
+        history_ids: `[B, S]`, the ids that `ItemLookup.to_ids` returned for it.
 
     Returns:
         `[B]` int32.
@@ -123,9 +111,26 @@ def unknown_items(history: tf.Tensor, history_ids: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(tf.cast(unknown, tf.int32), axis=1)
 
 
-class _Lines(tf.lookup.TextFileInitializer):
-    """Names its table by a number; TensorFlow would put the temporary file's path into the SavedModel."""
+def active_items(vocabulary: ItemVocabulary, retired: Collection[str]) -> np.ndarray:
+    """Return which items may be recommended.
 
-    @property
-    def _shared_name(self) -> str:
-        return f"item_lookup_{next(_number)}"
+    Args:
+        vocabulary: all items.
+        retired: the items that may not.
+
+    Returns:
+        `[N]` bool by id from 1, False for a retired item.
+
+    Raises:
+        InputError: a retired item is not in the vocabulary.
+
+    Example:
+        >>> active_items(ItemVocabulary(["tent", "stove"]), ["tent"]).tolist()
+        [False, True]
+    """
+    active = np.ones(vocabulary.n_items, bool)
+    for item, item_id in zip(retired, vocabulary.to_ids(retired), strict=True):
+        if item_id == PAD_ID:
+            raise InputError(f"Argument `retired` must hold items of the vocabulary. Received: {item!r}.")
+        active[item_id - 1] = False
+    return active

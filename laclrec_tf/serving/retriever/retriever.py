@@ -1,4 +1,4 @@
-"""The retriever: strings in, the best items and their scores out. This is what gets exported."""
+"""The retriever: item strings in, the best items and their scores out. An export saves its signatures."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from laclrec_tf.serving.retriever.inputs import (
     HISTORY,
     K,
     at_least_one,
-    filled_up,
+    dense_rows,
     for_each_row,
     rows_fit,
     slots,
@@ -34,25 +34,26 @@ from laclrec_tf.serving.retriever.signatures import HistoryEditor, HistoryEmbedd
 class Retriever(tf.Module):
     """Recommends items for histories of item strings, with stock TensorFlow operations only.
 
-    All signatures read a history the same way: oldest item first, `""` is padding wherever it stands, unknown
-    items (invalid UTF-8 included) are skipped, and of the known ones the most recent `max_length` are read.
-    Every known item of the history is excluded from the answer, also those too old to be read, unless the
-    request says otherwise. A history without a known item gets the most popular items; its scores are shares of
-    all training interactions and not comparable with a model's scores.
+    All signatures read a history the same way. The oldest item comes first. `""` is padding, at any place. Unknown
+    items, invalid UTF-8 included, are skipped. The model reads the most recent `max_length` known items.
+    Every known item of the history is excluded from the answer, also one too old to be read, unless the request says
+    otherwise. A history without a known item gets the most popular items; their scores are shares of all training
+    interactions and cannot be compared with a model's scores.
 
-    PAD, EOS, MASK, retired and excluded items never come out, nor does one that an allow-list leaves out. When fewer
-    items are eligible than slots asked for, the slots left over hold `""` and `-inf`; `filled` counts the others.
+    PAD, EOS, MASK, retired and excluded items are never recommended; with an allow-list, only its items are. When fewer
+    items are eligible than requested, the remaining slots hold `""` and `-inf`; `filled` counts the filled ones.
 
-    The retriever reads the model's own variables: train on, and the answers follow. It holds no Keras object,
-    so neither does the SavedModel. Keep it in a variable as long as a signature is called: a `tf.function` holds
-    the object whose method it is weakly, and `Retriever(...).rank(...)` may find it gone.
+    The retriever reads the model's own variables, so answers follow further training. It holds no Keras object, so
+    neither does the SavedModel. Keep a reference to the retriever while its signatures are called: a `tf.function`
+    holds the object of its method weakly, so `Retriever(...).rank(...)` may fail.
 
     Args:
-        model: a trained model.
-        vocabulary: the items the model was trained on.
-        popularity: `[N]` how often each item, by id from 1, was met in training.
-        retired: items that are read in histories but never come out. Default: none.
-        index: finds the best items of the catalogue, see `PartitionedIndex`. Default: all are scored.
+        model: trained model.
+        vocabulary: items that the model was trained on.
+        popularity: `[N]` number of training interactions of each item, by id from 1.
+        retired: items that are read in histories but never recommended. Default: none.
+        index: index that finds the best items of the catalogue, e.g. a `PartitionedIndex`. Default: all items are
+            scored.
 
     Raises:
         InputError: model, vocabulary and popularity do not have the same number of items, or a retired item is
@@ -75,13 +76,13 @@ class Retriever(tf.Module):
         retired: Collection[str] = (),
         index: ItemIndex | None = None,
     ) -> None:
-        """Take what inference needs of the model and trace the signatures."""
+        """Build lookup tables and indexes, and trace the signatures."""
         super().__init__(name="retriever")
         counts = np.asarray(popularity, dtype=np.float64)
         if model.n_items != vocabulary.n_items or counts.shape != (vocabulary.n_items,):
             raise InputError(
                 "Arguments `model`, `vocabulary` and `popularity` must have the same number of items. "
-                f"Received: {model.n_items}, {vocabulary.n_items} and {counts.size}. Take all from one run."
+                f"Received: {model.n_items}, {vocabulary.n_items} and {counts.size}. Take all three from one run."
             )
         self.vocabulary = vocabulary
         self.n_items = model.n_items
@@ -95,7 +96,7 @@ class Retriever(tf.Module):
         popular = np.pad(shares, (1, 2), constant_values=-np.inf).astype(np.float32)
         self.selection = ItemSelection(self.exact_index, popular, index)
         self.editor = HistoryEditor(model, self.lookup) if model.has_augmenter else None
-        self.embed_history, self._user_vectors = self.embedder.embed_history, self.embedder.user_vectors
+        self.embed_history = self.embedder.embed_history
         self.retrieve = self._retrieve_signature()
         about_items = ItemSignatures(self.lookup, self.exact_index)
         self.similar_items, self.embed_items = about_items.similar_items, about_items.embed_items
@@ -108,13 +109,13 @@ class Retriever(tf.Module):
 
     @property
     def model_variables(self) -> list[tf.Variable]:
-        """The model's weights that recommendations are made of."""
+        """Weights of the model that recommendations depend on."""
         own = {id(variable) for variable in self.selection.variables}
         return [variable for variable in self._weights if id(variable) not in own]
 
     @property
     def signatures(self) -> dict[str, Any]:
-        """The SavedModel's signatures, `tf.function`s, by name; `augment` only for a model that has an augmenter."""
+        """Signatures of the SavedModel by name, each a `tf.function`; `augment` only if the model has an augmenter."""
         signatures: dict[str, Any] = {
             "serving_default": self.serving_default,
             "retrieve": self.retrieve,
@@ -130,51 +131,18 @@ class Retriever(tf.Module):
 
     @tf.function(input_signature=[HISTORY], autograph=False)
     def serving_default(self, history: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Return the ten best items, those of the history excluded.
+        """Return the ten best items; items of the history are excluded.
 
         Args:
             history: `[B, S]` string, any `B` and `S`.
 
         Returns:
-            As `retrieve`.
+            Same outputs as `retrieve`.
         """
         return self._ten_best(history)
 
-    @tf.function(input_signature=[EXAMPLES], autograph=False)
-    def predict_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Return the ten best items of histories that come as serialised `tf.train.Example`.
-
-        Args:
-            examples: `[B]` string; the bytes feature `history` holds the items, oldest first. Without it the
-                history is empty.
-
-        Returns:
-            As `retrieve`.
-        """
-        features = tf.io.parse_example(examples, {"history": tf.io.VarLenFeature(tf.string)})
-        return self._ten_best(filled_up("history", features["history"]))
-
-    @tf.function(input_signature=[HISTORY, CANDIDATES], autograph=False)
-    def rank(self, history: tf.Tensor, candidates: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Score given items; those of the history are scored like the others.
-
-        Args:
-            history: `[B, S]` string, any `B` and `S`.
-            candidates: `[B, C]` string, or `[1, C]` for the same candidates in every row.
-
-        Returns:
-            `scores` `[B, C]` float32 in the candidates' order, `-inf` for `""`, an unknown or a retired item;
-            `unknown` `[B]` int32, how many items of the history are not known.
-        """
-        history_ids = self.lookup.to_ids(history)
-        with rows_fit("candidates", candidates, history):
-            candidate_ids = self.lookup.to_ids(tf.identity(candidates))
-        vectors, has_vector = self._user_vectors(history_ids)
-        scores = self.selection.scores(vectors, has_vector, candidate_ids)
-        return {"scores": scores, "unknown": unknown_items(history, history_ids)}
-
     def _retrieve_signature(self) -> Any:
-        # Defaults that a SavedModel keeps are tensors; made here, importing this module touches no device.
+        # A SavedModel keeps default values that are tensors. They are made here so that the import touches no device.
         ten, none, yes = tf.constant(DEFAULT_K), tf.zeros([1, 0], tf.string), tf.constant(True)
 
         @tf.function(input_signature=[HISTORY, K, EXCLUDE, ALLOW, EXCLUDE_HISTORY], autograph=False)
@@ -185,62 +153,85 @@ class Retriever(tf.Module):
             allow: tf.Tensor = none,
             exclude_history: tf.Tensor = yes,
         ) -> dict[str, tf.Tensor]:
-            """Return the `k` best items, those of `exclude` left out.
+            """Return the `k` best eligible items of each history.
 
             Args:
                 history: `[B, S]` string, any `B` and `S`.
                 k: int32, one number or `[B]`, at least 1; more than `N` is the same as `N`. Default: 10.
                 exclude: `[B, E]` string, or `[1, E]` for the same exclusions in every row; any `E`. `""` and
                     unknown items exclude nothing. Default: none.
-                allow: `[B, A]` or `[1, A]` string, the only items that may come. A row of nothing but `""` allows all;
-                    one of unknown items allows none. Default: all.
-                exclude_history: bool, one or `[B]`: the items of the history never come. Default: True.
+                allow: `[B, A]` or `[1, A]` string, the only items that may be recommended. A row that holds only `""`
+                    allows all items; a row of unknown items allows none. Default: all.
+                exclude_history: bool, one or `[B]`: never recommend an item of the history. Default: True.
 
             Returns:
                 With `W` the largest `k`, but at most `N`:
                 `item_ids` `[B, W]` string and `scores` `[B, W]` float32, best first;
-                `filled` `[B]` int32, how many slots hold an item;
-                `unknown` `[B]` int32, how many items of the history are not known.
+                `filled` `[B]` int32, number of slots that hold an item;
+                `unknown` `[B]` int32, number of unknown items in the history.
 
             Raises:
                 InvalidArgumentError: a `k` is below 1, or an input has another number of rows than `history`.
             """
-            return self._recommend(history, k, exclude, allow, exclude_history)
+            batch = tf.shape(history)[0]
+            k = at_least_one("k", k)
+            history_ids = self.lookup.to_ids(history)
+            with rows_fit("exclude", exclude, history), rows_fit("allow", allow, history):
+                exclude_ids, allowed_ids = (self.lookup.to_ids(tf.identity(lists)) for lists in (exclude, allow))
+            excludes_history = for_each_row("exclude_history", exclude_history, batch)[:, tf.newaxis]
+            vectors, has_vector = self.embedder.user_vectors(history_ids)
+            scores, item_ids = self.selection.best(
+                vectors,
+                has_vector,
+                for_each_row("k", k, batch),
+                slots(k, self.n_items, batch),
+                [exclude_ids, tf.where(excludes_history, history_ids, PAD_ID)],
+                allowed_ids,
+                tf.reduce_any(tf.not_equal(allow, ""), axis=1),
+            )
+            return self.lookup.answer(scores, item_ids) | {"unknown": unknown_items(history, history_ids)}
 
         return retrieve
 
+    @tf.function(input_signature=[HISTORY, CANDIDATES], autograph=False)
+    def rank(self, history: tf.Tensor, candidates: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Score given items; items of the history are scored like all others.
+
+        Args:
+            history: `[B, S]` string, any `B` and `S`.
+            candidates: `[B, C]` string, or `[1, C]` for the same candidates in every row.
+
+        Returns:
+            `scores` `[B, C]` float32 in the candidates' order, `-inf` for `""`, an unknown or a retired item;
+            `unknown` `[B]` int32, number of unknown items in the history.
+        """
+        history_ids = self.lookup.to_ids(history)
+        with rows_fit("candidates", candidates, history):
+            candidate_ids = self.lookup.to_ids(tf.identity(candidates))
+        vectors, has_vector = self.embedder.user_vectors(history_ids)
+        scores = self.selection.scores(vectors, has_vector, candidate_ids)
+        return {"scores": scores, "unknown": unknown_items(history, history_ids)}
+
+    @tf.function(input_signature=[EXAMPLES], autograph=False)
+    def predict_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Return the ten best items for histories given as serialised `tf.train.Example`.
+
+        Args:
+            examples: `[B]` string; the bytes feature `history` holds the items, oldest first. An example without
+                this feature is an empty history.
+
+        Returns:
+            Same outputs as `retrieve`.
+        """
+        features = tf.io.parse_example(examples, {"history": tf.io.VarLenFeature(tf.string)})
+        return self._ten_best(dense_rows("history", features["history"]))
+
+    # A graph of its own: most requests use the defaults, which need less work than `retrieve`.
     @tf.function(input_signature=[HISTORY], autograph=False)
     def _ten_best(self, history: tf.Tensor) -> dict[str, tf.Tensor]:
-        """As `retrieve` with its defaults; a graph of its own, since it is asked most and has less to do."""
         history_ids = self.lookup.to_ids(history)
-        vectors, has_vector = self._user_vectors(history_ids)
+        vectors, has_vector = self.embedder.user_vectors(history_ids)
         width = min(DEFAULT_K, self.n_items)
         k = tf.fill([tf.shape(history)[0]], width)
         scores, item_ids = self.selection.best(vectors, has_vector, k, tf.constant(width), [history_ids])
-        return self.lookup.answer(scores, item_ids) | {"unknown": unknown_items(history, history_ids)}
-
-    def _recommend(
-        self,
-        history: tf.Tensor,
-        k: tf.Tensor,
-        exclude: tf.Tensor,
-        allow: tf.Tensor,
-        exclude_history: tf.Tensor,
-    ) -> dict[str, tf.Tensor]:
-        batch = tf.shape(history)[0]
-        k = at_least_one("k", k)
-        history_ids = self.lookup.to_ids(history)
-        with rows_fit("exclude", exclude, history), rows_fit("allow", allow, history):
-            exclude_ids, allowed_ids = (self.lookup.to_ids(tf.identity(lists)) for lists in (exclude, allow))
-        excludes_history = for_each_row("exclude_history", exclude_history, batch)[:, tf.newaxis]
-        vectors, has_vector = self._user_vectors(history_ids)
-        scores, item_ids = self.selection.best(
-            vectors,
-            has_vector,
-            for_each_row("k", k, batch),
-            slots(k, self.n_items, batch),
-            [exclude_ids, tf.where(excludes_history, history_ids, PAD_ID)],
-            allowed_ids,
-            tf.reduce_any(tf.not_equal(allow, ""), axis=1),
-        )
         return self.lookup.answer(scores, item_ids) | {"unknown": unknown_items(history, history_ids)}

@@ -1,23 +1,23 @@
-"""What the learned augmenter does to histories of item strings."""
+"""Signatures beside recommendation: vectors of histories and items, similar items, and the augmenter's edits."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, Protocol
 
-import numpy as np
 import tensorflow as tf
 
 from laclrec_tf.item_vocabulary import PAD_ID
 from laclrec_tf.ops.edits import INSERT, OPERATION_NAMES, inserted_items, surviving_operations
 from laclrec_tf.ops.masking import is_item, pack_kept, trim_padding
-from laclrec_tf.serving.retriever.exact_index import ExactIndex
+from laclrec_tf.serving.retriever.exact_index import ExactIndex, top_items
 from laclrec_tf.serving.retriever.inputs import DEFAULT_K, HISTORY, ITEMS, K, at_least_one, for_each_row, slots
-from laclrec_tf.serving.retriever.lookup import ItemLookup, unknown_items
+from laclrec_tf.serving.retriever.lookup import ItemLookup, recent_known, unknown_items
+from laclrec_tf.serving.retriever.selection import drop_listed, fill_slots
 
 
 class RetrievalModel(Protocol):
-    """What the retriever asks of a model; `laclrec_tf.models.LACLRec` has it."""
+    """What the retriever needs of a model; `laclrec_tf.models.LACLRec` provides it."""
 
     n_items: int
     max_length: int
@@ -28,17 +28,17 @@ class RetrievalModel(Protocol):
 
     @property
     def item_vectors(self) -> tf.Tensor:
-        """The table `[N + 3, D]`, row `i` of item `i`; a score is a user vector's dot product with a row."""
+        """The table `[N + 3, D]`, row `i` for item `i`; a score is the dot product of a user vector and a row."""
 
     def edit(self, history: tf.Tensor, decision: str) -> Any:
         """Return `operations`, `probabilities`, `insertions` and `edited` of histories `[B, L]`."""
 
 
 class HistoryEmbedder(tf.Module):
-    """Turns histories into user vectors, with the model's own variables: train on, and the vectors follow.
+    """Turns histories into user vectors with the model's own variables, so the vectors follow further training.
 
     Args:
-        model: the trained model.
+        model: trained model.
         lookup: string -> id.
 
     Example:
@@ -51,35 +51,23 @@ class HistoryEmbedder(tf.Module):
     """
 
     def __init__(self, model: RetrievalModel, lookup: ItemLookup) -> None:
-        """Take what inference needs of the model."""
+        """Keep what inference needs of the model."""
         super().__init__(name="history_embedder")
         self.max_length = model.max_length
         self.lookup = lookup
         # A function, because a Keras model set as an attribute would be saved with everything it holds.
         self._vectors: Callable[[tf.Tensor], tf.Tensor] = lambda ids: tf.cast(model(ids, training=False), tf.float32)
 
-    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)], autograph=False)
-    def user_vectors(self, history_ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return vectors of looked-up histories, and which rows have one.
-
-        Args:
-            history_ids: `[B, S]` int32, PAD anywhere; of the items the most recent `max_length` are read.
-
-        Returns:
-            `[B, D]` float32 and `[B]` bool, False where no item of the history is known.
-        """
-        vectors = self._vectors(self.lookup.recent_known(history_ids, self.max_length))
-        return vectors, tf.reduce_any(tf.not_equal(history_ids, PAD_ID), axis=1)
-
     @tf.function(input_signature=[HISTORY], autograph=False)
     def embed_history(self, history: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Return user vectors, to be asked of an index elsewhere: a score is the dot product with an item vector.
+        """Return user vectors to query an external index with: a score is the dot product with an item vector.
 
         Args:
             history: `[B, S]` string, any `B` and `S`.
 
         Returns:
-            `user_vectors` `[B, D]` float32, zero for a history without a known item; `unknown` `[B]` int32.
+            `user_vectors` `[B, D]` float32, zero for a history without a known item;
+            `unknown` `[B]` int32, number of unknown items in the history.
         """
         history_ids = self.lookup.to_ids(history)
         vectors, has_vector = self.user_vectors(history_ids)
@@ -88,16 +76,29 @@ class HistoryEmbedder(tf.Module):
             "unknown": unknown_items(history, history_ids),
         }
 
+    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)], autograph=False)
+    def user_vectors(self, history_ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return vectors of histories of ids.
+
+        Args:
+            history_ids: `[B, S]` int32, PAD anywhere; the most recent `max_length` items are read.
+
+        Returns:
+            `(vectors [B, D] float32, has_vector [B] bool)`; False where no item of the history is known.
+        """
+        vectors = self._vectors(recent_known(history_ids, self.max_length))
+        return vectors, tf.reduce_any(tf.not_equal(history_ids, PAD_ID), axis=1)
+
 
 class ItemSignatures(tf.Module):
-    """An item's neighbours, and its vector.
+    """Similar items and vectors of items.
 
     Args:
         lookup: string <-> id.
-        index: holds the items' vectors, and finds the best ones.
+        index: holds the items' vectors and finds the best ones.
 
     Attributes:
-        similar_items: items `[B]` string and `k` -> each one's nearest items by the cosine of their vectors.
+        similar_items: items `[B]` string and `k` -> the nearest items of each by the cosine of their vectors.
 
     Example:
         >>> from laclrec_tf.item_vocabulary import ItemVocabulary
@@ -117,7 +118,7 @@ class ItemSignatures(tf.Module):
 
     @tf.function(input_signature=[ITEMS], autograph=False)
     def embed_items(self, items: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Return item vectors, to be put into an index elsewhere.
+        """Return item vectors, to build an external index.
 
         Args:
             items: `[B]` string.
@@ -134,15 +135,15 @@ class ItemSignatures(tf.Module):
 
         @tf.function(input_signature=[ITEMS, K], autograph=False)
         def similar_items(items: tf.Tensor, k: tf.Tensor = ten) -> dict[str, tf.Tensor]:
-            """Return each item's nearest items by the cosine of their vectors, itself left out.
+            """Return the nearest items of each item by the cosine of their vectors; an item is not its own neighbour.
 
             Args:
                 items: `[B]` string.
                 k: int32, one number or `[B]`, at least 1. Default: 10.
 
             Returns:
-                `item_ids`, `scores` and `filled` as `Retriever.retrieve`; nothing for an unknown item. `known`
-                `[B]` bool.
+                `item_ids`, `scores` and `filled` as `Retriever.retrieve` returns them, no item for an unknown one;
+                `known` `[B]` bool.
             """
             item_ids = self.lookup.to_ids(items)
             known = tf.not_equal(item_ids, PAD_ID)
@@ -150,12 +151,9 @@ class ItemSignatures(tf.Module):
             width = slots(at_least_one("k", k), self.index.n_items, batch)
             k = tf.where(known, for_each_row("k", k, batch), 0)
             scores, found = self.index.search(self._vectors(item_ids), width + 1, cosine=True)
-            scores = tf.where(tf.equal(found, item_ids[:, tf.newaxis]), -np.inf, scores)
-            scores, places = tf.math.top_k(scores, width)
-            found = tf.gather(found, places, batch_dims=1)
-            fills = tf.logical_and(scores > -np.inf, tf.sequence_mask(k, width))
-            answer = self.lookup.answer(tf.where(fills, scores, -np.inf), tf.where(fills, found, PAD_ID))
-            return answer | {"known": known}
+            scores = drop_listed(scores, found, [item_ids[:, tf.newaxis]])
+            scores, found = fill_slots(*top_items(scores, found, width), k, width)
+            return self.lookup.answer(scores, found) | {"known": known}
 
         return similar_items
 
@@ -164,10 +162,10 @@ class ItemSignatures(tf.Module):
 
 
 class HistoryEditor(tf.Module):
-    """Shows the augmenter's decisions on histories of item strings. Always the likeliest: nothing is drawn.
+    """Applies the augmenter's most likely decisions to histories of item strings; nothing is sampled.
 
     Args:
-        model: the trained model, see `RetrievalModel`.
+        model: trained model with an augmenter, see `RetrievalModel`.
         lookup: string <-> id.
 
     Example:
@@ -181,37 +179,38 @@ class HistoryEditor(tf.Module):
     """
 
     def __init__(self, model: Any, lookup: ItemLookup) -> None:
-        """Take what inference needs of the model and trace `augment`."""
+        """Keep what inference needs of the model and trace `augment`."""
         super().__init__(name="history_editor")
         self.max_length: int = model.max_length
         self.eos_id: int = model.n_items + 1
         self.lookup = lookup
-        # A function, because a Keras model set as an attribute would be saved with everything it holds.
+        # A function for the same reason as in `HistoryEmbedder`.
         self._edit: Callable[[tf.Tensor], Any] = lambda item_ids: model.edit(item_ids, decision="argmax")
         self._weights = list(self.augment.get_concrete_function().variables)
 
-    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.string, name="history")], autograph=False)
+    @tf.function(input_signature=[HISTORY], autograph=False)
     def augment(self, history: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Return the operation decided on each known item, the inserted items and the edited history.
+        """Return the operation for each known item, the inserted items and the edited history.
 
         Padding, unknown items and long histories are treated as by `Retriever`. An edited history is never
-        empty: when every item would go, the last one stays and its operation reads "keep". The edited history
-        has at most `max_edited_length` items, the most recent ones.
+        empty: if all items would be deleted, the last one is kept and its operation is "keep". The edited history
+        holds at most the most recent `max_edited_length` items.
 
         Args:
             history: `[B, S]` string, any `B` and `S`.
 
         Returns:
-            `history` `[B, L]` string, the known items as the model read them: the rows of all other outputs
-                line up with it. `L` is the longest row's length, at least 1; `""` behind shorter rows.
-            `unknown` `[B]` int32, how many items of the history are not known.
+            `history` `[B, L]` string, the known items that the model read; the columns of `operations`,
+                `probabilities` and `inserted` align with it. `L` is the longest row's length, at least 1; `""` pads
+                shorter rows at the end.
+            `unknown` `[B]` int32, number of unknown items in the history.
             `operations` `[B, L]` string: "keep", "delete" or "insert"; `""` on padding.
             `probabilities` `[B, L, 3]` float32 of these three; 0 on padding.
-            `inserted` `[B, L, K]` string: what was inserted before an item, in reading order; `""` behind.
-            `edited_history` `[B, M]` string, `M` the longest row's length, at least 1; `""` behind.
+            `inserted` `[B, L, K]` string: items inserted before an item, in reading order, then `""`.
+            `edited_history` `[B, M]` string, `M` the longest row's length, at least 1; `""` pads shorter rows.
         """
         history_ids = self.lookup.to_ids(history)
-        item_ids = self.lookup.recent_known(history_ids, self.max_length)
+        item_ids = recent_known(history_ids, self.max_length)
         edits = self._edit(item_ids)
         real = is_item(item_ids)  # [B, L]
 
@@ -220,9 +219,9 @@ class HistoryEditor(tf.Module):
 
         inserting = tf.logical_and(real, tf.equal(operations, INSERT))[..., tf.newaxis]
         runs = tf.where(inserting, inserted_items(edits.insertions, self.eos_id), PAD_ID)  # nearest first
-        most = runs.shape[-1]
-        in_order = tf.reshape(tf.reverse(runs, axis=[-1]), [-1, most])  # [B * L, K]
-        in_order = tf.reshape(pack_kept(in_order, is_item(in_order), most), tf.shape(runs))
+        max_insertions = runs.shape[-1]
+        in_order = tf.reshape(tf.reverse(runs, axis=[-1]), [-1, max_insertions])  # [B * L, K]
+        in_order = tf.reshape(pack_kept(in_order, is_item(in_order), max_insertions), tf.shape(runs))
 
         return {
             "history": self.lookup.to_items(item_ids),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import tensorflow as tf
 
-from laclrec_tf.serving.retriever.inputs import MOST_ITEMS, at_least_one, filled_up, for_each_row, rows_fit, slots
+from laclrec_tf.serving.retriever.inputs import MAX_ITEMS, at_least_one, dense_rows, for_each_row, rows_fit, slots
 
 
 @pytest.mark.parametrize(
@@ -40,17 +40,17 @@ def test_rows_fit():
         rows_fit("exclude", tf.zeros([3, 1]), history)
 
 
-def test_one_long_list_beside_many_short_ones():
+def test_one_long_list_among_many_short_ones():
     def lists(rows: int) -> tf.SparseTensor:
         return tf.SparseTensor([[0, 2**12 - 1]], ["tent"], [rows, 2**12])
 
-    assert filled_up("history", lists(3)).shape == (3, 2**12)
-    with pytest.raises(tf.errors.InvalidArgumentError, match=f"history may have {MOST_ITEMS} items"):
-        filled_up("history", lists(MOST_ITEMS // 2**12 + 1))
+    assert dense_rows("history", lists(3)).shape == (3, 2**12)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"history may have {MAX_ITEMS} items"):
+        dense_rows("history", lists(MAX_ITEMS // 2**12 + 1))
 
 
 def test_all_items_for_many_rows():
     all_items, n_items = tf.constant(2**31 - 1), 2**14
-    assert slots(all_items, n_items, tf.constant(MOST_ITEMS // n_items)).numpy() == n_items
-    with pytest.raises(tf.errors.InvalidArgumentError, match=f"k asks for more than {MOST_ITEMS} items in all"):
-        slots(all_items, n_items, tf.constant(MOST_ITEMS // n_items + 1))
+    assert slots(all_items, n_items, tf.constant(MAX_ITEMS // n_items)).numpy() == n_items
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"k requests more than {MAX_ITEMS} items in total"):
+        slots(all_items, n_items, tf.constant(MAX_ITEMS // n_items + 1))

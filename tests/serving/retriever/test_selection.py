@@ -36,16 +36,16 @@ def test_nothing_listed():
     width=st.integers(0, 5),
     listed=st.integers(0, 6),
     one_list=st.booleans(),
-    most_comparisons=st.sampled_from([0.0, 2.0**20]),
+    max_comparisons=st.sampled_from([0.0, 2.0**20]),
     data=st.data(),
 )
-def test_what_is_listed(rows, width, listed, one_list, most_comparisons, data):
+def test_what_is_listed(rows, width, listed, one_list, max_comparisons, data):
     asked = np.array(data.draw(st.lists(ids, min_size=rows * width, max_size=rows * width)), np.int32)
     n_lists = 1 if one_list else rows
     lists = np.array(data.draw(st.lists(ids, min_size=n_lists * listed, max_size=n_lists * listed)), np.int32)
     asked, lists = asked.reshape(rows, width), lists.reshape(n_lists, listed)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(selection, "MOST_COMPARISONS", most_comparisons)
+        patch.setattr(selection, "MAX_COMPARISONS", max_comparisons)
         found = is_listed(tf.constant(asked), tf.constant(lists)).numpy()
     for row in range(rows):
         own = set(lists[0 if one_list else row].tolist()) - {0}
