@@ -18,7 +18,7 @@ from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.models import LACLRec
 from laclrec_tf.runtime.output_files import atomic_write
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 RECORD_FILE = "run.json"
 RETIRED_FILE = "retired.txt"
 _RECORD_TYPES = {"trained_on": str, "data_folder": str, "data_hash": str, "max_length": int, "settings": dict}

@@ -21,7 +21,7 @@ import typer
 
 from laclrec_tf.cli.cloud import Set
 from laclrec_tf.cli.main import run_app
-from laclrec_tf.data.event_files import format_of
+from laclrec_tf.data.event_files import ending_of
 from laclrec_tf.errors import InputError
 from laclrec_tf.runtime.cloud_storage import mounted, reachable
 from laclrec_tf.runtime.output_files import ReportFile
@@ -256,7 +256,7 @@ def run_pipeline(
     model = reachable(served).resolve()
     arguments = {"served": str(model), "min_interactions": min_interactions, "settings": settings}
     if events is not None:
-        format_of(reachable(events))
+        ending_of(reachable(events))
         arguments["events"] = str(reachable(events).resolve())
     artifacts.mkdir(parents=True, exist_ok=True)
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(artifacts), raise_on_error=True)

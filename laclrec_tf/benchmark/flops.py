@@ -72,7 +72,7 @@ def operations_of(model: LACLRec, batch: dict[str, Any]) -> float:
             prefixes = take_prefixes(batch["history"], batch["prefix_lengths"])
             if model.positions == "end":  # the raw prefixes are encoded too
                 widths.append(length if static else _longest(prefixes))
-            edits = model._learned_edits(prefixes)
+            edits = model.learned_edits(prefixes)
             most = min(model.max_edited_length, length * (model.max_insertions + 1))
             widths.append(most if static else _longest(edits.edited))
             n_candidates = model.n_negatives + n_views * length if model.n_negatives else model.n_items

@@ -1,9 +1,17 @@
-"""The layers: item embedding, transformer block, sequence encoder, reverse generator, sequence augmenter."""
+"""The layers: item embedding, transformer block, encoders, reverse generator, sequence augmenter."""
 
 from laclrec_tf.layers.item_embedding import ItemEmbedding
 from laclrec_tf.layers.reverse_generator import ReverseGenerator
 from laclrec_tf.layers.sequence_augmenter import SequenceAugmenter
 from laclrec_tf.layers.sequence_encoder import SequenceEncoder
 from laclrec_tf.layers.transformer_block import TransformerBlock
+from laclrec_tf.layers.user_encoder import UserEncoder
 
-__all__ = ["ItemEmbedding", "ReverseGenerator", "SequenceAugmenter", "SequenceEncoder", "TransformerBlock"]
+__all__ = [
+    "ItemEmbedding",
+    "ReverseGenerator",
+    "SequenceAugmenter",
+    "SequenceEncoder",
+    "TransformerBlock",
+    "UserEncoder",
+]

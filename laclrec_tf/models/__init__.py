@@ -1,6 +1,7 @@
-"""The model, LACLRec, and its presets."""
+"""The model, LACLRec, its catalogue and its presets."""
 
+from laclrec_tf.models.catalogue import Catalogue
 from laclrec_tf.models.laclrec import LACLRec
 from laclrec_tf.models.presets import PRESETS, build_preset, preset_arguments
 
-__all__ = ["PRESETS", "LACLRec", "build_preset", "preset_arguments"]
+__all__ = ["PRESETS", "Catalogue", "LACLRec", "build_preset", "preset_arguments"]

@@ -1,20 +1,21 @@
 """LACLRec: next-item prediction, contrasted with a learned and a random view of each history.
 
-Source: LACLRec (arXiv 2503.20232). SASRec and CL4SRec are the same model with parts of it switched off,
-see `laclrec_tf.models.presets`.
+Source: LACLRec (arXiv 2503.20232). SASRec and CL4SRec are the same model with some terms off, see
+`laclrec_tf.models.presets`.
 """
 
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
+import numpy as np
 from keras import KerasTensor, ops
 
 from laclrec_tf.layers.sequence_augmenter import Edits, SequenceAugmenter
-from laclrec_tf.layers.sequence_encoder import SequenceEncoder, attention_mask
-from laclrec_tf.layers.transformer_block import TransformerBlock
+from laclrec_tf.layers.sequence_encoder import SequenceEncoder
+from laclrec_tf.layers.user_encoder import UserEncoder
 from laclrec_tf.losses.augmentation import operation_loss
 from laclrec_tf.losses.contrastive import info_nce, triplet_loss
 from laclrec_tf.models.arguments import (
@@ -24,147 +25,60 @@ from laclrec_tf.models.arguments import (
     check_history,
     default_label_smoothing,
 )
-from laclrec_tf.models.catalogue_model import CatalogueModel
-from laclrec_tf.models.training_statistics import Statistics, Tensors, repair_statistics, view_statistics
-from laclrec_tf.ops.masking import gather_last, history_lengths, is_item, positions_where, take_prefixes, trim_padding
-
-
-class AugmentedRecommender(CatalogueModel):
-    """Turns histories into user vectors, and edits histories. What it is trained for, a subclass says.
-
-    Args:
-        settings: the subclass's arguments by name, see `LACLRec`. Each becomes an attribute and part of the
-            configuration.
-        **kwargs: passed on to `keras.Model`.
-
-    Raises:
-        ValueError: a setting is out of its range.
-    """
-
-    def __init__(self, settings: dict[str, Any], **kwargs: Any) -> None:
-        super().__init__(settings["seed"], **kwargs)
-        check_arguments(**settings)
-        # Only real positions are projected to the catalogue, so shapes change from batch to batch, unless
-        # `compile(jit_compile=True)` asks for static ones.
-        self.supports_jit = False
-        self._settings = settings
-        for name, value in settings.items():
-            setattr(self, name, value)
-        block = {name: settings[name] for name in ("n_heads", "dropout", "normalisation")}
-        block["dtype"] = self.dtype_policy
-        self.encoder = SequenceEncoder(
-            self.n_items,
-            max(self.max_length, self.max_edited_length),
-            self.width,
-            self.n_encoder_blocks,
-            positions=self.positions,
-            **block,
-        )
-        self.augmenter = SequenceAugmenter(
-            self.n_items,
-            self.max_edited_length,
-            self.max_insertions,
-            self.width,
-            attention=self.augmenter_attention,
-            decision=self.decision,
-            temperature=self.decision_temperature,
-            can_delete=self.can_delete,
-            can_insert=self.can_insert,
-            seed=self.seed,
-            **block,
-        )
-        self.recommender_blocks = [TransformerBlock(self.width, **block) for _ in range(self.n_recommender_blocks)]
-        self.user_norm = keras.layers.LayerNormalization(epsilon=1e-6, dtype=self.dtype_policy)
-        self.build()
-
-    def build(self, input_shape: Any = None) -> None:
-        """Create all weights; histories may have any batch size and length."""
-        self.encoder.build((None, None))
-        self.augmenter.build()
-        for block in self.recommender_blocks:
-            block.build((None, None, self.width))
-        self.user_norm.build((None, None, self.width))
-        self.built = True
-
-    def hidden_states(self, history: KerasTensor, training: bool | None = None) -> KerasTensor:
-        """Return the recommender's hidden state at every position: `[B, L, D]`, each seeing only its past."""
-        hidden = self.encoder(history, causal=True, training=training)
-        mask = attention_mask(history, causal=True)
-        for block in self.recommender_blocks:
-            hidden = block(hidden, mask, training=training)
-        return self.user_norm(hidden)
-
-    def call(self, inputs: KerasTensor | Tensors, training: bool | None = None) -> KerasTensor:
-        """Return user vectors `[B, D]`: the hidden state at the last real item."""
-        history = inputs["history"] if isinstance(inputs, dict) else inputs
-        check_history(history, self.encoder.max_length)
-        lengths = history_lengths(history)
-        if not self.recommender_blocks:
-            return gather_last(self.hidden_states(history, training=training), lengths)
-        # As `hidden_states`, but the last block is asked at one position only, which sees the whole history.
-        hidden = self.encoder(history, causal=True, training=training)
-        for block in self.recommender_blocks[:-1]:
-            hidden = block(hidden, attention_mask(history, causal=True), training=training)
-        last, is_key = gather_last(hidden, lengths)[:, None], is_item(history)[:, None]
-        last = self.recommender_blocks[-1](last, is_key, context=hidden, training=training)
-        return self.user_norm(last[:, 0])
-
-    def edit(self, history: KerasTensor, decision: str | None = None) -> Edits:
-        """Return what the augmenter does to histories `[B, L]`; `decision` overrides the model's."""
-        return self.augmenter.edit(self.encoder, history, decision)
-
-    def repair_statistics_of(self, batch: Tensors) -> Statistics:
-        """Say how well the corrupted histories of a batch are repaired."""
-        corrupted, operations = batch["corrupted"], batch["operations"]
-        repair = self.augmenter.repair(self.encoder, corrupted, operations, batch["insertions"], training=False)
-        most = ops.shape(corrupted)[0] if self.n_negatives else None
-        return repair_statistics(repair, self.encoder.item_table, corrupted, operations, most_targets=most)
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments."""
-        return {"name": self.name, "dtype": self.dtype_policy.name, **self._settings}
+from laclrec_tf.models.catalogue import Catalogue
+from laclrec_tf.models.ranking_model import RankingModel
+from laclrec_tf.models.training_statistics import (
+    REPAIR_STATISTICS,
+    VIEW_STATISTICS,
+    Statistics,
+    Tensors,
+    repair_statistics,
+    view_statistics,
+)
+from laclrec_tf.ops.masking import gather_last, is_item, positions_where, take_prefixes, trim_padding
 
 
 @keras.saving.register_keras_serializable(package="laclrec_tf")
-class LACLRec(AugmentedRecommender):
+class LACLRec(RankingModel):
     """Sequential recommender trained on three views of each history: raw, learned and random.
 
-    `L = L_rec + alpha * L_cl + beta * L_tri + lambda_aug * L_aug + gamma * L_view`. A term whose weight is 0 is not
+    `L = L_rec + alpha * L_cl + beta * L_tri + lambda_aug * L_aug + gamma * L_view`. A term with weight 0 is not
     computed.
 
     Args:
-        n_items: catalogue size `N`.
-        max_length: longest history `L`. Default: 50.
-        max_edited_length: longest edited history `M`. Default: 60.
-        max_insertions: most items inserted before one item, `K`. Default: 5.
-        width: size `D` of item embeddings and user vectors. Default: 64.
-        n_encoder_blocks: blocks of the encoder shared with the augmenter. Default: 1.
-        n_recommender_blocks: further blocks of the recommender alone. Default: 1.
-        n_heads: attention heads. Default: 2.
-        dropout: Default: 0.3 (the paper's is 0.5).
-        positions: counted from the "start" or the "end" of a history; from the end, next-item training sees an item at
-            its distance from the end of the whole history, and only the last one as a user is served. Default: "end".
-        normalisation: "pre" or "post". Default: "post".
-        alpha: weight of InfoNCE. Default: 0.005 (the paper's is 0.1).
-        beta: weight of the triplet loss, its mean over the batch. Default: 0.01 (the released code's is 0.256).
-        lambda_aug: weight of the augmenter's own losses, trained jointly. Default: 0.03.
-        gamma: weight of `L_view`, next-item prediction from the two contrasted views: what follows the raw history
-            follows its edited views too. Not in the paper. Default: 0.
-        contrast_views: InfoNCE's pair: "random-learned", or "random-random" for two random views as in
-            CL4SRec. Default: "random-learned".
-        n_negatives: score targets against so many sampled items instead of the whole catalogue, in training only,
-            and insert only sampled items and those of the batch; 0 scores all. For catalogues above some 100,000
-            items. Default: 0.
-        label_smoothing: share of the target's probability that is spread evenly over the catalogue, in next-item
-            prediction. Default: 0.2, and 0 with `n_negatives`, which leaves no whole catalogue to spread it over.
-        similarity: InfoNCE's, "dot" or "cosine". Default: "dot".
-        temperature: InfoNCE's. Default: 1.
+        n_items: Catalogue size `N`.
+        max_length: Max length `L` of a history. Default: 50.
+        max_edited_length: Max length `M` of an edited history. Default: 60.
+        max_insertions: Max number `K` of items inserted before one item. Default: 5.
+        width: Size `D` of item embeddings and user vectors. Default: 64.
+        n_encoder_blocks: Number of blocks of the encoder that recommender and augmenter share. Default: 1.
+        n_recommender_blocks: Number of further blocks of the recommender. Default: 1.
+        n_heads: Number of attention heads. Default: 2.
+        dropout: Dropout rate. Default: 0.3 (the paper has 0.5).
+        positions: "start" or "end", where positions are counted from. With "end", the loss of next-item prediction
+            sees each item at its distance from the end of the whole history, while a served history ends at its last
+            item. Default: "end".
+        normalisation: "pre" or "post", see `TransformerBlock`. Default: "post".
+        alpha: Weight of InfoNCE, `L_cl`. Default: 0.005 (the paper has 0.1).
+        beta: Weight of the triplet loss `L_tri`, a mean over the batch. Default: 0.01 (the released code has 0.256).
+        lambda_aug: Weight of the augmenter's own losses `L_aug`, trained jointly. Default: 0.03.
+        gamma: Weight of `L_view`, next-item prediction from the two contrasted views. Not in the paper. Default: 0.
+        contrast_views: The pair that InfoNCE contrasts: "random-learned", or "random-random" for two random views as
+            in CL4SRec. Default: "random-learned".
+        n_negatives: Number of sampled items that training scores in place of the whole catalogue. The augmenter then
+            inserts only sampled items and items of the batch. For more than about 100,000 items. Default: 0, the whole
+            catalogue.
+        label_smoothing: Share of the target's probability that next-item prediction spreads evenly over the
+            catalogue. Default: 0.2, or 0 with `n_negatives`.
+        similarity: Similarity of InfoNCE, "dot" or "cosine". Default: "dot".
+        temperature: Temperature of InfoNCE. Default: 1.
         augmenter_attention: "causal" or "bidirectional". Default: "bidirectional".
-        decision: how the augmenter chooses operations: "argmax", "gumbel" or "noise". Default: "argmax".
-        decision_temperature: of "gumbel". Default: 1.
-        can_delete: the augmenter may delete. Default: True.
-        can_insert: the augmenter may insert. Default: True.
-        seed: of the augmenter's random decisions. Default: None, a random seed.
+        decision: How the augmenter chooses operations: "argmax", "gumbel" or "noise". Default: "argmax".
+        decision_temperature: Temperature of the decision "gumbel". Default: 1.
+        can_delete: Whether the augmenter may delete. Default: True.
+        can_insert: Whether the augmenter may insert. Default: True.
+        seed: Seed of the augmenter's random decisions and of the sampled items. Default: None, a random seed.
+        **kwargs: Passed on to `keras.Model`.
 
     Call arguments:
         inputs: `[B, L]` integer histories, right-padded with 0, or a batch with the key `history`.
@@ -185,6 +99,19 @@ class LACLRec(AugmentedRecommender):
 
     Reference: LACLRec (arXiv 2503.20232).
     """
+
+    objectives: ClassVar = ("full", "augmenter")
+    loss_names: ClassVar = (
+        "next_item_loss",
+        "contrast_loss",
+        "triplet_loss",
+        "augmenter_loss",
+        "view_loss",
+        "operation_loss",
+        "insertion_loss",
+    )
+    statistic_names: ClassVar = (*REPAIR_STATISTICS, *VIEW_STATISTICS)
+    repair_names: ClassVar = REPAIR_STATISTICS
 
     def __init__(
         self,
@@ -217,26 +144,117 @@ class LACLRec(AugmentedRecommender):
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
-        settings = {name: value for name, value in locals().items() if name not in ("self", "kwargs", "__class__")}
-        if label_smoothing is None:  # a saved model keeps what it was trained with
-            settings["label_smoothing"] = default_label_smoothing(n_negatives)
-        super().__init__(settings, **kwargs)
+        super().__init__(**kwargs)
+        self.n_items = n_items
+        self.max_length = max_length
+        self.max_edited_length = max_edited_length
+        self.max_insertions = max_insertions
+        self.width = width
+        self.n_encoder_blocks = n_encoder_blocks
+        self.n_recommender_blocks = n_recommender_blocks
+        self.n_heads = n_heads
+        self.dropout = dropout
+        self.positions = positions
+        self.normalisation = normalisation
+        self.alpha = alpha
+        self.beta = beta
+        self.lambda_aug = lambda_aug
+        self.gamma = gamma
+        self.contrast_views = contrast_views
+        self.n_negatives = n_negatives
+        # A saved model keeps the smoothing it was trained with.
+        self.label_smoothing = default_label_smoothing(n_negatives) if label_smoothing is None else label_smoothing
+        self.similarity = similarity
+        self.temperature = temperature
+        self.augmenter_attention = augmenter_attention
+        self.decision = decision
+        self.decision_temperature = decision_temperature
+        self.can_delete = can_delete
+        self.can_insert = can_insert
+        self.seed = seed
+        check_arguments(**self.arguments)
+        # The first generator that is made: without `seed`, the order decides which seed each layer draws.
+        negatives_seed = keras.random.SeedGenerator(seed)
+        block: dict[str, Any] = {
+            "n_heads": n_heads,
+            "dropout": dropout,
+            "normalisation": normalisation,
+            "dtype": self.dtype_policy,
+        }
+        self.encoder = SequenceEncoder(
+            n_items, max(max_length, max_edited_length), width, n_encoder_blocks, positions=positions, **block
+        )
+        self.augmenter = SequenceAugmenter(
+            n_items,
+            max_edited_length,
+            max_insertions,
+            width,
+            attention=augmenter_attention,
+            decision=decision,
+            temperature=decision_temperature,
+            can_delete=can_delete,
+            can_insert=can_insert,
+            seed=seed,
+            **block,
+        )
+        self.user_encoder = UserEncoder(width, n_recommender_blocks, **block)
+        self.catalogue = Catalogue(self.encoder.item_embedding, n_negatives, negatives_seed)
+        self.build()
 
-    def __repr__(self) -> str:
-        """Show the arguments that are not the defaults."""
-        defaults = {name: parameter.default for name, parameter in inspect.signature(LACLRec).parameters.items()}
-        defaults["label_smoothing"] = default_label_smoothing(self.n_negatives)
-        told = {name: value for name, value in self._settings.items() if value != defaults[name]}
-        return f"LACLRec({', '.join(f'{name}={value!r}' for name, value in told.items())})"
+    def build(self, input_shape: Any = None) -> None:
+        """Create all weights; histories may have any batch size and length."""
+        self.encoder.build((None, None))
+        self.augmenter.build()
+        self.user_encoder.build((None, None, self.width))
+        self.catalogue.build()
+        self.built = True
+
+    # ---- histories, user vectors and items ----
+
+    def hidden_states(self, history: KerasTensor, training: bool | None = None) -> KerasTensor:
+        """Return the recommender's hidden states `[B, L, D]`; each position sees only its past."""
+        return self.user_encoder(self.encoder(history, causal=True, training=training), history, training=training)
+
+    def call(self, inputs: KerasTensor | Tensors, training: bool | None = None) -> KerasTensor:
+        """Return user vectors `[B, D]`: the hidden state at the last item."""
+        history = inputs["history"] if isinstance(inputs, dict) else inputs
+        check_history(history, self.encoder.max_length)
+        hidden = self.encoder(history, causal=True, training=training)
+        return self.user_encoder.user_vectors(hidden, history, training=training)
+
+    def edit(self, history: KerasTensor, decision: str | None = None) -> Edits:
+        """Return what the augmenter does to histories `[B, L]`; `decision` overrides the model's."""
+        return self.augmenter.edit(self.encoder, history, decision)
+
+    def score(self, user_vectors: KerasTensor) -> KerasTensor:
+        """Return catalogue scores `[B, N + 3]` of user vectors `[B, D]`; PAD, EOS and MASK have `-inf`."""
+        return self.catalogue(user_vectors)
+
+    def recommend(
+        self, history: KerasTensor, k: int = 10, exclude_history: bool = True
+    ) -> tuple[KerasTensor, KerasTensor]:
+        """Return the `k` best items of histories `[B, L]`: `(item_ids [B, k], scores [B, k])`, best first."""
+        return self.catalogue.top_k(self(history, training=False), k, exclude=history if exclude_history else None)
+
+    @property
+    def item_vectors(self) -> keras.Variable:
+        """The `[N + 3, D]` float32 table that `score` multiplies user vectors with; row `i` is item `i`."""
+        return self.catalogue.item_table
+
+    def initialise_items(self, vectors: np.ndarray) -> None:
+        """Set the item vectors before training, see `Catalogue.initialise`."""
+        self.catalogue.initialise(vectors)
+
+    # ---- the objective: three views, their losses and the weights ----
 
     def losses_of(self, batch: Tensors, training: bool = True) -> tuple[Tensors, Statistics]:
-        """Return the terms of the objective on a batch, before their weights, and what to watch beside them.
+        """Return the terms of the objective on a batch before their weights, and statistics to watch.
 
         Args:
             batch: `history` and `target` `[B, L]`; for the contrast `prefix_lengths [B, P]` and
                 `random_view [B * P, L]`; for the augmenter `corrupted` and `operations` `[B, M]` and
                 `insertions [B, M, K]`.
-            training: dropout on. Default: True.
+            training: Whether dropout is on. Default: True.
 
         Returns:
             `(terms, statistics)`: scalars by name, and `(values, weights)` by name.
@@ -254,28 +272,29 @@ class LACLRec(AugmentedRecommender):
         return terms, statistics
 
     def _next_item_loss(self, hidden: KerasTensor, target: KerasTensor) -> KerasTensor:
-        wanted, weights = positions_where(is_item(target), self.static_shapes)
-        vectors = ops.take(ops.reshape(hidden, (-1, self.width)), wanted, axis=0)
-        targets = ops.take(ops.reshape(target, (-1,)), wanted)
-        return self.catalogue_loss(vectors, targets, weights, label_smoothing=self.label_smoothing)
+        """`L_rec`: the cross-entropy of the next item at every position."""
+        is_target, weights = positions_where(is_item(target), self.static_shapes)
+        vectors = ops.take(ops.reshape(hidden, (-1, self.width)), is_target, axis=0)
+        targets = ops.take(ops.reshape(target, (-1,)), is_target)
+        return self.catalogue.loss(vectors, targets, weights, label_smoothing=self.label_smoothing)
 
     def _contrast(
         self, hidden: KerasTensor, batch: Tensors, training: bool, terms: Tensors, statistics: Statistics
     ) -> None:
+        """`L_cl`, `L_tri` and `L_view`: compare the user vectors of the views of each prefix."""
         random = self._view(batch["random_view"], training)
         if self.contrast_views == "random-random":
             other = self._view(batch["random_view_2"], training)
         else:
-            history = take_prefixes(batch["history"], batch["prefix_lengths"])
-            if self.positions == "end":  # a prefix has other positions than it has within its history
-                raw = self._view(history, training)
+            prefixes = take_prefixes(batch["history"], batch["prefix_lengths"])
+            if self.positions == "end":  # a prefix has other positions than within its history
+                raw = self._view(prefixes, training)
             else:
                 raw = ops.reshape(gather_last(hidden, batch["prefix_lengths"]), (-1, self.width))
-            edits = self._learned_edits(history)  # integers: the gradient ends here
-            # No row grows beyond so many items, so this cuts padding only.
-            longest = ops.minimum(self.max_edited_length, ops.shape(history)[1] * (self.max_insertions + 1))
-            other = self._view(edits.edited[:, :longest], training)
-            statistics |= view_statistics(raw, other, random, history, edits)
+            edits = self.learned_edits(prefixes)  # integers, so no gradient flows
+            max_edited = ops.minimum(self.max_edited_length, ops.shape(prefixes)[1] * (self.max_insertions + 1))
+            other = self._view(edits.edited[:, :max_edited], training)  # the learned view, without needless padding
+            statistics |= view_statistics(raw, other, random, prefixes, edits)
             if self.beta:
                 terms["triplet_loss"] = triplet_loss(raw, other, random)
         if self.alpha:
@@ -284,48 +303,66 @@ class LACLRec(AugmentedRecommender):
             following = ops.take_along_axis(batch["target"], ops.maximum(batch["prefix_lengths"] - 1, 0), axis=1)
             following = ops.tile(ops.reshape(following, (-1,)), 2)
             views = ops.concatenate([random, other], axis=0)
-            terms["view_loss"] = self.catalogue_loss(views, following, label_smoothing=self.label_smoothing)
+            terms["view_loss"] = self.catalogue.loss(views, following, label_smoothing=self.label_smoothing)
 
     def _view(self, item_ids: KerasTensor, training: bool) -> KerasTensor:
         return self(item_ids if self.static_shapes else trim_padding(item_ids), training=training)
 
-    def _learned_edits(self, history: KerasTensor) -> Edits:
-        candidates = self.sampled_candidates(history) if self.n_negatives else None
+    def learned_edits(self, history: KerasTensor) -> Edits:
+        """Return the edits that make the learned view of histories `[B, L]` in training."""
+        candidates = self.catalogue.draw_candidates(history) if self.n_negatives else None
         return self.augmenter.edit(self.encoder, history, None, candidates, self.static_shapes)
 
     def _repair(self, batch: Tensors, training: bool, terms: Tensors, statistics: Statistics) -> None:
+        """`L_aug`: repair the corrupted histories, `operation_loss + insertion_loss`."""
         corrupted, operations = batch["corrupted"], batch["operations"]
-        # A position with something to insert is an item of the history, and so is each target but a run's EOS,
-        # which takes the place of the item behind it.
+        # Each position to insert before is an item of the history. So is each inserted item; each EOS has one, too.
         most = ops.size(batch["target"]) + ops.shape(batch["target"])[0] if self.static_shapes else None
         repair = self.augmenter.repair(
             self.encoder, corrupted, operations, batch["insertions"], training=training, most_positions=most
         )
         operation = operation_loss(repair.operation_logits, operations, is_item(corrupted))
-        insertion = self.catalogue_loss(repair.run_states, repair.run_targets, repair.run_weights, eos_allowed=True)
+        insertion = self.catalogue.loss(repair.run_states, repair.run_targets, repair.run_weights, eos_allowed=True)
         terms["augmenter_loss"] = operation + insertion
         statistics |= {"operation_loss": (operation, None), "insertion_loss": (insertion, None)}
-        # With a sample of negatives nothing scores the whole catalogue, so neither does this.
-        table = None if self.n_negatives else self.encoder.item_table
+        # With sampled negatives nothing scores the whole catalogue.
+        table = None if self.n_negatives else self.item_vectors
         statistics |= repair_statistics(repair, table, corrupted, operations, most_targets=64)
+
+    def repair_statistics_of(self, batch: Tensors) -> Statistics:
+        """Return how well the augmenter repairs the corrupted histories of a batch."""
+        corrupted, operations = batch["corrupted"], batch["operations"]
+        repair = self.augmenter.repair(self.encoder, corrupted, operations, batch["insertions"], training=False)
+        most = ops.shape(corrupted)[0] if self.n_negatives else None
+        return repair_statistics(repair, self.item_vectors, corrupted, operations, most_targets=most)
 
     @property
     def term_weights(self) -> dict[str, float]:
-        """The weight of each term in force; a term without weight is not computed."""
+        """The weight of each term of the objective in force, without those of weight 0."""
         if self.objective == "augmenter":
             return {"augmenter_loss": 1.0}
-        weights = {"next_item_loss": 1.0, "contrast_loss": self.alpha, "augmenter_loss": self.lambda_aug}
-        weights["view_loss"] = self.gamma
-        if self.contrast_views == "random-learned":
-            weights["triplet_loss"] = self.beta
+        weights = {
+            "next_item_loss": 1.0,
+            "contrast_loss": self.alpha,
+            "augmenter_loss": self.lambda_aug,
+            "view_loss": self.gamma,
+            "triplet_loss": self.beta if self.contrast_views == "random-learned" else 0.0,
+        }
         return {name: weight for name, weight in weights.items() if weight}
+
+    # ---- what the arguments imply ----
 
     @property
     def n_random_views(self) -> int:
-        """How many random views of a history the contrast takes: 0, 1 or 2."""
+        """The number of random views that the contrast needs: 0, 1 or 2."""
         if self.contrast_views == "random-random":
             return 2 if self.alpha or self.gamma else 0
         return 1 if self.alpha or self.beta or self.gamma else 0
+
+    @property
+    def has_augmenter(self) -> bool:
+        """Whether training makes learned views or trains the augmenter."""
+        return self.n_random_views == 1 or self.lambda_aug > 0
 
     @property
     def batch_requirements(self) -> dict[str, Any]:
@@ -333,6 +370,23 @@ class LACLRec(AugmentedRecommender):
         return batch_requirements(self)
 
     @property
-    def has_augmenter(self) -> bool:
-        """Whether a learned view is made, or the augmenter trained."""
-        return self.n_random_views == 1 or self.lambda_aug > 0
+    def arguments(self) -> dict[str, Any]:
+        """The constructor's arguments by name, with the values in force."""
+        return {name: getattr(self, name) for name in _DEFAULTS}
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments, with name and dtype policy."""
+        return {"name": self.name, "dtype": self.dtype_policy.name, **self.arguments}
+
+    def __repr__(self) -> str:
+        """Show the arguments that differ from the defaults."""
+        defaults = _DEFAULTS | {"label_smoothing": default_label_smoothing(self.n_negatives)}
+        shown = {name: value for name, value in self.arguments.items() if value != defaults[name]}
+        return f"LACLRec({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+
+
+_DEFAULTS = {
+    name: parameter.default
+    for name, parameter in inspect.signature(LACLRec).parameters.items()
+    if parameter.kind is not inspect.Parameter.VAR_KEYWORD
+}

@@ -1,20 +1,17 @@
-"""A Keras model trained on several weighted loss terms and evaluated by the rank of held-out items."""
+"""A Keras model that is trained on several weighted loss terms and evaluated by the ranks of held-out items."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import tensorflow as tf
 
 from laclrec_tf.lazy_adam import LazyAdam
 from laclrec_tf.metrics.ranking import mrr_at_k, ndcg_at_k, recall_at_k, target_ranks
-from laclrec_tf.models.training_statistics import REPAIR_STATISTICS, VIEW_STATISTICS, Statistics
+from laclrec_tf.models.training_statistics import Statistics
 from laclrec_tf.ops.replicas import has_several_workers, n_replicas, step_of_all_workers, sum_over_replicas
 
-OBJECTIVES = ("full", "augmenter")
-LOSSES = ("loss", "next_item_loss", "contrast_loss", "triplet_loss", "augmenter_loss", "view_loss")
-AUGMENTER_LOSSES = ("operation_loss", "insertion_loss")
 RANKING_METRICS = {
     f"{name}@{k}": (metric, k)
     for k in (5, 10, 20)
@@ -22,76 +19,107 @@ RANKING_METRICS = {
 }
 
 
-class MultiTaskModel(keras.Model):
-    """What `fit`, `evaluate` and `compile` do; a subclass says what the terms are.
+class RankingModel(keras.Model):
+    """`compile`, `fit` and `evaluate` for a model whose loss is a weighted sum of terms.
 
-    A subclass has `losses_of(batch, training)`, `repair_statistics_of(batch)`, `term_weights`, `score` and `call`.
+    A subclass turns histories `[B, L]` into user vectors `[B, D]` when it is called. It also defines
+
+    - `losses_of(batch, training)`: the terms before their weights and the statistics of a batch, both by name; a
+      statistic is `(values, weights)`;
+    - `term_weights`: the weight of each term of the objective in force;
+    - `score(user_vectors)`: scores `[B, N + 3]`, column `i` for id `i`;
+    - `repair_statistics_of(batch)`: the statistics named by `repair_names`;
+    - the class attributes below.
+
+    Args:
+        **kwargs: Passed on to `keras.Model`.
+
+    Attributes:
+        objectives: Names of the objectives that `compile` takes, the default first.
+        loss_names: Names of the loss terms and of other losses in the statistics. Inside a replica each value is the
+            replica's share of the mean over all replicas.
+        statistic_names: Names of the other statistics of a training step.
+        repair_names: Names of the statistics that an evaluation step adds for batches with corrupted histories.
+        objective: The objective in force.
+        static_shapes: Whether training batches have static shapes, as XLA needs them.
     """
 
-    def __init__(self, **kwargs: Any) -> None:
-        """Make the running averages."""
-        super().__init__(**kwargs)
-        self.objective = "full"
-        self.static_shapes = False
-        self.training_means = _means(*LOSSES, *AUGMENTER_LOSSES, *REPAIR_STATISTICS, *VIEW_STATISTICS)
-        self.test_means = _means(*RANKING_METRICS, *REPAIR_STATISTICS)
+    objectives: ClassVar[tuple[str, ...]]
+    loss_names: ClassVar[tuple[str, ...]]
+    statistic_names: ClassVar[tuple[str, ...]]
+    repair_names: ClassVar[tuple[str, ...]]
 
-    def compile(self, optimizer: Any = None, objective: str = "full", jit_compile: bool = False, **kwargs: Any) -> None:
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        # Shapes of training batches change from step to step. Keras compiles with XLA only if this is True.
+        self.supports_jit = False
+        self.objective = self.objectives[0]
+        self.static_shapes = False
+        self.training_means = _means("loss", *self.loss_names, *self.statistic_names)
+        self.test_means = _means(*RANKING_METRICS, *self.repair_names)
+
+    def compile(
+        self, optimizer: Any = None, objective: str | None = None, jit_compile: bool = False, **kwargs: Any
+    ) -> None:
         """Configure training.
 
         Args:
-            optimizer: a Keras optimizer or its name. Default: `LazyAdam()`.
-            objective: "full", or "augmenter" to train `L_aug` alone first. Default: "full".
-            jit_compile: compile the training step with XLA; give it batches of static shapes
-                (`training_dataset(..., static_shapes=True)`), each new shape is compiled anew. Default: False.
-            **kwargs: passed on to `keras.Model.compile`, `steps_per_execution` for one.
+            optimizer: A Keras optimizer or its name. Default: `LazyAdam()`.
+            objective: One of `objectives`. Default: the first of them.
+            jit_compile: Compile the training step with XLA. Use batches of static shapes
+                (`training_dataset(..., static_shapes=True)`), because each new shape is compiled again. Default: False.
+            **kwargs: Passed on to `keras.Model.compile`, e.g. `steps_per_execution`.
+
+        Raises:
+            ValueError: `objective` is unknown.
         """
-        if objective not in OBJECTIVES:
-            raise ValueError(f"Argument `objective` must be 'full' or 'augmenter'. Received: objective={objective!r}.")
-        # Keras asks this attribute, and without it drops XLA with no more than a warning.
+        objective = self.objectives[0] if objective is None else objective
+        if objective not in self.objectives:
+            expected = " or ".join(map(repr, self.objectives))
+            raise ValueError(f"Argument `objective` must be {expected}. Received: objective={objective!r}.")
         self.supports_jit = bool(jit_compile)
         super().compile(optimizer=LazyAdam() if optimizer is None else optimizer, jit_compile=jit_compile, **kwargs)
         self.objective = objective
         self.static_shapes = bool(jit_compile)
-        # Inside a strategy's scope variables can be made here, inside of its training step they cannot.
+        # A strategy allows new variables in its scope, but not in its training step.
         self.optimizer.build(self.trainable_variables)
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        """All running averages; Keras resets them at the start of an epoch and of an evaluation."""
+        """All running means. Keras resets them at the start of each epoch and evaluation."""
         return [*self.training_means.values(), *self.test_means.values()]
 
     def train_step(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Take one optimizer step on a batch and return the running averages."""
+        """Take one optimizer step on a batch and return the running means."""
         with tf.GradientTape() as tape:
             terms, statistics = self.losses_of(batch, training=True)
             loss = sum(self.term_weights[name] * term for name, term in terms.items())
             scaled = self.optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled, self.trainable_variables)
-        # The augmenter's objective leaves the recommender's blocks alone, and the other way round.
+        # An objective may not reach every variable: the augmenter's does not reach the recommender's blocks.
         reached = [(g, v) for g, v in zip(gradients, self.trainable_variables, strict=True) if g is not None]
         self.optimizer.apply_gradients(reached)
         statistics |= {name: (value, None) for name, value in {"loss": loss, **terms}.items()}
-        for name in statistics.keys() & {*LOSSES, *AUGMENTER_LOSSES}:
-            # A replica's loss is its share of the sum; what is logged is averaged over replicas.
+        for name in statistics.keys() & {"loss", *self.loss_names}:
+            # A replica's loss is its share of the mean, and the logs average over replicas.
             statistics[name] = statistics[name][0] * n_replicas(), None
-        return _update(self.training_means, statistics)
+        return _updated(self.training_means, statistics)
 
     def test_step(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Rank each held-out item of a batch over the catalogue, the history excluded."""
+        """Rank each held-out item of a batch over the catalogue without the history."""
         history = batch["history"]
         ranks = target_ranks(self.score(self(history, training=False)), batch["held_out_item"], exclude=history)
         statistics = {name: (metric(ranks, k), None) for name, (metric, k) in RANKING_METRICS.items()}
         if "corrupted" in batch:
             statistics |= self.repair_statistics_of(batch)
-        return _update(self.test_means, statistics)
+        return _updated(self.test_means, statistics)
 
     def get_compile_config(self) -> dict[str, Any]:
-        """Return what `compile` was called with."""
+        """Return the arguments of `compile`."""
         return super().get_compile_config() | {"objective": self.objective}
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compile again as `get_compile_config` says; not at all if the model was saved before it was compiled."""
+        """Compile as `get_compile_config` says. A model that was saved before it was compiled stays uncompiled."""
         if "optimizer" not in config:
             return
         optimizer = keras.saving.deserialize_keras_object(config["optimizer"])
@@ -106,7 +134,7 @@ class MultiTaskModel(keras.Model):
             self.train_function = step_of_all_workers(self.distribute_strategy, self.train_step)
 
     def make_test_function(self, force: bool = False) -> None:
-        """Make the function of an evaluation step, never compiled: its batches have many shapes."""
+        """Make the function of an evaluation step. XLA never compiles it, because its batches have many shapes."""
         if has_several_workers(self.distribute_strategy):
             self.test_function = step_of_all_workers(self.distribute_strategy, self.test_step)
             return
@@ -115,8 +143,8 @@ class MultiTaskModel(keras.Model):
         self.jit_compile = self.static_shapes
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
-        # The model and its optimizer are built already. Keras would build them in a `tf.distribute` strategy by
-        # averaging the replicas' batches, which are integers.
+        # The model and its optimizer are built already. In a `tf.distribute` strategy Keras would average the replicas'
+        # batches to build them, which fails for integers.
         pass
 
 
@@ -124,14 +152,14 @@ def _means(*names: str) -> dict[str, keras.metrics.Mean]:
     return {name: keras.metrics.Mean(name=name) for name in names}
 
 
-def _update(means: dict[str, keras.metrics.Mean], statistics: Statistics) -> dict[str, tf.Tensor]:
+def _updated(means: dict[str, keras.metrics.Mean], statistics: Statistics) -> dict[str, tf.Tensor]:
     totals, counts = [], []
     for values, weights in statistics.values():
         values = tf.cast(values, tf.float32)
         weights = tf.ones_like(values) if weights is None else tf.cast(weights, tf.float32)
         totals.append(tf.reduce_sum(values * weights))
         counts.append(tf.reduce_sum(weights))
-    # Added to the totals by hand: Keras would average each row first, and each replica on its own.
+    # Keras would average each row first, and each replica on its own.
     totals, counts = tf.unstack(sum_over_replicas(tf.stack([totals, counts])))
     for index, name in enumerate(statistics):
         means[name].total.assign_add(totals[index])

@@ -92,17 +92,14 @@ def best_items(model: LACLRec, histories: list[np.ndarray], k: int, retired: np.
     Returns:
         `[U, k]` int32, best first, 0 where the catalogue has no more.
     """
-    is_out = np.isin(np.arange(model.n_items + 3), retired)
     k_found = min(k, model.n_items)
 
     @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)], autograph=False)
     def best(history: tf.Tensor) -> tf.Tensor:
-        scores = tf.where(is_out, -np.inf, model.score(model(history, training=False)))
-        rows = tf.broadcast_to(tf.range(tf.shape(history)[0])[:, tf.newaxis], tf.shape(history))
-        met = tf.stack([rows, history], axis=-1)
-        scores = tf.tensor_scatter_nd_update(scores, met, tf.fill(tf.shape(history), -np.inf))
-        found, item_ids = tf.math.top_k(scores, k_found)
-        return tf.where(found > -np.inf, item_ids, 0)
+        gone = tf.tile(tf.constant(retired, tf.int32)[tf.newaxis], [tf.shape(history)[0], 1])
+        exclude = tf.concat([history, gone], axis=1)
+        item_ids, scores = model.catalogue.top_k(model(history, training=False), k_found, exclude)
+        return tf.where(scores > -np.inf, item_ids, 0)
 
     lists = np.zeros((len(histories), k), np.int32)
     order = np.argsort([len(history) for history in histories], kind="stable")

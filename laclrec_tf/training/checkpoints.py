@@ -24,7 +24,7 @@ from laclrec_tf.runtime.output_files import atomic_write, delete_partial_files
 from laclrec_tf.runtime.processes import StopRequest
 from laclrec_tf.training.workers import WorkerGroup
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 KEPT = 2
 _NAME = re.compile(r"checkpoint-(\d{6,})\.npz")
 _ABOUT = "about"

@@ -102,7 +102,7 @@ def test_sampled_negatives_and_static_shapes_are_counted_as_they_are_computed():
 class InsertsTwice(LACLRec):
     """Inserts nothing before the first item of the first history, and an item before that of the second."""
 
-    def _learned_edits(self, history):
+    def learned_edits(self, history):
         self.edited_shape = tuple(history.shape)
         operations = np.zeros(history.shape, np.int32)
         operations[:2, 0] = INSERT

@@ -14,7 +14,6 @@ from laclrec_tf.data.batches import training_dataset
 from laclrec_tf.layers.sequence_augmenter import Edits
 from laclrec_tf.lazy_adam import LazyAdam
 from laclrec_tf.models import LACLRec, build_preset
-from laclrec_tf.models.ranking_model import AUGMENTER_LOSSES, LOSSES
 from laclrec_tf.ops.edits import DELETE, INSERT, KEEP, apply_edits
 from laclrec_tf.ops.masking import is_item
 
@@ -98,7 +97,7 @@ IN_XLA = {"histories": SHORT, "static_shapes": True, "jit_compile": True}
 class FixedEdits(LACLRec):
     """A model whose edits follow from the item ids alone, so that rounding cannot make another history of one."""
 
-    def _learned_edits(self, history):
+    def learned_edits(self, history):
         operations = tf.where(is_item(history), history % 3, KEEP)
         runs = tf.stack([N_ITEMS + 1 - history, tf.fill(tf.shape(history), N_ITEMS + 1)], axis=-1)  # an item, EOS
         edited = apply_edits(history, operations, runs, eos_id=N_ITEMS + 1, max_length=self.max_edited_length)
@@ -116,7 +115,7 @@ def test_xla_trains_as_the_interpreter_does():
     plain, weights = trained(fixed(), SHORT, static_shapes=True)
     compiled, compiled_weights = trained(fixed(), **IN_XLA)
     assert set(compiled) == set(plain)
-    for name in {*LOSSES, *AUGMENTER_LOSSES} & set(plain):
+    for name in {"loss", *LACLRec.loss_names} & set(plain):
         assert compiled[name] == pytest.approx(plain[name], rel=1e-4), name
     for ours, theirs in zip(compiled_weights, weights, strict=True):
         assert ours == pytest.approx(theirs, abs=2e-3)
@@ -133,7 +132,7 @@ def test_xlas_edits_are_the_interpreters_but_for_rounding():
     model.compile(jit_compile=True)
     batch = next(iter(batches_for(model, True, SHORT)))
     history = batch["history"]
-    edits = tf.function(model._learned_edits, jit_compile=True)(history)
+    edits = tf.function(model.learned_edits, jit_compile=True)(history)
     operations, insertions = edits.operations.numpy(), edits.insertions
     probabilities = model.edit(history).probabilities.numpy()
     assert edits.probabilities.numpy() == pytest.approx(probabilities, abs=1e-4)
@@ -244,7 +243,7 @@ def test_with_sampled_negatives_only_their_items_and_those_of_the_batch_are_inse
     # Where nothing is inserted the slots hold PAD, and EOS closes a run.
     assert (edits.operations.numpy() == INSERT).any()
     assert set(edits.insertions.numpy().ravel()) <= {0, 7, model.augmenter.eos_id}
-    inserted = set(model._learned_edits(batch["history"]).edited.numpy().ravel())
+    inserted = set(model.learned_edits(batch["history"]).edited.numpy().ravel())
     assert len(inserted - set(batch["history"].numpy().ravel())) <= 1
 
 

@@ -95,7 +95,7 @@ def test_edits_are_the_augmenters_over_the_shared_encoder():
 def test_every_setting_is_an_attribute_and_in_the_configuration():
     model = made_network(n_recommender_blocks=2, can_delete=False)
     config = model.get_config()
-    assert (model.n_recommender_blocks, model.can_delete, len(model.recommender_blocks)) == (2, False, 2)
+    assert (model.n_recommender_blocks, model.can_delete, len(model.user_encoder.blocks)) == (2, False, 2)
     assert {name: getattr(model, name) for name in config if name not in ("name", "dtype")} == {
         name: value for name, value in config.items() if name not in ("name", "dtype")
     }
@@ -146,11 +146,10 @@ def paths(variables) -> set[str]:
 
 
 def groups(model: LACLRec) -> dict[str, set[str]]:
-    recommender = [v for block in model.recommender_blocks for v in block.trainable_variables]
     return {
         "encoder": paths(model.encoder.trainable_variables),
         "heads": paths(model.augmenter.trainable_variables),
-        "recommender": paths(recommender + model.user_norm.trainable_variables),
+        "recommender": paths(model.user_encoder.trainable_variables),
     }
 
 

@@ -330,8 +330,8 @@ def test_the_largest_seed_trains(pretrained):
     ("file", "content", "message"),
     [
         ("run.json", "{", "run.json is damaged"),
-        ("run.json", '{"format_version": 1}', "run.json is damaged: it does not tell 'trained_on'. Train again"),
-        ("run.json", '{"format_version": 9}', "has run format 9, this version reads 1"),
+        ("run.json", '{"format_version": 2}', "run.json is damaged: it does not tell 'trained_on'. Train again"),
+        ("run.json", '{"format_version": 9}', "has run format 9, this version reads 2"),
         ("model.keras", "no zip file", "model.keras is missing or damaged"),
         ("popularity.npy", "", "popularity.npy is missing or damaged"),
         ("vocabulary.txt", "one\n", "popularity.npy is missing or damaged"),

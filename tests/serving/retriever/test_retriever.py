@@ -326,7 +326,7 @@ def test_the_answer_follows_the_model(vocabulary, popularity):
     retriever = Retriever(model, vocabulary, popularity)
     _, before = ask(retriever, [["007"]])
     model.encoder.item_embedding.embeddings.assign(model.encoder.item_embedding.embeddings * 2.0)
-    model.user_norm.beta.assign(model.user_norm.beta + 1.0)
+    model.user_encoder.norm.beta.assign(model.user_encoder.norm.beta + 1.0)
     _, after = ask(retriever, [["007"]])
     assert not np.allclose(before, after)
 

@@ -1,0 +1,178 @@
+"""The catalogue: item vectors that user vectors are scored against, in training, for ranking and for recommending."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import KerasTensor, ops
+
+from laclrec_tf.layers.item_embedding import ItemEmbedding
+from laclrec_tf.losses.next_item import catalogue_logits, label_smoothing_term, next_item_loss
+from laclrec_tf.losses.sampled_softmax import draw_negatives, sampled_softmax_loss
+from laclrec_tf.ops.masking import is_item
+
+
+@keras.saving.register_keras_serializable(package="laclrec_tf")
+class Catalogue(keras.layers.Layer):
+    """The items of an embedding as candidates: scores, the best items, and the loss over them.
+
+    The layer adds no weights. It reads the table of `item_embedding`, so an item has one vector for input and output.
+
+    Args:
+        item_embedding: Embedding of `N + 3` ids: PAD, items, EOS, MASK.
+        n_negatives: Number of sampled items that the loss compares a target with. Default: 0, the whole catalogue.
+        seed: Seed of the sampled negatives, or a `keras.random.SeedGenerator`. Default: None, a random seed.
+        **kwargs: Passed on to `keras.layers.Layer`.
+
+    Call arguments:
+        user_vectors: `[B, D]` float.
+
+    Returns:
+        `[B, N + 3]` float32 scores: dot products, and `-inf` for PAD, EOS and MASK.
+
+    Example:
+        >>> catalogue = Catalogue(ItemEmbedding(n_rows=23, width=8))
+        >>> catalogue(ops.ones([2, 8])).shape
+        TensorShape([2, 23])
+        >>> item_ids, scores = catalogue.top_k(ops.ones([2, 8]), k=5)
+        >>> item_ids.shape
+        TensorShape([2, 5])
+    """
+
+    def __init__(
+        self,
+        item_embedding: ItemEmbedding,
+        n_negatives: int = 0,
+        seed: int | keras.random.SeedGenerator | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(autocast=False, **kwargs)
+        self.item_embedding = item_embedding
+        self.n_negatives = n_negatives
+        is_seed = seed is None or isinstance(seed, int)
+        self.seed_generator: keras.random.SeedGenerator = keras.random.SeedGenerator(seed) if is_seed else seed
+
+    @property
+    def n_items(self) -> int:
+        """The number of items, `N`."""
+        return self.item_embedding.n_rows - 3
+
+    @property
+    def item_table(self) -> keras.Variable:
+        """The `[N + 3, D]` float32 variable of item vectors; row `i` belongs to id `i`."""
+        return self.item_embedding.embeddings
+
+    def build(self, user_vectors_shape: tuple[int | None, ...] = (None, None)) -> None:
+        """Create the item table if the embedding has none yet."""
+        if not self.item_embedding.built:
+            self.item_embedding.build()
+        self.built = True
+
+    def initialise(self, vectors: np.ndarray) -> None:
+        """Set the vectors of the items; PAD, EOS and MASK keep theirs.
+
+        Args:
+            vectors: `[N, D]` float, the vector of item 1 first.
+
+        Raises:
+            ValueError: `vectors` has another shape.
+        """
+        expected = (self.n_items, self.item_table.shape[1])
+        if tuple(vectors.shape) != expected:
+            raise ValueError(f"Argument `vectors` must have the shape {expected}. Received: {tuple(vectors.shape)}.")
+        self.item_table.value[1:-2].assign(ops.cast(vectors, "float32"))
+
+    def call(self, user_vectors: KerasTensor) -> KerasTensor:
+        """Return scores `[B, N + 3]`."""
+        scores = catalogue_logits(ops.cast(user_vectors, "float32"), self.item_table)
+        return ops.pad(scores, [[0, 0], [1, 2]], constant_values=-float("inf"))
+
+    def top_k(
+        self, user_vectors: KerasTensor, k: int, exclude: KerasTensor | None = None
+    ) -> tuple[KerasTensor, KerasTensor]:
+        """Return the `k` items with the highest scores.
+
+        Args:
+            user_vectors: `[B, D]` float.
+            k: Number of items; at most `N` are returned.
+            exclude: `[B, E]` integer ids that are not returned, such as each user's history, 0 for none. If fewer
+                than `k` items are left, excluded ones follow with the score `-inf`. Default: None.
+
+        Returns:
+            `(item_ids [B, k], scores [B, k])`, best first: int32 and float32.
+
+        Raises:
+            ValueError: `k` is below 1.
+        """
+        if k < 1:
+            raise ValueError(f"Argument `k` must be at least 1. Received: k={k}.")
+        scores = self(user_vectors)
+        if exclude is not None:
+            rows = ops.broadcast_to(ops.arange(ops.shape(exclude)[0])[:, None], ops.shape(exclude))
+            places = ops.stack([ops.reshape(rows, (-1,)), ops.reshape(exclude, (-1,))], axis=-1)
+            scores = ops.scatter_update(scores, places, ops.full((ops.size(exclude),), -float("inf")))
+        scores, item_ids = ops.top_k(scores, min(k, self.n_items))
+        return item_ids, scores
+
+    def loss(
+        self,
+        vectors: KerasTensor,
+        targets: KerasTensor,
+        weights: KerasTensor | None = None,
+        eos_allowed: bool = False,
+        label_smoothing: float = 0.0,
+    ) -> KerasTensor:
+        """Return the mean cross-entropy of the targets over the catalogue, or over a sample of it with `n_negatives`.
+
+        Args:
+            vectors: `[P, D]` float.
+            targets: `[P]` integer ids; PAD only where the weight is 0.
+            weights: `[P]` float, 0 for a position that does not count. Default: 1 each.
+            eos_allowed: EOS may be a target. Default: False.
+            label_smoothing: Share of each target's probability that is spread over all items. Default: 0.
+
+        Returns:
+            Scalar float32; inside a replica its share of the mean over all replicas.
+        """
+        table = self.item_table
+        if self.n_negatives:
+            negatives = self.draw_negatives()
+            return sampled_softmax_loss(vectors, table, targets, negatives, weights=weights, eos_allowed=eos_allowed)
+        loss = next_item_loss(vectors, table, targets, weights=weights, eos_allowed=eos_allowed)
+        if label_smoothing:
+            loss += label_smoothing * label_smoothing_term(vectors, table, targets, weights=weights)
+        return loss
+
+    def draw_negatives(self) -> KerasTensor:
+        """Draw `[n_negatives]` int32 item ids; frequent items are drawn more often."""
+        uniform = keras.random.uniform((self.n_negatives,), dtype="float64", seed=self.seed_generator)
+        return draw_negatives(uniform, self.n_items)
+
+    def draw_candidates(self, item_ids: KerasTensor) -> KerasTensor:
+        """Return `[n_negatives + P]` ids: drawn items, then the `P` given ids.
+
+        Args:
+            item_ids: Integer ids of any shape, `P` in all. The first id replaces each 0.
+        """
+        item_ids = ops.reshape(item_ids, (-1,))
+        item_ids = ops.where(is_item(item_ids), item_ids, item_ids[0])
+        return ops.concatenate([self.draw_negatives(), item_ids])
+
+    def compute_output_shape(self, user_vectors_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Return `[B, N + 3]`."""
+        return (*user_vectors_shape[:-1], self.n_items + 3)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return super().get_config() | {
+            "item_embedding": keras.saving.serialize_keras_object(self.item_embedding),
+            "n_negatives": self.n_negatives,
+            "seed": self.seed_generator.get_config()["seed"],
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Catalogue:
+        """Build the layer from `get_config()`."""
+        return cls(**(config | {"item_embedding": keras.saving.deserialize_keras_object(config["item_embedding"])}))
