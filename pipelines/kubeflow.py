@@ -19,9 +19,9 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from laclrec_tf.cli.cloud import Set
 from laclrec_tf.cli.main import run_app
-from laclrec_tf.data.event_files import ending_of
+from laclrec_tf.cli.options import Settings
+from laclrec_tf.data.event_files import format_of
 from laclrec_tf.errors import InputError
 from laclrec_tf.runtime.cloud_storage import mounted, reachable
 from laclrec_tf.runtime.output_files import ReportFile
@@ -245,7 +245,7 @@ def run_pipeline(
     artifacts: Annotated[Path, typer.Option(help="Folder for what the steps write.")],
     events: Annotated[str | None, typer.Option(help="A table of events. Default: simulated events.")] = None,
     min_interactions: Annotated[int, typer.Option(help="k-core: min events of each user and item.")] = 5,
-    set_: Set = None,
+    set_: Settings = None,
 ) -> None:
     """Run the pipeline on this machine, each step in its own process."""
     import_tensorflow_quietly()
@@ -256,7 +256,7 @@ def run_pipeline(
     model = reachable(served).resolve()
     arguments = {"served": str(model), "min_interactions": min_interactions, "settings": settings}
     if events is not None:
-        ending_of(reachable(events))
+        format_of(reachable(events))
         arguments["events"] = str(reachable(events).resolve())
     artifacts.mkdir(parents=True, exist_ok=True)
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(artifacts), raise_on_error=True)

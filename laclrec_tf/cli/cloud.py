@@ -3,67 +3,72 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from laclrec_tf.cli.options import Commands, ConfigFile, Settings
 from laclrec_tf.errors import InputError
-from laclrec_tf.runtime.tensorflow_startup import import_tensorflow_quietly
 from laclrec_tf.runtime.terminal import terminal
 
+vertex_app = Commands(help="Train and serve on Google Cloud's Vertex AI.", no_args_is_help=True)
 console = terminal()
-vertex_app = typer.Typer(help="Train and serve on Google Cloud's Vertex AI.", no_args_is_help=True)
 Project = Annotated[str, typer.Option(envvar="GOOGLE_CLOUD_PROJECT", help="Google Cloud project.")]
-Region = Annotated[str, typer.Option(help="Where the machines are; the bucket should be there too.")]
-Name = Annotated[str | None, typer.Option(help="Default: laclrec- and the time.", show_default=False)]
-MachineType = Annotated[str, typer.Option(metavar="TYPE", help="Of each machine.")]
-Accelerator = Annotated[str | None, typer.Option(metavar="TYPE", help="NVIDIA_TESLA_T4, for one. Default: none.")]
-AcceleratorCount = Annotated[int, typer.Option(metavar="N", help="Accelerators a machine.", min=1)]
-ServiceAccount = Annotated[str | None, typer.Option(metavar="EMAIL", help="To run as. Default: Vertex AI's own.")]
-Label = Annotated[list[str] | None, typer.Option("--label", metavar="NAME=VALUE", help="May be repeated.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be asked for, as YAML, and ask nobody.")]
-ApiEndpoint = Annotated[
-    str | None, typer.Option(metavar="ADDRESS", help="Of Vertex AI's API. Default: the region's.", show_default=False)
+Region = Annotated[str, typer.Option(help="Region of the machines. The bucket should be in it too.")]
+Name = Annotated[
+    str | None, typer.Option(help="Name on Vertex AI. Default: laclrec- and the time.", show_default=False)
 ]
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="A setting, see `laclrec-tf settings`. May be repeated."),
+MachineType = Annotated[str, typer.Option(metavar="TYPE", help="Type of each machine.")]
+Accelerator = Annotated[
+    str | None, typer.Option(metavar="TYPE", help="Type of accelerator, e.g. NVIDIA_TESLA_T4. Default: none.")
+]
+ServiceAccount = Annotated[
+    str | None, typer.Option(metavar="EMAIL", help="Service account to run as. Default: Vertex AI's own.")
+]
+Label = Annotated[
+    list[str] | None, typer.Option("--label", metavar="NAME=VALUE", help="Label of the resources. May be repeated.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the requests as YAML and send none.")]
+ApiEndpoint = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="Address of Vertex AI's API. Default: the region's.", show_default=False),
 ]
 
 
 @vertex_app.command()
 def train(
-    data: Annotated[str, typer.Argument(help="A folder made by `prepare`, here (uploaded) or gs://...")],
+    data: Annotated[str, typer.Argument(help="Data folder made by `prepare`: a path, which is uploaded, or gs://...")],
     project: Project,
-    bucket: Annotated[str, typer.Option(metavar="gs://BUCKET", help="For package, data and results.")],
+    bucket: Annotated[str, typer.Option(metavar="gs://BUCKET", help="Bucket for package, data and results.")],
     region: Region = "us-central1",
     name: Name = None,
-    set_: Set = None,
-    config: Annotated[Path | None, typer.Option(help="A YAML file of settings; --set goes over it.")] = None,
+    set_: Settings = None,
+    config: ConfigFile = None,
     machine_type: MachineType = "n1-standard-8",
     accelerator: Accelerator = None,
-    replicas: Annotated[int, typer.Option(help="Machines that train together.", min=1)] = 1,
-    spot: Annotated[bool, typer.Option("--spot", help="Machines that may be taken away, for less.")] = False,
+    replicas: Annotated[int, typer.Option(help="Number of machines that train together.", min=1)] = 1,
+    spot: Annotated[bool, typer.Option("--spot", help="Use cheaper machines that Google may stop.")] = False,
     service_account: ServiceAccount = None,
     tensorboard: Annotated[
-        str | None, typer.Option(metavar="RESOURCE", help="projects/P/locations/R/tensorboards/ID to stream to.")
+        str | None,
+        typer.Option(metavar="RESOURCE", help="TensorBoard to stream to: projects/P/locations/R/tensorboards/ID."),
     ] = None,
     image: Annotated[
-        str | None, typer.Option(help="With Python 3.11. Default: TensorFlow's own.", show_default=False)
+        str | None,
+        typer.Option(help="Image with Python 3.11. Default: TensorFlow's own.", show_default=False),
     ] = None,
     package: Annotated[
-        str | None, typer.Option(metavar="gs://...tar.gz", help="Source distribution. Default: built and uploaded.")
+        str | None,
+        typer.Option(metavar="gs://...tar.gz", help="Source distribution. Default: one is built and uploaded."),
     ] = None,
     label: Label = None,
     dry_run: DryRun = False,
     upload_only: Annotated[
-        bool, typer.Option("--upload-only", help="Upload package and data, and print the job, but do not submit it.")
+        bool, typer.Option("--upload-only", help="Upload package and data and print the job, but do not submit it.")
     ] = False,
     api_endpoint: ApiEndpoint = None,
 ) -> None:
-    """Submit a training job. With --dry-run print it as `gcloud ai custom-jobs create --config` takes it."""
-    import_tensorflow_quietly()
+    """Submit a training job. --dry-run prints it in the format of `gcloud ai custom-jobs create --config`."""
     from laclrec_tf.training.config import parse_assignments, read_settings
     from laclrec_tf.vertex.submit import train_on_vertex, upload_for, vertex_job
 
@@ -90,51 +95,56 @@ def train(
         print(job.as_yaml(), end="")
         return
     if upload_only:
-        comment: Any = lambda step: print(f"# {step}")  # noqa: E731 - the output is YAML
-        upload_for(job, data, build_package=package is None, api_endpoint=api_endpoint, on_step=comment)
+        upload_for(job, data, build_package=package is None, api_endpoint=api_endpoint, on_step=_print_comment)
         print(job.as_yaml(), end="")
         return
-    done = train_on_vertex(job, data, build_package=package is None, api_endpoint=api_endpoint, on_step=_say)
-    _say(f"submitted {done.resource}, results in {done.folder}")
+    done = train_on_vertex(job, data, build_package=package is None, api_endpoint=api_endpoint, on_step=console.print)
+    console.print(f"submitted {done.resource}, results in {done.folder}")
     number = done.resource.rpartition("/")[2]
-    _say(f"watch it: gcloud ai custom-jobs stream-logs {number} --project={project} --region={region}")
+    console.print(f"watch it: gcloud ai custom-jobs stream-logs {number} --project={project} --region={region}")
 
 
 @vertex_app.command()
 def deploy(
-    model: Annotated[str, typer.Argument(help="saved_models/NAME or a version of it, here (uploaded) or gs://...")],
+    model: Annotated[
+        str,
+        typer.Argument(help="saved_models/NAME or one of its versions: a path, which is uploaded, or gs://..."),
+    ],
     project: Project,
-    bucket: Annotated[str | None, typer.Option(metavar="gs://BUCKET", help="To upload a local model to.")] = None,
+    bucket: Annotated[str | None, typer.Option(metavar="gs://BUCKET", help="Bucket for a local model.")] = None,
     region: Region = "us-central1",
     name: Name = None,
     machine_type: MachineType = "n1-standard-4",
     accelerator: Accelerator = None,
-    accelerator_count: AcceleratorCount = 1,
-    min_replicas: Annotated[int, typer.Option(help="Machines that always run.", min=1)] = 1,
-    max_replicas: Annotated[int, typer.Option(help="Machines under load.", min=1)] = 1,
+    accelerator_count: Annotated[int, typer.Option(metavar="N", help="Accelerators of each machine.", min=1)] = 1,
+    min_replicas: Annotated[int, typer.Option(help="Min number of machines.", min=1)] = 1,
+    max_replicas: Annotated[int, typer.Option(help="Max number of machines, under load.", min=1)] = 1,
     service_account: ServiceAccount = None,
     endpoint: Annotated[
         str | None,
-        typer.Option(metavar="ID", help="Take over this one's traffic; see --undeploy-old. Default: a new one."),
+        typer.Option(
+            metavar="ID",
+            help="Endpoint whose traffic to take over, see --undeploy-old. Default: a new one.",
+        ),
     ] = None,
     undeploy_old: Annotated[
         bool,
         typer.Option(
-            "--undeploy-old", help="Take the endpoint's other models off it, which else go on running and being billed."
+            "--undeploy-old", help="Undeploy the other models of the endpoint. They are billed as long as they run."
         ),
     ] = False,
     parent_model: Annotated[
-        str | None, typer.Option(metavar="ID", help="Make the next version of a model. Default: a new model.")
+        str | None, typer.Option(metavar="ID", help="Model to create the next version of. Default: a new model.")
     ] = None,
     image: Annotated[
-        str | None, typer.Option(help="Serving container. Default: the prebuilt TensorFlow one.", show_default=False)
+        str | None,
+        typer.Option(help="Image of the serving container. Default: the prebuilt TensorFlow one.", show_default=False),
     ] = None,
     label: Label = None,
     dry_run: DryRun = False,
     api_endpoint: ApiEndpoint = None,
 ) -> None:
-    """Upload an exported model and serve it behind an endpoint, in the prebuilt TensorFlow Serving container."""
-    import_tensorflow_quietly()
+    """Upload an exported model and serve it at an endpoint, in the prebuilt TensorFlow Serving container."""
     from laclrec_tf.vertex.deploy import VertexDeployment, deploy_on_vertex, place_of
 
     name = name or _dated_name()
@@ -159,24 +169,23 @@ def deploy(
     if dry_run:
         print(deployment.as_yaml(), end="")
         return
-    done = deploy_on_vertex(deployment, folder, api_endpoint=api_endpoint, on_step=_say)
-    _say(f"serves {done.model} at {done.endpoint}")
+    done = deploy_on_vertex(deployment, folder, api_endpoint=api_endpoint, on_step=console.print)
+    console.print(f"serves {done.model} at {done.endpoint}")
 
 
 @vertex_app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def run(
     context: typer.Context,
-    data: Annotated[str, typer.Argument(help="gs://... of a folder made by `prepare`, or its path.")],
-    set_: Set = None,
+    data: Annotated[str, typer.Argument(help="Data folder made by `prepare`: gs://... or a path.")],
+    set_: Settings = None,
 ) -> None:
-    """Train, evaluate and export as Vertex AI's environment says: what each machine of a job runs.
+    """Train, evaluate and export as the environment of Vertex AI says. Each machine of a job runs this command.
 
-    A tuning job adds its parameters as --NAME=VALUE; they are settings too and go over --set.
+    A tuning job adds its parameters as --NAME=VALUE. They are settings and override --set.
     """
-    import_tensorflow_quietly()
     from laclrec_tf.training.workers import join_workers
 
-    workers = join_workers()  # first, before anything else sets TensorFlow up
+    workers = join_workers()  # before any other use of TensorFlow
     from laclrec_tf.training.config import TrainConfig, parse_assignments
     from laclrec_tf.vertex.worker import read_training_environment, train_here
 
@@ -185,9 +194,12 @@ def run(
     if wrong:
         raise InputError(f"`vertex run` takes parameters of a tuning job as --NAME=VALUE. Received: {wrong[0]!r}.")
     settings = parse_assignments(set_ or []) | parse_assignments(tuned)
-    done = train_here(data, TrainConfig.of(settings), read_training_environment(), workers)
-    for line in done:
-        _say(line)
+    for line in train_here(data, TrainConfig.of(settings), read_training_environment(), workers):
+        console.print(line)
+
+
+def _print_comment(step: str) -> None:
+    print(f"# {step}")  # the output is YAML
 
 
 def _dated_name() -> str:
@@ -200,7 +212,3 @@ def _labels(given: list[str] | None) -> dict[str, str]:
     if wrong:
         raise InputError(f"`--label` takes NAME=VALUE. Received: {wrong[0]!r}.")
     return {name: value for name, _, value in pairs}
-
-
-def _say(line: str) -> None:
-    console.print(line, soft_wrap=True)

@@ -1,6 +1,6 @@
-"""The command line: each command is a thin call of one function of `laclrec_tf`.
+"""The command line `laclrec-tf`: each command calls one function of `laclrec_tf` and prints its result.
 
-TensorFlow takes seconds to import, so each command imports what it needs when it runs: `--help` answers at once.
+TensorFlow takes seconds to import, so a command imports the function when it runs, and `--help` answers at once.
 """
 
 from __future__ import annotations
@@ -15,26 +15,27 @@ import typer
 
 from laclrec_tf import __version__
 from laclrec_tf.cli.cloud import vertex_app
-from laclrec_tf.cli.measuring import measuring_app, report_app
-from laclrec_tf.cli.serving import batch_app, serving_app
+from laclrec_tf.cli.measuring import measuring_app
+from laclrec_tf.cli.options import Commands, place_option
+from laclrec_tf.cli.serving import serving_app
 from laclrec_tf.cli.training import training_app
 from laclrec_tf.errors import InputError, reason_of
-from laclrec_tf.runtime.cloud_storage import with_reachable_places
-from laclrec_tf.runtime.tensorflow_startup import import_tensorflow_quietly
 
-app = typer.Typer(
+app = Commands(
     help="LACLRec: sequential recommendation with a learned augmenter.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (training_app, measuring_app, report_app, serving_app, batch_app):
+for group in (training_app, measuring_app, serving_app):
     app.add_typer(group)
 app.add_typer(vertex_app, name="vertex")
 INTERRUPTED = 130
-# Commands and options of earlier versions, and where they went.
+# Commands and options of earlier versions, and what replaces them.
 MOVED = {
+    "kubeflow": "`laclrec-tf kubeflow` is now `python pipelines/kubeflow.py`, run from a checkout of the repository. "
+    "pipelines/README.md there has the commands.",
     "page": "The command `page` is now a script of the repository. Run: python studies/results_page.py --help",
     "benchmark --without": "`laclrec-tf benchmark --without` was removed. docs/performance.md has what it measured.",
     "loadtest --malformed": "`laclrec-tf loadtest --malformed` is now a test of the server in the repository. "
@@ -42,8 +43,8 @@ MOVED = {
 }
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
+def _print_version(requested: bool) -> None:
+    if requested:
         print(__version__)
         raise typer.Exit
 
@@ -54,38 +55,27 @@ def _options(
         bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Take what belongs to no command."""
-
-
-@app.command(
-    hidden=True,
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
-)
-def kubeflow() -> None:
-    """Say where this command went."""
-    raise InputError(
-        "`laclrec-tf kubeflow` is now `python pipelines/kubeflow.py`, run from a checkout of the repository. "
-        "pipelines/README.md there has the commands."
-    )
+    """Take the options that belong to no command."""
 
 
 @app.command()
 def demo(
-    folder: Annotated[Path | None, typer.Option(help="Keep what is made here. Default: a temporary folder.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the simulated events and of training.")] = 0,
+    folder: Annotated[
+        Path | None, place_option(help="Folder to keep the results in. Default: a temporary folder.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the simulated events and of training.", min=0)] = 0,
 ) -> None:
-    """Run the whole way on simulated events: prepare, train, evaluate, export, serve, recommend."""
-    import_tensorflow_quietly()
+    """Run every stage on simulated events: prepare, train, evaluate, export, serve and recommend."""
     from laclrec_tf.demo import demo as run_demo
 
     run_demo(folder, seed=seed)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; see `run_app`.
+    """Run the command line, see `run_app`.
 
     Args:
-        arguments: Default: those of the process.
+        arguments: arguments of the command line. Default: those of the process.
     """
     run_app(app, "laclrec-tf", arguments)
 
@@ -96,12 +86,12 @@ def run_app(
     """Run a program: a typer app, or a function whose parameters are its arguments and options.
 
     A user's mistake is one line on standard error and exit code 2. A program that is interrupted or terminated deletes
-    what it has half written, and exits with code 130. Without arguments it prints its help.
+    half-written files and exits with code 130. Without arguments it prints its help.
 
     Args:
         app: the app or the function.
-        program: name in help and errors. Default: the file that Python runs.
-        arguments: Default: those of the process.
+        program: name in help and errors. Default: name of the file that Python runs.
+        arguments: arguments of the program. Default: those of the process.
     """
     program = program or Path(sys.argv[0]).name
     arguments = sys.argv[1:] if arguments is None else arguments
@@ -109,11 +99,10 @@ def run_app(
         function, app = app, typer.Typer(add_completion=False, pretty_exceptions_enable=False)
         app.command()(function)
     status: int | None
-    # An interruption is an exception, which makes the code that it passes through delete half-written files.
+    # SIGTERM raises an exception like SIGINT, so that the code it passes through deletes half-written files.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        given = with_reachable_places(arguments) if program == "laclrec-tf" else arguments
-        status = app(given or ["--help"], prog_name=program, standalone_mode=False)
+        status = app(arguments or ["--help"], prog_name=program, standalone_mode=False)
     except (InputError, typer.TyperException) as error:
         message = str(error) if isinstance(error, InputError) else _moved(arguments) or error.format_message()
         print(f"{program}: {' '.join(message.split())}", file=sys.stderr)

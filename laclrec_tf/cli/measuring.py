@@ -1,4 +1,4 @@
-"""The commands that measure runs, training, indexes and servers; `cli` adds them to its own."""
+"""The commands that measure runs, training, indexes and servers, and the tables that they print."""
 
 from __future__ import annotations
 
@@ -8,28 +8,83 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from laclrec_tf.cli.options import Protocol, Signature, Split
+from laclrec_tf.cli.options import (
+    Commands,
+    Int8,
+    JsonOut,
+    Partitions,
+    Protocol,
+    Recall,
+    Run,
+    Settings,
+    Signature,
+    Split,
+    place_argument,
+    place_option,
+)
 from laclrec_tf.errors import InputError
-from laclrec_tf.runtime.tensorflow_startup import import_tensorflow_quietly, silence_grpc
 from laclrec_tf.runtime.terminal import terminal
 
-report_app = typer.Typer()
+measuring_app = Commands()
 console = terminal()
-measuring_app = typer.Typer()
 
 
-@report_app.command()
-def report(
-    run: Annotated[Path, typer.Argument(help="A folder made by `train`, or by `grow`.")],
-    out: Annotated[Path, typer.Option(help="The HTML file to write.")],
-    data: Annotated[
-        Path | None, typer.Option(help="The folder made by `prepare`, if it was moved since the training.")
+@measuring_app.command()
+def evaluate(
+    run: Run,
+    split: Annotated[Split, typer.Option(help="Which held-out item to rank.")] = Split.test,
+    protocol: Annotated[Protocol, typer.Option(help="Which items to rank it against.")] = Protocol.full,
+    histories: Annotated[
+        Path | None, place_option(help="Events to evaluate on in place of the run's data, e.g. with noise.")
     ] = None,
-    users: Annotated[int, typer.Option(help="Measure on at most so many users, drawn at random.", min=1)] = 10_000,
-    seed: Annotated[int, typer.Option(help="Of users, examples and broken histories.", min=0)] = 0,
+    clean: Annotated[bool, typer.Option("--clean", help="Evaluate on histories edited by the augmenter.")] = False,
+    ranks: Annotated[Path | None, place_option(help="Also write the rank of each user to this .npy file.")] = None,
+    json_out: JsonOut = None,
+    seed: Annotated[int, typer.Option(help="Seed of the items that sampled-99 draws.", min=0)] = 0,
+) -> None:
+    """Rank held-out items and print recall, MRR and NDCG at 5, 10 and 20."""
+    from laclrec_tf.evaluation.evaluate import evaluate as run_evaluation
+
+    report = run_evaluation(
+        run,
+        split=split.value,
+        protocol=protocol.value,
+        histories=histories,
+        clean=clean,
+        ranks_out=ranks,
+        json_out=json_out,
+        seed=seed,
+    )
+    console.print(metrics_table(report))
+
+
+@measuring_app.command()
+def augmenter(
+    run: Annotated[Path, place_argument(help="Run folder made by `train` or `grow`, with an augmenter.")],
+    out: Annotated[Path, place_option(help="Folder to create, with augmenter.json and plots.")],
+    truth: Annotated[
+        Path | None, place_option(help="For a run on simulated events: the .truth.csv that `simulate` wrote.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of broken histories and random views.", min=0)] = 0,
+) -> None:
+    """Measure what a run's augmenter deletes and inserts, and how similar its views are to the histories."""
+    from laclrec_tf.evaluation.augmenter_report import augmenter_report
+
+    console.print(augmenter_table(augmenter_report(run, out, truth=truth, seed=seed)))
+    console.print(f"wrote {out}")
+
+
+@measuring_app.command()
+def report(
+    run: Run,
+    out: Annotated[Path, place_option(help="HTML file to write.")],
+    data: Annotated[
+        Path | None, place_option(help="Data folder made by `prepare`, if it was moved after training.")
+    ] = None,
+    users: Annotated[int, typer.Option(help="Max number of users, drawn at random.", min=1)] = 10_000,
+    seed: Annotated[int, typer.Option(help="Seed of users, examples and broken histories.", min=0)] = 0,
 ) -> None:
     """Write a run's report: one HTML file with curves, metrics by group, the augmenter's edits and examples."""
-    import_tensorflow_quietly()
     from laclrec_tf.report.report import report as write_report
 
     found = write_report(run, out, data=data, users=users, seed=seed)
@@ -37,6 +92,132 @@ def report(
     console.print(
         f"wrote {out}: {found['users']:,} users, recall@10 {metrics['recall@10']:.4f}, ndcg@10 {metrics['ndcg@10']:.4f}"
     )
+
+
+@measuring_app.command()
+def study(
+    study_file: Annotated[Path, place_argument(metavar="STUDY.yaml", help="Models, seeds, data sets and evaluations.")],
+    out: Annotated[Path, place_option(help="Folder of the study. Finished trainings in it are not repeated.")],
+) -> None:
+    """Train models with several seeds on several data sets, compare them on the same users, and write a report."""
+    from laclrec_tf.study.study import study as run_study
+
+    run_study(study_file, out)
+
+
+@measuring_app.command()
+def benchmark(
+    data: Annotated[
+        Path | None, place_option(help="Data folder made by `prepare`. Default: 5,000 simulated users.")
+    ] = None,
+    preset: Annotated[str | None, typer.Option(help="Preset, see `train`. Default: laclrec.")] = None,
+    set_: Settings = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Number of measured epochs, after a first one. Default: 3.", min=1)
+    ] = None,
+    json_out: JsonOut = None,
+    growth: Annotated[
+        Path | None,
+        place_option(help="Measure growing users, items and lengths instead. Folder for growth.json and growth.png."),
+    ] = None,
+) -> None:
+    """Measure training: time, memory, shares of the time, and the fraction of the machine's peak."""
+    from laclrec_tf.training.config import TrainConfig, parse_assignments
+
+    settings = parse_assignments(set_ or []) | ({"preset": preset} if preset else {})
+    config = TrainConfig.of(settings)
+    if growth is not None:
+        others = {"--data": data, "--epochs": epochs, "--json": json_out}
+        given = [name for name, value in others.items() if value is not None]
+        if given:
+            raise InputError(
+                f"`--growth` generates its own random histories, so it cannot be combined with {given[0]}. "
+                f"Remove {given[0]}."
+            )
+        from laclrec_tf.benchmark.scaling import cost_growth
+
+        cost_growth(growth, config)
+        console.print(f"wrote {growth / 'growth.json'} and {growth / 'growth.png'}")
+        return
+    from laclrec_tf.benchmark.training import benchmark as run_benchmark
+
+    report = run_benchmark(data, config, epochs=epochs or 3, json_out=json_out)
+    console.print(cost_table(report))
+
+
+@measuring_app.command(name="index-benchmark")
+def index_benchmark(
+    run: Annotated[
+        Path | None, place_argument(help="Run folder made by `train` or `grow`. Default: random vectors.")
+    ] = None,
+    items: Annotated[int, typer.Option(help="Number of random vectors.", min=1)] = 1_000_000,
+    width: Annotated[int, typer.Option(help="Size of random vectors.", min=1)] = 64,
+    recall: Recall = None,
+    partitions: Partitions = None,
+    int8: Int8 = False,
+    json_out: JsonOut = None,
+) -> None:
+    """Measure how fast an exact and a partitioned index find the 20 best items of a catalogue."""
+    from laclrec_tf.benchmark.index import index_benchmark as run_benchmark
+    from laclrec_tf.serving.release.export import IndexSettings
+
+    if run is None and (recall, partitions, int8) != (None, None, False):
+        raise InputError(
+            "--recall, --partitions and --int8 need the vectors of a run, because random vectors do not cluster. "
+            "Give a run folder, or remove them."
+        )
+    settings = IndexSettings("partitioned", recall, partitions, int8)
+    report = run_benchmark(run, items=items, width=width, settings=settings, json_out=json_out)
+    console.print(index_table(report))
+
+
+@measuring_app.command(tensorflow=False)
+def loadtest(
+    model: Annotated[Path, place_argument(help="saved_models/NAME; histories are drawn from its items.")],
+    server: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Address of a running server. Default: `laclrec-tf serve` is started."),
+    ] = None,
+    model_name: Annotated[
+        str | None, typer.Option(help="Name of the model on that server. Default: the folder's name.")
+    ] = None,
+    serve_arg: Annotated[
+        list[str] | None, typer.Option(help="Argument of `serve`: --serve-arg=--FLAG=VALUE. May be repeated.")
+    ] = None,
+    clients: Annotated[int, typer.Option(help="Number of concurrent requests.")] = 4,
+    seconds: Annotated[float, typer.Option(help="Duration of the test in seconds.")] = 10.0,
+    signature: Annotated[Signature, typer.Option(help="Signature to call.")] = Signature.serving_default,
+    k: Annotated[int | None, typer.Option(help="Number of items, for retrieve. Default: 10.")] = None,
+    rows: Annotated[int, typer.Option(help="Number of histories in each request.")] = 1,
+    push_every: Annotated[
+        float | None, typer.Option(help="Seconds between two pushes of a new version, into a copy of the folder.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the histories.", min=0)] = 0,
+    json_out: JsonOut = None,
+) -> None:
+    """Measure a server under load: answers per second, latencies, errors and memory.
+
+    The exit code is 1 if a request failed.
+    """
+    from laclrec_tf.benchmark.load import loadtest as run_loadtest
+
+    report = run_loadtest(
+        model,
+        server=server,
+        model_name=model_name,
+        serve_arguments=serve_arg or [],
+        clients=clients,
+        seconds=seconds,
+        signature=signature.value,
+        k=k,
+        rows=rows,
+        push_every=push_every,
+        seed=seed,
+        json_out=json_out,
+    )
+    console.print(loadtest_table(report))
+    if report["failed"]:
+        raise typer.Exit(1)
 
 
 def metrics_table(report: dict[str, Any]) -> Table:
@@ -145,169 +326,3 @@ def loadtest_table(report: dict[str, Any]) -> Table:
     for name, value in rows.items():
         table.add_row(name, value)
     return table
-
-
-@measuring_app.command()
-def evaluate(
-    run: Annotated[Path, typer.Argument(help="A folder made by `train`.")],
-    split: Annotated[Split, typer.Option(help="Which held-out item.")] = Split.test,
-    protocol: Annotated[Protocol, typer.Option(help="What it is ranked against.")] = Protocol.full,
-    histories: Annotated[
-        Path | None, typer.Option(help="Events to evaluate on in place of the run's data, e.g. with noise.")
-    ] = None,
-    clean: Annotated[bool, typer.Option("--clean", help="Let the augmenter edit each history first.")] = False,
-    ranks: Annotated[Path | None, typer.Option(help="Also write each user's rank to this .npy file.")] = None,
-    json_out: Annotated[Path | None, typer.Option("--json", help="Also write the report to this file.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the items that sampled-99 draws.", min=0)] = 0,
-) -> None:
-    """Rank held-out items and print recall, MRR and NDCG at 5, 10 and 20."""
-    import_tensorflow_quietly()
-    from laclrec_tf.evaluation.evaluate import evaluate as run_evaluation
-
-    report = run_evaluation(
-        run,
-        split=split.value,
-        protocol=protocol.value,
-        histories=histories,
-        clean=clean,
-        ranks_out=ranks,
-        json_out=json_out,
-        seed=seed,
-    )
-    console.print(metrics_table(report))
-
-
-@measuring_app.command()
-def augmenter(
-    run: Annotated[Path, typer.Argument(help="A laclrec run, a folder made by `train`.")],
-    out: Annotated[Path, typer.Option(help="The folder to make: augmenter.json and plots.")],
-    truth: Annotated[
-        Path | None, typer.Option(help="For a run on simulated events: the .truth.csv beside them.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Of broken histories and random views.", min=0)] = 0,
-) -> None:
-    """Measure what a run's augmenter deletes and inserts, and how near its views stay to the histories."""
-    import_tensorflow_quietly()
-    from laclrec_tf.evaluation.augmenter_report import augmenter_report
-
-    console.print(augmenter_table(augmenter_report(run, out, truth=truth, seed=seed)))
-    console.print(f"wrote {out}")
-
-
-@measuring_app.command()
-def study(
-    study_file: Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="Models, seeds, data sets, evaluations.")],
-    out: Annotated[Path, typer.Option(help="The study's folder; what is done in it already is not done again.")],
-) -> None:
-    """Train models over seeds and data sets, compare them on the same users, and write a report."""
-    import_tensorflow_quietly()
-    from laclrec_tf.study.study import study as run_study
-
-    run_study(study_file, out)
-
-
-@measuring_app.command()
-def benchmark(
-    data: Annotated[
-        Path | None, typer.Option(help="A folder made by `prepare`. Default: 5,000 simulated users.")
-    ] = None,
-    preset: Annotated[str | None, typer.Option(help="As for `train`. Default: laclrec.")] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting, as for `train`.")
-    ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Epochs to time, after a first one. Default: 3.", min=1)] = None,
-    json_out: Annotated[Path | None, typer.Option("--json", help="Also write the report to this file.")] = None,
-    growth: Annotated[
-        Path | None,
-        typer.Option(help="Instead: measure growing users, items and lengths; write growth.json and growth.png here."),
-    ] = None,
-) -> None:
-    """Measure training: time, memory, where the time goes, and the share of the machine's peak."""
-    import_tensorflow_quietly()
-    from laclrec_tf.training.config import TrainConfig, parse_assignments
-
-    settings = parse_assignments(set_ or []) | ({"preset": preset} if preset else {})
-    config = TrainConfig.of(settings)
-    if growth is not None:
-        others = {"--data": data, "--epochs": epochs, "--json": json_out}
-        given = [name for name, value in others.items() if value is not None]
-        if given:
-            raise InputError(f"`--growth` measures an epoch of random histories of its own: leave {given[0]} out.")
-        from laclrec_tf.benchmark.scaling import cost_growth
-
-        cost_growth(growth, config)
-        console.print(f"wrote {growth / 'growth.json'} and {growth / 'growth.png'}")
-        return
-    from laclrec_tf.benchmark.training import benchmark as run_benchmark
-
-    report = run_benchmark(data, config, epochs=epochs or 3, json_out=json_out)
-    console.print(cost_table(report))
-
-
-@measuring_app.command(name="index-benchmark")
-def index_benchmark(
-    run: Annotated[Path | None, typer.Argument(help="A folder made by `train`. Default: random vectors.")] = None,
-    items: Annotated[int, typer.Option(help="Random vectors: how many.", min=1)] = 1_000_000,
-    width: Annotated[int, typer.Option(help="Random vectors: their size.", min=1)] = 64,
-    recall: Annotated[float | None, typer.Option(help="As for `export`; for a run.")] = None,
-    partitions: Annotated[int | None, typer.Option(help="As for `export`; for a run.")] = None,
-    int8: Annotated[bool, typer.Option("--int8", help="As for `export`; for a run.")] = False,
-    json_out: Annotated[Path | None, typer.Option("--json", help="Also write the report to this file.")] = None,
-) -> None:
-    """Measure how fast the 20 best items of a catalogue are found, exactly and in partitions."""
-    import_tensorflow_quietly()
-    from laclrec_tf.benchmark.index import index_benchmark as run_benchmark
-    from laclrec_tf.serving.release.export import IndexSettings
-
-    if run is None and (recall, partitions, int8) != (None, None, False):
-        raise InputError("--recall, --partitions and --int8 are for the vectors of a run: random ones have no order.")
-    settings = IndexSettings("partitioned", recall, partitions, int8)
-    report = run_benchmark(run, items=items, width=width, settings=settings, json_out=json_out)
-    console.print(index_table(report))
-
-
-@measuring_app.command()
-def loadtest(
-    model: Annotated[Path, typer.Argument(help="saved_models/NAME; histories are drawn from its items.")],
-    server: Annotated[
-        str | None, typer.Option(help="HOST:PORT of a running server. Default: `laclrec-tf serve` is started.")
-    ] = None,
-    model_name: Annotated[str | None, typer.Option(help="Its name on that server. Default: the folder's.")] = None,
-    serve_arg: Annotated[
-        list[str] | None, typer.Option(help="An argument of `serve`: --serve-arg=--FLAG=VALUE. May be repeated.")
-    ] = None,
-    clients: Annotated[int, typer.Option(help="Requests under way at any time.")] = 4,
-    seconds: Annotated[float, typer.Option(help="How long.")] = 10.0,
-    signature: Annotated[Signature, typer.Option(help="What is asked.")] = Signature.serving_default,
-    k: Annotated[int | None, typer.Option(help="How many items, for retrieve. Default: 10.")] = None,
-    rows: Annotated[int, typer.Option(help="Histories in each request.")] = 1,
-    push_every: Annotated[
-        float | None, typer.Option(help="Push a new version every so many seconds, into a copy of the folder.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the histories. Default: 0.", min=0)] = 0,
-    json_out: Annotated[Path | None, typer.Option("--json", help="Also write the report to this file.")] = None,
-) -> None:
-    """Measure a server under load: answers a second, latencies, errors, memory.
-
-    Exits with code 1 when a request failed.
-    """
-    silence_grpc()
-    from laclrec_tf.benchmark.load import loadtest as run_loadtest
-
-    report = run_loadtest(
-        model,
-        server=server,
-        model_name=model_name,
-        serve_arguments=serve_arg or [],
-        clients=clients,
-        seconds=seconds,
-        signature=signature.value,
-        k=k,
-        rows=rows,
-        push_every=push_every,
-        seed=seed,
-        json_out=json_out,
-    )
-    console.print(loadtest_table(report))
-    if report["failed"]:
-        raise typer.Exit(1)

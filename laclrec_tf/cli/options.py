@@ -1,17 +1,70 @@
-"""What options of the command line choose between; `--help` lists the values."""
+"""What the commands share: how they start, the types of their options, and options that several of them have."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from enum import StrEnum
-from typing import Annotated
+from functools import partial, wraps
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from laclrec_tf.errors import InputError
+from laclrec_tf.runtime.cloud_storage import reachable
+from laclrec_tf.runtime.tensorflow_startup import import_tensorflow_quietly, silence_grpc
 
-# Quoted, with "" for a quote inside, or bare up to the next comma; spaces around either do not count.
-_FIELD = re.compile(r'\s*(?:"(?P<quoted>(?:[^"]|"")*)"|(?P<bare>[^",][^,]*)?)\s*(?:,|$)')
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class Commands(typer.Typer):
+    """Commands for which TensorFlow is imported without its start-up messages, after their arguments were parsed.
+
+    So `--help` and wrong arguments are answered at once.
+    """
+
+    def command(
+        self,
+        name: str | None = None,
+        *,
+        tensorflow: bool | Callable[[Mapping[str, Any]], bool] = True,
+        **settings: Any,
+    ) -> Callable[[Function], Function]:
+        """Register a function as a command.
+
+        Args:
+            name: name of the command. Default: the function's.
+            tensorflow: whether to import TensorFlow before the function runs, or a function that decides it from the
+                command's parsed arguments. Default: True.
+            **settings: arguments of `typer.Typer.command`.
+        """
+        register = super().command(name, **settings)
+
+        def add(function: Function) -> Function:
+            @wraps(function)
+            def run(**given: Any) -> Any:
+                silence_grpc()
+                if tensorflow(given) if callable(tensorflow) else tensorflow:
+                    import_tensorflow_quietly()
+                return function(**given)
+
+            register(run)
+            return function
+
+        return add
+
+
+def _place(given: str | Path) -> Path:
+    try:
+        return reachable(str(given))
+    except InputError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+# An option or argument that takes a path, or `gs://...` of a mounted bucket. The command gets a path.
+place_option = partial(typer.Option, parser=_place, metavar="PATH")
+place_argument = partial(typer.Argument, parser=_place)
 
 
 class Split(StrEnum):
@@ -22,7 +75,7 @@ class Split(StrEnum):
 
 
 class Protocol(StrEnum):
-    """What the held-out item is ranked against."""
+    """Which items the held-out item is ranked against."""
 
     full = "full"
     full_with_history = "full-with-history"
@@ -30,35 +83,35 @@ class Protocol(StrEnum):
 
 
 class Duplicates(StrEnum):
-    """What happens to events that say the same twice."""
+    """What happens to repeated events of the same user, item and time."""
 
     drop = "drop"
     keep = "keep"
 
 
 class Signature(StrEnum):
-    """What a load test asks a model for."""
+    """Which signature of a model a load test calls."""
 
     serving_default = "serving_default"
     retrieve = "retrieve"
 
 
 class IndexKind(StrEnum):
-    """How an exported model finds the best items of its catalogue."""
+    """How an exported model searches its catalogue."""
 
     exact = "exact"
     partitioned = "partitioned"
 
 
 class LogFormat(StrEnum):
-    """How a server's log is written."""
+    """Format of a server's log."""
 
     text = "text"
     json = "json"
 
 
 class Engine(StrEnum):
-    """What works on a table: this process, or Apache Beam."""
+    """What processes a table: this process, or Apache Beam."""
 
     local = "local"
     beam = "beam"
@@ -73,42 +126,76 @@ class Runner(StrEnum):
     SparkRunner = "SparkRunner"
 
 
-EngineOption = Annotated[Engine, typer.Option("--engine", help="This process, or Apache Beam; the result is the same.")]
-RunnerOption = Annotated[Runner | None, typer.Option("--runner", help="Of Beam. Default: DirectRunner, this machine.")]
+Run = Annotated[Path, place_argument(help="Run folder made by `train` or `grow`.")]
+NewRun = Annotated[Path, place_option(help="Run folder to create.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="A setting, see `laclrec-tf settings`. May be repeated."),
+]
+ConfigFile = Annotated[Path | None, place_option(help="YAML file of settings; --set overrides it.")]
+JsonOut = Annotated[Path | None, place_option("--json", help="Also write the report to this file.")]
+UserColumn = Annotated[str, typer.Option(metavar="NAME", help="Column of the user ids.")]
+ItemColumn = Annotated[str, typer.Option(metavar="NAME", help="Column of the item ids.")]
+TimeColumn = Annotated[str, typer.Option(metavar="NAME", help="Column of the times: integers, floats or ISO text.")]
+EngineOption = Annotated[
+    Engine, typer.Option("--engine", help="Process the data here, or with Apache Beam. Both give the same result.")
+]
+RunnerOption = Annotated[
+    Runner | None,
+    typer.Option(
+        "--runner",
+        metavar="RUNNER",
+        help="Beam runner: DirectRunner (this machine), DataflowRunner, FlinkRunner or SparkRunner. Default: DirectRunner.",
+    ),
+]
 BeamOptions = Annotated[
     list[str] | None,
-    typer.Option("--beam-option", metavar="NAME=VALUE", help="Of Beam or its runner. May be repeated."),
+    typer.Option("--beam-option", metavar="NAME=VALUE", help="Option of Beam or its runner. May be repeated."),
 ]
+Recall = Annotated[
+    float | None,
+    typer.Option(help="Partitioned index: share of the 20 best items that it must find. Default: 0.98."),
+]
+Partitions = Annotated[
+    int | None,
+    typer.Option(help="Partitioned index: initial number of partitions. Default: square root of the number of items."),
+]
+Int8 = Annotated[bool, typer.Option("--int8", help="Partitioned index: search with 8-bit vectors.")]
+K = Annotated[int, typer.Option(help="Number of recommended items.", min=1)]
+KeepHistory = Annotated[bool, typer.Option("--keep-history", help="Allow items of the history in the result.")]
+
+# Quoted, with "" for a quote inside, or bare up to the next comma; spaces around either are ignored.
+_FIELD = re.compile(r'\s*(?:"(?P<quoted>(?:[^"]|"")*)"|(?P<bare>[^",][^,]*)?)\s*(?:,|$)')
 
 
 def parse_items(text: str) -> list[str]:
-    """Read a list of items, as a row of a CSV file is read.
+    """Parse a list of items like a row of a CSV file.
 
     Args:
-        text: `tent,stove`; an item that holds a comma or begins or ends with a space stands in quotes. Places without
-            an item are skipped.
+        text: items separated by commas, e.g. `tent,stove`. An item that contains a comma, or starts or ends with a
+            space, must be quoted. Empty fields are skipped.
 
     Returns:
         The items in order.
 
     Raises:
-        InputError: a quote is not closed, or something stands behind a closing quote.
+        InputError: a quote is not closed, or text follows a closing quote.
 
     Example:
         >>> parse_items('tent, "pots, pans",,"6"" nail"')
         ['tent', 'pots, pans', '6" nail']
     """
     items = []
-    place = 0
-    while place < len(text):
-        field = _FIELD.match(text, place)
+    position = 0
+    while position < len(text):
+        field = _FIELD.match(text, position)
         if field is None:
             raise InputError(
-                f"Items are separated by commas, and one with a comma stands in quotes: 'tent,\"pots, pans\"'. "
-                f"Received: {text[place:]!r}."
+                "Items must be separated by commas, and an item with a comma must be in quotes: 'tent,\"pots, pans\"'. "
+                f"Received: {text[position:]!r}."
             )
         items.append(
             field["quoted"].replace('""', '"') if field["quoted"] is not None else (field["bare"] or "").rstrip()
         )
-        place = field.end()
+        position = field.end()
     return [item for item in items if item]

@@ -1,4 +1,4 @@
-"""The commands from a run to a served model; `cli` adds them to its own."""
+"""The commands from a run to its answers: `export`, `push`, `rollback`, `verify`, `serve`, `recommend` and others."""
 
 from __future__ import annotations
 
@@ -9,103 +9,72 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from laclrec_tf.cli.options import BeamOptions, Engine, EngineOption, IndexKind, LogFormat, RunnerOption, parse_items
+from laclrec_tf.cli.options import (
+    BeamOptions,
+    Commands,
+    Engine,
+    EngineOption,
+    IndexKind,
+    Int8,
+    K,
+    KeepHistory,
+    LogFormat,
+    Partitions,
+    Recall,
+    Run,
+    RunnerOption,
+    parse_items,
+    place_argument,
+    place_option,
+)
 from laclrec_tf.runtime.cloud_storage import on_this_machine
-from laclrec_tf.runtime.tensorflow_startup import compile_no_products, import_tensorflow_quietly, silence_grpc
+from laclrec_tf.runtime.tensorflow_startup import compile_no_products, import_tensorflow_quietly
 from laclrec_tf.runtime.terminal import terminal
 
-batch_app = typer.Typer()
+serving_app = Commands()
 console = terminal()
-EVENTS = "Names of columns, for files of events"
-serving_app = typer.Typer()
-LOAD, TLS = "Batching and limits", "TLS"  # groups in the help of `serve`
-
-
-@batch_app.command("recommend-all")
-def recommend_all(
-    model: Annotated[str, typer.Argument(help="saved_models/NAME, its newest version, or saved_models/NAME/VERSION.")],
-    histories: Annotated[list[str], typer.Argument(help="A folder made by `prepare`, or files of events.")],
-    out: Annotated[str, typer.Option(metavar="FILE.parquet", help="The table to make, a row for each user.")],
-    k: Annotated[int, typer.Option(help="How many items a user.", min=1)] = 10,
-    keep_history: Annotated[bool, typer.Option("--keep-history", help="Items of the history may come, too.")] = False,
-    max_length: Annotated[
-        int | None, typer.Option(help="Most recent events of each user. Default: 50, or as prepared.", min=1)
-    ] = None,
-    user_column: Annotated[str | None, typer.Option(help="Default: user_id.", rich_help_panel=EVENTS)] = None,
-    item_column: Annotated[str | None, typer.Option(help="Default: item_id.", rich_help_panel=EVENTS)] = None,
-    time_column: Annotated[str | None, typer.Option(help="Default: timestamp.", rich_help_panel=EVENTS)] = None,
-    engine: EngineOption = Engine.local,
-    runner: RunnerOption = None,
-    beam_option: BeamOptions = None,
-) -> None:
-    """Recommend items for every user, into one Parquet file; killed, it goes on where it was."""
-    import_tensorflow_quietly()
-    from laclrec_tf.beam.runner import pipelines_of
-
-    names = {"user_column": user_column, "item_column": item_column, "time_column": time_column}
-    settings: dict[str, Any] = {
-        "k": k,
-        "exclude_history": not keep_history,
-        "max_length": max_length,
-        "columns": {name: value for name, value in names.items() if value is not None},
-    }
-    pipelines = pipelines_of(engine.value, runner and runner.value, beam_option or [])
-    if pipelines is None:
-        from laclrec_tf.serving.local.recommend_all import recommend_all as run
-
-        sources = [on_this_machine(source) for source in histories]
-        users = run(on_this_machine(model), sources, on_this_machine(out), **settings)
-    else:
-        from laclrec_tf.beam.recommend_all import beam_recommend_all
-
-        users = beam_recommend_all(model, histories, out, pipelines=pipelines, **settings)
-    console.print(f"wrote {out}: {users:,} users")
+ServedModel = Annotated[Path, place_argument(help="saved_models/NAME, the folder that is served.")]
+MODEL = "saved_models/NAME for its newest version, or saved_models/NAME/VERSION."
+COLUMNS, LIMITS, TLS = "Columns of files of events", "Batching and limits", "TLS"  # groups of options in the help
 
 
 @serving_app.command()
 def export(
-    run: Annotated[Path, typer.Argument(help="A folder made by `train`.")],
-    to: Annotated[Path, typer.Option(help="saved_models/NAME; a new integer version is made in it.")],
+    run: Run,
+    to: Annotated[Path, place_option(help="saved_models/NAME; a new integer version is created in it.")],
     index: Annotated[
-        IndexKind, typer.Option(help="Score every item, or those of some partitions: for catalogues of millions.")
+        IndexKind, typer.Option(help="Score all items, or only some partitions of a catalogue of millions.")
     ] = IndexKind.exact,
-    recall: Annotated[
-        float | None, typer.Option(help="For partitions: share of the 20 best items to be found. Default: 0.98.")
-    ] = None,
-    partitions: Annotated[
-        int | None, typer.Option(help="For partitions: how many to begin with. Default: the square root of the items.")
-    ] = None,
-    int8: Annotated[bool, typer.Option("--int8", help="For partitions: look for items with 8-bit vectors.")] = False,
+    recall: Recall = None,
+    partitions: Partitions = None,
+    int8: Int8 = False,
 ) -> None:
     """Write a run as a versioned SavedModel that TensorFlow Serving loads."""
-    import_tensorflow_quietly()
     from laclrec_tf.serving.release.export import IndexSettings
     from laclrec_tf.serving.release.export import export as run_export
     from laclrec_tf.serving.version.metadata import METADATA_FILE, index_description
 
-    settings = IndexSettings(index.value, recall, partitions, int8)
-    version = run_export(run, to, index=settings)
+    version = run_export(run, to, index=IndexSettings(index.value, recall, partitions, int8))
     made = json.loads((version / METADATA_FILE).read_text(encoding="utf-8"))["metadata"]["index"]
     console.print(f"wrote {version}, {index_description(made)}")
 
 
 @serving_app.command()
 def push(
-    candidate: Annotated[Path, typer.Argument(help="A version's folder, or a model's: its newest version.")],
-    to: Annotated[Path, typer.Option(help="saved_models/NAME, the folder that is served.")],
-    metric: Annotated[str, typer.Option(help="Of metrics.json; more is better.")] = "ndcg@10",
-    tolerance: Annotated[float, typer.Option(help="How much worse than the served version, as a share.")] = 0.02,
+    candidate: Annotated[Path, place_argument(help=MODEL)],
+    to: Annotated[Path, place_option(help="saved_models/NAME, the folder that is served.")],
+    metric: Annotated[str, typer.Option(help="Metric of metrics.json to compare; higher is better.")] = "ndcg@10",
+    tolerance: Annotated[float, typer.Option(help="Max loss against the served version, as a share.")] = 0.02,
     data: Annotated[
         Path | None,
-        typer.Option(
-            help="Prepared data to compare both versions on. Default: what was measured before their exports."
-        ),
+        place_option(help="Prepared data to compare both versions on. Default: compare the metrics in their exports."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Whatever the comparison says; the record tells so.")] = False,
-    keep: Annotated[int, typer.Option(help="Versions that stay, the new one among them.", min=1)] = 3,
+    force: Annotated[
+        bool, typer.Option("--force", help="Publish whatever the comparison says. The record notes it.")
+    ] = False,
+    keep: Annotated[int, typer.Option(help="Number of versions to keep, with the new one.", min=1)] = 3,
 ) -> None:
-    """Validate a version, compare it with the served one, and serve it in its place."""
-    import_tensorflow_quietly()
+    """Validate a version, compare it with the served version, and publish it to be served next."""
     from laclrec_tf.serving.release.push import push as run_push
     from laclrec_tf.serving.release.push import told
 
@@ -115,11 +84,8 @@ def push(
 
 
 @serving_app.command()
-def rollback(
-    model: Annotated[Path, typer.Argument(help="saved_models/NAME, the folder that is served.")],
-) -> None:
-    """Serve the version before the newest again, under a new number."""
-    import_tensorflow_quietly()
+def rollback(model: ServedModel) -> None:
+    """Publish the version before the served one again, under a new number."""
     from laclrec_tf.serving.release.push import rollback as run_rollback
 
     done = run_rollback(model)
@@ -127,64 +93,63 @@ def rollback(
 
 
 @serving_app.command()
-def verify(
-    model: Annotated[Path, typer.Argument(help="saved_models/NAME, its newest version, or saved_models/NAME/VERSION.")],
-) -> None:
-    """Check a version's files against the SHA-256 in its manifest."""
-    import_tensorflow_quietly()
+def verify(model: Annotated[Path, place_argument(help=MODEL)]) -> None:
+    """Check the files of a version against the SHA-256 digests in its manifest."""
     from laclrec_tf.serving.release.push import verify as run_verify
 
     folder, files = run_verify(model)
     console.print(f"{folder}: {files} files, as they were exported")
 
 
-@serving_app.command()
+@serving_app.command(tensorflow=False)
 def serve(
     model: Annotated[
-        Path | None, typer.Argument(help="saved_models/NAME; the newest version is served.", show_default=False)
+        Path | None, place_argument(help="saved_models/NAME; its newest version is served.", show_default=False)
     ] = None,
     model_config: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Or several: TensorFlow Serving's models.config.")
+        Path | None, place_option(metavar="FILE", help="Or several models: a models.config of TensorFlow Serving.")
     ] = None,
     host: Annotated[str, typer.Option(metavar="NAME", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(metavar="N", help="Port of gRPC; 0: any.", min=0)] = 8500,
     rest_port: Annotated[
-        int | None, typer.Option(metavar="N", help="Port of REST; 0: any. Default: AIP_HTTP_PORT, else none.", min=0)
+        int | None, typer.Option(metavar="N", help="Port of REST; 0: any. Default: AIP_HTTP_PORT, or none.", min=0)
     ] = None,
     poll_seconds: Annotated[
-        float, typer.Option(metavar="N", help="Between looks for versions that came or went; 0: none.", min=0)
+        float, typer.Option(metavar="N", help="Seconds between two checks for versions; 0: no checks.", min=0)
     ] = 1.0,
-    grace_seconds: Annotated[float, typer.Option(metavar="N", help="For running requests after SIGTERM.", min=0)] = 5.0,
+    grace_seconds: Annotated[
+        float, typer.Option(metavar="N", help="Max seconds for running requests after SIGTERM.", min=0)
+    ] = 5.0,
     batching_parameters_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="In TensorFlow Serving's format.", rich_help_panel=LOAD)
+        Path | None, place_option(metavar="FILE", help="In TensorFlow Serving's format.", rich_help_panel=LIMITS)
     ] = None,
     limit: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME=N",
             help="max_message_bytes, max_history_length, max_k or max_concurrent_requests. May be repeated.",
-            rich_help_panel=LOAD,
+            rich_help_panel=LIMITS,
         ),
     ] = None,
     intra_op_threads: Annotated[
         int,
         typer.Option(
             metavar="N",
-            help="Processors for one operation, 0: all. More help large catalogues.",
+            help="Threads of one operation; 0: all processors. Large catalogues need more.",
             min=0,
-            rich_help_panel=LOAD,
+            rich_help_panel=LIMITS,
         ),
     ] = 1,
     tls_cert: Annotated[
-        Path | None, typer.Option(metavar="PEM", help="The server's certificate.", rich_help_panel=TLS)
+        Path | None, place_option(metavar="PEM", help="Certificate of the server.", rich_help_panel=TLS)
     ] = None,
-    tls_key: Annotated[Path | None, typer.Option(metavar="PEM", help="Its key.", rich_help_panel=TLS)] = None,
+    tls_key: Annotated[Path | None, place_option(metavar="PEM", help="Key of the server.", rich_help_panel=TLS)] = None,
     client_ca: Annotated[
         Path | None,
-        typer.Option(metavar="PEM", help="Who signs clients' certificates: mutual TLS.", rich_help_panel=TLS),
+        place_option(metavar="PEM", help="Authority of client certificates, for mutual TLS.", rich_help_panel=TLS),
     ] = None,
     log_format: Annotated[
-        LogFormat, typer.Option(help="Text: what goes wrong. JSON: states of versions, too.")
+        LogFormat, typer.Option(help="text: warnings and errors. json: also states of versions.")
     ] = LogFormat.text,
     access_log: Annotated[bool, typer.Option("--access-log", help="Log each request.")] = False,
 ) -> None:
@@ -212,27 +177,28 @@ def serve(
     run_server(model, config=None if model_config is None else read_model_config(model_config), settings=settings)
 
 
-@serving_app.command()
+@serving_app.command(tensorflow=lambda given: given["model"] is not None)
 def recommend(
     history: Annotated[str, typer.Option(help='Item ids, oldest first: a,b,"one, with a comma"')],
-    server: Annotated[str | None, typer.Option(help="HOST:PORT of a running server.")] = None,
-    model_name: Annotated[str | None, typer.Option(help="The model's name on the server.")] = None,
-    model: Annotated[Path | None, typer.Option(help="Or a SavedModel folder, without a server.")] = None,
-    k: Annotated[int, typer.Option(help="How many items.", min=1)] = 10,
+    server: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Address of a running server.")] = None,
+    model_name: Annotated[str | None, typer.Option(help="Name of the model on the server.")] = None,
+    model: Annotated[Path | None, place_option(help="SavedModel folder, in place of --server.")] = None,
+    k: K = 10,
     exclude: Annotated[str, typer.Option(help="Item ids never to recommend, written as in --history.")] = "",
     allow: Annotated[str, typer.Option(help="The only item ids to recommend. Default: all.")] = "",
-    keep_history: Annotated[bool, typer.Option("--keep-history", help="Items of the history may come, too.")] = False,
-    version: Annotated[int | None, typer.Option(help="The model's version on the server.", min=0)] = None,
-    version_label: Annotated[str | None, typer.Option(help="Or its label, such as stable.")] = None,
-    tls_ca: Annotated[Path | None, typer.Option(help="Ask over TLS: PEM file of the server's authority.")] = None,
-    tls_certificate: Annotated[Path | None, typer.Option(help="Mutual TLS: PEM file of your certificate.")] = None,
-    tls_key: Annotated[Path | None, typer.Option(help="Mutual TLS: PEM file of its key.")] = None,
+    keep_history: KeepHistory = False,
+    version: Annotated[int | None, typer.Option(help="Version of the model on the server.", min=0)] = None,
+    version_label: Annotated[str | None, typer.Option(help="Or label of the version, e.g. stable.")] = None,
+    tls_ca: Annotated[
+        Path | None, place_option(metavar="PEM", help="Authority of the server's certificate: use TLS.")
+    ] = None,
+    tls_certificate: Annotated[
+        Path | None, place_option(metavar="PEM", help="Certificate of the client, for mutual TLS.")
+    ] = None,
+    tls_key: Annotated[Path | None, place_option(metavar="PEM", help="Key of the client, for mutual TLS.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Recommend the next items for one history, from a server or from a SavedModel folder."""
-    if model is not None:  # a server is asked without TensorFlow
-        import_tensorflow_quietly()
-    silence_grpc()
+    """Recommend the next items for one history, from a server or a SavedModel folder."""
     from laclrec_tf.serving.local.recommend import recommend as run_recommend
 
     answer = run_recommend(
@@ -260,22 +226,69 @@ def recommend(
     console.print(table)
 
 
-@serving_app.command()
+@serving_app.command("recommend-all")
+def recommend_all(
+    model: Annotated[str, typer.Argument(help=MODEL)],
+    histories: Annotated[list[str], typer.Argument(help="Data folder made by `prepare`, or files of events.")],
+    out: Annotated[str, typer.Option(metavar="FILE.parquet", help="Table to write, with one row for each user.")],
+    k: K = 10,
+    keep_history: KeepHistory = False,
+    max_length: Annotated[
+        int | None, typer.Option(help="Max number of latest events of each user. Default: 50, or as prepared.", min=1)
+    ] = None,
+    user_column: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Column of the user ids. Default: user_id.", rich_help_panel=COLUMNS),
+    ] = None,
+    item_column: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Column of the item ids. Default: item_id.", rich_help_panel=COLUMNS),
+    ] = None,
+    time_column: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Column of the times. Default: timestamp.", rich_help_panel=COLUMNS),
+    ] = None,
+    engine: EngineOption = Engine.local,
+    runner: RunnerOption = None,
+    beam_option: BeamOptions = None,
+) -> None:
+    """Recommend items for every user, into one Parquet file. After a kill, the same command resumes."""
+    from laclrec_tf.beam.runner import pipelines_of
+
+    names = {"user_column": user_column, "item_column": item_column, "time_column": time_column}
+    settings: dict[str, Any] = {
+        "k": k,
+        "exclude_history": not keep_history,
+        "max_length": max_length,
+        "columns": {name: value for name, value in names.items() if value is not None},
+    }
+    pipelines = pipelines_of(engine.value, runner and runner.value, beam_option or [])
+    if pipelines is None:
+        from laclrec_tf.serving.local.recommend_all import recommend_all as run
+
+        sources = [on_this_machine(source) for source in histories]
+        users = run(on_this_machine(model), sources, on_this_machine(out), **settings)
+    else:
+        from laclrec_tf.beam.recommend_all import beam_recommend_all
+
+        users = beam_recommend_all(model, histories, out, pipelines=pipelines, **settings)
+    console.print(f"wrote {out}: {users:,} users")
+
+
+@serving_app.command(tensorflow=lambda given: given["server"] is None)
 def explore(
-    model: Annotated[Path, typer.Option(help="saved_models/NAME; the newest version is explored.")],
+    model: Annotated[Path, place_option(help="saved_models/NAME; its newest version is explored.")],
     titles: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="CSV or Parquet with the columns item_id and title.")
+        Path | None, place_option(metavar="FILE", help="CSV or Parquet with the columns item_id and title.")
     ] = None,
     server: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="A running server of the folder. Default: one is started.")
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Running server of the folder. Default: one is started."),
     ] = None,
-    port: Annotated[int, typer.Option(metavar="N", help="Of the page; 0: any.", min=0, max=65535)] = 8080,
-    no_browser: Annotated[bool, typer.Option("--no-browser", help="Only tell where the page is.")] = False,
+    port: Annotated[int, typer.Option(metavar="N", help="Port of the page; 0: any.", min=0, max=65535)] = 8080,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the address, but open no browser.")] = False,
 ) -> None:
-    """Open a page: build a history, see recommendations and what the augmenter does, until interrupted."""
-    if server is None:
-        import_tensorflow_quietly()
-    silence_grpc()
+    """Open a page to build a history, and see its recommendations and what the augmenter does to it."""
     from laclrec_tf.explorer.app import explore as run_explorer
 
     run_explorer(model, titles=titles, server=server, port=port, open_browser=not no_browser)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 from laclrec_tf.errors import InputError
@@ -13,10 +12,6 @@ MOUNT = Path("/gcs")
 # Source: https://cloud.google.com/storage/docs/buckets#naming
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 _ANY_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-# They know buckets themselves, all or as their engine does.
-_BUCKET_COMMANDS = (["prepare"], ["recommend-all"], ["vertex"], ["kubeflow"])
-# Their values are item ids, which may look like places.
-_OF_ITEMS = {"--history", "--exclude", "--allow"}
 
 
 def bucket_of(uri: str) -> tuple[str, str]:
@@ -99,36 +94,6 @@ filesystems, or give a local path.
             "path."
         )
     return place
-
-
-def with_reachable_places(arguments: Sequence[str]) -> list[str]:
-    """Replace the places in buckets among a command line's arguments by the paths under which they are mounted.
-
-    A command that takes paths would else take `gs://shop/data` for a folder named `gs:` here.
-
-    Args:
-        arguments: a command and what follows; `gs://...` and `--option=gs://...` are replaced. Those of a command that
-            knows buckets itself stay, and so do item ids.
-
-    Raises:
-        InputError: a bucket is not mounted here.
-
-    Example:
-        >>> with_reachable_places(["recommend", "--history", "gs://shop/tent.jpg"])
-        ['recommend', '--history', 'gs://shop/tent.jpg']
-        >>> with_reachable_places(["vertex", "train", "gs://shop/data"])
-        ['vertex', 'train', 'gs://shop/data']
-        >>> with_reachable_places(["train", "data", "--out=run"])
-        ['train', 'data', '--out=run']
-    """
-    if any(list(arguments[: len(words)]) == words for words in _BUCKET_COMMANDS):
-        return list(arguments)
-    replaced = []
-    for before, argument in zip(["", *arguments], arguments, strict=False):
-        option, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
-        is_place = value.startswith(SCHEME) and not {option, before} & _OF_ITEMS
-        replaced.append(f"{option}{equals}{reachable(value)}" if is_place else argument)
-    return replaced
 
 
 def is_in_bucket(path: Path) -> bool:

@@ -38,7 +38,7 @@ def test_random_vectors_have_no_partitions(option, capsys):
     with pytest.raises(SystemExit) as status:
         main(["index-benchmark", *option])
     assert status.value.code == 2
-    assert "random ones have no order" in capsys.readouterr().err
+    assert "random vectors do not cluster" in capsys.readouterr().err
 
 
 def test_a_report_that_cannot_be_written(tmp_path):

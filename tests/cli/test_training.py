@@ -65,7 +65,7 @@ def test_an_interrupted_training_says_how_to_go_on(tmp_path, monkeypatch, capsys
     code, error = end(capsys, "train", "data", "--out", "run", *(["--checkpoints", folder] if folder else []))
     assert code == 130
     assert error.splitlines() == [
-        f"laclrec-tf: the state is in {folder or 'run/checkpoints'}; the same command with --resume goes on",
+        f"laclrec-tf: the state is in {folder or 'run/checkpoints'}; resume with the same command and --resume",
         "laclrec-tf: interrupted",
     ]
 

@@ -6,7 +6,7 @@ import pytest
 
 from laclrec_tf.errors import InputError
 from laclrec_tf.runtime import cloud_storage
-from laclrec_tf.runtime.cloud_storage import bucket_of, mounted, on_this_machine, reachable, with_reachable_places
+from laclrec_tf.runtime.cloud_storage import bucket_of, mounted, on_this_machine, reachable
 
 
 def test_an_address_is_split_and_mounted():
@@ -42,17 +42,3 @@ def test_the_local_engine_takes_mounted_buckets_and_paths(tmp_path, monkeypatch)
             on_this_machine(place)
     with pytest.raises(InputError, match="gcsfuse"):
         on_this_machine("gs://other/data")
-
-
-def test_a_command_is_given_the_paths_of_buckets(tmp_path, monkeypatch):
-    monkeypatch.setattr(cloud_storage, "MOUNT", tmp_path)
-    (tmp_path / "shop").mkdir()
-    given = ["train", "gs://shop/data", "--out=gs://shop/run", "--config", "gs://shop/a.yaml", "--set=x=gs://shop/b"]
-    shop = tmp_path / "shop"
-    taken = ["train", f"{shop}/data", f"--out={shop}/run", "--config", f"{shop}/a.yaml", "--set=x=gs://shop/b"]
-    assert with_reachable_places(given) == taken
-    for words in (["prepare"], ["recommend-all"], ["vertex", "train"], ["vertex", "run"], ["kubeflow"]):
-        assert with_reachable_places([*words, "gs://shop/data"]) == [*words, "gs://shop/data"]
-    assert with_reachable_places([]) == []
-    with pytest.raises(InputError, match="gcsfuse"):
-        with_reachable_places(["export", "run", "--to=gs://other/model"])
