@@ -1,4 +1,4 @@
-"""Files of events: reading named columns, whatever the format."""
+"""Read named columns from files: CSV, TSV and JSON Lines, each also gzipped, and Parquet."""
 
 from __future__ import annotations
 
@@ -19,91 +19,218 @@ from laclrec_tf.errors import InputError
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 JSON_LINES = (".jsonl", ".ndjson")
-ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
-_BOM = b"\xef\xbb\xbf"
-# What is no id; JSON may write it as any number.
+FORMATS = (*SEPARATORS, *JSON_LINES, ".parquet")
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+# Columns that are not ids; in JSON they may be any number.
 _NUMBERS = ("time", "weight")
+_UNREADABLE = (pl.exceptions.PolarsError, OSError, EOFError, zlib.error)
 
 
-def ending_of(file: Path) -> str:
-    """Tell a file's format by its ending.
+def read_columns(file: Path, columns: Mapping[str, str], *, named_by_option: bool = True) -> pl.DataFrame:
+    """Read named columns of one file.
+
+    Columns of text files are read as text, so that `007` stays `007`; columns of Parquet keep their types.
 
     Args:
-        file: the file.
+        file: a file with one of the extensions in `FORMATS`; all but `.parquet` may be gzipped, such as `.csv.gz`.
+        columns: the role of each column -> its name in the file, such as `{"user": "user_id"}`.
+        named_by_option: an error suggests the command-line option `--ROLE-column`. Default: True.
 
     Returns:
-        One of `ENDINGS`, without `.gz`.
+        The columns in the order of `columns`, then `row`: the row's number in the file, from 1. Blank lines of a CSV or
+        TSV file, and rows without a value in any of the columns, are counted but left out.
 
     Raises:
-        InputError: there is no such file, it is a folder, or its ending is none of them.
+        InputError: the file is missing, damaged, empty or of an unknown format, a column is missing or occurs twice,
+            or an id in JSON is neither text nor an integer.
+
+    Example:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp()) / "events.csv"
+        >>> _ = file.write_text("who,what\\n007,tent\\n")
+        >>> read_columns(file, {"user": "who"}).rows()
+        [('007', 1)]
+    """
+    extension = format_of(file)
+    names = list(columns.values())
+    try:
+        source = _source(file)
+        if extension in JSON_LINES:
+            # With a schema of text all digits of a number are read: no integer becomes a float on the way.
+            table = pl.read_ndjson(source, schema=dict.fromkeys(names, pl.String))
+            if not table.is_empty() and any(column.null_count() == table.height for column in table):
+                _check_columns(file, _columns_found(source, extension), columns, named_by_option)
+            _check_json_ids(file, source, [name for role, name in columns.items() if role not in _NUMBERS])
+        else:
+            _check_columns(file, _columns_found(source, extension), columns, named_by_option)
+            if extension in SEPARATORS:
+                table = pl.read_csv(source, separator=SEPARATORS[extension], infer_schema=False, columns=names)
+            else:
+                table = pl.read_parquet(source, columns=names)
+    except pl.exceptions.NoDataError:
+        raise InputError(f"{file} is empty. It must contain a header and at least one row.") from None
+    except _UNREADABLE as error:
+        raise InputError(f"{file}: {_damage(file, extension, error)}") from None
+    table = table.select(names).with_row_index("row", offset=1)
+    if extension in SEPARATORS:
+        table = table.filter(pl.any_horizontal(pl.col(*names).is_not_null()))
+    if table.is_empty():
+        raise InputError(f"{file} contains no rows. It must contain at least one.")
+    return table.select(*names, "row")
+
+
+def has_column(file: Path, name: str) -> bool:
+    """Return whether a file has a column; of JSON Lines only the first 1,000 rows are read.
+
+    Args:
+        file: a file of any format that `read_columns` reads.
+        name: the column's name.
+
+    Returns:
+        True if the file has the column; also False for a damaged file, which `read_columns` rejects.
+    """
+    extension = format_of(file)
+    try:
+        return name in _columns_found(_source(file), extension)
+    except _UNREADABLE:
+        return False
+
+
+def format_of(file: Path) -> str:
+    """Return the format of a file, by its extension.
+
+    Args:
+        file: an existing file.
+
+    Returns:
+        One of `FORMATS`; `.csv` for `.csv.gz`, for example.
+
+    Raises:
+        InputError: the file does not exist, is a folder, or has an unknown extension.
     """
     if file.is_dir():
         raise InputError(f"{file} is a folder. Name the files in it.")
     if not file.exists():
         raise InputError(f"{file} does not exist. Check the path.")
-    suffixes = [suffix.lower() for suffix in file.suffixes[-2:]]
-    zipped = suffixes[-1:] == [".gz"]
-    ending = suffixes[-2] if zipped and len(suffixes) == 2 else "".join(suffixes[-1:])
-    if ending not in ENDINGS or (zipped and ending == ".parquet"):
-        raise InputError(f"{file}: unknown ending. Known: {', '.join(ENDINGS)}; all but the last also .gz.")
-    return ending
+    extension = (file.with_suffix("") if _is_gzipped(file) else file).suffix.lower()
+    if extension not in FORMATS or (extension == ".parquet" and _is_gzipped(file)):
+        raise InputError(f"{file}: unknown extension. Known: {', '.join(FORMATS)}; all but the last also with .gz.")
+    return extension
 
 
-def _is_zipped(file: Path) -> bool:
-    return file.suffix.lower() == ".gz"
-
-
-def source_of(file: Path) -> Path | bytes:
-    """Return what polars reads of a file: its path, or its content when it is gzipped or has a byte order mark.
-
-    Polars takes a path for a pattern, so characters that patterns have are escaped in it.
+def as_ids(source: object, values: pl.Series) -> pl.Series:
+    """Convert a column of ids to text; integers become their decimal digits.
 
     Args:
-        file: the file.
-
-    Raises:
-        EOFError, OSError, zlib.error: the gzip content is damaged.
-    """
-    if _is_zipped(file):
-        return gzip.decompress(file.read_bytes()).removeprefix(_BOM)
-    with file.open("rb") as opened:
-        marked = opened.read(len(_BOM)) == _BOM
-    return file.read_bytes().removeprefix(_BOM) if marked else Path(glob.escape(str(file)))
-
-
-def open_text(file: Path) -> IO[str]:
-    """Open a file's text, gzipped or not, without its byte order mark; what is not UTF-8 is read as U+FFFD.
-
-    Args:
-        file: the file.
-    """
-    if _is_zipped(file):
-        return gzip.open(file, "rt", encoding="utf-8-sig", errors="replace", newline="")
-    return file.open(encoding="utf-8-sig", errors="replace", newline="")
-
-
-def damage_of(file: Path, ending: str, error: Exception) -> str:
-    """Say in one line what is wrong with a file that the reader gave up on, and where.
-
-    Args:
-        file: the file.
-        ending: its format, see `ending_of`.
-        error: what the reader said.
+        source: the file or the table that has the column, for the message.
+        values: the column.
 
     Returns:
-        The problem and a remedy, to stand behind the file's name.
+        The column as String.
+
+    Raises:
+        InputError: the column contains neither text nor integers.
+
+    Example:
+        >>> as_ids("events.parquet", pl.Series("item_id", [7])).to_list()
+        ['7']
     """
+    dtype = values.dtype
+    if dtype.is_integer() or dtype in (pl.String, pl.Categorical, pl.Enum, pl.Null):
+        return values.cast(pl.String)
+    raise InputError(f"{source}: column {values.name!r} holds ids of type {dtype}. Write them as text or as integers.")
+
+
+def is_blank(ids: pl.Expr) -> pl.Expr:
+    """Return an expression that is True where an id is missing, empty or white space only."""
+    return ids.is_null() | ids.str.contains(r"^\s*$")
+
+
+def row_place(file: Path, row: int) -> str:
+    """Name the place of a row for a message, such as `row 17 (line 18)`.
+
+    Args:
+        file: a file of any format that `read_columns` reads.
+        row: the row's number; the first row of data is 1.
+
+    Returns:
+        The text, without a line for `.parquet`.
+    """
+    extension = format_of(file)
+    line = None
+    if extension in SEPARATORS:
+        with _open_text(file) as text:
+            reader = csv.reader(text, delimiter=SEPARATORS[extension])
+            try:
+                next(islice(reader, row - 1, row), None)  # fields of the rows before may contain line breaks
+                line = reader.line_num + 1
+            except csv.Error:
+                line = None
+    elif extension in JSON_LINES:
+        with _open_text(file) as text:
+            filled = (number for number, content in enumerate(text, start=1) if content.strip())
+            line = next(islice(filled, row - 1, row), None)
+    return f"row {row}" if line is None else f"row {row} (line {line})"
+
+
+def _columns_found(source: Path | bytes, extension: str) -> list[str]:
+    if extension == ".parquet":
+        return list(pl.read_parquet_schema(source))
+    if extension in JSON_LINES:
+        return pl.read_ndjson(source, infer_schema_length=1000).columns
+    # Read as a row: as a header, polars would rename columns that occur twice.
+    separator = SEPARATORS[extension]
+    header = pl.read_csv(source, separator=separator, has_header=False, infer_schema=False, n_rows=1)
+    return [name or "" for name in header.row(0)]
+
+
+def _check_columns(file: Path, found: list[str], columns: Mapping[str, str], named_by_option: bool) -> None:
+    for role, name in columns.items():
+        if found.count(name) == 1:
+            continue
+        if name in found:
+            raise InputError(
+                f"{file}: the column {name!r} occurs {found.count(name)} times. Rename or remove the others."
+            )
+        lowered = {column.lower(): column for column in found}
+        close = difflib.get_close_matches(name.lower(), lowered, n=1)
+        option = f"--{role}-column " if named_by_option else ""
+        hint = f" Did you mean {option}{lowered[close[0]]}?" if close else ""
+        shown = ", ".join(repr(column) for column in found[:20]) + (", ..." if len(found) > 20 else "")
+        remedy = f"Choose one with --{role}-column." if named_by_option else "Rename the column."
+        raise InputError(f"{file}: no column {name!r}.{hint} Columns found: {shown}. {remedy}")
+
+
+def _check_json_ids(file: Path, source: Path | bytes, names: Sequence[str]) -> None:
+    """Refuse ids that are neither text nor integers: read as text, an object would become an id, and 1.0 become 1."""
+    lines = pl.read_lines(source).to_series()
+    lines = lines.filter(lines.str.strip_chars() != "")
+    for name in names:
+        key = f'"{pl.escape_regex(name)}"\\s*:\\s*'
+        doubtful = lines.str.count_matches(key) != lines.str.count_matches(key + r'(?:"|null\b|-?\d+\s*[,}])')
+        for row in doubtful.arg_true():  # the key may be part of another value, so parse the line
+            value = json.loads(lines[row]).get(name)
+            if isinstance(value, (float, bool, dict, list)):
+                raise InputError(
+                    f"{file}, {row_place(file, row + 1)}: the {name} {json.dumps(value)[:60]} is neither text nor an "
+                    "integer. Write ids as text or as integers."
+                )
+
+
+def _damage(file: Path, extension: str, error: Exception) -> str:
+    """Describe what is wrong with a file that could not be read, with its place and the remedy."""
     if isinstance(error, (EOFError, zlib.error)) or (isinstance(error, OSError) and error.errno is None):
-        return "the gzip content is damaged or cut off. Copy the file again, or gzip it anew."
+        return "the gzip content is damaged or truncated. Copy or compress the file again."
     if isinstance(error, OSError):
         return f"cannot be read: {error.strerror}."
-    if ending == ".parquet":
-        return f"not a whole Parquet file ({_first_line(error)}). Copy or write the file again."
-    with open_text(file) as text:
-        found = _bad_json(text) if ending in JSON_LINES else _bad_delimited(text, SEPARATORS[ending])
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    if extension == ".parquet":
+        return f"not a complete Parquet file ({reason}). Copy or write the file again."
+    with _open_text(file) as text:
+        found = _bad_json(text) if extension in JSON_LINES else _bad_delimited(text, SEPARATORS[extension])
         for place, problem in found:
-            return f"{place} {problem}. Mend the row."
-    return f"cannot be read as {ending} ({_first_line(error)}). Check the format."
+            return f"{place} {problem}. Correct the row."
+    return f"cannot be read as {extension} ({reason}). Check the format."
 
 
 def _bad_json(text: IO[str]) -> Iterator[tuple[str, str]]:
@@ -123,7 +250,7 @@ def _bad_json(text: IO[str]) -> Iterator[tuple[str, str]]:
 
 def _bad_delimited(text: IO[str], separator: str) -> Iterator[tuple[str, str]]:
     reader = csv.reader(text, delimiter=separator, strict=True)
-    open_quote = "holds a quote that is not closed (inside a quoted field write it twice)"
+    open_quote = "has a quote that is not closed (inside a quoted field, double it)"
     row, width = 0, 0
     while True:
         place = f"row {row} (line {reader.line_num + 1})" if row else "the header (line 1)"
@@ -137,186 +264,29 @@ def _bad_delimited(text: IO[str], separator: str) -> Iterator[tuple[str, str]]:
         width = width or len(fields)
         if any("\ufffd" in field for field in fields):
             yield place, "is not UTF-8 text"
-        if any(field.count('"') % 2 for field in fields):  # Python's reader takes a stray quote for a letter
+        if any(field.count('"') % 2 for field in fields):  # Python's reader accepts a quote inside an unquoted field
             yield place, open_quote
         if len(fields) > width:
-            yield place, f"has {len(fields)} fields, the header has {width}"
+            yield place, f"has {len(fields)} fields, but the header has {width}"
         row += 1
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def _source(file: Path) -> Path | bytes:
+    """Return what polars reads: the path, or the content if the file is gzipped or begins with a byte order mark."""
+    if _is_gzipped(file):
+        return gzip.decompress(file.read_bytes()).removeprefix(_BYTE_ORDER_MARK)
+    with file.open("rb") as opened:
+        is_marked = opened.read(len(_BYTE_ORDER_MARK)) == _BYTE_ORDER_MARK
+    # Polars reads a path as a pattern, so its special characters are escaped.
+    return file.read_bytes().removeprefix(_BYTE_ORDER_MARK) if is_marked else Path(glob.escape(str(file)))
 
 
-def row_place(file: Path, row: int) -> str:
-    """Say where a row stands, for a message: `row 17 (line 18)`.
-
-    Args:
-        file: the file.
-        row: the row's number; the first row of data is 1.
-
-    Returns:
-        The text; without a line for `.parquet`.
-    """
-    ending = ending_of(file)
-    line = None
-    if ending in SEPARATORS:
-        with open_text(file) as text:
-            reader = csv.reader(text, delimiter=SEPARATORS[ending])
-            try:
-                next(islice(reader, row - 1, row), None)  # fields of the rows before may hold line breaks
-                line = reader.line_num + 1
-            except csv.Error:
-                line = None
-    elif ending in JSON_LINES:
-        with open_text(file) as text:
-            filled = (number for number, content in enumerate(text, start=1) if content.strip())
-            line = next(islice(filled, row - 1, row), None)
-    return f"row {row}" if line is None else f"row {row} (line {line})"
+def _open_text(file: Path) -> IO[str]:
+    """Open a file's text without its byte order mark; bytes that are not UTF-8 become U+FFFD."""
+    if _is_gzipped(file):
+        return gzip.open(file, "rt", encoding="utf-8-sig", errors="replace", newline="")
+    return file.open(encoding="utf-8-sig", errors="replace", newline="")
 
 
-def read_columns(file: Path, columns: Mapping[str, str], *, named_by_option: bool = True) -> pl.DataFrame:
-    """Read the named columns of one file, of the format that its ending tells.
-
-    `.csv`, `.tsv`, `.jsonl` and `.ndjson` may be gzipped (`.csv.gz`). Their columns come as text, so that
-    `007` stays `007`; those of `.parquet` come with their own types.
-
-    Args:
-        file: the file.
-        columns: what each column is needed for -> its name in the file, such as `{"user": "user_id"}`.
-        named_by_option: the user chooses the name with `--ROLE-column`, as an error then says. Default: True.
-
-    Returns:
-        The columns in the order of `columns`, then `row`: the row's number in the file, from 1. Blank lines
-        of a CSV or TSV file, and rows without a value in any of the columns, are counted but left out.
-
-    Raises:
-        InputError: the file is missing, damaged, of an unknown ending or empty, lacks a column or has it twice, or
-            an id in JSON is neither text nor an integer.
-
-    Example:
-        >>> import tempfile
-        >>> file = Path(tempfile.mkdtemp()) / "events.csv"
-        >>> _ = file.write_text("who,what\\n007,tent\\n")
-        >>> read_columns(file, {"user": "who"}).rows()
-        [('007', 1)]
-    """
-    ending = ending_of(file)
-    try:
-        if ending in SEPARATORS:
-            events = _read_delimited(file, SEPARATORS[ending], columns, named_by_option)
-        elif ending in JSON_LINES:
-            events = _read_json_lines(file, columns, named_by_option)
-        else:
-            _check_columns(file, list(pl.read_parquet_schema(glob.escape(str(file)))), columns, named_by_option)
-            events = pl.read_parquet(file, columns=list(columns.values()), glob=False)
-    except pl.exceptions.NoDataError:
-        raise InputError(f"{file} is empty. It must hold a header and rows of events.") from None
-    except (pl.exceptions.PolarsError, OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{file}: {damage_of(file, ending, error)}") from None
-    events = events.select(columns.values()).with_row_index("row", offset=1)
-    if ending in SEPARATORS:
-        events = events.filter(pl.any_horizontal(pl.col(*columns.values()).is_not_null()))
-    if events.is_empty():
-        raise InputError(f"{file} holds no rows of events.")
-    return events.select(*columns.values(), "row")
-
-
-def has_column(file: Path, name: str) -> bool:
-    """Say whether a file has a column; a JSON Lines file has it when one of its first 1,000 rows does.
-
-    Args:
-        file: the file, of any format that `read_columns` reads.
-        name: the column's name.
-
-    Returns:
-        False too for a file that `read_columns` refuses.
-    """
-    ending = ending_of(file)
-    try:
-        if ending in SEPARATORS:
-            header = pl.read_csv(
-                source_of(file), separator=SEPARATORS[ending], has_header=False, infer_schema=False, n_rows=1
-            )
-            return name in header.row(0)
-        if ending in JSON_LINES:
-            return name in pl.read_ndjson(source_of(file), infer_schema_length=1000).columns
-        return name in pl.read_parquet_schema(glob.escape(str(file)))
-    except (pl.exceptions.PolarsError, OSError, EOFError, zlib.error):
-        return False
-
-
-def as_ids(source: object, values: pl.Series) -> pl.Series:
-    """Turn a column of ids into text; integers become their decimal digits.
-
-    Args:
-        source: the file or the table that has the column, for the message.
-        values: the column.
-
-    Returns:
-        The column as String.
-
-    Raises:
-        InputError: the column is neither text nor integers.
-
-    Example:
-        >>> as_ids("events.parquet", pl.Series("item_id", [7])).to_list()
-        ['7']
-    """
-    dtype = values.dtype
-    if dtype.is_integer() or dtype in (pl.String, pl.Categorical, pl.Enum, pl.Null):
-        return values.cast(pl.String)
-    raise InputError(
-        f"{source}: column {values.name!r} holds ids of the type {dtype}. Write them as text or as integers."
-    )
-
-
-def _read_delimited(file: Path, separator: str, columns: Mapping[str, str], named_by_option: bool) -> pl.DataFrame:
-    source = source_of(file)
-    # Read as a row: as a header, polars would rename what comes twice.
-    first = pl.read_csv(source, separator=separator, has_header=False, infer_schema=False, n_rows=1)
-    _check_columns(file, [name or "" for name in first.row(0)], columns, named_by_option)
-    return pl.read_csv(source, separator=separator, infer_schema=False, columns=list(columns.values()))
-
-
-def _read_json_lines(file: Path, columns: Mapping[str, str], named_by_option: bool) -> pl.DataFrame:
-    source = source_of(file)
-    # A schema of text takes every number's own digits: no integer turns into a float on its way.
-    events = pl.read_ndjson(source, schema=dict.fromkeys(columns.values(), pl.String))
-    if not events.is_empty() and any(column.null_count() == events.height for column in events):
-        _check_columns(file, pl.read_ndjson(source, infer_schema_length=1000).columns, columns, named_by_option)
-    _check_json_ids(file, source, [name for role, name in columns.items() if role not in _NUMBERS])
-    return events
-
-
-def _check_json_ids(file: Path, source: Path | bytes, names: Sequence[str]) -> None:
-    """Refuse ids that are neither text nor integers: as text, an object would become an id, and 1.0 become 1."""
-    lines = pl.read_lines(source).to_series()
-    lines = lines.filter(lines.str.strip_chars() != "")
-    for name in names:
-        key = f'"{pl.escape_regex(name)}"\\s*:\\s*'
-        doubtful = lines.str.count_matches(key) != lines.str.count_matches(key + r'(?:"|null\b|-?\d+\s*[,}])')
-        for row in doubtful.arg_true():  # the key may stand in another value too, so look at what JSON says
-            value = json.loads(lines[row]).get(name)
-            if isinstance(value, (float, bool, dict, list)):
-                raise InputError(
-                    f"{file}, {row_place(file, row + 1)}: the {name} {json.dumps(value)[:60]} is neither text nor an "
-                    "integer. Write ids as one of them."
-                )
-
-
-def _check_columns(file: Path, found: list[str], columns: Mapping[str, str], named_by_option: bool) -> None:
-    for role, name in columns.items():
-        if found.count(name) == 1:
-            continue
-        if name in found:
-            raise InputError(
-                f"{file}: the column {name!r} comes {found.count(name)} times. Rename or remove the others."
-            )
-        lowered = {column.lower(): column for column in found}
-        close = difflib.get_close_matches(name.lower(), lowered, n=1)
-        option = f"--{role}-column " if named_by_option else ""
-        hint = f" Did you mean {option}{lowered[close[0]]}?" if close else ""
-        shown = ", ".join(repr(column) for column in found[:20]) + (", ..." if len(found) > 20 else "")
-        remedy = f"Choose one with --{role}-column." if named_by_option else "Rename it."
-        raise InputError(f"{file}: no column {name!r}.{hint} Columns found: {shown}. {remedy}")
+def _is_gzipped(file: Path) -> bool:
+    return file.suffix.lower() == ".gz"

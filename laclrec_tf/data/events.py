@@ -1,4 +1,4 @@
-"""Events of users with items: read from files and validated."""
+"""Read and validate events of users with items, from files or from a table in memory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from laclrec_tf.data.event_files import as_ids, read_columns, row_place
+from laclrec_tf.data.event_files import as_ids, is_blank, read_columns, row_place
 from laclrec_tf.data.tables import table_columns
 from laclrec_tf.data.timestamps import comparable_numbers, parse_timestamps
 from laclrec_tf.errors import InputError
@@ -24,28 +24,28 @@ def read_interactions(
     on_file: Callable[[Path, int], None] | None = None,
     named_by_option: bool = True,
 ) -> pl.DataFrame:
-    """Read events from one file or several; the formats may differ.
+    """Read events from one file or several, which may have different formats.
 
-    The format follows the ending: `.csv`, `.tsv`, `.jsonl`, `.ndjson`, each also with `.gz`, and `.parquet`.
-    Ids are strings whatever they look like: `007` stays `007`; integers become their decimal digits.
+    The format follows from the extension: `.csv`, `.tsv`, `.jsonl`, `.ndjson`, each also with `.gz`, and `.parquet`.
+    Ids are always strings: `007` stays `007`; integers become their decimal digits.
     Timestamps are integers, floats, ISO text or dates, see `parse_timestamps`.
 
     Args:
         files: the files, in order.
-        user_column: Default: "user_id".
-        item_column: Default: "item_id".
-        time_column: Default: "timestamp".
-        on_file: called with each file and its number of rows once it is read. Default: None.
+        user_column: name of the column of user ids. Default: "user_id".
+        item_column: name of the column of item ids. Default: "item_id".
+        time_column: name of the column of timestamps. Default: "timestamp".
+        on_file: function called with each file and its number of rows after the file is read. Default: None.
         named_by_option: see `read_columns`. Default: True.
 
     Returns:
-        `user_id` String, `item_id` String, `timestamp` Int64 or Float64 (of dates: microseconds since 1970 in
-        UTC), in the order of the files and of their rows.
+        `user_id` String, `item_id` String, `timestamp` Int64 or Float64 (dates become microseconds since 1970 in UTC),
+        in the order of the files and of their rows.
 
     Raises:
-        InputError: a file is missing, damaged, empty or of an unknown ending, a column is missing or comes twice,
-            an id is empty, nothing but space or no text and no integer, an item holds a line break, or a timestamp
-            cannot be read. The message names the file, the first bad row and the remedy.
+        InputError: a file is missing, damaged, empty or of an unknown format, a column is missing or occurs twice, an
+            id is blank or neither text nor an integer, an item id contains a line break, or a timestamp cannot be
+            read. The message names the file, the first bad row and the remedy.
 
     Example:
         >>> import tempfile
@@ -73,8 +73,39 @@ def read_interactions(
     return pl.concat(tables, rechunk=True)
 
 
+def table_interactions(
+    table: Any, *, user_column: str = "user_id", item_column: str = "item_id", time_column: str = "timestamp"
+) -> pl.DataFrame:
+    """Read events from a table in memory, with the same checks as for a file.
+
+    Args:
+        table: a table of pandas, polars or pyarrow, one row for each event.
+        user_column: name of the column of user ids. Default: "user_id".
+        item_column: name of the column of item ids. Default: "item_id".
+        time_column: name of the column of timestamps. Default: "timestamp".
+
+    Returns:
+        See `read_interactions`.
+
+    Raises:
+        InputError: see `read_interactions`; the message names the first bad row, where the table's first row is 1.
+
+    Example:
+        >>> table = pl.DataFrame({"user_id": [7], "item_id": ["tent"], "timestamp": ["2024-05-31"]})
+        >>> table_interactions(table).rows()
+        [('7', 'tent', 1717113600000000)]
+    """
+    columns = {"user": user_column, "item": item_column, "time": time_column}
+    raw = table_columns(table, {f"{role}_column": name for role, name in columns.items()})
+    if raw.is_empty():
+        raise InputError("The table contains no rows. It must contain at least one.")
+    events = _checked(None, raw.with_row_index("row", offset=1), columns)
+    (times,) = comparable_numbers([events["timestamp"]], ["the table"])
+    return events.with_columns(timestamp=times)
+
+
 def read_event_file(file: Path, columns: Mapping[str, str], *, named_by_option: bool = True) -> pl.DataFrame:
-    """Read the events of one file, with times as the file has them.
+    """Read the events of one file, without converting timestamps to numbers.
 
     Args:
         file: see `read_interactions`.
@@ -87,43 +118,11 @@ def read_event_file(file: Path, columns: Mapping[str, str], *, named_by_option: 
     Raises:
         InputError: see `read_interactions`.
     """
-    raw = read_columns(file, columns, named_by_option=named_by_option)
-    return _checked(file, raw, columns)
-
-
-def table_interactions(
-    table: Any, *, user_column: str = "user_id", item_column: str = "item_id", time_column: str = "timestamp"
-) -> pl.DataFrame:
-    """Read events from a table in memory, with the checks that a file goes through.
-
-    Args:
-        table: a table of pandas, polars or pyarrow, a row for each event.
-        user_column: Default: "user_id".
-        item_column: Default: "item_id".
-        time_column: Default: "timestamp".
-
-    Returns:
-        As `read_interactions`.
-
-    Raises:
-        InputError: as for `read_interactions`; the message names the first bad row, the table's first row being 1.
-
-    Example:
-        >>> table = pl.DataFrame({"user_id": [7], "item_id": ["tent"], "timestamp": ["2024-05-31"]})
-        >>> table_interactions(table).rows()
-        [('7', 'tent', 1717113600000000)]
-    """
-    columns = {"user": user_column, "item": item_column, "time": time_column}
-    raw = table_columns(table, {f"{role}_column": name for role, name in columns.items()})
-    if raw.is_empty():
-        raise InputError("The table holds no rows of events.")
-    events = _checked(None, raw.with_row_index("row", offset=1), columns)
-    (times,) = comparable_numbers([events["timestamp"]], ["the table"])
-    return events.with_columns(timestamp=times)
+    return _checked(file, read_columns(file, columns, named_by_option=named_by_option), columns)
 
 
 def _checked(file: Path | None, raw: pl.DataFrame, columns: Mapping[str, str]) -> pl.DataFrame:
-    """Turn raw columns, of a file or of a table, into events or into a complaint."""
+    """Convert the columns of a file, or of a table if `file` is None, to events; refuse the first bad row."""
     source = "The table" if file is None else str(file)
     users, items, times = (raw[name] for name in columns.values())
     table = pl.DataFrame({"user_id": as_ids(source, users), "item_id": as_ids(source, items)})
@@ -132,31 +131,29 @@ def _checked(file: Path | None, raw: pl.DataFrame, columns: Mapping[str, str]) -
     except InputError as error:
         raise InputError(f"{source}, column {columns['time']!r}: {error}") from None
     bad = {
-        "user": pl.col("user_id").is_null() | pl.col("user_id").str.contains(r"^\s*$"),
-        "item": pl.col("item_id").is_null() | pl.col("item_id").str.contains(rf"^\s*$|[{LINE_BREAKS}]"),
+        "user": is_blank(pl.col("user_id")),
+        "item": is_blank(pl.col("item_id")) | pl.col("item_id").str.contains(f"[{LINE_BREAKS}]"),
         "time": pl.col("timestamp").is_null(),
     }
-    # The index of each column's first bad row, null where there is none.
+    # The index of each column's first bad row, null if there is none.
     first_bad = table.select(pl.arg_where(mask).first().alias(role) for role, mask in bad.items())
     found = [(index, role) for role, index in first_bad.row(0, named=True).items() if index is not None]
     if found:
         index, role = min(found)
-        raise InputError(_complaint(file, raw, index, role, columns[role]))
+        row = raw["row"][index]
+        place = f"The table, row {row}" if file is None else f"{file}, {row_place(file, row)}"
+        raise InputError(f"{place}: the {columns[role]} {_problem(role, raw[columns[role]][index])}")
     return table
 
 
-def _complaint(file: Path | None, raw: pl.DataFrame, index: int, role: str, column: str) -> str:
-    value = raw[column][index]
+def _problem(role: str, value: object) -> str:
     text = "" if value is None else str(value)
     shown = repr(text if len(text) <= 60 else text[:60] + "...")
-    row = raw["row"][index]
-    place = f"The table, row {row}" if file is None else f"{file}, {row_place(file, row)}"
-    start = f"{place}: the {column}"
     if not text.strip():
-        return f"{start} is empty. Fill it in or remove the row."
+        return "is empty. Fill it in or remove the row."
     if role == "time":
         return (
-            f"{start} {shown} is no time. Write all of them as numbers, such as 1717156800, "
+            f"{shown} is not a timestamp. Write all timestamps as numbers, such as 1717156800, "
             "or all as ISO text, such as 2024-05-31T12:00:00Z."
         )
-    return f"{start} {shown} holds a line break. Remove it."
+    return f"{shown} contains a line break. Remove it."

@@ -1,4 +1,4 @@
-"""Where the item table begins: vectors of items that stand in the same histories are near each other."""
+"""Item vectors from data: from co-occurrence in histories, from neighbours of new items, and the files about items."""
 
 from __future__ import annotations
 
@@ -10,14 +10,11 @@ import polars as pl
 import scipy.sparse
 import scipy.sparse.linalg
 
-from laclrec_tf.data.event_files import as_ids, has_column, read_columns, row_place
+from laclrec_tf.data.event_files import as_ids, has_column, is_blank, read_columns, row_place
 from laclrec_tf.errors import InputError
 
 WINDOW = 5
 SHARE_OF_NORM = 0.85
-_IDS = ("item", "neighbour")
-_WEIGHT = "weight"
-_ITEM, _TITLE = "item_id", "title"
 
 
 def cooccurrence_vectors(
@@ -25,22 +22,23 @@ def cooccurrence_vectors(
     n_items: int,
     width: int,
     *,
-    window: int = 5,
+    window: int = WINDOW,
     scale: float = 0.1,
     seed: int = 0,
 ) -> np.ndarray:
-    """Factorise how much more often than by chance two items stand near each other.
+    """Factorise the positive pointwise mutual information of items that occur near each other in histories.
 
-    An item's vector is its place in the `width` strongest directions (left singular vectors) of the items' positive
-    pointwise mutual information. The directions are turned at random, so that no coordinate carries more than another.
+    An item's vector is its position along the `width` strongest directions (left singular vectors) of the matrix of
+    `mutual_information`. A random rotation spreads the information equally over the coordinates.
 
     Args:
-        histories: per user `[n]` integer ids `1..N`, oldest first; give training parts only.
+        histories: per user `[n]` integer ids `1..N`, oldest first; pass training parts only.
         n_items: catalogue size `N`.
         width: size `D` of a vector.
-        window: the largest distance that counts, at least 1. Default: 5.
-        scale: root mean square of the numbers. Default: 0.1.
-        seed: of the turn, and of the vectors of items without neighbours, normal with deviation 0.02. Default: 0.
+        window: max distance between two items that counts, at least 1. Default: 5.
+        scale: root mean square of the result. Default: 0.1.
+        seed: seed of the rotation, and of the vectors of items without neighbours, which are normal with standard
+            deviation 0.02. Default: 0.
 
     Returns:
         `[N, D]` float32, the vector of item 1 first.
@@ -62,28 +60,28 @@ def cooccurrence_vectors(
     information = mutual_information(histories, n_items, window)
     generator = np.random.default_rng(seed)
     vectors = generator.normal(scale=0.02, size=(n_items, width))
-    met = np.flatnonzero(information.sum(axis=1))
-    # The method finds one direction fewer than a matrix has rows.
+    seen = np.flatnonzero(information.sum(axis=1))
+    # The method finds one direction fewer than the matrix has rows.
     rank = min(width, n_items - 1)
-    if rank and met.size:
+    if rank and seen.size:
         start = generator.normal(size=n_items)
         directions, strengths, _ = scipy.sparse.linalg.svds(information, k=rank, v0=start)
         directions = directions[:, strengths > 1e-9 * strengths.max()]
         # A direction and its opposite are equally good; which one is found depends on the processor.
         directions = directions * np.where(start @ directions < 0, -1, 1)
-        turn, _ = np.linalg.qr(generator.normal(size=(width, width)))
-        vectors[met] = directions[met] @ turn[: directions.shape[1]]
-        vectors[met] *= scale / np.sqrt(np.mean(np.square(vectors[met])))
+        rotation, _ = np.linalg.qr(generator.normal(size=(width, width)))
+        vectors[seen] = directions[seen] @ rotation[: directions.shape[1]]
+        vectors[seen] *= scale / np.sqrt(np.mean(np.square(vectors[seen])))
     return vectors.astype(np.float32)
 
 
 def mutual_information(histories: Sequence[np.ndarray], n_items: int, window: int) -> scipy.sparse.csr_array:
-    """Return how much more often than by chance items stand near each other: `max(0, log(P(i, j) / (P(i) P(j))))`.
+    """Compute the positive pointwise mutual information of items: `max(0, log(P(i, j) / (P(i) P(j))))`.
 
     Args:
         histories: per user `[n]` integer ids `1..N`.
         n_items: catalogue size `N`.
-        window: the largest distance that counts; a pair `d` apart counts `1 / d`.
+        window: max distance that counts; a pair at distance `d` counts `1 / d`.
 
     Returns:
         `[N, N]` float64, symmetric and sparse, item 1 first.
@@ -102,13 +100,16 @@ def mutual_information(histories: Sequence[np.ndarray], n_items: int, window: in
     return scipy.sparse.csr_array((information, (counts.row, counts.col)), shape=counts.shape)
 
 
-def cooccurrence_counts(histories: Sequence[np.ndarray], n_items: int, window: int) -> scipy.sparse.csr_array:
-    """Count how often items stand near each other, a pair `d` apart as `1 / d`.
+def cooccurrence_counts(
+    histories: Sequence[np.ndarray], n_items: int, window: int, *, by_distance: bool = True
+) -> scipy.sparse.csr_array:
+    """Count how often items occur near each other in a history.
 
     Args:
         histories: per user `[n]` integer ids `1..N`.
         n_items: catalogue size `N`.
-        window: the largest distance that counts.
+        window: max distance that counts.
+        by_distance: a pair at distance `d` counts `1 / d`; if False, it counts 1. Default: True.
 
     Returns:
         `[N, N]` float64, symmetric and sparse, item 1 first; an item is not counted with itself.
@@ -127,10 +128,10 @@ def cooccurrence_counts(histories: Sequence[np.ndarray], n_items: int, window: i
         )
     users = np.repeat(np.arange(len(histories), dtype=np.int32), [len(history) for history in histories])
     counts = scipy.sparse.csr_array((n_items, n_items))
-    for distance in range(1, window + 1):
+    for distance in range(1, window + 1):  # summed after each distance, so that memory holds the pairs of one distance
         left, right = items[:-distance] - 1, items[distance:] - 1
         pairs = (users[:-distance] == users[distance:]) & (left != right)
-        weights = np.full(np.count_nonzero(pairs), 1 / distance)
+        weights = np.full(np.count_nonzero(pairs), 1 / distance if by_distance else 1.0)
         counts = counts + scipy.sparse.csr_array((weights, (left[pairs], right[pairs])), shape=(n_items, n_items))
     return counts + counts.T
 
@@ -138,13 +139,13 @@ def cooccurrence_counts(histories: Sequence[np.ndarray], n_items: int, window: i
 def cooccurrence_weights(
     histories: Sequence[np.ndarray], n_items: int, n_new: int, *, window: int = WINDOW
 ) -> scipy.sparse.csr_array:
-    """Count how often each new item stands near each old one, a pair `d` apart as `1 / d`.
+    """Count how often each new item occurs near each old item; a pair at distance `d` counts `1 / d`.
 
     Args:
-        histories: per user `[n]` integer ids, oldest first: `1..N` are old items, `N + 1..N + A` new ones.
-        n_items: old items `N`.
-        n_new: new items `A`.
-        window: the largest distance that counts. Default: 5, as for `cooccurrence_vectors`.
+        histories: per user `[n]` integer ids, oldest first: `1..N` are old items, `N + 1..N + A` new items.
+        n_items: number of old items `N`.
+        n_new: number of new items `A`.
+        window: max distance that counts. Default: 5, as for `cooccurrence_vectors`.
 
     Returns:
         `[A, N]` float64, sparse.
@@ -162,26 +163,26 @@ def cooccurrence_weights(
 def neighbour_vectors(
     weights: scipy.sparse.csr_array, vectors: np.ndarray, *, share_of_norm: float = SHARE_OF_NORM
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Give each new item the direction of its neighbours' weighted mean.
+    """Give each new item the direction of the weighted mean of its neighbours.
 
-    A mean is shorter than what it is made of, and scores are dot products: left as it is, an item is hardly ever
-    recommended. Drawn out to its neighbours' mean norm it comes too often, since a mean points more squarely at what
-    users want than any single row. With 0.85 of that norm, and rows made by `cooccurrence_weights`, items of Amazon
-    Beauty that were taken for new got the places among the ten best, and the hits, of their own trained rows.
+    A mean is shorter than the vectors it is made of, and scores are dot products: with the norm of the mean, a new item
+    is hardly ever recommended. With the mean norm of its neighbours it is recommended too often, since a mean agrees
+    more with what users want than any single row. With 0.85 of that norm, and weights of `cooccurrence_weights`, items
+    of Amazon Beauty treated as new were among the ten best items, and were hits, as often as with their trained rows.
 
-    An item without neighbours gets the mean of all rows. Its score is the mean of all scores, so it can never be the
-    best, and items that nothing is known of do not crowd out others.
+    An item without neighbours gets the mean of all rows. Its score is the mean of all scores, so it is never the best
+    item, and items without data do not displace others.
 
     Args:
-        weights: `[A, N]` sparse, how much each old item is a neighbour of each new one, none below 0.
+        weights: `[A, N]` sparse, the weight of each old item as a neighbour of each new item, none below 0.
         vectors: `[N, D]` rows of the old items.
-        share_of_norm: length of a new row as a share of its neighbours' weighted mean norm, above 0. Default: 0.85.
+        share_of_norm: norm of a new row as a share of the weighted mean norm of its neighbours, above 0. Default: 0.85.
 
     Returns:
-        `[A, D]` float32 rows, and `[A]` bool, True where there are neighbours.
+        `[A, D]` float32 rows, and `[A]` bool, True where an item has neighbours.
 
     Raises:
-        InputError: the shapes do not fit, or `share_of_norm` is not above 0.
+        InputError: the shapes do not match, or `share_of_norm` is not above 0.
 
     Example:
         >>> weights = scipy.sparse.csr_array([[3.0, 1.0], [0.0, 0.0]])
@@ -203,7 +204,7 @@ def neighbour_vectors(
     rows = shares @ vectors  # [A, D]
     wanted = share_of_norm * (shares @ np.linalg.norm(vectors, axis=1))
     norms = np.linalg.norm(rows, axis=1)
-    # Neighbours that point in opposite directions leave no direction: such a row stays as short as it is.
+    # Neighbours of opposite directions cancel out: such a row keeps its small norm.
     directed = norms > 1e-6 * wanted
     rows[directed] *= (wanted[directed] / norms[directed])[:, np.newaxis]
     rows[~found] = vectors.mean(axis=0)
@@ -211,9 +212,9 @@ def neighbour_vectors(
 
 
 def read_neighbours(file: str | Path) -> pl.DataFrame:
-    """Read rows of an item, a neighbour of it and, if the file has the column, the neighbour's weight.
+    """Read rows of an item, one of its neighbours and, if the file has the column, the neighbour's weight.
 
-    The formats are those of events: `.csv`, `.tsv`, `.jsonl`, `.ndjson`, each also with `.gz`, and `.parquet`.
+    The formats are the same as for events: `.csv`, `.tsv`, `.jsonl`, `.ndjson`, each also with `.gz`, and `.parquet`.
 
     Args:
         file: the file, with the columns `item`, `neighbour` and optionally `weight`.
@@ -222,8 +223,8 @@ def read_neighbours(file: str | Path) -> pl.DataFrame:
         `item` String, `neighbour` String, `weight` Float64 (1 without the column), in the order of the file.
 
     Raises:
-        InputError: the file is missing, damaged, empty or of an unknown ending, lacks a column, an id is empty, or a
-            weight is no finite number above 0. The message names the file and the first bad row.
+        InputError: the file is missing, damaged, empty or of an unknown format, a column is missing, an id is blank, or
+            a weight is not a finite number above 0. The message names the file and the first bad row.
 
     Example:
         >>> import tempfile
@@ -233,33 +234,28 @@ def read_neighbours(file: str | Path) -> pl.DataFrame:
         [('new tent', 'tent', 1.0)]
     """
     file = Path(file)
-    names = [*_IDS, _WEIGHT] if has_column(file, _WEIGHT) else list(_IDS)
+    names = ["item", "neighbour", *(["weight"] if has_column(file, "weight") else [])]
     raw = read_columns(file, dict(zip(names, names, strict=True)), named_by_option=False)
-    table = pl.DataFrame([as_ids(file, raw[name]) for name in _IDS])
-    weights = (
-        raw[_WEIGHT].cast(pl.Float64, strict=False) if _WEIGHT in names else pl.repeat(1.0, raw.height, eager=True)
-    )
-    table = table.with_columns(weights.alias(_WEIGHT))
-    bad = {
-        **{name: pl.col(name).is_null() | pl.col(name).str.contains(r"^\s*$") for name in _IDS},
-        _WEIGHT: ~(pl.col(_WEIGHT).is_finite() & (pl.col(_WEIGHT) > 0)).fill_null(False),
-    }
-    for name, mask in bad.items():
-        index = table.select(pl.arg_where(mask).first()).item()
-        if index is not None:
-            place = f"{file}, {row_place(file, raw['row'][index])}"
-            if name == _WEIGHT:
-                raise InputError(f"{place}: the weight {raw[name][index]!r} is no finite number above 0. Mend the row.")
-            raise InputError(f"{place}: the {name} is empty. Fill it in or remove the row.")
+    table = pl.DataFrame([_ids(file, raw, name) for name in names[:2]])
+    if "weight" not in names:
+        return table.with_columns(weight=pl.lit(1.0))
+    table = table.with_columns(raw["weight"].cast(pl.Float64, strict=False))
+    is_good = pl.col("weight").is_finite() & (pl.col("weight") > 0)
+    bad = table.select(pl.arg_where(~is_good.fill_null(False)).first()).item()
+    if bad is not None:
+        raise InputError(
+            f"{file}, {row_place(file, raw['row'][bad])}: the weight {raw['weight'][bad]!r} is not a finite number "
+            "above 0. Correct the row."
+        )
     return table
 
 
 def read_titles(file: str | Path) -> dict[str, str]:
-    """Read rows of an item and its title.
+    """Read the titles of items.
 
-    The formats are those of events: `.csv`, `.tsv`, `.jsonl`, `.ndjson`, each also with `.gz`, and `.parquet`. Rows
-    without a title are left out, and runs of white space in titles become one blank. Of an item that comes twice the
-    last row counts.
+    The formats are the same as for events: `.csv`, `.tsv`, `.jsonl`, `.ndjson`, each also with `.gz`, and `.parquet`.
+    Rows without a title are left out, and white space within a title becomes single spaces. If an item occurs twice,
+    the last row counts.
 
     Args:
         file: the file, with the columns `item_id` and `title`; others are ignored.
@@ -268,7 +264,7 @@ def read_titles(file: str | Path) -> dict[str, str]:
         The title of each item, in the order of the file.
 
     Raises:
-        InputError: the file is missing, damaged, empty or of an unknown ending, lacks a column, or an id is empty.
+        InputError: the file is missing, damaged, empty or of an unknown format, a column is missing, or an id is blank.
             The message names the file and the first bad row.
 
     Example:
@@ -279,11 +275,16 @@ def read_titles(file: str | Path) -> dict[str, str]:
         {'007': 'Two-person tent'}
     """
     file = Path(file)
-    raw = read_columns(file, {name: name for name in (_ITEM, _TITLE)}, named_by_option=False)
-    items = as_ids(file, raw[_ITEM])
-    empty = (items.is_null() | items.str.contains(r"^\s*$")).arg_true()
-    if len(empty):
-        place = f"{file}, {row_place(file, raw['row'][empty[0]])}"
-        raise InputError(f"{place}: the {_ITEM} is empty. Fill it in or remove the row.")
-    titles = raw[_TITLE].cast(pl.String).str.replace_all(r"\s+", " ").str.strip_chars()
+    raw = read_columns(file, {"item_id": "item_id", "title": "title"}, named_by_option=False)
+    items = _ids(file, raw, "item_id")
+    titles = raw["title"].cast(pl.String).str.replace_all(r"\s+", " ").str.strip_chars()
     return {item: title for item, title in zip(items, titles, strict=True) if title}
+
+
+def _ids(file: Path, raw: pl.DataFrame, name: str) -> pl.Series:
+    ids = as_ids(file, raw[name])
+    blank = pl.select(pl.arg_where(is_blank(pl.lit(ids))).first()).item()
+    if blank is not None:
+        place = f"{file}, {row_place(file, raw['row'][blank])}"
+        raise InputError(f"{place}: the {name} is empty. Fill it in or remove the row.")
+    return ids

@@ -1,4 +1,4 @@
-"""The k-core of an events table: users and items with few events go, until none is left to go."""
+"""The k-core of an events table: remove users and items with few events until none are left to remove."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from laclrec_tf.errors import InputError
 
 
 def k_core(events: pl.DataFrame, min_interactions: int) -> pl.DataFrame:
-    """Keep the largest part in which every user and every item has at least `min_interactions` events.
+    """Keep the largest subset in which every user and every item has at least `min_interactions` events.
 
-    Removing an item's events can bring a user below the bound and the other way round, so both are removed
-    again and again until nothing changes.
+    Removing an item's events can bring a user below the limit and vice versa, so both are removed repeatedly until
+    nothing changes.
 
     Args:
         events: columns `user_id` and `item_id`, String or Enum, and any others.
-        min_interactions: the bound; 0 or 1 keeps everything.
+        min_interactions: min number of events of a user and of an item; 0 or 1 keeps everything.
 
     Returns:
-        The rows kept, in their order.
+        The remaining rows, in their order.
 
     Raises:
-        InputError: nothing remains.
+        InputError: no events are left.
 
     Example:
         >>> events = pl.DataFrame({"user_id": list("aabbc"), "item_id": list("xyxyx")})
@@ -32,7 +32,7 @@ def k_core(events: pl.DataFrame, min_interactions: int) -> pl.DataFrame:
     users, items = _codes(events["user_id"]), _codes(events["item_id"])
     kept = np.arange(events.height)
     while kept.size:
-        user_events = np.bincount(users[kept])[users[kept]]  # of each event's user
+        user_events = np.bincount(users[kept])[users[kept]]  # number of events of each event's user
         item_events = np.bincount(items[kept])[items[kept]]
         enough = np.minimum(user_events, item_events) >= min_interactions
         if enough.all():
@@ -43,21 +43,20 @@ def k_core(events: pl.DataFrame, min_interactions: int) -> pl.DataFrame:
     raise InputError(nothing_left(min_interactions, *users_left, *items_left))
 
 
-def nothing_left(min_interactions: int, n_users: int, most_of_user: int, n_items: int, most_of_item: int) -> str:
-    """Say that the k-core of a table is empty, and of which table.
+def nothing_left(min_interactions: int, n_users: int, max_of_user: int, n_items: int, max_of_item: int) -> str:
+    """Return the error message for an empty k-core.
 
     Args:
-        min_interactions: the bound.
-        n_users: users of the table.
-        most_of_user: events of the largest.
-        n_items: items of the table.
-        most_of_item: events of the largest.
+        min_interactions: see `k_core`.
+        n_users: number of users in the table.
+        max_of_user: max number of events of a user.
+        n_items: number of items in the table.
+        max_of_item: max number of events of an item.
     """
     return (
-        f"No event is left: no users and items have at least {min_interactions} events each. Received: "
-        f"{n_users} users, the largest with {most_of_user} events, and "
-        f"{n_items} items, the largest with {most_of_item}. "
-        "Give a lower --min-interactions."
+        f"No events are left: no users and items have at least {min_interactions} events each. Received: "
+        f"{n_users} users with at most {max_of_user} events each and {n_items} items with at most {max_of_item} events "
+        "each. Lower --min-interactions."
     )
 
 

@@ -1,4 +1,4 @@
-"""Random views of a history: crop, mask, reorder and substitute.
+"""Random views of histories: crop, mask, reorder and substitute.
 
 Source: CL4SRec (arXiv 2010.14395) for the first three, CoSeRec (arXiv 2108.06479) for substitution.
 """
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+from laclrec_tf.data.item_vectors import cooccurrence_counts
 from laclrec_tf.errors import InputError
 from laclrec_tf.ops.masking import history_lengths, is_item, pack_kept
 
@@ -21,61 +22,6 @@ VIEW_KINDS = ("crop", "mask", "reorder", "substitute")
 DEFAULT_KINDS = ("crop", "mask", "reorder")
 
 
-def similar_items(histories: Sequence[np.ndarray], n_items: int, window: int = 2) -> np.ndarray:
-    """Find for each item the one that stands most often within `window` positions of it.
-
-    Args:
-        histories: per user `[n]` item ids `1..N`; give training parts only.
-        n_items: catalogue size `N`.
-        window: the largest distance that counts, at least 1. Default: 2.
-
-    Returns:
-        `[N + 3]` int32, indexed by id; of equally frequent items the smaller id. An item without neighbours,
-        PAD, EOS and MASK stand for themselves.
-
-    Raises:
-        InputError: `window` is below 1, or an id is not in `1..N`.
-
-    Example:
-        >>> similar_items([np.array([1, 2]), np.array([3, 2, 1])], n_items=4, window=1).tolist()
-        [0, 2, 1, 2, 4, 5, 6]
-    """
-    if window < 1:
-        raise InputError(f"Argument `window` must be at least 1. Received: {window}.")
-    similar = np.arange(n_items + 3, dtype=np.int32)
-    items = np.concatenate([np.zeros(0, np.int32), *histories])
-    if not items.size:
-        return similar
-    if items.min() < 1 or items.max() > n_items:
-        raise InputError(
-            f"Argument `histories` must hold ids from 1 to {n_items}. Received: {items.min()} to {items.max()}."
-        )
-    users = np.repeat(np.arange(len(histories), dtype=np.int32), [len(history) for history in histories])
-    pairs, counts = _count_pairs(items, users, n_items, window)
-    first, second = np.divmod(pairs, n_items + 1)
-    item, other = np.concatenate([first, second]), np.concatenate([second, first])
-    order = np.lexsort([other, -np.concatenate([counts, counts]), item])
-    found, best = np.unique(item[order], return_index=True)
-    similar[found] = other[order][best]
-    return similar
-
-
-def _count_pairs(items: np.ndarray, users: np.ndarray, n_items: int, window: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return `smaller id * (N + 1) + larger id` of the pairs that occur, and how often."""
-    pairs, counts = np.zeros(0, np.int64), np.zeros(0, np.int64)
-    for distance in range(1, window + 1):
-        left, right = items[:-distance], items[distance:]
-        valid = (users[:-distance] == users[distance:]) & (left != right)
-        left, right = left[valid], right[valid]
-        keys = np.minimum(left, right).astype(np.int64) * (n_items + 1) + np.maximum(left, right)
-        # Merged after each distance, so that memory holds one distance's pairs, not all.
-        new_pairs, new_counts = np.unique(keys, return_counts=True)
-        pairs, place = np.unique(np.concatenate([pairs, new_pairs]), return_inverse=True)
-        weights = np.concatenate([counts, new_counts])
-        counts = np.bincount(place, weights, minlength=pairs.size).astype(np.int64)
-    return pairs, counts
-
-
 def random_view(
     item_ids: tf.Tensor,
     *,
@@ -84,24 +30,24 @@ def random_view(
     kinds: Sequence[str] = DEFAULT_KINDS,
     similar_items: tf.Tensor | None = None,
 ) -> tf.Tensor:
-    """Change each history by one operation, drawn per history. Histories of one item stay as they are.
+    """Change each history by one operation, drawn for each history. Histories of one item do not change.
 
-    crop keeps a random contiguous `floor(0.6 n)` items, at least one; mask sets a random `floor(0.3 n)` items
-    to MASK; reorder shuffles a random contiguous `floor(0.6 n)`; substitute replaces a random `floor(0.3 n)`
-    by their similar items.
+    "crop" keeps `floor(0.6 n)` contiguous items, at least one; "mask" replaces `floor(0.3 n)` items by MASK; "reorder"
+    shuffles `floor(0.6 n)` contiguous items; "substitute" replaces `floor(0.3 n)` items by their similar items. The
+    positions are random.
 
     Args:
         item_ids: `[B, L]` integer ids, right-padded with 0.
         mask_id: the MASK token, `N + 2`.
-        seed: an int, or a `[2]` integer tensor for a stateless draw that changes from batch to batch.
-        kinds: the operations to draw from. Default: crop, mask and reorder.
-        similar_items: `[N + 3]` integer ids, each item's substitute; needed for "substitute" only.
+        seed: an int, or a `[2]` integer tensor, which may differ from batch to batch; the draw is stateless.
+        kinds: operations to draw from. Default: "crop", "mask" and "reorder".
+        similar_items: `[N + 3]` integer ids, the substitute of each item; required for "substitute". Default: None.
 
     Returns:
         `[B, L]` ids, right-padded with 0.
 
     Raises:
-        ValueError: a kind is unknown, none is given, or "substitute" comes without `similar_items`.
+        ValueError: `kinds` is empty or has an unknown kind, or "substitute" is used without `similar_items`.
 
     Example:
         >>> view = random_view(tf.constant([[5, 6, 7, 8, 9]]), mask_id=22, seed=1, kinds=["crop"])
@@ -115,7 +61,7 @@ def random_view(
         )
     if "substitute" in kinds and similar_items is None:
         raise ValueError(
-            "Argument `similar_items` must be given when `kinds` holds 'substitute': "
+            "Argument `similar_items` must be given if `kinds` contains 'substitute': "
             "the [N + 3] table of each item's substitute. Received: None."
         )
     item_ids = tf.convert_to_tensor(item_ids)
@@ -143,13 +89,42 @@ def random_view(
     return views
 
 
+def similar_items(histories: Sequence[np.ndarray], n_items: int, window: int = 2) -> np.ndarray:
+    """Find for each item the item that occurs most often within `window` positions of it.
+
+    Args:
+        histories: per user `[n]` item ids `1..N`; pass training parts only.
+        n_items: catalogue size `N`.
+        window: max distance that counts, at least 1. Default: 2.
+
+    Returns:
+        `[N + 3]` int32, indexed by id; of equally frequent items the smaller id. An item without neighbours, PAD, EOS
+        and MASK map to themselves.
+
+    Raises:
+        InputError: `window` is below 1, or an id is not in `1..N`.
+
+    Example:
+        >>> similar_items([np.array([1, 2]), np.array([3, 2, 1])], n_items=4, window=1).tolist()
+        [0, 2, 1, 2, 4, 5, 6]
+    """
+    if window < 1:
+        raise InputError(f"Argument `window` must be at least 1. Received: {window}.")
+    counts = cooccurrence_counts(histories, n_items, window, by_distance=False).tocoo()
+    order = np.lexsort([counts.col, -counts.data, counts.row])
+    items, best = np.unique(counts.row[order], return_index=True)
+    similar = np.arange(n_items + 3, dtype=np.int32)
+    similar[items + 1] = counts.col[order][best] + 1
+    return similar
+
+
 def _share(lengths: tf.Tensor, share: float) -> tf.Tensor:
-    # In tenths, so that floor(0.3 * 10) is 3 whatever the float says.
+    # In tenths: as floats, floor(0.3 * 10) could be 2.
     return lengths * round(share * 10) // 10
 
 
 def _window(lengths: tf.Tensor, size: tf.Tensor, width: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Return `[B, L]` bool, True inside a uniformly placed window of `size` items."""
+    """Return `[B, L]` bool, True inside a window of `size` items at a uniformly drawn place."""
     uniform = tf.random.stateless_uniform(tf.shape(lengths), seed)
     places = lengths - size + 1
     start = tf.minimum(tf.cast(uniform * tf.cast(places, tf.float32), tf.int32), places - 1)
@@ -177,7 +152,7 @@ def _reorder(item_ids: tf.Tensor, lengths: tf.Tensor, seed: tf.Tensor) -> tf.Ten
 
 
 def _choose(item_ids: tf.Tensor, count: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Return `[B, L]` bool, True at `count` random real positions of each row."""
+    """Return `[B, L]` bool, True at `count` random items of each row."""
     uniform = tf.where(is_item(item_ids), tf.random.stateless_uniform(tf.shape(item_ids), seed), 2.0)
     rank = tf.argsort(tf.argsort(uniform, axis=1), axis=1)
     return rank < count[:, tf.newaxis]

@@ -1,4 +1,4 @@
-"""Tables of pandas, polars and pyarrow: told apart from other things, and named columns read out of them."""
+"""Recognise tables of pandas, polars and pyarrow, and read named columns of them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from laclrec_tf.errors import InputError
 
 
 def is_table(value: object) -> bool:
-    """Say whether a value is a table in memory: pandas', polars' or pyarrow's.
+    """Return whether a value is a table in memory of pandas, polars or pyarrow.
 
     Args:
-        value: anything.
+        value: any value.
 
     Returns:
-        False too for a `polars.LazyFrame`, which holds no rows yet.
+        True for a table; False for a `polars.LazyFrame`, which has no rows yet.
 
     Example:
         >>> is_table(pl.DataFrame({"item_id": ["tent"]})), is_table(["tent"]), is_table("events.csv")
@@ -32,18 +32,17 @@ def is_table(value: object) -> bool:
 def table_columns(table: Any, columns: Mapping[str, str]) -> pl.DataFrame:
     """Read named columns of a table.
 
-    pandas and pyarrow need not be installed, and pandas works without pyarrow.
+    pandas and pyarrow do not have to be installed, and pandas works without pyarrow.
 
     Args:
         table: a table of pandas, polars or pyarrow.
-        columns: the argument that names each column -> the name, such as `{"user_column": "user_id"}`.
+        columns: the argument that names each column -> the column's name, such as `{"user_column": "user_id"}`.
 
     Returns:
-        The columns in the order of `columns`, with their own types; points in time in UTC. What the table calls
-        missing is null.
+        The columns in the order of `columns`, with their own types; dates and times in UTC. Missing values are null.
 
     Raises:
-        InputError: a column is missing or comes twice, or its values are of different types.
+        InputError: a column is missing or occurs twice, or its values have different types.
 
     Example:
         >>> table_columns(pl.DataFrame({"who": ["ann"], "what": [7]}), {"item_column": "what"}).rows()
@@ -54,14 +53,14 @@ def table_columns(table: Any, columns: Mapping[str, str]) -> pl.DataFrame:
 
 
 def eager_frame(table: Any, columns: Mapping[str, str]) -> nw.DataFrame[Any]:
-    """Take a table as narwhals does, and make sure that it has some columns.
+    """Wrap a table for narwhals, and check that it has the named columns.
 
     Args:
         table: a table of pandas, polars or pyarrow.
-        columns: as for `table_columns`.
+        columns: see `table_columns`.
 
     Raises:
-        InputError: a column is missing or comes twice.
+        InputError: a column is missing or occurs twice.
     """
     names = [str(name) for name in getattr(table, "column_names", getattr(table, "columns", ()))]
     for argument, name in columns.items():
@@ -81,14 +80,14 @@ def _as_polars(column: nw.Series[Any]) -> pl.Series:
     if isinstance(native := column.to_native(), pl.Series):
         return native
     dtype = column.dtype
-    if isinstance(dtype, nw.Datetime):  # as numbers: Python's own dates end at microseconds
+    if isinstance(dtype, nw.Datetime):  # as numbers: Python's dates have no nanoseconds
         unit: Literal["us", "ns"] = "ns" if dtype.time_unit == "ns" else "us"
         return pl.Series(column.name, _values(column.dt.timestamp(unit)), pl.Int64).cast(pl.Datetime(unit))
     try:
         return pl.Series(column.name, _values(column), strict=True)
     except (TypeError, pl.exceptions.PolarsError) as error:
         raise InputError(
-            f"The table's column {column.name!r} holds values of different types. Write all as text, or all as numbers."
+            f"The table's column {column.name!r} has values of different types. Write all as text, or all as numbers."
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Timestamps of events as numbers that keep their order exactly: integers, floats, ISO text, dates."""
+"""Convert timestamps (integers, floats, ISO text, dates) to numbers in exactly the same order."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ _NANOSECOND_YEARS = (1678, 2261)
 
 
 def parse_timestamps(values: pl.Series) -> pl.Series:
-    """Read one column as numbers or as points in time.
+    """Read one column as numbers or as dates and times.
 
-    Text is read as numbers when its first value is one, else as ISO 8601: a date, or a date and a time, apart
-    by `T` or a space, with a zone (`Z`, `UTC`, `+02:00`) or without; without one it is taken for UTC.
+    Text is read as numbers if its first value is a number, else as ISO 8601: a date, or a date and a time separated by
+    `T` or a space, with a time zone (`Z`, `UTC`, `+02:00`) or without; without a time zone it is UTC.
 
     Args:
-        values: integers, floats, text, `Date` or `Datetime`, as a file holds them.
+        values: integers, floats, text, `Date` or `Datetime`.
 
     Returns:
-        Int64 when all numbers are whole, else Float64; Datetime in microseconds, or in nanoseconds where
-        finer digits need it. Null where a value cannot be read.
+        Int64 if all numbers are integers, else Float64; Datetime in microseconds, or in nanoseconds if a value has
+        that many digits. Null where a value cannot be read.
 
     Raises:
-        InputError: the type is none of these, or large integers are mixed with fractions so that no number
-            type holds both exactly.
+        InputError: the type is none of these, or large integers are mixed with fractions, which no number type
+            represents exactly.
 
     Example:
         >>> parse_timestamps(pl.Series(["1700000000", "1700000000.5"])).to_list()
@@ -64,19 +64,19 @@ def parse_timestamps(values: pl.Series) -> pl.Series:
 
 
 def comparable_numbers(columns: Sequence[pl.Series], names: Sequence[str]) -> list[pl.Series]:
-    """Bring the parsed columns of several files to one number type.
+    """Convert the parsed columns of several files to one number type.
 
     Args:
-        columns: what `parse_timestamps` returned, without nulls.
+        columns: results of `parse_timestamps`, without nulls.
         names: the files' names, for messages.
 
     Returns:
-        All Int64 or all Float64. Points in time are microseconds since 1970 in UTC, or nanoseconds for all
-        when one column needs them.
+        All Int64 or all Float64. Dates and times become microseconds since 1970 in UTC, or all become nanoseconds if
+        one column has them.
 
     Raises:
-        InputError: numbers are mixed with points in time, integers too large for a float with fractions, or
-            nanoseconds with years that they cannot count.
+        InputError: numbers are mixed with dates, integers too large for a float with fractions, or nanoseconds with
+            years outside their range.
 
     Example:
         >>> columns = [parse_timestamps(pl.Series([7])), parse_timestamps(pl.Series([0.5]))]
@@ -113,9 +113,9 @@ def _parse_text(text: pl.Series) -> pl.Series:
 
 
 def _exact_numbers(integers: pl.Series, floats: pl.Series) -> pl.Series:
-    """Merge integers with the floats that stand where they are null; no value is rounded."""
+    """Fill nulls of integers with the floats at their places, without rounding."""
     frame = pl.DataFrame({"integer": integers, "number": floats})
-    # NaN, infinity and what 64 bits cannot count are no points in time.
+    # NaN, infinity and numbers beyond 64 bits are not timestamps.
     usable = pl.col("number").is_finite() & (pl.col("number").abs() < 2.0**63)
     frame = frame.with_columns(number=pl.when(pl.col("integer").is_null() & usable).then("number"))
     if frame.select((pl.col("number").floor() == pl.col("number")).all()).item():
@@ -129,19 +129,19 @@ def _exact_numbers(integers: pl.Series, floats: pl.Series) -> pl.Series:
 def _check_exact(numbers: pl.Series) -> None:
     if numbers.dtype == pl.Int64 and numbers.is_between(-_EXACT_IN_FLOAT, _EXACT_IN_FLOAT).not_().any():
         raise InputError(
-            "Timestamps mix fractions with integers above 2**53, which no number type holds exactly. "
+            "Timestamps mix fractions with integers above 2**53, which no number type represents exactly. "
             "Write all of them as integers."
         )
 
 
 def _parse_iso(text: pl.Series) -> pl.Series:
-    # Without a zone a time is UTC, so that a mark of UTC can go.
+    # Without a time zone a time is UTC, so a suffix that means UTC can be removed.
     iso = text.str.replace(" ", "T", literal=True).str.strip_suffix("Z").str.strip_suffix(" UTC")
     parsed = _parse_formats(iso, "us")
     if parsed.null_count():
         iso = iso.str.replace(r" ([+-][0-9:]+)$", "$1")
         parsed = _parse_formats(iso, "us")
-    # Nanoseconds count from 1678 to 2261 only: take them where digits below a microsecond ask for it.
+    # Nanoseconds range from 1678 to 2261 only: use them only if a value has digits below a microsecond.
     if not iso.filter(iso.str.len_bytes() > 26).str.contains(r"\.\d{6}\d*[1-9]").any():
         return parsed
     _check_fits_nanoseconds(parsed)
@@ -159,7 +159,7 @@ def _parse_formats(iso: pl.Series, unit: Literal["us", "ns"]) -> pl.Series:
 
 
 def _likely_format(iso: pl.Series) -> str:
-    """Return the first value's format: mostly it is the one of all, and then the only one to be tried."""
+    """Return the format of the first value: usually all values have it, and no other format is tried."""
     first = iso.drop_nulls().head(1)
     fitting = (name for name in _ISO_FORMATS if _parse_format(first, "us", name).null_count() == 0)
     return next(fitting, _ISO_FORMATS[0])
@@ -172,4 +172,4 @@ def _parse_format(iso: pl.Series, unit: Literal["us", "ns"], time_format: str) -
 
 def _check_fits_nanoseconds(column: pl.Series) -> None:
     if not column.drop_nulls().dt.year().is_between(*_NANOSECOND_YEARS).all():
-        raise InputError("Timestamps mix nanoseconds with years before 1678 or after 2261. Mend those rows.")
+        raise InputError("Timestamps mix nanoseconds with years before 1678 or after 2261. Correct those rows.")

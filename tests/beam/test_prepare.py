@@ -151,7 +151,7 @@ def test_beauty(shared_dir, tmp_path):
     ("rows", "arguments", "text"),
     [
         ("a,x,1\n,y,2\n", {}, "events.csv, row 2 (line 3): the user_id is empty. Fill it in or remove the row."),
-        ("a,x,1\na,x,1\nb,y,2\n", {"min_interactions": 2}, "events.csv: No event is left: no users and items have"),
+        ("a,x,1\na,x,1\nb,y,2\n", {"min_interactions": 2}, "events.csv: No events are left: no users and items have"),
         ("a,x,1\n", {"item_column": "user_id"}, "`item_column` and `time_column` must differ"),
         ("a,x,1\n", {"max_length": 2}, "`max_length` must be at least 3"),
         ("a,x,1\n", {"item_column": "product"}, "no column 'product'"),

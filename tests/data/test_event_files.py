@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from laclrec_tf.data.event_files import ending_of, has_column, open_text, read_columns, row_place, source_of
+from laclrec_tf.data.event_files import format_of, has_column, read_columns, row_place
 from laclrec_tf.errors import InputError
 
 JSON = b'{"user_id":1,"item_id":2,"timestamp":3}\n'
@@ -17,7 +17,7 @@ COLUMNS = {"user": "user_id", "item": "item_id", "time": "timestamp"}
 
 
 @pytest.mark.parametrize(
-    ("name", "ending"),
+    ("name", "extension"),
     [
         ("a.csv", ".csv"),
         ("A.TSV", ".tsv"),
@@ -26,37 +26,24 @@ COLUMNS = {"user": "user_id", "item": "item_id", "time": "timestamp"}
         ("a.parquet", ".parquet"),
     ],
 )
-def test_the_ending_tells(tmp_path, name, ending):
+def test_the_format_follows_from_the_extension(tmp_path, name, extension):
     (tmp_path / name).touch()
-    assert ending_of(tmp_path / name) == ending
+    assert format_of(tmp_path / name) == extension
 
 
 @pytest.mark.parametrize("name", ["events.xlsx", "events", "events.parquet.gz", "events.gz", ".csv.zip"])
-def test_unknown_endings_list_the_known_ones(tmp_path, name):
+def test_unknown_extensions_list_the_known_ones(tmp_path, name):
     (tmp_path / name).touch()
-    with pytest.raises(InputError, match="unknown ending. Known: .csv, .tsv, .jsonl, .ndjson, .parquet"):
-        ending_of(tmp_path / name)
+    with pytest.raises(InputError, match="unknown extension. Known: .csv, .tsv, .jsonl, .ndjson, .parquet"):
+        format_of(tmp_path / name)
 
 
 def test_files_that_are_not_there(tmp_path):
     with pytest.raises(InputError, match="events.csv does not exist. Check the path"):
-        ending_of(tmp_path / "events.csv")
+        format_of(tmp_path / "events.csv")
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(InputError, match="folder.csv is a folder. Name the files in it"):
-        ending_of(tmp_path / "folder.csv")
-
-
-def test_text_is_opened_without_its_mark_and_whatever_its_bytes(tmp_path):
-    content = b"\xef\xbb\xbfcaf\xe9\r\n"
-    plain, zipped, clean = tmp_path / "a.csv", tmp_path / "a.csv.gz", tmp_path / "clean.csv"
-    plain.write_bytes(content)
-    zipped.write_bytes(gzip.compress(content))
-    clean.write_bytes(b"a\n")
-    for file in (plain, zipped):
-        with open_text(file) as text:
-            assert text.read() == "caf\ufffd\r\n"
-        assert source_of(file) == b"caf\xe9\r\n"
-    assert source_of(clean) == clean
+        format_of(tmp_path / "folder.csv")
 
 
 def gzipped(content: bytes) -> bytes:
@@ -67,16 +54,17 @@ def gzipped(content: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("name", "content", "problem"),
     [
-        ("cut.csv.gz", gzipped(CSV * 99)[:-12], "gzip content is damaged or cut off"),
-        ("not.csv.gz", CSV, "gzip content is damaged or cut off"),
-        ("flipped.csv.gz", gzipped(CSV)[:-6] + b"\0" * 6, "gzip content is damaged or cut off"),
-        ("cut.parquet", b"PAR1" + b"\0" * 40, "not a whole Parquet file"),
-        ("wide.csv", CSV + b"9,kayak,3,4\n", "row 3 (line 4) has 4 fields, the header has 3"),
+        ("cut.csv.gz", gzipped(CSV * 99)[:-12], "gzip content is damaged or truncated"),
+        ("not.csv.gz", CSV, "gzip content is damaged or truncated"),
+        ("flipped.csv.gz", gzipped(CSV)[:-6] + b"\0" * 6, "gzip content is damaged or truncated"),
+        ("cut.parquet", b"PAR1" + b"\0" * 40, "not a complete Parquet file"),
+        ("wide.csv", CSV + b"9,kayak,3,4\n", "row 3 (line 4) has 4 fields, but the header has 3"),
         ("latin.csv", CSV + b"9,caf\xe9,3\n", "row 3 (line 4) is not UTF-8 text"),
+        ("latin.csv.gz", gzipped(b"\xef\xbb\xbf" + CSV + b"9,caf\xe9,3\n"), "row 3 (line 4) is not UTF-8 text"),
         ("broken.jsonl", JSON + b'\n{"user_id":\n', "row 2 (line 3) is not JSON"),
         ("list.jsonl", JSON + b"[1]\n", "row 2 (line 2) is not a JSON object"),
         ("latin.jsonl", JSON + b'{"user_id":"caf\xe9"}\n', "row 2 (line 2) is not UTF-8 text"),
-        ("quote.csv", CSV + b'9,5" nail,3\n', "row 3 (line 4) holds a quote that is not closed"),
+        ("quote.csv", CSV + b'9,5" nail,3\n', "row 3 (line 4) has a quote that is not closed"),
         ("open.csv", CSV + b'9,"nail,3\n10,rope,4\n', "row 3 (line 4)"),
     ],
 )
@@ -197,7 +185,7 @@ def test_json_ids_are_text_or_integers(tmp_path, value, name, ending):
     file = written(tmp_path, f"events.{ending}", gzipped(content) if ending.endswith("gz") else content)
     message = complaint(file)
     assert f"row 3 (line 4): the {name} " in message
-    assert "is neither text nor an integer. Write ids as one of them" in message
+    assert "is neither text nor an integer. Write ids as text or as integers" in message
 
 
 def test_json_ids_are_judged_where_they_stand(tmp_path):
@@ -216,7 +204,7 @@ def test_a_needed_column_that_comes_twice_is_named(tmp_path, ending):
     rows = [["user_id", "item_id", "timestamp", "item_id"], ["a", "x", "1", "y"]]
     content = "\n".join(separator.join(row) for row in rows).encode()
     message = complaint(written(tmp_path, f"events.{ending}", content))
-    assert "the column 'item_id' comes 2 times. Rename or remove the others" in message
+    assert "the column 'item_id' occurs 2 times. Rename or remove the others" in message
     others = content.replace(b"item_id", b"other").replace(b"other", b"item_id", 1)
     others = others.replace(b"timestamp", separator.join(["timestamp", "other"]).encode())
     others = others.replace(b"1", separator.join(["1", "z"]).encode())
@@ -240,14 +228,14 @@ def test_empty_files(tmp_path, name):
     content = gzipped(b"") if name.endswith("gz") else b""
     assert written(tmp_path, name, content).exists()
     message = complaint(tmp_path / name)
-    assert "is empty" in message or "holds no rows" in message or "not a whole Parquet file" in message
+    assert "is empty" in message or "contains no rows" in message or "not a complete Parquet file" in message
 
 
 def test_a_header_alone_is_no_events(tmp_path):
     for content in (CSV.splitlines()[0], CSV.splitlines()[0] + b"\n\n\n"):
-        assert "holds no rows of events" in complaint(written(tmp_path, "events.csv", content))
+        assert "contains no rows" in complaint(written(tmp_path, "events.csv", content))
     pl.DataFrame(schema=dict.fromkeys(COLUMNS.values(), pl.String)).write_parquet(tmp_path / "none.parquet")
-    assert "holds no rows of events" in complaint(tmp_path / "none.parquet")
+    assert "contains no rows" in complaint(tmp_path / "none.parquet")
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])

@@ -80,12 +80,12 @@ def test_categories_of_parquet_are_ids(tmp_path):
         ("a,x,1\nb,\u00a0\u3000,2\n", "row 2 (line 3): the item_id is empty."),
         ("a,x,1\nb,y,\n", "row 2 (line 3): the timestamp is empty."),
         ("a,x,1\nb,y\n", "row 2 (line 3): the timestamp is empty."),
-        ("a,x,1\nb,y,soon\nc,z,later\n", "row 2 (line 3): the timestamp 'soon' is no time. Write"),
-        ("a,x,2024-05-31\nb,y,31.05.2024\n", "row 2 (line 3): the timestamp '31.05.2024' is no time."),
-        ("a,x,1\nb,y,2024-05-31\n", "the timestamp '2024-05-31' is no time. Write all of them as numbers"),
-        ('a,x,1\nb,"y\nz",2\n', r"row 2 (line 3): the item_id 'y\nz' holds a line break. Remove it."),
-        ("a,x,1\n\nb,y\u2028z,2\n", r"row 3 (line 4): the item_id 'y\u2028z' holds a line break."),
-        (f"a,x,{'9' * 99}e\n", f"the timestamp '{'9' * 60}...' is no time."),
+        ("a,x,1\nb,y,soon\nc,z,later\n", "row 2 (line 3): the timestamp 'soon' is not a timestamp. Write"),
+        ("a,x,2024-05-31\nb,y,31.05.2024\n", "row 2 (line 3): the timestamp '31.05.2024' is not a timestamp."),
+        ("a,x,1\nb,y,2024-05-31\n", "the timestamp '2024-05-31' is not a timestamp. Write all timestamps as numbers"),
+        ('a,x,1\nb,"y\nz",2\n', r"row 2 (line 3): the item_id 'y\nz' contains a line break. Remove it."),
+        ("a,x,1\n\nb,y\u2028z,2\n", r"row 3 (line 4): the item_id 'y\u2028z' contains a line break."),
+        (f"a,x,{'9' * 99}e\n", f"the timestamp '{'9' * 60}...' is not a timestamp."),
     ],
 )
 def test_the_first_bad_row_is_named_with_the_remedy(tmp_path, rows, message):
@@ -107,8 +107,8 @@ def test_bad_rows_of_parquet_have_no_line(tmp_path):
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ({"user_id": [1.0], "item_id": ["x"], "timestamp": [1]}, "'user_id' holds ids of the type Float64"),
-        ({"user_id": ["a"], "item_id": [[1]], "timestamp": [1]}, "'item_id' holds ids of the type List"),
+        ({"user_id": [1.0], "item_id": ["x"], "timestamp": [1]}, "'user_id' holds ids of type Float64"),
+        ({"user_id": ["a"], "item_id": [[1]], "timestamp": [1]}, "'item_id' holds ids of type List"),
         ({"user_id": ["a"], "item_id": ["x"], "timestamp": [True]}, "'timestamp': Timestamps must be"),
     ],
 )

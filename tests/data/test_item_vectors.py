@@ -1,4 +1,4 @@
-"""Tests of the item table's beginning: vectors of co-occurrence."""
+"""Item vectors of co-occurrence and of neighbours, and the files of neighbours and titles."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_parquet_with_numbers(tmp_path):
 @pytest.mark.parametrize(
     ("content", "text"),
     [
-        ("item_id,name\n7,tent\n", "no column 'title'.*Columns found: 'item_id', 'name'. Rename it."),
+        ("item_id,name\n7,tent\n", "no column 'title'.*Columns found: 'item_id', 'name'. Rename the column."),
         ("item_id,title\n7,tent\n ,mug\n", "t.csv, .*3.*: the item_id is empty. Fill it in or remove the row."),
         ("", "is empty"),
     ],
@@ -89,18 +89,18 @@ def test_without_weights_all_weigh_the_same(tmp_path):
     [
         (
             "item,neighbour,weight\na,b,1\nc,d,much\n",
-            r"row 2 \(line 3\): the weight 'much' is no finite number above 0",
+            r"row 2 \(line 3\): the weight 'much' is not a finite number above 0. Correct the row.",
         ),
-        ("item,neighbour,weight\na,b,0\n", r"row 1 \(line 2\): the weight '0' is no"),
-        ("item,neighbour,weight\na,b,-1\n", r"the weight '-1' is no"),
-        ("item,neighbour,weight\na,b,nan\n", r"the weight 'nan' is no"),
-        ("item,neighbour,weight\na,b,inf\n", r"the weight 'inf' is no"),
-        ("item,neighbour,weight\na,b,\n", r"the weight None is no"),
+        ("item,neighbour,weight\na,b,0\n", r"row 1 \(line 2\): the weight '0' is not a"),
+        ("item,neighbour,weight\na,b,-1\n", r"the weight '-1' is not a"),
+        ("item,neighbour,weight\na,b,nan\n", r"the weight 'nan' is not a"),
+        ("item,neighbour,weight\na,b,inf\n", r"the weight 'inf' is not a"),
+        ("item,neighbour,weight\na,b,\n", r"the weight None is not a"),
         ("item,neighbour\na,b\n,b\n", r"row 2 \(line 3\): the item is empty. Fill it in"),
         ("item,neighbour\na, \n", r"row 1 \(line 2\): the neighbour is empty. Fill it in"),
-        ("item,neighbor\na,b\n", r"no column 'neighbour'. Did you mean neighbor\? .* Rename it.$"),
-        ("item,neighbour,weight,weight\na,b,1,2\n", r"the column 'weight' comes 2 times"),
-        ("item,neighbour\n", "holds no rows"),
+        ("item,neighbor\na,b\n", r"no column 'neighbour'. Did you mean neighbor\? .* Rename the column.$"),
+        ("item,neighbour,weight,weight\na,b,1,2\n", r"the column 'weight' occurs 2 times"),
+        ("item,neighbour\n", "contains no rows"),
         ("", "is empty"),
     ],
 )
@@ -118,7 +118,7 @@ def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match="is a folder"):
         read_neighbours(tmp_path)
     (tmp_path / "n.parquet").write_bytes(b"no parquet")
-    with pytest.raises(InputError, match="not a whole Parquet file"):
+    with pytest.raises(InputError, match="not a complete Parquet file"):
         read_neighbours(tmp_path / "n.parquet")
 
 

@@ -48,13 +48,13 @@ def test_nothing_left_says_what_there_was():
     with pytest.raises(InputError) as raised:
         k_core(table(pairs), 4)
     assert str(raised.value) == (
-        "No event is left: no users and items have at least 4 events each. Received: 2 users, the largest "
-        "with 3 events, and 3 items, the largest with 2. Give a lower --min-interactions."
+        "No events are left: no users and items have at least 4 events each. Received: 2 users with at most 3 events "
+        "each and 3 items with at most 2 events each. Lower --min-interactions."
     )
 
 
 def test_no_events_at_all():
-    with pytest.raises(InputError, match="0 users, the largest with 0 events"):
+    with pytest.raises(InputError, match="0 users with at most 0 events each"):
         k_core(table([]), 1)
 
 

@@ -62,7 +62,7 @@ def test_duplicates_go_before_counting(tmp_path):
     kept = prepare(file, tmp_path / "kept", min_interactions=3, duplicates="keep")
     assert as_strings(kept) == {"a": ["x", "x", "y"], "b": ["x", "y", "y"]}
     assert kept.counts["duplicates_dropped"] == 0
-    with pytest.raises(InputError, match="2 users, the largest with 3 events"):
+    with pytest.raises(InputError, match="2 users with at most 3 events"):
         prepare(file, tmp_path / "none", min_interactions=3)
 
 
@@ -149,7 +149,7 @@ def test_histories_are_the_last_events_in_a_stable_order(tmp_path_factory, event
         ({"max_length": 2}, "`max_length` must be at least 3, to hold out two items"),
         ({"duplicates": "merge"}, "`duplicates` must be 'drop' or 'keep'. Received: 'merge'"),
         ({"item_column": "product"}, "no column 'product'"),
-        ({"min_interactions": 2}, "events.csv: No event is left"),
+        ({"min_interactions": 2}, "events.csv: No events are left"),
     ],
 )
 def test_errors_leave_nothing(tmp_path, arguments, message):
@@ -266,6 +266,6 @@ def test_a_table_in_memory_in_place_of_a_file(tmp_path):
         about["sha256"]
         == hashlib.sha256(b"user_id,item_id,timestamp\nbob,x,9\nann,y,5\nbob,y,9\nbob,x,9\n").hexdigest()
     )
-    with pytest.raises(InputError, match="^The table: No event is left"):
+    with pytest.raises(InputError, match="^The table: No events are left"):
         prepare(table, tmp_path / "nothing", min_interactions=9)
     assert not (tmp_path / "nothing").exists()

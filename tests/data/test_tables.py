@@ -61,10 +61,10 @@ def test_what_a_table_may_not_hold(make):
         "The table, row 2: the user_id is empty. Fill it in or remove the row."
     )
     assert complaint(make(EVENTS | {"timestamp": ["1", "soon"]})).startswith("The table, row 2: the timestamp 'soon'")
-    assert "holds ids of the type Float64" in complaint(make(EVENTS | {"item_id": [1.5, 2.0]}))
+    assert "holds ids of type Float64" in complaint(make(EVENTS | {"item_id": [1.5, 2.0]}))
     assert "no column 'item'. Did you mean item_column='item_id'?" in complaint(make(EVENTS), item_column="item")
     assert complaint(make({name: values[:0] for name, values in EVENTS.items()})) == (
-        "The table holds no rows of events."
+        "The table contains no rows. It must contain at least one."
     )
 
 
@@ -72,7 +72,7 @@ def test_oddities_of_pandas():
     twice = pd.DataFrame([["a", "x", "y", 1]], columns=["user_id", "item_id", "item_id", "timestamp"])
     assert complaint(twice).startswith("The table has 2 columns 'item_id'.")
     mixed = pd.DataFrame(EVENTS | {"item_id": ["x", 7]})
-    assert "'item_id' holds values of different types" in complaint(mixed)
+    assert "'item_id' has values of different types" in complaint(mixed)
     # A missing number turns pandas' integers into floats, 7 into 7.0: no id to guess at.
     assert "Float64" in complaint(pd.DataFrame(EVENTS | {"item_id": [7, None]}))
     categorical = pd.DataFrame(EVENTS | {"user_id": pd.Categorical(["b", "a"])}, index=[5, 5])
