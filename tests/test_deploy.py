@@ -15,8 +15,11 @@ from tensorflow_serving.config import model_server_config_pb2
 from laclrec_tf.serving.client.queries import recommend_query
 from laclrec_tf.serving.rest.app import METRICS_ROUTE
 from laclrec_tf.serving.rest.server import RestServer
-from laclrec_tf.serving.server.batching import batching_parameters_proto, read_batching_parameters
-from laclrec_tf.serving.server.model_config import read_model_config
+from laclrec_tf.serving.server.config_files import (
+    batching_parameters_proto,
+    read_batching_parameters,
+    read_model_config,
+)
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 CONTAINER_FOLDER = "/config/"

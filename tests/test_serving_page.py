@@ -1,4 +1,4 @@
-"""What docs/serving.md says of defaults is what the code does."""
+"""The defaults that docs/serving.md states are those of the code."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from laclrec_tf.serving.server.batching import BatchingParameters, read_batching_parameters, tensorflow_serving_defaults
+from laclrec_tf.serving.server.batching import BatchingParameters
+from laclrec_tf.serving.server.config_files import read_batching_parameters, tensorflow_serving_defaults
 from laclrec_tf.serving.server.limits import MAX_COPIED_ELEMENTS, RequestLimits
 from laclrec_tf.serving.server.prediction import MAX_ELEMENTS, MAX_ROWS
 

@@ -156,10 +156,10 @@ def serve(
     """Serve SavedModels over gRPC and REST with TensorFlow Serving's protocol, until interrupted."""
     compile_no_products()
     import_tensorflow_quietly(intra_op_threads)
-    from laclrec_tf.serving.server.batching import read_batching_parameters
-    from laclrec_tf.serving.server.model_config import read_model_config
-    from laclrec_tf.serving.server.serve import ServeSettings, limits_of, tls_of
+    from laclrec_tf.serving.server.config_files import read_batching_parameters, read_model_config
+    from laclrec_tf.serving.server.serve import ServeSettings, limits_of
     from laclrec_tf.serving.server.serve import serve as run_server
+    from laclrec_tf.serving.tls import TlsFiles
 
     settings = ServeSettings(
         host=host,
@@ -168,7 +168,7 @@ def serve(
         grace_seconds=grace_seconds,
         batching=None if batching_parameters_file is None else read_batching_parameters(batching_parameters_file),
         limits=limits_of(limit or []),
-        tls=tls_of(tls_cert, tls_key, client_ca),
+        tls=TlsFiles.if_given(tls_cert, tls_key, client_ca),
         rest_port=rest_port,
         log_format=log_format.value,
         access_log=access_log,

@@ -1,4 +1,4 @@
-"""TLS for the server: its certificate, and the authorities whose clients it lets in."""
+"""TLS: the certificate files of clients and servers."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ def channel_credentials(
     client_certificate: str | Path | None,
     client_key: str | Path | None,
 ) -> grpc.ChannelCredentials | None:
-    """Read what a TLS connection needs.
+    """Read the files of a client.
 
     Args:
         root_certificates: PEM file of the authorities that may have signed the server's certificate. None for
             a connection without TLS.
-        client_certificate: PEM file of the client's own certificate chain, for mutual TLS; or None.
-        client_key: PEM file of its private key, without a password; or None.
+        client_certificate: PEM file of the client's certificate chain, for mutual TLS; or None.
+        client_key: PEM file of the private key of `client_certificate`, without a password; or None.
 
     Returns:
         The credentials; None for a connection without TLS.
 
     Raises:
-        InputError: a file is missing or holds something else, the key does not belong to the certificate, or
-            one argument needs another one.
+        InputError: a file is missing or has other content, the key does not belong to the certificate, or an
+            argument is missing that another one needs.
 
     Example:
         >>> channel_credentials(None, None, None) is None
@@ -53,16 +53,14 @@ def channel_credentials(
         ) from None
     if client_certificate is None or client_key is None:
         return grpc.ssl_channel_credentials(roots)
-    chain, key = (
-        _read_client_file("client_certificate", client_certificate),
-        _read_client_file("client_key", client_key),
-    )
+    chain = _read_client_file("client_certificate", client_certificate)
+    key = _read_client_file("client_key", client_key)
     try:
-        # The password is asked for in the terminal otherwise.
+        # Without a password here, OpenSSL would ask for one in the terminal.
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(client_certificate, client_key, password="")
     except (ssl.SSLError, ValueError):
         raise InputError(
-            "Arguments `client_certificate` and `client_key` must be PEM files of a certificate and of its own key, "
+            "Arguments `client_certificate` and `client_key` must be PEM files of a certificate and of its key, "
             f"without a password. Received: {client_certificate} and {client_key}."
         ) from None
     return grpc.ssl_channel_credentials(roots, key, chain)
@@ -77,12 +75,13 @@ def _read_client_file(argument: str, file: str | Path) -> bytes:
 
 @dataclass(frozen=True)
 class TlsFiles:
-    """PEM files.
+    """The PEM files of a server.
 
     Args:
         certificate: the server's certificate, followed by those of intermediate authorities.
         key: the certificate's private key, not encrypted.
-        client_ca: authorities that must have signed a client's certificate: mutual TLS. Default: any client.
+        client_ca: the authorities that must have signed the clients' certificates, for mutual TLS. Default: none,
+            clients need no certificate.
     """
 
     certificate: Path
@@ -90,33 +89,33 @@ class TlsFiles:
     client_ca: Path | None = None
 
     @classmethod
-    def given(cls, certificate: Path | None, key: Path | None, client_ca: Path | None = None) -> TlsFiles | None:
-        """Make it of settings that may all be left out.
+    def if_given(cls, certificate: Path | None, key: Path | None, client_ca: Path | None = None) -> TlsFiles | None:
+        """Make it from optional settings.
 
         Returns:
-            None when nothing is given: no TLS.
+            The files; None, for no TLS, when no file is given.
 
         Raises:
-            InputError: only a part is given.
+            InputError: the certificate or its key is missing.
 
         Example:
-            >>> TlsFiles.given(Path("server.pem"), None)
+            >>> TlsFiles.if_given(Path("server.pem"), None)
             Traceback (most recent call last):
             laclrec_tf.errors.InputError: TLS needs a certificate and its key. Received: a certificate.
         """
-        received = {"a certificate": certificate, "a key": key, "a client authority": client_ca}
         if certificate is not None and key is not None:
             return cls(certificate, key, client_ca)
-        if any(received.values()):
-            given = ", ".join(name for name, file in received.items() if file is not None)
-            raise InputError(f"TLS needs a certificate and its key. Received: {given}.")
+        files = {"a certificate": certificate, "a key": key, "a client authority": client_ca}
+        received = [name for name, file in files.items() if file is not None]
+        if received:
+            raise InputError(f"TLS needs a certificate and its key. Received: {', '.join(received)}.")
         return None
 
     def credentials(self) -> grpc.ServerCredentials:
         """Read the files.
 
         Raises:
-            InputError: one cannot be read or is no PEM file of its kind, or certificate and key do not fit together.
+            InputError: a file cannot be read or is not a PEM file of its kind, or the key is not the certificate's.
         """
         certificate = _read(self.certificate, b"CERTIFICATE")
         key = _read(self.key, b"PRIVATE KEY")
@@ -128,21 +127,20 @@ class TlsFiles:
 
     def _check_pair(self) -> None:
         if not (self.certificate.is_file() and self.key.is_file()):
-            return  # a pipe can be read once only
+            return  # a pipe can be read only once
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.certificate, self.key, _no_password)
         except (ssl.SSLError, OSError) as error:
-            # What else OpenSSL may have against it here, gRPC need not have.
+            # gRPC may accept the files in spite of other errors of OpenSSL.
             if getattr(error, "reason", None) == "KEY_VALUES_MISMATCH":
                 raise InputError(
-                    f"The certificate {self.certificate} and the key {self.key} do not fit together. "
-                    "Give the certificate's own key."
+                    f"The key {self.key} does not belong to the certificate {self.certificate}. "
+                    "Give the certificate's key."
                 ) from error
 
 
 def _no_password() -> str:
-    # Without an answer, OpenSSL would ask for one at the terminal.
-    return ""
+    return ""  # else OpenSSL would ask for a password in the terminal
 
 
 def _read(file: Path, kind: bytes) -> bytes:
@@ -151,5 +149,5 @@ def _read(file: Path, kind: bytes) -> bytes:
     except OSError as error:
         raise InputError(f"Cannot read {file}: {reason_of(error)}.") from error
     if b"-----BEGIN " not in content or kind + b"-----" not in content:
-        raise InputError(f"{file} holds no {kind.decode().lower()} in PEM format.")
+        raise InputError(f"{file} contains no {kind.decode().lower()} in PEM format.")
     return content

@@ -1,4 +1,4 @@
-"""Certificates: what is read, what is refused, who is let in."""
+"""Certificates: which files are read or refused, and which clients are accepted."""
 
 from __future__ import annotations
 
@@ -101,8 +101,8 @@ def test_the_twin_on_asyncio(hand_written, pems):
         ((None, "client.pem", "client.key"), "`client_certificate` needs `root_certificates`"),
         (("ca.pem", "none.pem", "client.key"), "`client_certificate`: cannot read"),
         (("ca.pem", "client.pem", "none.key"), "`client_key`: cannot read"),
-        (("ca.pem", "client.pem", "other.key"), "of a certificate and of its own key"),
-        (("ca.pem", "client.pem", "text.pem"), "of a certificate and of its own key"),
+        (("ca.pem", "client.pem", "other.key"), "of a certificate and of its key"),
+        (("ca.pem", "client.pem", "text.pem"), "of a certificate and of its key"),
     ],
 )
 def test_files_that_cannot_be_used(pems, names, text):
@@ -168,23 +168,23 @@ def test_mutual_tls(files, authority, counting_folder):
 
 
 def test_only_a_part_is_given(files):
-    assert TlsFiles.given(None, None) is None
-    assert TlsFiles.given(files["certificate"], files["key"]) == TlsFiles(files["certificate"], files["key"])
+    assert TlsFiles.if_given(None, None) is None
+    assert TlsFiles.if_given(files["certificate"], files["key"]) == TlsFiles(files["certificate"], files["key"])
     for given, text in (
         ((files["certificate"], None, None), "Received: a certificate."),
         ((None, files["key"], files["client_ca"]), "Received: a key, a client authority."),
     ):
         with pytest.raises(InputError, match=text):
-            TlsFiles.given(*given)
+            TlsFiles.if_given(*given)
 
 
 def test_files_that_are_no_certificates(files, tmp_path, counting_folder):
     (tmp_path / "empty").write_bytes(b"")
     for change, text in (
         ({"certificate": tmp_path / "missing"}, "Cannot read .*missing: No such file"),
-        ({"certificate": files["key"]}, "key.pem holds no certificate in PEM format"),
-        ({"key": tmp_path / "empty"}, "empty holds no private key in PEM format"),
-        ({"client_ca": tmp_path / "empty"}, "empty holds no certificate"),
+        ({"certificate": files["key"]}, "key.pem contains no certificate in PEM format"),
+        ({"key": tmp_path / "empty"}, "empty contains no private key in PEM format"),
+        ({"client_ca": tmp_path / "empty"}, "empty contains no certificate"),
     ):
         with pytest.raises(InputError, match=text):
             ModelServer("counting", counting_folder, port=0, tls=TlsFiles(**(files | change))).start()
@@ -192,7 +192,7 @@ def test_files_that_are_no_certificates(files, tmp_path, counting_folder):
 
 def test_a_key_of_another_certificate(files, authority, counting_folder):
     authority.issue_cert("localhost").private_key_pem.write_to_path(files["key"])
-    with pytest.raises(InputError, match="certificate.pem and the key .*key.pem do not fit together"):
+    with pytest.raises(InputError, match="The key .*key.pem does not belong to the certificate .*certificate.pem"):
         ModelServer("counting", counting_folder, port=0, tls=TlsFiles(**files)).start()
 
 

@@ -92,7 +92,8 @@ def read_array(tensor: Any) -> np.ndarray:
     As everywhere in TensorFlow, when there are fewer values than elements, the last value is repeated.
 
     Args:
-        tensor: a `TensorProto`, with values or with `tensor_content`.
+        tensor: a `TensorProto` of this module or the published one, with values or with `tensor_content`; strings must
+            be values.
 
     Returns:
         The array; strings are bytes in an object array.
@@ -112,7 +113,7 @@ def read_array(tensor: Any) -> np.ndarray:
     shape = [dimension.size for dimension in tensor.tensor_shape.dim]
     holds_strings = field == "string_val"
     if tensor.tensor_content and not holds_strings:
-        return np.frombuffer(tensor.tensor_content, dtype.newbyteorder("<")).astype(dtype).reshape(shape)
+        return np.frombuffer(tensor.tensor_content, dtype.newbyteorder("<")).astype(dtype, copy=False).reshape(shape)
     values = np.array(getattr(tensor, field), dtype)
     n_missing = math.prod(shape) - len(values)
     if n_missing > 0:

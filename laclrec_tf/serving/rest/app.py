@@ -8,7 +8,6 @@ import re
 import time
 import zlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from functools import lru_cache, partial, wraps
 from typing import Any, Protocol
 from urllib.parse import unquote
@@ -24,16 +23,17 @@ from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 from laclrec_tf.serving.errors import ServingError
 from laclrec_tf.serving.rest.predict_json import input_protos, predict_answer, read_predict_body
 from laclrec_tf.serving.rest.status import RestError, error_json, http_status, metadata_json, status_json
-from laclrec_tf.serving.server.log import log_request
+from laclrec_tf.serving.server.limits import RequestLimits
+from laclrec_tf.serving.server.log import RequestRecord, log_request
 from laclrec_tf.serving.server.metrics import ServerMetrics
+from laclrec_tf.serving.server.prediction import DEFAULT_SIGNATURE
 
 logger = logging.getLogger(__name__)
 HEALTH = "REST Health"
-DEFAULT_SIGNATURE = "serving_default"
 METRICS_ROUTE = "/monitoring/prometheus/metrics"
 HEALTH_ROUTE = "/healthz"
-MAX_BODY_BYTES = 64 * 2**20
 CONCURRENT_PREDICTS = 64
+CONCURRENT_OTHERS = 4
 VERBS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 # https://github.com/tensorflow/serving/blob/master/tensorflow_serving/model_servers/http_rest_api_util.cc
 _MODEL = r"(?i:/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>[0-9]{1,18})|/labels/(?P<label>[^/:]+))?"
@@ -41,129 +41,8 @@ _GET = re.compile(_MODEL + r"(?P<metadata>/metadata)?)")
 _POST = re.compile(_MODEL + r":(?P<verb>predict|classify|regress))")
 
 
-@dataclass
-class RestCall:
-    """A request, as far as it is understood.
-
-    Args:
-        method: what is asked, such as `REST Predict`.
-        model: the model's name as the request gives it.
-        version: who answered.
-        signature: the signature asked for.
-        rows: rows in the request.
-        code: the gRPC status's name.
-        error: what the caller is told when there is no answer.
-    """
-
-    method: str = "REST"
-    model: str = ""
-    version: int | None = None
-    signature: str | None = None
-    rows: int | None = None
-    code: str = "OK"
-    error: str | None = None
-
-
-class Face(Protocol):
-    """What the endpoints are methods of."""
-
-    metrics: ServerMetrics | None
-
-
-def answering(
-    endpoint: Callable[[Any, Request, RestCall], Awaitable[bytes]],
-) -> Callable[[Any, Request], Awaitable[Response]]:
-    """Turn an endpoint's errors into answers; whatever happens, none gets away.
-
-    Args:
-        endpoint: `(self, request, call) -> JSON`, which says in `call` what it learns of the request and raises
-            `ServingError` for what it cannot answer.
-
-    Returns:
-        `(self, request) -> response`, as Starlette calls it. Each request is logged and counted, only not the log
-        line of a server that reports its health every few seconds.
-    """
-
-    @wraps(endpoint)
-    async def answer(face: Face, request: Request) -> Response:
-        started, call, status = time.perf_counter(), RestCall(), 200
-        try:
-            body = await endpoint(face, request, call)
-        except ServingError as error:
-            status, call.code, call.error = http_status(error), error.code.name, error.message
-        except ClientDisconnect:
-            status, call.code, call.error = 499, "CANCELLED", "The caller hung up."
-        except Exception:
-            logger.exception("%s failed", call.method)
-            status, call.code, call.error = 500, "INTERNAL", f"{call.method} failed; the server's log says why."
-        if call.error is not None:
-            body = error_json(call.error)
-        seconds = time.perf_counter() - started
-        if face.metrics is not None:
-            face.metrics.observe_request(call.method, call.model, call.code, seconds)
-        if call.method != HEALTH or call.code != "OK":
-            log_request(**vars(call), milliseconds=1000 * seconds)
-        return Response(body, status, media_type="application/json")
-
-    return answer
-
-
-async def read_body(request: Request, max_bytes: int, timeout: float) -> bytes:
-    """Read a body; gzip is unpacked, as TensorFlow Serving does.
-
-    Args:
-        request: whose body it is.
-        max_bytes: size that is still read, on the wire and unpacked.
-        timeout: seconds that the caller may take to send it.
-
-    Returns:
-        The body.
-
-    Raises:
-        RestError: 413, it is larger; 415, it is compressed in another way; 400, it is no gzip though it says so;
-            408, it did not arrive in time.
-    """
-    encoding = request.headers.get("content-encoding", "identity").lower()
-    if encoding not in ("identity", "gzip"):
-        text = f"Content-Encoding {encoding} is not supported. Use gzip, or send the JSON as it is."
-        raise RestError(grpc.StatusCode.INVALID_ARGUMENT, text, 415)
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > max_bytes:
-        raise _too_large(max_bytes)
-    body = bytearray()
-    try:
-        async with asyncio.timeout(timeout):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > max_bytes:
-                    raise _too_large(max_bytes)
-    except TimeoutError:
-        text = f"The request's body did not arrive within {timeout:g} seconds."
-        raise RestError(grpc.StatusCode.DEADLINE_EXCEEDED, text, 408) from None
-    return _unpacked(bytes(body), max_bytes) if encoding == "gzip" else bytes(body)
-
-
-def _unpacked(body: bytes, max_bytes: int) -> bytes:
-    """Unpack at most `max_bytes`: a few bytes of gzip can hold gigabytes."""
-    gzip = zlib.decompressobj(wbits=zlib.MAX_WBITS + 16)
-    try:
-        unpacked = gzip.decompress(body, max_bytes + 1)
-    except zlib.error:
-        raise RestError(grpc.StatusCode.INVALID_ARGUMENT, "The request's body is no gzip.", 400) from None
-    if len(unpacked) > max_bytes:
-        raise _too_large(max_bytes)
-    if not gzip.eof:
-        raise RestError(grpc.StatusCode.INVALID_ARGUMENT, "The request's body is gzip that was cut off.", 400)
-    return unpacked
-
-
-def _too_large(max_bytes: int) -> RestError:
-    text = f"A request's body may have {max_bytes} bytes. Send fewer rows in one request."
-    return RestError(grpc.StatusCode.RESOURCE_EXHAUSTED, text, 413)
-
-
 class Api(Protocol):
-    """What the REST API needs of a server; gRPC calls the same methods. Each raises `ServingError`."""
+    """The methods of a server that the REST API calls; gRPC calls them, too. They raise `ServingError`."""
 
     def predict(self, request: predict_pb2.PredictRequest, timeout: float | None = None) -> predict_pb2.PredictResponse:
         """Run a signature."""
@@ -171,12 +50,12 @@ class Api(Protocol):
     def metadata(
         self, request: get_model_metadata_pb2.GetModelMetadataRequest
     ) -> get_model_metadata_pb2.GetModelMetadataResponse:
-        """Say what the signatures take and give."""
+        """Return the signatures of a version."""
 
     def status(
         self, request: get_model_status_pb2.GetModelStatusRequest
     ) -> get_model_status_pb2.GetModelStatusResponse:
-        """Say in which state the versions are."""
+        """Return the states of a model's versions."""
 
 
 def rest_app(
@@ -184,7 +63,7 @@ def rest_app(
     *,
     metrics: ServerMetrics | None = None,
     timeout: float = 30.0,
-    max_body_bytes: int = MAX_BODY_BYTES,
+    max_body_bytes: int = RequestLimits.max_message_bytes,
     default_model: str | None = None,
     health_route: str = HEALTH_ROUTE,
     predict_route: str | None = None,
@@ -194,60 +73,91 @@ def rest_app(
     | route | answer |
     | --- | --- |
     | `GET /v1/models/NAME[/versions/N or /labels/LABEL]` | states of the versions |
-    | `GET /v1/models/NAME[/...]/metadata` | what the signatures take and give |
-    | `POST /v1/models/NAME[/...]:predict` | a signature's outputs; see `rest_json` |
-    | `GET /monitoring/prometheus/metrics` | the metrics, when there are any |
-    | `GET health_route` | 200 when `default_model` has a version that answers, else 503 |
+    | `GET /v1/models/NAME[/...]/metadata` | inputs and outputs of the signatures |
+    | `POST /v1/models/NAME[/...]:predict` | a signature's outputs; see `predict_json` |
+    | `GET /monitoring/prometheus/metrics` | the metrics, with `metrics` |
+    | `GET health_route` | 200 when `default_model` has an AVAILABLE version, else 503 |
     | `POST predict_route` | `:predict` of `default_model`, for Vertex AI |
 
-    Errors are `{"error": "..."}` with TensorFlow Serving's status codes, and 413 for a body that is too large. One
-    kindness goes beyond it: histories of different lengths in one request are filled up with "".
+    Errors are `{"error": "..."}` with TensorFlow Serving's status codes, and 413 for a body that is too large. Unlike
+    TensorFlow Serving, it accepts histories of different lengths in one request and pads them with "".
 
     Args:
-        api: answers the requests; its `ServingError`s become errors here.
-        metrics: counts the requests, as `REST Predict` and so on, and is what its route shows. Default: nothing is
-            counted and there is no such route.
-        timeout: seconds that a request may take, its body's way here included. Default: 30.
-        max_body_bytes: size of a request's body. Default: 64 MiB.
-        default_model: the model of `predict_route` and `health_route`. Default: none; `health_route` then says only
-            that the server runs.
-        health_route: Default: "/healthz".
-        predict_route: Default: none.
+        api: answers the requests; its `ServingError`s become JSON errors.
+        metrics: counts the requests, as `REST Predict` and so on; its route shows them. Default: requests are not
+            counted, and the route does not exist.
+        timeout: max seconds of a request, with the time until its body has arrived. Default: 30.
+        max_body_bytes: max size of a request's body. Default: 64 MiB.
+        default_model: name of the model of `predict_route` and `health_route`. Default: none; then `health_route`
+            only reports that the server runs.
+        health_route: path of the health check. Default: "/healthz".
+        predict_route: path of the predictions of `default_model`. Default: none.
 
     Returns:
         The application, for uvicorn or another ASGI server.
 
     Source: https://www.tensorflow.org/tfx/serving/api_rest
     """
-    face = _RestFace(api, metrics, timeout, max_body_bytes, default_model)
-    routes = [Route(health_route, face.health, methods=["GET"])]
+    endpoints = _Endpoints(api, metrics, timeout, max_body_bytes, default_model)
+    routes = [Route(health_route, endpoints.health, methods=["GET"])]
     if metrics is not None:
-        routes.append(Route(METRICS_ROUTE, face.exposition, methods=["GET"]))
+        routes.append(Route(METRICS_ROUTE, endpoints.exposition, methods=["GET"]))
     if predict_route is not None:
-        routes.append(Route(predict_route, face.default_predict, methods=["POST"]))
-    routes.append(Route("/{path:path}", face.model, methods=VERBS))
+        routes.append(Route(predict_route, endpoints.default_predict, methods=["POST"]))
+    routes.append(Route("/{path:path}", endpoints.model, methods=VERBS))
     return Starlette(routes=routes)
 
 
-class _RestFace:
-    """The endpoints."""
+def _answering(
+    endpoint: Callable[[Any, Request, RequestRecord], Awaitable[bytes]],
+) -> Callable[[Any, Request], Awaitable[Response]]:
+    """Turn an endpoint into `(self, request) -> response`, as Starlette calls it.
 
+    The endpoint describes the request in `record`, returns JSON, and raises `ServingError` when it cannot answer. Every
+    error becomes a response. Each request is counted and logged; a successful health check is not logged.
+    """
+
+    @wraps(endpoint)
+    async def answer(endpoints: _Endpoints, request: Request) -> Response:
+        started, record, status = time.perf_counter(), RequestRecord("REST"), 200
+        try:
+            body = await endpoint(endpoints, request, record)
+        except ServingError as error:
+            status, record.code, record.error = http_status(error), error.code.name, error.message
+        except ClientDisconnect:
+            status, record.code, record.error = 499, "CANCELLED", "The caller closed the connection."
+        except Exception:
+            logger.exception("%s failed", record.method)
+            status, record.code, record.error = 500, "INTERNAL", f"{record.method} failed; see the server's log."
+        if record.error is not None:
+            body = error_json(record.error)
+        seconds = time.perf_counter() - started
+        record.milliseconds = 1000 * seconds
+        if endpoints.metrics is not None:
+            endpoints.metrics.observe_request(record.method, record.model, record.code, seconds)
+        if record.method != HEALTH or record.code != "OK":
+            log_request(record)
+        return Response(body, status, media_type="application/json")
+
+    return answer
+
+
+class _Endpoints:
     def __init__(
         self, api: Api, metrics: ServerMetrics | None, timeout: float, max_body_bytes: int, default_model: str | None
     ) -> None:
-        """Keep the settings."""
         self.api = api
         self.metrics = metrics
         self.timeout = timeout
         self.max_body_bytes = max_body_bytes
         self.default_model = default_model
-        # Questions about the server must be answered while all threads for predictions are busy.
+        # Requests about the server must be answered while all threads for predictions are busy.
         self._predicts = anyio.CapacityLimiter(CONCURRENT_PREDICTS)
-        self._others = anyio.CapacityLimiter(4)
+        self._others = anyio.CapacityLimiter(CONCURRENT_OTHERS)
 
-    @answering
-    async def model(self, request: Request, call: RestCall) -> bytes:
-        """Answer what `/v1/models/...` asks."""
+    @_answering
+    async def model(self, request: Request, record: RequestRecord) -> bytes:
+        """Answer requests to `/v1/models/...`."""
         path = request.scope["raw_path"].decode("latin-1")
         pattern = {"GET": _GET, "POST": _POST}.get(request.method)
         found = pattern.fullmatch(path) if pattern else None
@@ -256,58 +166,58 @@ class _RestFace:
         spec = model_pb2.ModelSpec(name=unquote(found["name"]), version_label=unquote(found["label"] or ""))
         if found["version"]:
             spec.version.value = int(found["version"])
-        call.model = spec.name
+        record.model = spec.name
         if request.method == "POST":
-            return await self._post(found["verb"].lower(), spec, request, call)
-        call.method = "REST GetModelMetadata" if found["metadata"] else "REST GetModelStatus"
+            return await self._post(found["verb"].lower(), spec, request, record)
+        record.method = "REST GetModelMetadata" if found["metadata"] else "REST GetModelStatus"
         work = self._metadata if found["metadata"] else self._status
         return await anyio.to_thread.run_sync(work, spec, limiter=self._others)
 
-    @answering
-    async def default_predict(self, request: Request, call: RestCall) -> bytes:
+    @_answering
+    async def default_predict(self, request: Request, record: RequestRecord) -> bytes:
         """Answer `:predict` of the default model."""
-        call.model = self.default_model or ""
-        return await self._post("predict", model_pb2.ModelSpec(name=call.model), request, call)
+        record.model = self.default_model or ""
+        return await self._post("predict", model_pb2.ModelSpec(name=record.model), request, record)
 
-    @answering
-    async def health(self, request: Request, call: RestCall) -> bytes:
-        """Say whether the default model can answer."""
-        call.method, call.model = HEALTH, self.default_model or ""
+    @_answering
+    async def health(self, request: Request, record: RequestRecord) -> bytes:
+        """Report whether the default model can answer."""
+        record.method, record.model = HEALTH, self.default_model or ""
         await anyio.to_thread.run_sync(self._check_default_model, limiter=self._others)
         return b'{"status": "ok"}'
 
     async def exposition(self, request: Request) -> Response:
-        """Show the metrics."""
-        assert self.metrics is not None  # else there is no route to here
+        """Answer with the metrics."""
+        assert self.metrics is not None  # else the route does not exist
         text = await anyio.to_thread.run_sync(self.metrics.exposition, limiter=self._others)
         return Response(text, media_type=self.metrics.content_type)
 
-    async def _post(self, verb: str, spec: model_pb2.ModelSpec, request: Request, call: RestCall) -> bytes:
-        call.method = f"REST {verb.capitalize()}"
+    async def _post(self, verb: str, spec: model_pb2.ModelSpec, request: Request, record: RequestRecord) -> bytes:
+        record.method = f"REST {verb.capitalize()}"
         if verb != "predict":
-            raise ServingError(grpc.StatusCode.UNIMPLEMENTED, f"There is no {verb}. Send the request to :predict.")
+            raise ServingError(grpc.StatusCode.UNIMPLEMENTED, f":{verb} is not supported. Use :predict.")
         deadline = time.monotonic() + self.timeout
         body = await read_body(request, self.max_body_bytes, self.timeout)
-        work = partial(self._predict, body, spec, deadline, call)
+        work = partial(self._predict, body, spec, deadline, record)
         return await anyio.to_thread.run_sync(work, limiter=self._predicts)
 
-    def _predict(self, body: bytes, spec: model_pb2.ModelSpec, deadline: float, call: RestCall) -> bytes:
+    def _predict(self, body: bytes, spec: model_pb2.ModelSpec, deadline: float, record: RequestRecord) -> bytes:
         content = read_predict_body(body)
-        call.signature = spec.signature_name = content.signature_name or DEFAULT_SIGNATURE
+        record.signature = spec.signature_name = content.signature_name or DEFAULT_SIGNATURE
         definitions = _definitions(self._metadata_response(spec).metadata["signature_def"].value)
-        if call.signature not in definitions:
+        if record.signature not in definitions:
             known = ", ".join(sorted(definitions))
-            text = f"Serving signature name: '{call.signature}' not found in signature def. The model has: {known}."
+            text = f"Serving signature name: '{record.signature}' not found in signature def. The model has: {known}."
             raise ServingError(grpc.StatusCode.INVALID_ARGUMENT, text)
         request = predict_pb2.PredictRequest(model_spec=spec)
-        for name, proto in input_protos(content, definitions[call.signature]).items():
+        for name, proto in input_protos(content, definitions[record.signature]).items():
             request.inputs[name].CopyFrom(proto)
-            call.rows = max(call.rows or 0, proto.tensor_shape.dim[0].size if proto.tensor_shape.dim else 0)
+            record.rows = max(record.rows or 0, proto.tensor_shape.dim[0].size if proto.tensor_shape.dim else 0)
         left = deadline - time.monotonic()
         if left <= 0:
             raise ServingError(grpc.StatusCode.DEADLINE_EXCEEDED, f"The request took over {self.timeout:g} seconds.")
         response = self.api.predict(request, timeout=left)
-        call.version = response.model_spec.version.value
+        record.version = response.model_spec.version.value
         return predict_answer(response.outputs, content.row_format)
 
     def _metadata_response(self, spec: model_pb2.ModelSpec) -> get_model_metadata_pb2.GetModelMetadataResponse:
@@ -331,12 +241,66 @@ class _RestFace:
         except ServingError as error:
             raise ServingError(grpc.StatusCode.UNAVAILABLE, error.message) from error
         if not any(version.state == get_model_status_pb2.ModelVersionStatus.AVAILABLE for version in versions):
-            raise ServingError(grpc.StatusCode.UNAVAILABLE, f"No version of {self.default_model} can answer yet.")
+            raise ServingError(grpc.StatusCode.UNAVAILABLE, f"No version of {self.default_model} is AVAILABLE yet.")
+
+
+async def read_body(request: Request, max_bytes: int, timeout: float) -> bytes:
+    """Read the body of a request, and decompress gzip, as TensorFlow Serving does.
+
+    Args:
+        request: the request.
+        max_bytes: max size of the body, compressed and decompressed.
+        timeout: max seconds until the body has arrived.
+
+    Returns:
+        The body.
+
+    Raises:
+        RestError: 413, it is larger; 415, it has another compression; 400, it is declared as gzip and is not;
+            408, it did not arrive in time.
+    """
+    encoding = request.headers.get("content-encoding", "identity").lower()
+    if encoding not in ("identity", "gzip"):
+        text = f"Content-Encoding {encoding} is not supported. Use gzip, or send plain JSON."
+        raise RestError(grpc.StatusCode.INVALID_ARGUMENT, text, 415)
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > max_bytes:
+        raise _too_large(max_bytes)
+    body = bytearray()
+    try:
+        async with asyncio.timeout(timeout):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > max_bytes:
+                    raise _too_large(max_bytes)
+    except TimeoutError:
+        text = f"The request's body did not arrive within {timeout:g} seconds."
+        raise RestError(grpc.StatusCode.DEADLINE_EXCEEDED, text, 408) from None
+    return _decompressed(bytes(body), max_bytes) if encoding == "gzip" else bytes(body)
+
+
+def _decompressed(body: bytes, max_bytes: int) -> bytes:
+    """Decompress at most `max_bytes`: a few bytes of gzip can contain gigabytes."""
+    gzip = zlib.decompressobj(wbits=zlib.MAX_WBITS + 16)
+    try:
+        decompressed = gzip.decompress(body, max_bytes + 1)
+    except zlib.error:
+        raise RestError(grpc.StatusCode.INVALID_ARGUMENT, "The request's body is not gzip.", 400) from None
+    if len(decompressed) > max_bytes:
+        raise _too_large(max_bytes)
+    if not gzip.eof:
+        raise RestError(grpc.StatusCode.INVALID_ARGUMENT, "The request's body is truncated gzip.", 400)
+    return decompressed
+
+
+def _too_large(max_bytes: int) -> RestError:
+    text = f"A request's body may have at most {max_bytes} bytes. Send fewer rows in one request."
+    return RestError(grpc.StatusCode.RESOURCE_EXHAUSTED, text, 413)
 
 
 @lru_cache(maxsize=32)
 def _definitions(serialised: bytes) -> dict[str, Any]:
-    """Read a `SignatureDefMap`, which is the same for each request to a version."""
+    """Parse a `SignatureDefMap`, which is the same for all requests to a version."""
     return dict(get_model_metadata_pb2.SignatureDefMap.FromString(serialised).signature_def)
 
 

@@ -1,4 +1,4 @@
-"""One tensor as JSON and back: nested lists of numbers and strings, bytes as `{"b64": "..."}`."""
+"""JSON values <-> tensors: nested lists of numbers and strings, bytes as `{"b64": "..."}`."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ MAX_RANK = 8
 
 
 def json_to_proto(name: str, value: Any, info: meta_graph_pb2.TensorInfo) -> tensor_pb2.TensorProto:
-    """Make the tensor that a signature takes from parsed JSON.
+    """Make the tensor of an input from parsed JSON.
 
     Args:
-        name: the input's name, for messages.
-        value: nested lists; a scalar is no list. Strings of the last axis may be uneven where that axis is open;
-            they are filled up with "".
-        info: dtype and shape that the signature names. A shape of unknown rank takes any nesting.
+        name: name of the input, for messages.
+        value: nested lists, or one value for a scalar. Lists of strings on the last axis may have different lengths
+            when the signature does not fix its size; they are padded with "".
+        info: dtype and shape in the signature. A shape of unknown rank accepts any nesting.
 
     Returns:
         The tensor.
 
     Raises:
-        ServingError: INVALID_ARGUMENT, another type or nesting, or uneven lists; RESOURCE_EXHAUSTED, filled up, the
-            lists would be too large; UNIMPLEMENTED, JSON has no values of this dtype.
+        ServingError: INVALID_ARGUMENT, another type or nesting, or lists of different lengths; RESOURCE_EXHAUSTED,
+            the padded lists would be too large; UNIMPLEMENTED, JSON has no values of this dtype.
 
     Example:
         >>> info = meta_graph_pb2.TensorInfo(dtype=tf.string.as_datatype_enum)
@@ -49,8 +49,8 @@ def json_to_proto(name: str, value: Any, info: meta_graph_pb2.TensorInfo) -> ten
         raise ServingError(grpc.StatusCode.UNIMPLEMENTED, f"Input '{name}' is {dtype.name}, which JSON cannot hold.")
     sizes = [dimension.size for dimension in info.tensor_shape.dim]
     rank = _rank(name, value) if info.tensor_shape.unknown_rank else len(sizes)
-    fill = dtype == tf.string and rank > 1 and (not sizes or sizes[-1] == -1)
-    shape, leaves = _flattened(name, value, rank, fill)
+    pad = dtype == tf.string and rank > 1 and (not sizes or sizes[-1] == -1)
+    shape, leaves = _flattened(name, value, rank, pad)
     proto = tensor_pb2.TensorProto(dtype=info.dtype)
     for size in shape:
         proto.tensor_shape.dim.add(size=size)
@@ -62,14 +62,14 @@ def json_to_proto(name: str, value: Any, info: meta_graph_pb2.TensorInfo) -> ten
 
 
 def proto_to_json(name: str, proto: tensor_pb2.TensorProto) -> Any:
-    """Turn a tensor into what `json.dumps` writes.
+    """Turn a tensor into values for `json.dumps`.
 
     Args:
-        name: the output's name; `*_bytes` is written in base64.
+        name: name of the output; `*_bytes` is written in base64.
         proto: the tensor.
 
     Returns:
-        Nested lists, or one value for a scalar. Strings that are no UTF-8 are written in base64 too.
+        Nested lists, or one value for a scalar. Strings that are not UTF-8 are written in base64, too.
 
     Example:
         >>> proto_to_json("item_ids", tf.make_tensor_proto([[b"tent", b"\\xff"]]))
@@ -79,13 +79,13 @@ def proto_to_json(name: str, proto: tensor_pb2.TensorProto) -> Any:
     if array.dtype == object:
         return _texts(array.tolist(), name.endswith(BYTES_SUFFIX))
     if array.dtype == np.float32:
-        # 0.2 and not 0.20000000298: the fewest digits that give the same float32 again.
+        # 0.2 and not 0.20000000298: the shortest decimal number that is read as the same float32.
         array = array.astype(str).astype(np.float64)
     return array.tolist()
 
 
 def is_base64(value: Any) -> bool:
-    """Say whether parsed JSON is a string of bytes, `{"b64": "..."}`, and not an object with names.
+    """Return whether parsed JSON is a bytes value, `{"b64": "..."}`, and not an object with named inputs.
 
     Example:
         >>> is_base64({"b64": "/w=="}), is_base64({"b64": "/w==", "k": 3})
@@ -95,7 +95,7 @@ def is_base64(value: Any) -> bool:
 
 
 def invalid(message: str) -> ServingError:
-    """Make the error for a request that does not fit."""
+    """Make the error of an invalid request."""
     return ServingError(grpc.StatusCode.INVALID_ARGUMENT, message)
 
 
@@ -104,12 +104,12 @@ def _rank(name: str, value: Any) -> int:
     while isinstance(entry, list):
         rank, entry = rank + 1, entry[0] if entry else None
     if rank > MAX_RANK:
-        raise invalid(f"Input '{name}' may be nested {MAX_RANK} lists deep. Received: {rank} lists.")
+        raise invalid(f"Input '{name}' may have at most {MAX_RANK} nested lists. Received: {rank}.")
     return rank
 
 
-def _flattened(name: str, value: Any, rank: int, fill: bool) -> tuple[list[int], list[Any]]:
-    """Return the shape and the entries, row by row; `fill` evens out the last axis."""
+def _flattened(name: str, value: Any, rank: int, pad: bool) -> tuple[list[int], list[Any]]:
+    """Return the shape and the values in row-major order; `pad` pads the last axis with ""."""
     shape: list[int] = []
     entries = [value]
     for axis in range(rank):
@@ -118,9 +118,14 @@ def _flattened(name: str, value: Any, rank: int, fill: bool) -> tuple[list[int],
         lengths = {len(entry) for entry in entries}
         width = max(lengths, default=0)
         if len(lengths) > 1:
-            if not fill or axis < rank - 1:
+            if not pad or axis < rank - 1:
                 raise invalid(f"Input '{name}' has lists of different lengths on axis {axis}: {sorted(lengths)}.")
-            _check_size(name, len(entries), width)
+            if len(entries) * width > MAX_ELEMENTS:
+                raise ServingError(
+                    grpc.StatusCode.RESOURCE_EXHAUSTED,
+                    f"Input '{name}' may have at most {MAX_ELEMENTS} elements. Received: {len(entries)} rows, the "
+                    f"longest of {width}. Send fewer in one request.",
+                )
             entries = [entry + [""] * (width - len(entry)) for entry in entries]
         shape.append(width)
         entries = [item for entry in entries for item in entry]
@@ -129,22 +134,13 @@ def _flattened(name: str, value: Any, rank: int, fill: bool) -> tuple[list[int],
     return shape, entries
 
 
-def _check_size(name: str, rows: int, width: int) -> None:
-    if rows * width > MAX_ELEMENTS:
-        raise ServingError(
-            grpc.StatusCode.RESOURCE_EXHAUSTED,
-            f"Input '{name}' may have {MAX_ELEMENTS} elements. Received: {rows} rows, the longest of {width}. "
-            "Send fewer in one request.",
-        )
-
-
 def _wrong_nesting(name: str, rank: int, value: Any) -> ServingError:
-    nesting = ["one value and no list", "a list"][rank] if rank < 2 else f"a list{' of lists' * (rank - 1)}"
+    nesting = ["one value and not a list", "a list"][rank] if rank < 2 else f"a list{' of lists' * (rank - 1)}"
     return invalid(f"Input '{name}' must be {nesting}. Received: {reprlib.repr(value)}.")
 
 
 def _leaf(name: str, value: Any, dtype: tf.DType) -> Any:
-    kind = type(value)  # to isinstance, a bool is an int
+    kind = type(value)  # not isinstance, for which a bool is an int
     if dtype == tf.string:
         if kind is str:
             return _utf8(name, value)
@@ -158,7 +154,7 @@ def _leaf(name: str, value: Any, dtype: tf.DType) -> Any:
 
 
 def _rounded(value: float, dtype: tf.DType) -> float:
-    # The largest number of a dtype may be written a little larger than it is.
+    # The decimal number for the largest value of a dtype may be slightly larger than the value.
     with np.errstate(over="ignore"):
         return float(dtype.as_numpy_dtype(value))
 
@@ -167,7 +163,7 @@ def _utf8(name: str, text: str) -> bytes:
     try:
         return text.encode("utf-8")
     except UnicodeEncodeError:
-        raise invalid(f"Input '{name}' holds half of a surrogate pair, which is no text.") from None
+        raise invalid(f"Input '{name}' contains half of a surrogate pair, which is not text.") from None
 
 
 def _decoded(name: str, text: str) -> bytes:

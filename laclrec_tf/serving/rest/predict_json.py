@@ -1,15 +1,15 @@
-"""JSON <-> tensors, as TensorFlow Serving's REST API maps them.
+"""The JSON of `:predict` requests and answers, as in TensorFlow Serving's REST API.
 
-Row format: `{"instances": [{"history": ["a", "b"], "k": 3}, ...]}` is answered with `{"predictions": [...]}`.
-Columnar format: `{"inputs": {"history": [["a", "b"]], "k": 3}}` is answered with `{"outputs": {...}}`.
-Names fall away where there is only one: an input that is the signature's only one, or the only one without a
-default, and an output that is the only one.
+Row format: the answer to `{"instances": [{"history": ["a", "b"], "k": 3}, ...]}` is `{"predictions": [...]}`.
+Columnar format: the answer to `{"inputs": {"history": [["a", "b"]], "k": 3}}` is `{"outputs": {...}}`.
+A name may be omitted when it is the only one: the signature's only input, or its only input without a default, and its
+only output.
 
-Three things go beyond TensorFlow Serving, all of them accepted requests and none of them another answer:
-rows of strings that differ in length are filled up with "", which the signatures read as no item; inputs with a
-default in the `SignatureDef` may be left out; and beside `instances`, `parameters` (Vertex AI sends them) may name the
-`signature_name` and hold inputs for all rows, such as `{"k": 3}`. One answer differs: a string that is no UTF-8 is
-written in base64, as `*_bytes` outputs are, where TensorFlow Serving writes bytes that no JSON parser reads.
+Three kinds of requests are accepted in addition to TensorFlow Serving's: rows of strings may differ in length, and are
+padded with "", which the signatures ignore; inputs with a default in the `SignatureDef` may be omitted; and next to
+`instances`, `parameters` (sent by Vertex AI) may contain `signature_name` and inputs for all rows, such as `{"k": 3}`.
+One answer differs: a string that is not UTF-8 is written in base64, as `*_bytes` outputs are, while TensorFlow Serving
+writes bytes that no JSON parser reads.
 
 Source: https://www.tensorflow.org/tfx/serving/api_rest
 """
@@ -30,12 +30,12 @@ from laclrec_tf.serving.rest.json_tensors import invalid, is_base64, json_to_pro
 
 @dataclass(frozen=True)
 class PredictBody:
-    """What a `:predict` request says, before its signature is known.
+    """A `:predict` request, before its signature is known.
 
     Args:
-        signature_name: the signature asked for; empty for the default one.
-        rows: the value of `instances`, or `None` in columnar format.
-        columns: the value of `inputs` in columnar format, else `parameters`' inputs for all rows.
+        signature_name: name of the signature; empty for the default one.
+        rows: the value of `instances`; None in columnar format.
+        columns: the value of `inputs` in columnar format, else the inputs for all rows in `parameters`.
     """
 
     signature_name: str
@@ -49,16 +49,16 @@ class PredictBody:
 
 
 def read_predict_body(body: bytes) -> PredictBody:
-    """Read a `:predict` request's body.
+    """Read the body of a `:predict` request.
 
     Args:
         body: JSON in UTF-8; `NaN` and `Infinity` are numbers, as in TensorFlow Serving.
 
     Returns:
-        What the request says.
+        The request.
 
     Raises:
-        ServingError: INVALID_ARGUMENT, it is not JSON (with the position) or not such a request.
+        ServingError: INVALID_ARGUMENT, it is not JSON (with the position) or not a `:predict` request.
 
     Example:
         >>> read_predict_body(b'{"instances": [["tent"]], "parameters": {"k": 3}}')
@@ -87,18 +87,18 @@ def read_predict_body(body: bytes) -> PredictBody:
 
 
 def input_protos(body: PredictBody, definition: meta_graph_pb2.SignatureDef) -> dict[str, tensor_pb2.TensorProto]:
-    """Make the tensors that a signature takes.
+    """Make the input tensors of a signature.
 
     Args:
-        body: what the request says.
-        definition: the signature that it named.
+        body: the request.
+        definition: the signature.
 
     Returns:
-        The inputs by name; those with a default are missing where the request left them out.
+        The inputs by name, without those that the request omits.
 
     Raises:
-        ServingError: INVALID_ARGUMENT, an input is missing, unknown, of another type or of uneven shape;
-            RESOURCE_EXHAUSTED, filled up, the rows would be too large.
+        ServingError: INVALID_ARGUMENT, an input is missing, unknown, of another type or of another shape;
+            RESOURCE_EXHAUSTED, the padded rows would be too large.
     """
     columns = _columns(body, definition)
     _check_names(set(columns), definition)
@@ -106,10 +106,10 @@ def input_protos(body: PredictBody, definition: meta_graph_pb2.SignatureDef) -> 
 
 
 def predict_answer(outputs: Mapping[str, tensor_pb2.TensorProto], row_format: bool) -> bytes:
-    """Write a signature's outputs.
+    """Write the outputs of a signature.
 
-    Numbers that are not finite are the bare words `NaN`, `Infinity` and `-Infinity`, as TensorFlow Serving writes
-    them; Python's and protobuf's JSON parsers read them, stricter ones do not.
+    Numbers that are not finite are written as `NaN`, `Infinity` and `-Infinity` without quotes, as TensorFlow Serving
+    does. The JSON parsers of Python and protobuf read them, stricter ones do not.
 
     Args:
         outputs: the tensors by name.
@@ -119,7 +119,7 @@ def predict_answer(outputs: Mapping[str, tensor_pb2.TensorProto], row_format: bo
         JSON in UTF-8.
 
     Raises:
-        ServingError: INVALID_ARGUMENT, the outputs are not rows of one batch and can only be had in columns.
+        ServingError: INVALID_ARGUMENT, the outputs are not rows of one batch and need the columnar format.
 
     Example:
         >>> import tensorflow as tf
@@ -131,7 +131,7 @@ def predict_answer(outputs: Mapping[str, tensor_pb2.TensorProto], row_format: bo
         return _written("outputs", values if len(values) > 1 else next(iter(values.values())))
     sizes = {len(value) if isinstance(value, list) else None for value in values.values()}
     if len(sizes) != 1 or None in sizes:
-        raise invalid("The outputs are not rows of one batch. Send 'inputs' and not 'instances'.")
+        raise invalid("The outputs are not rows of one batch. Send 'inputs' instead of 'instances'.")
     if len(values) == 1:
         return _written("predictions", next(iter(values.values())))
     rows = [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
@@ -167,7 +167,7 @@ def _columns(body: PredictBody, definition: meta_graph_pb2.SignatureDef) -> dict
     if not any(named):
         columns = {_only_input(definition, "instances"): body.rows}
     elif not all(named):
-        raise invalid("'instances' must be objects with named inputs, or none of them.")
+        raise invalid("All 'instances' must be objects with named inputs, or none of them.")
     else:
         names = set(body.rows[0])
         for index, row in enumerate(body.rows):
@@ -177,9 +177,9 @@ def _columns(body: PredictBody, definition: meta_graph_pb2.SignatureDef) -> dict
                     f"Item {index} has: {_listed(row)}."
                 )
         columns = {name: [row[name] for row in body.rows] for name in sorted(names)}
-    twice = set(columns) & set(body.columns)
-    if twice:
-        raise invalid(f"'instances' and 'parameters' both give: {_listed(twice)}. Give each input once.")
+    duplicates = set(columns) & set(body.columns)
+    if duplicates:
+        raise invalid(f"'instances' and 'parameters' both give: {_listed(duplicates)}. Give each input once.")
     return columns | body.columns
 
 
@@ -188,7 +188,7 @@ def _only_input(definition: meta_graph_pb2.SignatureDef, key: str) -> str:
     required = [name for name in names if name not in definition.defaults]
     if len(names) == 1 or len(required) == 1:
         return (names if len(names) == 1 else required)[0]
-    raise invalid(f"'{key}' must name its inputs, for the signature takes several: {_listed(names)}.")
+    raise invalid(f"'{key}' must name its inputs, because the signature has several: {_listed(names)}.")
 
 
 def _check_names(given: set[str], definition: meta_graph_pb2.SignatureDef) -> None:

@@ -1,4 +1,4 @@
-"""gRPC statuses as HTTP status codes, and protos as the JSON that TensorFlow Serving writes."""
+"""gRPC statuses as HTTP status codes, and responses other than predictions as TensorFlow Serving's JSON."""
 
 from __future__ import annotations
 
@@ -33,16 +33,15 @@ HTTP_STATUS = {
 
 
 class RestError(ServingError):
-    """A refusal for which HTTP has a status code of its own.
+    """An error with its own HTTP status code.
 
     Args:
         code: the gRPC status, for the log and the metrics.
         message: one line for the caller.
-        http_status: such as 413.
+        http_status: the HTTP status code, such as 413.
     """
 
     def __init__(self, code: grpc.StatusCode, message: str, http_status: int) -> None:
-        """Keep all parts."""
         super().__init__(code, message)
         self.http_status = http_status
 
@@ -58,7 +57,7 @@ def http_status(error: ServingError) -> int:
 
 
 def status_json(response: get_model_status_pb2.GetModelStatusResponse) -> bytes:
-    """Write the states of versions as `GET /v1/models/NAME` answers them.
+    """Write the states of versions, the answer of `GET /v1/models/NAME`.
 
     Example:
         >>> response = get_model_status_pb2.GetModelStatusResponse()
@@ -72,9 +71,9 @@ def status_json(response: get_model_status_pb2.GetModelStatusResponse) -> bytes:
 
 
 def metadata_json(response: get_model_metadata_pb2.GetModelMetadataResponse) -> bytes:
-    """Write what the signatures take and give as `GET /v1/models/NAME/metadata` answers it.
+    """Write the signatures, the answer of `GET /v1/models/NAME/metadata`.
 
-    TensorFlow Serving writes the map of signatures without the type's name that `Any` would have.
+    As in TensorFlow Serving, the map of signatures has no type name, which `Any` would add.
     """
     signatures = get_model_metadata_pb2.SignatureDefMap()
     response.metadata["signature_def"].Unpack(signatures)

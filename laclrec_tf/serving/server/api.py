@@ -1,10 +1,9 @@
-"""What the server answers, whatever it was asked over."""
+"""The server's answers, independent of the protocol: gRPC and REST call these methods."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 
@@ -19,7 +18,7 @@ from tensorflow_serving.apis import (
 
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving.errors import ServingError
-from laclrec_tf.serving.server.batcher import Arrays, RequestBatcher
+from laclrec_tf.serving.server.batching import Arrays, RequestBatcher
 from laclrec_tf.serving.server.limits import RequestLimits
 from laclrec_tf.serving.server.merging import Merging
 from laclrec_tf.serving.server.metrics import Metrics
@@ -28,39 +27,14 @@ from laclrec_tf.serving.server.registry import ModelRegistry
 from laclrec_tf.serving.server.served_model import ServedVersion
 
 
-class RunningPrediction:
-    """A `predict` that is on its way.
-
-    Attributes:
-        outputs: a future of the signature's outputs; cancel it when nobody wants the answer any more.
-    """
-
-    def __init__(self, asked: PredictionInputs, version: ServedVersion, outputs: Future[Arrays]) -> None:
-        """Keep what the answer needs."""
-        self._asked = asked
-        self._name, self._number = version.model_name, version.number
-        self.outputs = outputs
-
-    def response(self) -> predict_pb2.PredictResponse:
-        """Write the answer; `outputs` must be done.
-
-        Raises:
-            ServingError: the request could not be answered.
-        """
-        response = response_of(self._asked, self.outputs.result())
-        response.model_spec.name = self._name
-        response.model_spec.version.value = self._number
-        return response
-
-
 class ServingApi:
-    """Answers TensorFlow Serving's requests; gRPC and REST only carry them here.
+    """Answers TensorFlow Serving's requests.
 
     Args:
         registry: the models.
-        batcher: what runs them.
-        limits: what a request may ask for. Default: `RequestLimits()`.
-        metrics: counts requests in flight. Default: nobody does.
+        batcher: runs their signatures.
+        limits: limits of requests. Default: `RequestLimits()`.
+        metrics: counts the requests in progress. Default: they are not counted.
 
     Example:
         >>> api = ServingApi(ModelRegistry(), batcher)  # doctest: +SKIP
@@ -74,7 +48,6 @@ class ServingApi:
         limits: RequestLimits | None = None,
         metrics: Metrics | None = None,
     ) -> None:
-        """Keep the parts."""
         self.registry = registry
         self.limits = limits or RequestLimits()
         self._batcher = batcher
@@ -87,13 +60,13 @@ class ServingApi:
 
         Args:
             request: model, version or label, signature, inputs, output filter.
-            timeout: seconds the answer may take. Default: any.
+            timeout: max seconds until the answer. Default: no limit.
 
         Returns:
             The outputs.
 
         Raises:
-            ServingError: it cannot be answered.
+            ServingError: the request cannot be answered.
         """
         running = self.start_predict(request, timeout)
         try:
@@ -106,17 +79,17 @@ class ServingApi:
         return running.response()
 
     def start_predict(self, request: predict_pb2.PredictRequest, timeout: float | None = None) -> RunningPrediction:
-        """Begin what `predict` does, and do not wait for it.
+        """Start to run a signature, without waiting for the outputs.
 
         Args:
             request: as for `predict`.
-            timeout: seconds after which the request is not run any more. Default: any.
+            timeout: seconds after which the request is not run any more. Default: no limit.
 
         Returns:
-            The prediction on its way.
+            The running prediction.
 
         Raises:
-            ServingError: it cannot be answered; more may come with the outputs.
+            ServingError: the request cannot be answered; `RunningPrediction.response` may raise others later.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         _check_spec(request)
@@ -132,22 +105,27 @@ class ServingApi:
             version.release()
             self._leave()
             raise
-        running.outputs.add_done_callback(self._leaving(version))
+
+        def leave(outputs: Future[Arrays]) -> None:
+            version.release()
+            self._leave()
+
+        running.outputs.add_done_callback(leave)
         return running
 
     def metadata(
         self, request: get_model_metadata_pb2.GetModelMetadataRequest
     ) -> get_model_metadata_pb2.GetModelMetadataResponse:
-        """Say what the signatures of a version take and give.
+        """Return the signatures of a version.
 
         Raises:
-            ServingError: INVALID_ARGUMENT, another field than `signature_def` is asked for; NOT_FOUND.
+            ServingError: INVALID_ARGUMENT, another field than `signature_def` is requested; NOT_FOUND.
         """
         _check_spec(request)
         if list(request.metadata_field) != ["signature_def"]:
             raise ServingError(
                 grpc.StatusCode.INVALID_ARGUMENT,
-                "Argument `metadata_field` must be the one field there is, signature_def. "
+                "Argument `metadata_field` must be the only field, signature_def. "
                 f"Received: {', '.join(request.metadata_field) or 'none'}.",
             )
         version = self.registry.acquire(request.model_spec)
@@ -167,7 +145,7 @@ class ServingApi:
     def status(
         self, request: get_model_status_pb2.GetModelStatusRequest
     ) -> get_model_status_pb2.GetModelStatusResponse:
-        """Tell the states of a model's versions, newest first; those that ended are among them.
+        """Return the states of a model's versions, newest first, ended versions included.
 
         Raises:
             ServingError: NOT_FOUND, no such model or version; INVALID_ARGUMENT, no such label.
@@ -177,14 +155,14 @@ class ServingApi:
         return get_model_status_pb2.GetModelStatusResponse(model_version_status=statuses)
 
     def reload(self, request: model_management_pb2.ReloadConfigRequest) -> model_management_pb2.ReloadConfigResponse:
-        """Serve the models of another configuration. It answers when all are loaded.
+        """Serve the models of another configuration, and return when all are loaded.
 
         Returns:
             A response with an OK status.
 
         Raises:
             ServingError: INVALID_ARGUMENT, the configuration is wrong or a model cannot be loaded;
-                FAILED_PRECONDITION, a label is for a version that is not AVAILABLE. Nothing was changed.
+                FAILED_PRECONDITION, a label selects a version that is not AVAILABLE. Nothing has changed.
         """
         try:
             self.registry.apply(request.config)
@@ -199,16 +177,16 @@ class ServingApi:
     ) -> RunningPrediction:
         model = version.model
         assert model is not None  # while it is held
-        asked = read_request(model, request, self.limits)
+        prediction = read_request(model, request, self.limits)
         outputs = self._batcher.submit(
             version.model_name,
-            (id(version), asked.signature),
-            lambda inputs: model.run_complete(asked.signature, inputs),
-            asked.inputs,
-            version.merging.get(asked.signature, Merging.NEVER),
+            (id(version), prediction.signature),
+            lambda inputs: model.run_complete(prediction.signature, inputs),
+            prediction.inputs,
+            version.merging.get(prediction.signature, Merging.NEVER),
             deadline,
         )
-        return RunningPrediction(asked, version, outputs)
+        return RunningPrediction(prediction, version, outputs)
 
     def _enter(self) -> None:
         with self._lock:
@@ -225,12 +203,29 @@ class ServingApi:
         if self._metrics is not None:
             self._metrics.set_in_flight(self._running)
 
-    def _leaving(self, version: ServedVersion) -> Callable[[Future[Arrays]], None]:
-        def leave(outputs: Future[Arrays]) -> None:
-            version.release()
-            self._leave()
 
-        return leave
+class RunningPrediction:
+    """A prediction that has started.
+
+    Attributes:
+        outputs: a future of the signature's outputs; cancel it when the answer is not needed any more.
+    """
+
+    def __init__(self, prediction: PredictionInputs, version: ServedVersion, outputs: Future[Arrays]) -> None:
+        self._prediction = prediction
+        self._name, self._number = version.model_name, version.number
+        self.outputs = outputs
+
+    def response(self) -> predict_pb2.PredictResponse:
+        """Write the answer; `outputs` must be done.
+
+        Raises:
+            ServingError: the request could not be answered.
+        """
+        response = response_of(self._prediction, self.outputs.result())
+        response.model_spec.name = self._name
+        response.model_spec.version.value = self._number
+        return response
 
 
 def _check_spec(

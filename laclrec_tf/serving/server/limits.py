@@ -1,4 +1,4 @@
-"""What one server lets a request ask for."""
+"""The limits of a request."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from laclrec_tf.errors import InputError
 from laclrec_tf.serving.errors import ServingError
 from laclrec_tf.serving.server.merging import rows_of
 
-# A list that stands for all rows has so many elements when each row has a copy; a score for each takes 64 MB.
+# Max elements of a list for all rows, times the rows: each row has a copy, and a score for each copy takes 64 MB.
 MAX_COPIED_ELEMENTS = 2**24
 
 
 @dataclass(frozen=True)
 class RequestLimits:
-    """Limits on requests; what goes beyond one is answered RESOURCE_EXHAUSTED, with the limit's name.
+    """Limits of requests. A request beyond one gets RESOURCE_EXHAUSTED, with the limit's name.
 
     Args:
         max_message_bytes: size of a request on the wire. Default: 64 MiB.
         max_history_length: columns of any string input, such as `history` or `exclude`. Default: 2**20.
-        max_k: the largest `k`. Default: any; a retriever never gives more items than there are.
-        max_concurrent_requests: requests being answered at the same time. Default: 1024.
+        max_k: the largest `k`. Default: any; a retriever never returns more items than there are.
+        max_concurrent_requests: number of requests in progress at the same time. Default: 1024.
 
     Raises:
         InputError: a limit is below 1.
@@ -32,7 +32,7 @@ class RequestLimits:
     Example:
         >>> RequestLimits(max_k=100).check_inputs({"k": np.array(101, np.int32)})
         Traceback (most recent call last):
-        laclrec_tf.serving.errors.ServingError: Input 'k' may be 100 at most (max_k). Received: 101.
+        laclrec_tf.serving.errors.ServingError: Input 'k' may be at most 100 (max_k). Received: 101.
     """
 
     max_message_bytes: int = 64 * 2**20
@@ -48,7 +48,7 @@ class RequestLimits:
                 raise InputError(f"Argument `{field.name}` must be at least 1. Received: {field.name}={value}.")
 
     def check_inputs(self, inputs: Mapping[str, np.ndarray]) -> None:
-        """Refuse inputs beyond the limits, and one list for so many rows that a score for each would fill the memory.
+        """Refuse inputs beyond the limits, and a list for all rows whose copies would fill the memory.
 
         Args:
             inputs: arrays by name.
@@ -62,31 +62,31 @@ class RequestLimits:
                 continue
             if len(array) == 1 and array.size * rows > MAX_COPIED_ELEMENTS:
                 raise _exhausted(
-                    f"Input '{name}' may have {MAX_COPIED_ELEMENTS} elements when each row has a copy. "
+                    f"Input '{name}' may have at most {MAX_COPIED_ELEMENTS} elements when each row has a copy. "
                     f"Received: {array.size} for {rows} rows. Send fewer histories in one request."
                 )
             if array.shape[1] > self.max_history_length:
                 raise _exhausted(
-                    f"Input '{name}' may have {self.max_history_length} columns (max_history_length). "
+                    f"Input '{name}' may have at most {self.max_history_length} columns (max_history_length). "
                     f"Received: shape {list(array.shape)}."
                 )
         k = inputs.get("k")
         if k is not None and k.dtype.kind == "i" and k.size and k.max() > self.max_k:
-            raise _exhausted(f"Input 'k' may be {self.max_k} at most (max_k). Received: {k.max()}.")
+            raise _exhausted(f"Input 'k' may be at most {self.max_k} (max_k). Received: {k.max()}.")
 
     def check_concurrency(self, running: int) -> None:
-        """Refuse a request when as many are running as may.
+        """Refuse a request when the max number of requests is in progress.
 
         Args:
-            running: requests being answered, without this one.
+            running: number of requests in progress, without this one.
 
         Raises:
             ServingError: RESOURCE_EXHAUSTED.
         """
         if running >= self.max_concurrent_requests:
             raise _exhausted(
-                f"The server answers {self.max_concurrent_requests} requests at the same time "
-                "(max_concurrent_requests). Ask again later."
+                f"The server answers at most {self.max_concurrent_requests} requests at the same time "
+                "(max_concurrent_requests). Try again later."
             )
 
 

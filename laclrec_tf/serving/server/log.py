@@ -4,66 +4,31 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Any, Literal, TextIO
+from dataclasses import dataclass
+from typing import Literal, TextIO
 
 from pythonjsonlogger.json import JsonFormatter
 
 LogFormat = Literal["text", "json"]
-LOG_FORMATS: tuple[LogFormat, ...] = ("text", "json")
-ACCESS_LOGGER = "laclrec_tf.serving.access"
-# Statuses that are the server's fault and not the caller's.
+# Statuses that are errors of the server and not of the caller.
 SERVER_FAULTS = frozenset({"INTERNAL", "UNKNOWN", "DATA_LOSS", "UNAVAILABLE"})
-
-_access = logging.getLogger(ACCESS_LOGGER)
-
-
-class ServerLogHandler(logging.StreamHandler[TextIO]):
-    """The handler that `set_up_log` installs, so that a second call finds and replaces it."""
-
-
-class JsonLineFormatter(JsonFormatter):
-    """One JSON object a line: `time` (UTC), `level`, `logger`, `message`, and what `extra=` gave."""
-
-    converter = time.gmtime  # type: ignore[assignment] # the type of a bound method, of which it is none
-    default_time_format = "%Y-%m-%dT%H:%M:%S"
-    default_msec_format = "%s.%03dZ"
-
-    def __init__(self) -> None:
-        """Name the fields."""
-        super().__init__(
-            ("asctime", "levelname", "name", "message"),
-            rename_fields={"asctime": "time", "levelname": "level", "name": "logger"},
-            json_ensure_ascii=False,
-        )
-
-
-class TextLineFormatter(logging.Formatter):
-    """Time of day, level and message; a line break in a message is written as `\\n`, so it cannot fake a line."""
-
-    def __init__(self) -> None:
-        """Set the line's shape."""
-        super().__init__("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
-
-    def formatMessage(self, record: logging.LogRecord) -> str:
-        """Write the line without its traceback."""
-        record.message = record.message.replace("\r", "\\r").replace("\n", "\\n")
-        return super().formatMessage(record)
+_access = logging.getLogger("laclrec_tf.serving.access")
 
 
 def set_up_log(
     stream: TextIO, log_format: LogFormat = "text", level: int = logging.INFO, access: bool | None = None
 ) -> logging.Handler:
-    """Write the log to a stream. A second call replaces what the first one set up.
+    """Write the log to a stream. A second call replaces the first one's handler.
 
-    The package logs from `level` on, everybody else from WARNING on. Third parties' lines have the same format, so
-    with `json` every line is a JSON object.
+    This package logs from `level` on, other packages from WARNING on. All lines have the same format, so with `json`
+    every line is a JSON object.
 
     Args:
-        stream: where the lines go, usually `sys.stderr`.
-        log_format: `"text"` or `"json"`.
-        level: of the package's own loggers. Default: INFO.
-        access: True writes a line for each request, False only for those that failed by the server's fault.
-            Default: None, as `level` says.
+        stream: destination of the lines, usually `sys.stderr`.
+        log_format: `"text"` or `"json"`. Default: `"text"`.
+        level: level of this package's loggers. Default: INFO.
+        access: True writes a line for each request, False only for requests that failed by an error of the server.
+            Default: None, the requests at or above `level`.
 
     Returns:
         The handler, already installed.
@@ -90,51 +55,81 @@ def set_up_log(
     return handler
 
 
-def log_request(
-    *,
-    method: str,
-    model: str,
-    code: str,
-    milliseconds: float,
-    version: int | None = None,
-    signature: str | None = None,
-    rows: int | None = None,
-    error: str | None = None,
-) -> None:
-    """Write the line of one answered request, at WARNING when the server is to blame and else at INFO.
+@dataclass
+class RequestRecord:
+    """One request, as the log and the metrics describe it. The field names are the keys of the log.
 
     Args:
-        method: what was asked, such as `Predict`.
-        model: the model's name.
-        code: the gRPC status's name, such as `OK`.
-        milliseconds: how long the answer took.
-        version: who answered. Default: nobody did.
-        signature: the signature asked for. Default: there is none in this method.
-        rows: rows in the request. Default: there are none in this method.
-        error: what the caller was told. Default: there was no error.
+        method: the method, such as `Predict` or `REST Predict`.
+        model: name of the model in the request. Default: "".
+        version: version that answered. Default: none.
+        signature: name of the signature. Default: the method has none.
+        rows: number of rows in the request. Default: not counted.
+        code: name of the gRPC status. Default: "OK".
+        milliseconds: duration until the answer. Default: 0.
+        error: error message for the caller. Default: no error.
     """
-    level = logging.WARNING if code in SERVER_FAULTS else logging.INFO
+
+    method: str
+    model: str = ""
+    version: int | None = None
+    signature: str | None = None
+    rows: int | None = None
+    code: str = "OK"
+    milliseconds: float = 0.0
+    error: str | None = None
+
+
+def log_request(record: RequestRecord) -> None:
+    """Write the line of one answered request, at WARNING after an error of the server and else at INFO.
+
+    Args:
+        record: the request.
+    """
+    level = logging.WARNING if record.code in SERVER_FAULTS else logging.INFO
     if not _access.isEnabledFor(level):
         return
-    fields: dict[str, Any] = {
-        "method": method,
-        "model": model,
-        "version": version,
-        "signature": signature,
-        "rows": rows,
-        "code": code,
-        "milliseconds": round(milliseconds, 3),
-        "error": error,
-    }
-    given = {name: value for name, value in fields.items() if value is not None}
-    _access.log(level, "%s", _sentence(given), extra=given)
+    fields = {name: value for name, value in vars(record).items() if value is not None}
+    fields["milliseconds"] = round(record.milliseconds, 3)
+    _access.log(level, "%s", _sentence(record), extra=fields)
 
 
-def _sentence(fields: dict[str, Any]) -> str:
-    asked = f"{fields['model']}/{fields['version']}" if "version" in fields else fields["model"]
-    words = [fields["method"], asked, fields.get("signature"), fields["code"], f"{fields['milliseconds']:.1f} ms"]
-    if "rows" in fields:
-        words.append(f"rows={fields['rows']}")
-    if "error" in fields:
-        words.append(f"- {fields['error']}")
-    return " ".join(str(word) for word in words if word)
+def _sentence(record: RequestRecord) -> str:
+    model = record.model if record.version is None else f"{record.model}/{record.version}"
+    words = [record.method, model, record.signature, record.code, f"{record.milliseconds:.1f} ms"]
+    if record.rows is not None:
+        words.append(f"rows={record.rows}")
+    if record.error is not None:
+        words.append(f"- {record.error}")
+    return " ".join(word for word in words if word)
+
+
+class ServerLogHandler(logging.StreamHandler[TextIO]):
+    """The handler of `set_up_log`: a type of its own, so that a second call finds and replaces it."""
+
+
+class JsonLineFormatter(JsonFormatter):
+    """One JSON object a line: `time` (UTC), `level`, `logger`, `message`, and the keys of `extra=`."""
+
+    converter = time.gmtime  # type: ignore[assignment] # declared as a method, called as a function
+    default_time_format = "%Y-%m-%dT%H:%M:%S"
+    default_msec_format = "%s.%03dZ"
+
+    def __init__(self) -> None:
+        super().__init__(
+            ("asctime", "levelname", "name", "message"),
+            rename_fields={"asctime": "time", "levelname": "level", "name": "logger"},
+            json_ensure_ascii=False,
+        )
+
+
+class TextLineFormatter(logging.Formatter):
+    """Time of day, level and message. A line break in a message becomes `\\n`, so that a caller cannot fake a line."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """Write the line without its traceback."""
+        record.message = record.message.replace("\r", "\\r").replace("\n", "\\n")
+        return super().formatMessage(record)

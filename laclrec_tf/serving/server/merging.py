@@ -1,4 +1,4 @@
-"""Several requests as one: merged by rows before the model runs, split by rows after."""
+"""Merge the rows of several requests before the model runs, and split the rows of the outputs afterwards."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from enum import Enum
 
 import numpy as np
 
-# A request with more elements than this in one input runs alone: copied to every row they could fill the memory.
+# A request with more elements in one input, with its copies for all rows, runs alone: merged, it could fill the memory.
 MAX_ELEMENTS = 2**16
-ROWS = 4
+PROBED_ROWS = 4
 EXTRA_COLUMNS = 3
 Arrays = Mapping[str, np.ndarray]
 
 
 class Merging(Enum):
-    """Which requests for a signature may be merged, so that nobody's answer depends on who else asks."""
+    """Which requests for a signature may be merged, so that no answer depends on the other requests."""
 
     NEVER = 0
     SAME_SHAPES = 1
@@ -29,40 +29,40 @@ def rows_of(inputs: Mapping[str, np.ndarray]) -> int | None:
         inputs: arrays by name.
 
     Returns:
-        The rows that all inputs but scalars have; an input may have one row, which stands for all. None when the
-        rows do not fit, or there are none.
+        The number of rows of all inputs but scalars; an input of one row applies to all rows. None when the numbers
+        differ, or there are no rows.
 
     Example:
         >>> rows_of({"history": np.zeros((3, 5)), "exclude": np.zeros((1, 2)), "k": np.array(10)})
         3
     """
     rows = {len(array) for array in inputs.values() if array.ndim}
-    most = max(rows, default=0)
-    return most if most and rows <= {1, most} else None
+    longest = max(rows, default=0)
+    return longest if longest and rows <= {1, longest} else None
 
 
 def merging_key(inputs: Mapping[str, np.ndarray], merging: Merging) -> Hashable | None:
-    """Say which requests a request can be merged with: those of the same key.
+    """Return the key of a request: it can be merged with requests of the same key.
 
     Args:
         inputs: the request's arrays by name.
-        merging: what the signature allows.
+        merging: which requests the signature allows to merge.
 
     Returns:
-        The key. None when it must run alone.
+        The key. None when the request must run alone.
     """
     rows = rows_of(inputs)
     if merging is Merging.NEVER or rows is None:
         return None
-    asks_with_strings = any(array.dtype == object for array in inputs.values())
+    has_strings = any(array.dtype == object for array in inputs.values())
     key: list[Hashable] = []
     for name, array in inputs.items():
         if array.size * (rows if array.ndim and len(array) == 1 else 1) > MAX_ELEMENTS:
             return None
         if array.ndim == 0:
             key.append((name, array.item()))
-        elif array.ndim == 1 and array.dtype.kind == "i" and asks_with_strings:
-            # One number for each list, such as `k`: the answer is as wide as the largest asks for.
+        elif array.ndim == 1 and array.dtype.kind == "i" and has_strings:
+            # One number for each row, such as `k`: the largest one sets the width of the answer.
             key.append((name, int(array.max())))
         elif not (merging is Merging.PADDED and array.dtype == object):
             key.append((name, array.shape[1:]))
@@ -70,15 +70,15 @@ def merging_key(inputs: Mapping[str, np.ndarray], merging: Merging) -> Hashable 
 
 
 def merged(requests: Sequence[Mapping[str, np.ndarray]], rows: Sequence[int]) -> dict[str, np.ndarray]:
-    """Put requests of one key together.
+    """Merge requests of one key.
 
     Args:
-        requests: the arrays of each, by name.
-        rows: the rows of each.
+        requests: the arrays of each request, by name.
+        rows: the number of rows of each request.
 
     Returns:
-        Arrays of `sum(rows)` rows; scalars as they are. Strings are padded with `""` behind, and an input of one
-        row is repeated for all rows of its request.
+        Arrays of `sum(rows)` rows; scalars are unchanged. Strings are padded with `""` at the end, and an input of
+        one row is repeated for all rows of its request.
 
     Example:
         >>> merged([{"history": np.array([[b"a"]], object)}, {"history": np.array([[b"b", b"c"]], object)}], [1, 1])
@@ -103,14 +103,14 @@ def merged(requests: Sequence[Mapping[str, np.ndarray]], rows: Sequence[int]) ->
 
 
 def split(outputs: Mapping[str, np.ndarray], rows: Sequence[int]) -> list[dict[str, np.ndarray]] | None:
-    """Give each request its rows of the answer.
+    """Split the outputs of a merged run.
 
     Args:
         outputs: arrays of `sum(rows)` rows, by name.
-        rows: the rows of each request.
+        rows: the number of rows of each request.
 
     Returns:
-        The outputs of each request. None when an output does not have a row for each row asked.
+        The outputs of each request. None when an output does not have `sum(rows)` rows.
     """
     ends = np.cumsum(rows)
     if any(array.ndim == 0 or len(array) != ends[-1] for array in outputs.values()):
@@ -122,18 +122,18 @@ def split(outputs: Mapping[str, np.ndarray], rows: Sequence[int]) -> list[dict[s
 
 
 def probe_merging(run: Callable[[Arrays], Arrays], example: Arrays) -> Merging:
-    """Ask for the rows of an example one by one, together, and together with wider strings.
+    """Find out which requests for a signature may be merged, by running the rows of an example in three ways.
 
-    When the shapes of a row's answer depend on the rows beside it, requests must not be merged: `augment` answers as
-    wide as the longest history. When they depend on the padding, as in `rank`, only requests of the same
-    shapes may be merged.
+    The rows run one by one, merged, and merged with wider strings. When the shape of a row's answer depends on the
+    other rows, requests must not be merged: the answer of `augment` is as wide as the longest history. When it depends
+    on the padding, as in `rank`, only requests of the same shapes may be merged.
 
     Args:
         run: calls the signature.
-        example: inputs of at least two rows, better of different lengths.
+        example: inputs of at least two rows, preferably of different lengths.
 
     Returns:
-        What is safe; `NEVER` when the example has one row.
+        Which requests may be merged; `NEVER` when the example has one row.
 
     Example:
         >>> example = {"history": np.full((2, 3), b"tent", object)}
@@ -142,7 +142,7 @@ def probe_merging(run: Callable[[Arrays], Arrays], example: Arrays) -> Merging:
         >>> probe_merging(lambda inputs: {"same": inputs["history"]}, example)
         <Merging.SAME_SHAPES: 1>
     """
-    rows = min(rows_of(example) or 0, ROWS)
+    rows = min(rows_of(example) or 0, PROBED_ROWS)
     if rows < 2:
         return Merging.NEVER
     singles = [_row(example, row) for row in range(rows)]
@@ -160,13 +160,7 @@ def probe_merging(run: Callable[[Arrays], Arrays], example: Arrays) -> Merging:
 
 
 def _row(example: Arrays, row: int) -> dict[str, np.ndarray]:
-    """Take one row as a request of its own."""
-    taken = {}
-    for name, array in example.items():
-        if array.ndim:
-            array = array[[row if len(array) > 1 else 0]]
-        taken[name] = array
-    return taken
+    return {name: array[[row if len(array) > 1 else 0]] if array.ndim else array for name, array in example.items()}
 
 
 def _shapes(outputs: Arrays) -> dict[str, tuple[int, ...]]:

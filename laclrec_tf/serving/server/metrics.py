@@ -1,4 +1,4 @@
-"""What a server counts and measures, in Prometheus's format."""
+"""The server's metrics, in Prometheus's format."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OTHER_MODEL = "other"
 
 
 class Metrics(Protocol):
-    """Where the server counts; `ServerMetrics` is one."""
+    """Receives what the server counts; `ServerMetrics` implements it."""
 
     def observe_request(self, method: str, model: str, code: str, seconds: float) -> None:
         """Count an answered request."""
@@ -23,10 +23,10 @@ class Metrics(Protocol):
         """Count a run of a model."""
 
     def set_in_flight(self, n: int) -> None:
-        """Say how many requests are being answered."""
+        """Set the number of requests in progress."""
 
     def set_version_state(self, model: str, version: int, state: str) -> None:
-        """Say in which state a version is."""
+        """Set the state of a version."""
 
 
 class ServerMetrics:
@@ -41,11 +41,11 @@ class ServerMetrics:
     | `laclrec_model_version` | gauge, 1 for the state a version is in | `model`, `version`, `state` |
     | `process_*` | memory, processor time, open files of the process | |
 
-    Callers choose the model's name in a request, and a made-up name must not become a time series of its own. So
-    names that were never announced by `set_version_state` and never answered with OK are counted as `other`.
+    Callers choose the model's name in a request, and a made-up name must not become a new time series. So a name that
+    was never set by `set_version_state` and never answered with OK is counted as `other`.
 
     Args:
-        registry: where the metrics are kept. Default: one of this object's own.
+        registry: registry of the metrics. Default: a new one.
 
     Example:
         >>> metrics = ServerMetrics()
@@ -58,7 +58,6 @@ class ServerMetrics:
     content_type = CONTENT_TYPE_LATEST
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
-        """Register the metrics."""
         self.registry = registry or CollectorRegistry()
         self._requests = Counter(
             "laclrec_requests",
@@ -92,10 +91,10 @@ class ServerMetrics:
         """Count one answered request.
 
         Args:
-            method: what was asked, such as `Predict`.
-            model: the model's name as the request gave it.
-            code: the gRPC status's name, such as `OK`.
-            seconds: how long the answer took.
+            method: the method, such as `Predict`.
+            model: name of the model in the request.
+            code: name of the gRPC status, such as `OK`.
+            seconds: duration until the answer.
         """
         if code == "OK":
             self._models.add(model)
@@ -107,27 +106,27 @@ class ServerMetrics:
         """Count one run of a model.
 
         Args:
-            model: the model's name.
-            rows: how many rows it ran at once.
+            model: name of the model.
+            rows: number of rows of the run.
         """
         self._rows.labels(model).observe(rows)
 
     def set_in_flight(self, n: int) -> None:
-        """Say how many requests are being answered.
+        """Set the number of requests in progress.
 
         Args:
-            n: requests now.
+            n: the number.
         """
         self._in_flight.set(n)
 
     def set_version_state(self, model: str, version: int, state: str) -> None:
-        """Say which state a version is in now.
+        """Set the state of a version.
 
         Args:
-            model: the model's name.
-            version: its number.
-            state: a name of TensorFlow Serving's states, `START` to `END`. A version that reached `END` is left
-                out, so that a server which is given new versions for years does not grow.
+            model: name of the model.
+            version: number of the version.
+            state: name of one of TensorFlow Serving's states, `START` to `END`. A version that reached `END` is
+                removed, so that the metrics do not grow with each new version.
         """
         with self._lock:
             before = self._states.pop((model, version), None)

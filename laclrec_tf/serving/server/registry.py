@@ -1,4 +1,4 @@
-"""The models of a server by name: found for requests, changed by configurations and by what lies on disk."""
+"""The models of a server: requests find their version here, configurations and folders change it."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ logger = logging.getLogger(__name__)
 
 
 class ModelRegistry:
-    """Finds the version that a request asks for, and swaps versions behind the requests' backs.
+    """Finds the version that a request selects, and replaces versions while requests run.
 
-    A new version is loaded and warmed up before requests see it; the old one goes when its last request is answered.
-    Requests never wait for any of it.
+    A new version is loaded and warmed up before requests find it; the old one is unloaded after its last request.
+    Requests never wait for this.
 
     Args:
         intra_op_threads: see `LoadedModel`. Default: 1.
-        on_state: called with model, version and state's name when a version changes its state. Default: nothing.
+        on_state: called with the model's name, the version's number and the state's name when a version changes its
+            state. Default: nothing.
 
     Example:
         >>> ModelRegistry().acquire(model_pb2.ModelSpec(name="shop"))
@@ -34,17 +35,16 @@ class ModelRegistry:
     """
 
     def __init__(self, intra_op_threads: int = 1, on_state: Callable[[str, int, str], None] | None = None) -> None:
-        """Begin without models."""
         self._intra_op_threads = intra_op_threads
         self._on_state = on_state
         self._changing = threading.Lock()  # one change at a time
-        self._models: dict[str, ServedModel] = {}  # replaced as a whole, so that it is read without a lock
+        self._models: dict[str, ServedModel] = {}  # replaced as a whole, and so read without a lock
 
     def acquire(self, spec: model_pb2.ModelSpec) -> ServedVersion:
-        """Find the version that a request names, and hold it; the caller must `release` it.
+        """Find the version that a request selects, and hold it; the caller must `release` it.
 
         Args:
-            spec: a name, and perhaps a version or a label of one. Without, the newest version is meant.
+            spec: name of the model, and optionally a version or the label of one. Default: the newest version.
 
         Returns:
             The version.
@@ -55,11 +55,11 @@ class ModelRegistry:
         """
         while True:
             version = self._find(spec)
-            if version.acquire():  # else it was swapped a moment ago, and there is a newer one
+            if version.acquire():  # else it was replaced in the meantime by a newer one
                 return version
 
     def statuses(self, spec: model_pb2.ModelSpec) -> list[get_model_status_pb2.ModelVersionStatus]:
-        """Tell the states of a model's versions, newest first, or of the one that `spec` names.
+        """Return the states of a model's versions, newest first, or of the one that `spec` selects.
 
         Raises:
             ServingError: NOT_FOUND, no such model or version; INVALID_ARGUMENT, no such label.
@@ -67,27 +67,27 @@ class ModelRegistry:
         model = self._models.get(spec.name)
         if model is None:
             raise _not_found(f"Could not find any versions of model {spec.name}")
-        number = self._asked_number(model, spec)
+        number = _selected_number(model, spec)
         chosen = [version for version in model.versions.values() if number in (None, version.number)]
         if not chosen and number is not None:
             raise _not_found(f"Could not find version {number} of model {spec.name}")
         return [version.status() for version in sorted(chosen, key=lambda v: v.number, reverse=True)]
 
     def apply(self, config: ModelServerConfig) -> None:
-        """Serve what a configuration says, and nothing else. A configuration that cannot be served changes nothing.
+        """Serve the models of a configuration, and no others. When one cannot be served, nothing changes.
 
         Args:
-            config: a list of models, each with a base path, perhaps a version policy and labels.
+            config: a list of models, each with a base path, and optionally a version policy and labels.
 
         Raises:
             InputError: the configuration is wrong, or a model has no version that loads.
-            ServingError: FAILED_PRECONDITION, a label is for a version that is not AVAILABLE.
+            ServingError: FAILED_PRECONDITION, a label selects a version that is not AVAILABLE.
         """
         with self._changing:
             before = self._models
             after = self._planned(config)
             if not before:
-                self._models = after  # so that states are told while loading
+                self._models = after  # so that `statuses` answers while they load
             loaded: list[ServedVersion] = []
             try:
                 for model in after.values():
@@ -105,7 +105,7 @@ class ModelRegistry:
                 version.unload()
 
     def refresh(self) -> None:
-        """Look at the folders: load what is new, then unload what is not wanted any more."""
+        """Read the folders: load new versions, then unload those that the version policy no longer selects."""
         with self._changing:
             for model in self._models.values():
                 try:
@@ -114,13 +114,13 @@ class ModelRegistry:
                         version.unload()
                     model.forget_ended()
                 except OSError:
-                    logger.exception("model %s: its folder cannot be read; it is served as before", model.name)
+                    logger.exception("model %s: cannot read its folder; its versions stay as they are", model.name)
 
     def close(self, drain_seconds: float = 0.0) -> None:
-        """Unload everything.
+        """Unload all versions.
 
         Args:
-            drain_seconds: how long running requests may take. Default: 0.
+            drain_seconds: max seconds to wait for running requests. Default: 0.
         """
         with self._changing:
             models, self._models = self._models, {}
@@ -143,30 +143,31 @@ class ModelRegistry:
         if model is None:
             number = spec.version.value if spec.HasField("version") else None
         else:
-            number = self._asked_number(model, spec)
-            answering = {version.number: version for version in model.available()}
-            if number in answering or (answering and number is None):
-                return answering[max(answering) if number is None else number]
-            if not answering and not any(version.error for version in model.versions.values()):
+            number = _selected_number(model, spec)
+            available = {version.number: version for version in model.available()}
+            if number in available or (available and number is None):
+                return available[max(available) if number is None else number]
+            if not available and not any(version.error for version in model.versions.values()):
                 raise ServingError(grpc.StatusCode.UNAVAILABLE, f"Model {spec.name} is still being loaded.")
-        asked = f"Latest({spec.name})" if number is None else f"Specific({spec.name}, {number})"
-        raise _not_found(f"Servable not found for request: {asked}. Served here: {self._described()}.")
+        selected = f"Latest({spec.name})" if number is None else f"Specific({spec.name}, {number})"
+        raise _not_found(f"Servable not found for request: {selected}. Served here: {self._summary()}.")
 
-    def _asked_number(self, model: ServedModel, spec: model_pb2.ModelSpec) -> int | None:
-        if spec.version_label:
-            if spec.version_label not in model.labels:
-                raise ServingError(
-                    grpc.StatusCode.INVALID_ARGUMENT, f"Unrecognized servable version label: {spec.version_label}"
-                )
-            return model.labels[spec.version_label]
-        return spec.version.value if spec.HasField("version") else None
-
-    def _described(self) -> str:
-        described = []
+    def _summary(self) -> str:
+        models = []
         for name, model in self._models.items():
             numbers = [str(version.number) for version in model.available()]
-            described.append(f"{name}, version{'s' if len(numbers) > 1 else ''} {' and '.join(numbers) or 'none'}")
-        return "; ".join(described) or "none"
+            models.append(f"{name}, version{'s' if len(numbers) > 1 else ''} {' and '.join(numbers) or 'none'}")
+        return "; ".join(models) or "none"
+
+
+def _selected_number(model: ServedModel, spec: model_pb2.ModelSpec) -> int | None:
+    if spec.version_label:
+        if spec.version_label not in model.labels:
+            raise ServingError(
+                grpc.StatusCode.INVALID_ARGUMENT, f"Unrecognized servable version label: {spec.version_label}"
+            )
+        return model.labels[spec.version_label]
+    return spec.version.value if spec.HasField("version") else None
 
 
 def _check_served(model: ServedModel) -> None:

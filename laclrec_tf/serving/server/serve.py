@@ -1,4 +1,4 @@
-"""Serve SavedModels with the embedded server."""
+"""The `serve` command: the embedded server over gRPC and REST, until a signal stops it."""
 
 from __future__ import annotations
 
@@ -28,20 +28,21 @@ from laclrec_tf.serving.tls import TlsFiles
 
 @dataclass(frozen=True)
 class ServeSettings:
-    """How a server listens, watches and stops; `ModelServer` says more of each.
+    """How a server listens, checks for versions and stops; `ModelServer` documents the shared settings.
 
     Args:
-        host: address to listen on. Default: this machine only.
+        host: address to listen on. Default: "127.0.0.1", this machine only.
         port: gRPC port, 0 for any free one. Default: 8500, TensorFlow Serving's.
-        poll_seconds: seconds between two looks for new versions, 0 for never. Default: 1.
-        grace_seconds: seconds that running requests may take after SIGTERM. Default: 5.
+        poll_seconds: seconds between two checks for versions, 0 for none. Default: 1.
+        grace_seconds: max seconds for running requests after SIGTERM. Default: 5.
         batching: how requests are run together. Default: `BatchingParameters()`.
-        limits: what a request may ask for. Default: `RequestLimits()`.
+        limits: limits of requests. Default: `RequestLimits()`.
         tls: certificates. Default: no TLS.
-        rest_port: port of the REST API, 0 for any free one. Default: Vertex AI's, else none: there is no REST API.
-        log_format: "text", what goes wrong, for a terminal; or "json", also the states of versions, one object a
-            line. Default: "text".
-        access_log: a line for each request. Default: False, for the server's own failures only.
+        rest_port: port of the REST API, 0 for any free one. Default: `AIP_HTTP_PORT` of Vertex AI, else no REST API.
+        log_format: "text" for a terminal, with warnings and errors; or "json" for a log collector, one object a line,
+            with the states of versions as well. Default: "text".
+        access_log: whether each request has a line in the log. Default: False, only requests that failed by an error
+            of the server.
         intra_op_threads: processors that one operation may use, 0 for all. Default: 1.
     """
 
@@ -58,7 +59,7 @@ class ServeSettings:
     intra_op_threads: int = 1
 
     def __post_init__(self) -> None:
-        """Check what would else be found only when the models are loaded."""
+        """Check the settings that otherwise fail only after the models are loaded."""
         if not self.grace_seconds >= 0:
             raise InputError(
                 f"Argument `grace_seconds` must be at least 0. Received: grace_seconds={self.grace_seconds}."
@@ -77,8 +78,8 @@ def serve(
 
     Args:
         model: the model's folder, usually `saved_models/NAME`; its name is the model's name.
-        config: or several models, with version policies and labels.
-        settings: Default: `ServeSettings()`.
+        config: several models with version policies and labels, in place of `model`.
+        settings: settings of the server. Default: `ServeSettings()`.
 
     Raises:
         InputError: not exactly one of `model` and `config` is given, there is no version to serve, or the port is
@@ -90,49 +91,57 @@ def serve(
     level = logging.INFO if settings.log_format == "json" else logging.WARNING
     set_up_log(sys.stderr, settings.log_format, level, settings.access_log)
     metrics = ServerMetrics()
-    server = _server(model, config, settings, metrics)
+    folder = None if model is None else Path(model)
+    server = ModelServer(
+        None if folder is None else folder.resolve().name,
+        folder,
+        settings.host,
+        settings.port,
+        config=config,
+        poll_seconds=settings.poll_seconds,
+        batching=settings.batching,
+        limits=settings.limits,
+        tls=settings.tls,
+        metrics=metrics,
+        intra_op_threads=settings.intra_op_threads,
+    )
     names = [entry.name for entry in server.config.model_config_list.config]
     with spinner(f"loading {model if config is None else ', '.join(names)}"):
         bound = server.start()
     try:
         rest = _rest_server(server, names, settings, metrics)
-        faces = [f"{server.host}:{bound} (gRPC, TensorFlow Serving's protocol)"]
+        addresses = [f"{server.host}:{bound} (gRPC, TensorFlow Serving's protocol)"]
         if rest is not None:
-            faces.append(f"{rest.host}:{rest.start()} (REST)")
+            addresses.append(f"{rest.host}:{rest.start()} (REST)")
     except BaseException:
         server.stop(grace=0).wait()
         raise
-    # What is there now stays: looking through it again and again would stop requests for a tenth of a second.
+    # The garbage collector skips what exists now: a full collection would stop requests for a tenth of a second.
     gc.collect()
     gc.freeze()
-    # Who comes back from the model waits that long at most for the interpreter; by default it would be 5 ms.
+    # A thread that returns from the model waits at most this long for the interpreter; the default is 5 ms.
     sys.setswitchinterval(1e-4)
 
-    told_to_stop = threading.Event()
+    stop_requested = threading.Event()
 
     def stop(number: int, frame: FrameType | None) -> None:
-        told_to_stop.set()
+        stop_requested.set()
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    terminal(stderr=True).print(f"serving {', '.join(names)} on {' and '.join(faces)}; Ctrl-C stops")
-    told_to_stop.wait()
+    terminal(stderr=True).print(f"serving {', '.join(names)} on {' and '.join(addresses)}; Ctrl-C stops")
+    stop_requested.wait()
     end = time.monotonic() + settings.grace_seconds
     if rest is not None:
-        rest.stop(settings.grace_seconds)  # first: it would tell its callers that there is no such model
+        rest.stop(settings.grace_seconds)  # first, else it would answer that there is no such model
     server.stop(max(0.0, end - time.monotonic())).wait()
 
 
-def tls_of(certificate: Path | None, key: Path | None, client_ca: Path | None) -> TlsFiles | None:
-    """Make TLS of the flags --tls-cert, --tls-key and --client-ca; see `TlsFiles.given`."""
-    return TlsFiles.given(certificate, key, client_ca)
-
-
 def limits_of(assignments: Sequence[str]) -> RequestLimits:
-    """Make limits of the flag --limit, which may be repeated; the last of one name holds.
+    """Read the limits of the option --limit, which may be repeated. The last value of a name counts.
 
     Args:
-        assignments: `NAME=N` each, with a name of `RequestLimits`.
+        assignments: strings `NAME=N`, with a name of `RequestLimits`.
 
     Raises:
         InputError: an entry is not `NAME=N`, the name is unknown, or the number is out of its range.
@@ -154,25 +163,6 @@ def limits_of(assignments: Sequence[str]) -> RequestLimits:
     return RequestLimits(**limits)
 
 
-def _server(
-    model: str | Path | None, config: ModelServerConfig | None, settings: ServeSettings, metrics: ServerMetrics
-) -> ModelServer:
-    folder = None if model is None else Path(model)
-    return ModelServer(
-        None if folder is None else folder.resolve().name,
-        folder,
-        settings.host,
-        settings.port,
-        config=config,
-        poll_seconds=settings.poll_seconds,
-        batching=settings.batching,
-        limits=settings.limits,
-        tls=settings.tls,
-        metrics=metrics,
-        intra_op_threads=settings.intra_op_threads,
-    )
-
-
 def _rest_server(
     server: ModelServer, names: list[str], settings: ServeSettings, metrics: ServerMetrics
 ) -> RestServer | None:
@@ -181,15 +171,12 @@ def _rest_server(
     if port is None or server.api is None:
         return None
     routes = {"health_route": vertex.health_route, "predict_route": vertex.predict_route}
-    tls = settings.tls
     return RestServer(
         server.api,
         settings.host,
         port,
         metrics=metrics,
-        certificate=None if tls is None else tls.certificate,
-        key=None if tls is None else tls.key,
-        client_ca=None if tls is None else tls.client_ca,
+        tls=settings.tls,
         max_body_bytes=server.limits.max_message_bytes,
         default_model=names[0] if len(names) == 1 else None,
         **{name: route for name, route in routes.items() if route is not None},

@@ -1,4 +1,4 @@
-"""One version of a served model, from START to END."""
+"""A served model and the life of its versions, from START to END."""
 
 from __future__ import annotations
 
@@ -31,40 +31,24 @@ START, LOADING, AVAILABLE, UNLOADING, END = (
 )
 VersionPolicy: TypeAlias = FileSystemStoragePathSourceConfig.ServableVersionPolicy
 _NEVER = object()
-MAX_ENDED = 100  # versions that are gone, whose states are still told
-
-
-def return_free_memory() -> None:
-    """Give back what was freed and lies between what is in use; the C library keeps it for itself otherwise.
-
-    A server that is given new versions for weeks would grow by what each of them leaves behind. Does nothing where
-    the C library is not glibc.
-
-    Source: https://man7.org/linux/man-pages/man3/malloc_trim.3.html
-
-    Example:
-        >>> return_free_memory()
-    """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
+MAX_ENDED = 100  # ended versions whose states are kept
 
 
 class ServedVersion:
-    """A version that loads, answers and goes away without anybody noticing.
+    """One version of a model, which is loaded, answers, and is unloaded.
 
     Requests hold it while they run (`acquire`, `release`); `unload` waits for them.
 
     Args:
-        model_name: the model's name.
-        number: the version's number.
-        folder: its folder.
+        model_name: name of the model.
+        number: number of the version.
+        folder: folder of the version.
         on_state: called with name, number and the state's name when the state changes. Default: nothing.
 
     Attributes:
-        state: START, LOADING, AVAILABLE, UNLOADING or END, as TensorFlow Serving counts them.
-        error: why it could not be loaded. None: it could.
-        model: the loaded model; None before and after.
+        state: START, LOADING, AVAILABLE, UNLOADING or END, with the numbers of TensorFlow Serving.
+        error: why the version could not be loaded; None without an error.
+        model: the loaded model; None before it is loaded and after it is unloaded.
         merging: which requests may be merged, by signature; see `probe_merging`.
     """
 
@@ -75,7 +59,6 @@ class ServedVersion:
         folder: Path,
         on_state: Callable[[str, int, str], None] | None = None,
     ) -> None:
-        """Begin at START."""
         self.model_name, self.number, self.folder = model_name, number, folder
         self.state = START
         self.error: ServingError | None = None
@@ -93,17 +76,17 @@ class ServedVersion:
             intra_op_threads: see `LoadedModel`. Default: 0, all processors.
 
         Returns:
-            False when that fails: the state is END and `error` says why.
+            False when that fails: then the state is END, and `error` has the reason.
         """
         self._set_state(LOADING)
         try:
             self.model = LoadedModel(self.folder, intra_op_threads)
             self.model.prepare()
             self._warm_up(self.model)
-        except Exception as error:  # whatever is in the folder, the server lives on
-            known = isinstance(error, InputError)
-            message = str(error) if known else f"Cannot load {self.folder}: {type(error).__name__}: {error}"
-            code = grpc.StatusCode.FAILED_PRECONDITION if known else grpc.StatusCode.UNKNOWN
+        except Exception as error:  # no folder may end the server
+            is_expected = isinstance(error, InputError)
+            message = str(error) if is_expected else f"Cannot load {self.folder}: {type(error).__name__}: {error}"
+            code = grpc.StatusCode.FAILED_PRECONDITION if is_expected else grpc.StatusCode.UNKNOWN
             self.error = ServingError(code, " ".join(message.split()))
             self._forget_model()
             self._set_state(END)
@@ -120,16 +103,16 @@ class ServedVersion:
             return True
 
     def release(self) -> None:
-        """Let go of the version."""
+        """End the hold of a request."""
         with self._changed:
             self._held -= 1
             self._changed.notify_all()
 
     def unload(self, drain_seconds: float | None = None) -> None:
-        """Take no new requests, wait for the running ones, give the memory back.
+        """Refuse new requests, wait for the running ones, and free the memory.
 
         Args:
-            drain_seconds: how long to wait for them; then they are cancelled. Default: as long as it takes.
+            drain_seconds: max seconds to wait for them. Default: no limit.
         """
         with self._changed:
             if self.state != AVAILABLE:
@@ -140,7 +123,7 @@ class ServedVersion:
         self._set_state(END)
 
     def status(self) -> get_model_status_pb2.ModelVersionStatus:
-        """Return the state as `GetModelStatus` tells it."""
+        """Return the state as `GetModelStatus` reports it."""
         status = get_model_status_pb2.ModelVersionStatus(version=self.number, state=self.state)
         if self.error is not None:
             status.status.error_code = self.error.code.value[0]
@@ -152,12 +135,11 @@ class ServedVersion:
     def _warm_up(self, model: LoadedModel) -> None:
         try:
             for request in read_warmup_requests(self.folder):
-                asked = read_request(model, request)
-                response_of(asked, model.run_complete(asked.signature, asked.inputs))
-                known = self.merging.get(asked.signature)
-                if known is None and (rows_of(asked.inputs) or 0) > 1:
-                    run = partial(model.run_complete, asked.signature)
-                    self.merging[asked.signature] = probe_merging(run, asked.inputs)
+                prediction = read_request(model, request)
+                run = partial(model.run_complete, prediction.signature)
+                response_of(prediction, run(prediction.inputs))
+                if prediction.signature not in self.merging and (rows_of(prediction.inputs) or 0) > 1:
+                    self.merging[prediction.signature] = probe_merging(run, prediction.inputs)
         except ServingError as error:
             raise InputError(
                 f"{self.folder} fails its own warm-up requests: {error.message}. Export the model again."
@@ -167,7 +149,7 @@ class ServedVersion:
         if self.model is not None:
             self.model.close()
             self.model = None
-            gc.collect()  # TensorFlow's graphs are cycles, and hold much that Python does not count
+            gc.collect()  # TensorFlow's graphs are reference cycles, with memory that Python does not count
             return_free_memory()
 
     def _set_state(self, state: int) -> None:
@@ -181,11 +163,26 @@ class ServedVersion:
             self._on_state(self.model_name, self.number, name)
 
 
+def return_free_memory() -> None:
+    """Return freed memory to the system, which the C library otherwise keeps for the process.
+
+    Without this, a server grows with each new version. It does nothing where the C library is not glibc.
+
+    Source: https://man7.org/linux/man-pages/man3/malloc_trim.3.html
+
+    Example:
+        >>> return_free_memory()
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
 def wanted_versions(policy: VersionPolicy, existing: Iterable[int]) -> set[int]:
-    """Pick versions as TensorFlow Serving does.
+    """Select versions as TensorFlow Serving does.
 
     Args:
-        policy: `latest {num_versions: n}`, `all {}` or `specific {versions: ...}`. Nothing chosen: the newest.
+        policy: `latest {num_versions: n}`, `all {}` or `specific {versions: ...}`. Default: the newest.
         existing: the versions in the model's folder.
 
     Returns:
@@ -205,34 +202,20 @@ def wanted_versions(policy: VersionPolicy, existing: Iterable[int]) -> set[int]:
     return set(sorted(existing)[-(policy.latest.num_versions or 1) :])
 
 
-def check_policy(model_name: str, policy: VersionPolicy) -> None:
-    """Refuse a policy that can pick nothing.
-
-    Args:
-        model_name: for the message.
-        policy: see `wanted_versions`.
-
-    Raises:
-        InputError: `specific` names no version.
-    """
-    if policy.WhichOneof("policy_choice") == "specific" and not policy.specific.versions:
-        raise InputError(f"Model {model_name}: the version policy `specific` must name at least one version.")
-
-
 class ServedModel:
-    """The versions of a model.
+    """A model of the server: its versions, loaded and unloaded as its configuration and its folder require.
 
     Args:
         config: name, base path, version policy and version labels.
-        before: the same model under its configuration until now, whose versions are taken over when the base path
-            is the same. Default: none.
+        before: the same model under its previous configuration. Its versions are kept when the base path is the same.
+            Default: none.
         on_state: see `ServedVersion`. Default: nothing.
 
     Attributes:
-        versions: by number; those that have ended are kept for their state.
+        versions: the versions by number; ended ones are kept for their state.
 
     Raises:
-        InputError: the configuration asks for something that cannot be.
+        InputError: the configuration is wrong.
     """
 
     def __init__(
@@ -241,84 +224,84 @@ class ServedModel:
         before: ServedModel | None = None,
         on_state: Callable[[str, int, str], None] | None = None,
     ) -> None:
-        """Check the configuration; nothing is loaded yet."""
         _check(config)
         self.config = config
         self.name = config.name
         self.base_path = Path(config.base_path).absolute()
         self.labels: dict[str, int] = dict(config.version_labels)
         self._on_state = on_state
-        takes_over = before is not None and before.base_path == self.base_path
-        self.versions: dict[int, ServedVersion] = dict(before.versions) if before is not None and takes_over else {}
-        # What a folder that could not be loaded looked like: it is tried again when it looks different.
-        self._failed: dict[int, object] = dict(before._failed) if before is not None and takes_over else {}
+        if before is not None and before.base_path != self.base_path:
+            before = None
+        self.versions: dict[int, ServedVersion] = {} if before is None else dict(before.versions)
+        # The content of folders that could not be loaded: they are tried again when it changes.
+        self._failed: dict[int, object] = {} if before is None else dict(before._failed)
 
     def __repr__(self) -> str:
         states = ", ".join(f"{number} {version.state}" for number, version in sorted(self.versions.items()))
         return f"ServedModel({self.name!r} in {str(self.base_path)!r}: {states or 'no version'})"
 
     def available(self) -> list[ServedVersion]:
-        """Return the versions that answer, oldest first."""
+        """Return the AVAILABLE versions, oldest first."""
         return [version for _, version in sorted(self.versions.items()) if version.state == AVAILABLE]
 
     def load_missing(self, intra_op_threads: int) -> list[ServedVersion]:
-        """Load what should be there and is not, newest first.
+        """Load the wanted versions that are missing, newest first.
 
         Args:
             intra_op_threads: see `LoadedModel`.
 
         Returns:
-            The versions tried; some may have failed.
+            The versions that were tried; some may have failed.
         """
         folders = version_folders(self.base_path)
         tried = []
         for number in sorted(self._wanted(folders), reverse=True):
             present = self.versions.get(number)
-            look = _look(folders[number])
-            if (present is not None and present.state != END) or self._failed.get(number, _NEVER) == look:
+            content = _content(folders[number])
+            if (present is not None and present.state != END) or self._failed.get(number, _NEVER) == content:
                 continue
             version = ServedVersion(self.name, number, folders[number], self._on_state)
-            self.versions = {**self.versions, number: version}  # others read it without a lock
+            self.versions = {**self.versions, number: version}  # replaced as a whole, and so read without a lock
             if version.load(intra_op_threads):
                 self._failed.pop(number, None)
             else:
-                self._failed[number] = look
+                self._failed[number] = content
             tried.append(version)
         return tried
 
     def surplus(self) -> list[ServedVersion]:
-        """Return the versions that answer and should not, oldest first.
+        """Return the AVAILABLE versions that are not wanted, oldest first.
 
-        For each version that should be there and failed, one that answers stays. When the folder holds no version
-        at all, everything stays: a file system that is away is no reason to stop.
+        For each wanted version that failed, an unwanted one is kept. When the folder holds no version at all, all
+        versions are kept: the file system may be unmounted.
         """
         wanted = self._wanted(version_folders(self.base_path))
-        answering = self.available()
-        missing = len(wanted - {version.number for version in answering})
-        unwanted = [version for version in answering if version.number not in wanted]
+        available = self.available()
+        missing = len(wanted - {version.number for version in available})
+        unwanted = [version for version in available if version.number not in wanted]
         if not wanted:
             return []
         return unwanted[: max(0, len(unwanted) - missing)]
 
     def forget_ended(self) -> None:
-        """Drop the oldest versions that ended, beyond the last hundred."""
+        """Drop the states of ended versions, all but the last hundred."""
         ended = sorted(number for number, version in self.versions.items() if version.state == END)
         dropped = set(ended[:-MAX_ENDED])
         if dropped:
             self.versions = {number: v for number, v in self.versions.items() if number not in dropped}
 
     def first_error(self) -> InputError:
-        """Say why no version answers."""
+        """Return the reason why no version is AVAILABLE."""
         for _, version in sorted(self.versions.items(), reverse=True):
             if version.error is not None:
                 return InputError(version.error.message)
         return InputError(
-            f"{self.base_path} holds no version that model {self.name} is to serve. "
+            f"{self.base_path} holds no version that model {self.name} can serve. "
             "Make one with `laclrec-tf export RUN --to saved_models/NAME`."
         )
 
     def _wanted(self, folders: dict[int, Path]) -> set[int]:
-        # A version with a label is served for as long as it has the label.
+        # A version with a label is served as long as it has the label.
         labelled = set(self.labels.values()) & set(folders)
         return wanted_versions(self.config.model_version_policy, folders) | labelled
 
@@ -332,13 +315,15 @@ def _check(config: ModelConfig) -> None:
         raise InputError(
             f"Model {config.name}: model_platform must be tensorflow. Received: {config.model_platform!r}."
         )
-    check_policy(config.name, config.model_version_policy)
+    policy = config.model_version_policy
+    if policy.WhichOneof("policy_choice") == "specific" and not policy.specific.versions:
+        raise InputError(f"Model {config.name}: the version policy `specific` must name at least one version.")
 
 
-def _look(folder: Path) -> object:
-    """Say what lies in a version's folder; a copy that is not finished looks different every time."""
+def _content(folder: Path) -> object:
+    """List the files of a version's folder with sizes and times; it changes while a copy is in progress."""
     try:
         files = [(str(path), path.stat()) for path in folder.rglob("*")]
-    except OSError:  # it is going away
+    except OSError:  # the folder is being deleted
         return None
     return sorted((path, status.st_size, status.st_mtime_ns) for path, status in files)

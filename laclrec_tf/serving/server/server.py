@@ -1,20 +1,19 @@
-"""The embedded server: TensorFlow Serving's protocol from one Python process."""
+"""The embedded server: TensorFlow Serving's gRPC protocol from one Python process."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from laclrec_tf.errors import InputError
+from laclrec_tf.runtime.processes import Repetition
 from laclrec_tf.serving.errors import ServingError
 from laclrec_tf.serving.server.api import ServingApi
-from laclrec_tf.serving.server.batcher import RequestBatcher
-from laclrec_tf.serving.server.batching import BatchingParameters
+from laclrec_tf.serving.server.batching import BatchingParameters, RequestBatcher
 from laclrec_tf.serving.server.grpc_server import GrpcServer
 from laclrec_tf.serving.server.limits import RequestLimits
 from laclrec_tf.serving.server.metrics import Metrics
@@ -25,80 +24,32 @@ from laclrec_tf.serving.version.folder import newest_version
 logger = logging.getLogger(__name__)
 
 
-class VersionWatcher:
-    """Calls a function every few seconds, in a thread of its own, whatever becomes of it.
-
-    Args:
-        refresh: what to call.
-        poll_seconds: seconds between two calls. 0: it is never called.
-
-    Example:
-        >>> with VersionWatcher(print, poll_seconds=0):
-        ...     pass
-    """
-
-    def __init__(self, refresh: Callable[[], None], poll_seconds: float) -> None:
-        """Keep both; `start` begins."""
-        self._refresh = refresh
-        self._poll_seconds = poll_seconds
-        self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    def start(self) -> None:
-        """Begin to call."""
-        if self._poll_seconds > 0:
-            self._thread = threading.Thread(target=self._watch, name="version-watcher", daemon=True)
-            self._thread.start()
-
-    def stop(self) -> None:
-        """Call no more; a call that is running is waited for."""
-        self._stopping.set()
-        if self._thread is not None:
-            self._thread.join()
-
-    def __enter__(self) -> VersionWatcher:
-        """Start."""
-        self.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        """Stop."""
-        self.stop()
-
-    def _watch(self) -> None:
-        while not self._stopping.wait(self._poll_seconds):
-            try:
-                self._refresh()
-            except Exception:
-                logger.exception("looking for versions failed; the next look is in %s s", self._poll_seconds)
-
-
 class ModelServer:
     """Serves models over gRPC, as TensorFlow Serving does.
 
     `PredictionService` answers `Predict` and `GetModelMetadata`, `ModelService` answers `GetModelStatus` and
-    `HandleReloadConfigRequest`; standard health and reflection services stand beside them. A client written for
-    TensorFlow Serving works unchanged. One status differs: an unknown signature name is INVALID_ARGUMENT, as
-    other mistakes in a request are; TensorFlow Serving says FAILED_PRECONDITION.
+    `HandleReloadConfigRequest`; the standard health and reflection services are available, too. A client written for
+    TensorFlow Serving works unchanged. One status differs: an unknown signature name is INVALID_ARGUMENT, like other
+    mistakes in a request; TensorFlow Serving answers FAILED_PRECONDITION.
 
     Args:
-        model_name: the name that requests must give.
+        model_name: name of the model in requests.
         base_path: the model's folder, with one sub-folder for each version; the newest is served.
         host: address to listen on. Default: "127.0.0.1", this machine only.
-        port: 0 for any free one. Default: 8500, TensorFlow Serving's.
-        config: several models, or other version policies than the newest, in the place of `model_name` and
-            `base_path`. Default: the one model.
-        poll_seconds: how often the folders are looked at for versions that came or went. 0: never. Default: 1.
+        port: port to listen on, 0 for any free one. Default: 8500, TensorFlow Serving's.
+        config: several models, or other version policies than the newest, in place of `model_name` and `base_path`.
+            Default: the one model.
+        poll_seconds: seconds between two checks of the folders for added and removed versions, 0 for none. Default: 1.
         batching: how requests are run together. Default: `BatchingParameters()`.
-        limits: what a request may ask for. Default: `RequestLimits()`.
-        tls: certificates. Default: none, no TLS.
-        metrics: where requests are counted. Default: nowhere.
+        limits: limits of requests. Default: `RequestLimits()`.
+        tls: certificates. Default: no TLS.
+        metrics: counts the requests. Default: requests are not counted.
         intra_op_threads: processors that one operation of a model may use, 0 for all. 1 costs the least processor
-            time; more shorten the answer over catalogues of a million items. It holds for a process that has not
-            run TensorFlow before. Default: 1.
+            time; more shorten the latency for catalogues of a million items. It takes effect only in a process that
+            has not run TensorFlow before. Default: 1.
 
     Attributes:
-        api: after `start`, what answers; another face, such as REST, can be put on it.
+        api: after `start`, answers requests; other protocols, such as REST, can be built on it.
 
     Raises:
         InputError: a setting is out of its range.
@@ -123,7 +74,6 @@ class ModelServer:
         metrics: Metrics | None = None,
         intra_op_threads: int = 1,
     ) -> None:
-        """Check the settings; `start` does the work."""
         if not 0 <= port <= 65535:
             raise InputError(f"Argument `port` must be between 0 and 65535. Received: port={port}.")
         if not poll_seconds >= 0:
@@ -135,7 +85,10 @@ class ModelServer:
         if (config is None) == (model_name is None) or (model_name is None) != (base_path is None):
             raise InputError("Give either `model_name` and `base_path`, or `config`.")
         self.base_path = None if base_path is None else Path(base_path)
-        self.config = config or _config_of(str(model_name), Path(str(base_path)))
+        if config is None:
+            config = ModelServerConfig()
+            config.model_config_list.config.add(name=model_name, base_path=str(base_path), model_platform="tensorflow")
+        self.config = config
         self.host, self.port = host, port
         self.poll_seconds = poll_seconds
         self.batching: BatchingParameters = batching or BatchingParameters()
@@ -145,17 +98,17 @@ class ModelServer:
         self.intra_op_threads = intra_op_threads
         self.api: ServingApi | None = None
         self._running: _RunningServer | None = None
-        self._over = threading.Event()
-        self._over.set()
+        self._stopped = threading.Event()
+        self._stopped.set()
 
     def __repr__(self) -> str:
         names = ", ".join(each.name for each in self.config.model_config_list.config)
         return f"ModelServer({names}: {f'on {self.host}:{self.port}' if self._running else 'not running'})"
 
     def start(self) -> int:
-        """Listen, load the models, and answer. A server that runs already is left as it is.
+        """Listen, load the models, and answer. Starting a running server does nothing.
 
-        It listens first, so that a health check sees NOT_SERVING while models are loaded.
+        The server listens first, so that health checks get NOT_SERVING while it loads the models.
 
         Returns:
             The port.
@@ -165,7 +118,7 @@ class ModelServer:
         """
         if self._running is None:
             if self.base_path is not None:
-                newest_version(self.base_path)  # says best what is wrong with a folder
+                newest_version(self.base_path)  # it has the best message for a wrong folder
             running = _RunningServer(self)
             try:
                 self.port = running.listen()
@@ -174,56 +127,54 @@ class ModelServer:
                 running.close(0.0)
                 raise
             self.api, self._running = running.api, running
-            self._over = threading.Event()
+            self._stopped = threading.Event()
         return self.port
 
     def stop(self, grace: float | None = None) -> threading.Event:
-        """Take no new requests, end the running ones, and return at once.
+        """Refuse new requests and end the running ones, without waiting for them.
 
         Args:
-            grace: seconds the running requests may still take. Default: none, they are cancelled.
+            grace: max seconds for the running requests; then they are cancelled. Default: 0.
 
         Returns:
-            An event that is set when all is over.
+            An event that is set when the server has stopped.
         """
         running, self._running = self._running, None
-        over = self._over
+        stopped = self._stopped
         if running is not None:
 
             def close() -> None:
                 try:
                     running.close(grace or 0.0)
                 finally:
-                    over.set()
+                    stopped.set()
 
             threading.Thread(target=close, name="server-stop").start()
-        return over
+        return stopped
 
     def wait(self) -> None:
-        """Block until the server was stopped."""
-        self._over.wait()
+        """Block until the server has stopped."""
+        self._stopped.wait()
 
     def __enter__(self) -> ModelServer:
         """Start."""
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop, and wait until all is over."""
+    def __exit__(self, *error: object) -> None:
+        """Stop, and wait for the end."""
         self.stop().wait()
 
 
 class _RunningServer:
-    """What lives from `start` to `stop`."""
+    """The parts that exist from `start` to `stop`."""
 
     def __init__(self, settings: ModelServer) -> None:
         metrics = settings.metrics
         self._settings = settings
         self._registry = ModelRegistry(settings.intra_op_threads, metrics.set_version_state if metrics else None)
         self._batcher = RequestBatcher(settings.batching, metrics.observe_batch if metrics else None)
-        self._watcher = VersionWatcher(self._registry.refresh, settings.poll_seconds)
+        self._watcher = ExitStack()
         self.api = ServingApi(self._registry, self._batcher, settings.limits, metrics)
         self._grpc = GrpcServer(self.api, limits=settings.limits, tls=settings.tls, metrics=metrics)
 
@@ -235,18 +186,21 @@ class _RunningServer:
             self._registry.apply(self._settings.config)
         except ServingError as error:
             raise InputError(error.message) from error
-        self._watcher.start()
-        self._grpc.say_serving()
+        if self._settings.poll_seconds > 0:
+            watcher = Repetition(self._refresh, self._settings.poll_seconds, name="version-watcher")
+            self._watcher.enter_context(watcher)
+        self._grpc.report_serving()
+
+    def _refresh(self) -> bool:
+        try:
+            self._registry.refresh()
+        except Exception:
+            logger.exception("the check for versions failed; the next one is in %s s", self._settings.poll_seconds)
+        return True
 
     def close(self, grace: float) -> None:
         self._grpc.stop(grace)
-        self._watcher.stop()
+        self._watcher.close()
         self._batcher.close()
         self._registry.close(grace)
         self._grpc.close()
-
-
-def _config_of(model_name: str, base_path: Path) -> ModelServerConfig:
-    config = ModelServerConfig()
-    config.model_config_list.config.add(name=model_name, base_path=str(base_path), model_platform="tensorflow")
-    return config

@@ -245,12 +245,12 @@ def test_a_name_is_percent_decoded_after_the_path_is_taken_apart(web):
 def test_a_body_that_is_too_large(api):
     web = TestClient(rest_app(api, max_body_bytes=1000))
     body = json.dumps({"instances": [["007"] * 500]}).encode()
-    assert "may have 1000 bytes" in error(web.post(PREDICT, content=body), 413)
-    assert "may have 1000 bytes" in error(web.post(PREDICT, content=iter([body[:900], body[900:]])), 413)
+    assert "may have at most 1000 bytes" in error(web.post(PREDICT, content=body), 413)
+    assert "may have at most 1000 bytes" in error(web.post(PREDICT, content=iter([body[:900], body[900:]])), 413)
     packed = gzip.compress(body)
     assert len(packed) < 1000
     headers = {"content-encoding": "gzip"}
-    assert "may have 1000 bytes" in error(web.post(PREDICT, content=packed, headers=headers), 413)
+    assert "may have at most 1000 bytes" in error(web.post(PREDICT, content=packed, headers=headers), 413)
 
 
 @pytest.mark.parametrize(("encoding", "status"), [("br", 415), ("gzip", 400)])
@@ -276,7 +276,7 @@ def test_a_servers_refusal_has_tensorflow_servings_status(api, monkeypatch, code
 def test_a_fault_of_the_server_is_logged_and_shows_nothing(api, monkeypatch, caplog):
     monkeypatch.setattr(api, "predict", lambda request, timeout=None: 1 / 0)
     response = TestClient(rest_app(api)).post(PREDICT, json={"instances": [["007"]]})
-    assert error(response, 500) == "REST Predict failed; the server's log says why."
+    assert error(response, 500) == "REST Predict failed; see the server's log."
     assert "ZeroDivisionError" in caplog.text
 
 
@@ -319,7 +319,7 @@ def test_health_follows_the_default_model(api, monkeypatch):
     loading = get_model_status_pb2.GetModelStatusResponse()
     loading.model_version_status.add(version=1, state="LOADING")
     monkeypatch.setattr(api, "status", lambda request: loading)
-    assert error(web.get("/healthz"), 503) == "No version of shop can answer yet."
+    assert error(web.get("/healthz"), 503) == "No version of shop is AVAILABLE yet."
     web = TestClient(rest_app(api, default_model="house"))
     monkeypatch.undo()
     assert "Latest(house)" in error(web.get("/healthz"), 503)

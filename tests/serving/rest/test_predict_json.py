@@ -100,6 +100,6 @@ def test_names_fall_away_where_there_is_one_output():
 @pytest.mark.parametrize("outputs", [{"a": [1, 2], "b": [1]}, {"a": 1}, {"a": [1], "b": 2}])
 def test_outputs_that_are_no_rows_need_the_columnar_format(outputs):
     protos = {name: tf.make_tensor_proto(value) for name, value in outputs.items()}
-    with pytest.raises(ServingError, match="Send 'inputs' and not 'instances'"):
+    with pytest.raises(ServingError, match="Send 'inputs' instead of 'instances'"):
         predict_answer(protos, True)
     assert json.loads(predict_answer(protos, False))["outputs"] == (outputs if len(outputs) > 1 else outputs["a"])

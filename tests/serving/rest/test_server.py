@@ -15,6 +15,7 @@ import trustme
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving.rest.server import RestServer, VertexEnvironment, read_vertex_environment
 from laclrec_tf.serving.server.metrics import ServerMetrics
+from laclrec_tf.serving.tls import TlsFiles
 
 BODY = {"instances": [["007", "PAD"], ["-1"]]}
 
@@ -55,10 +56,10 @@ def authority() -> trustme.CA:
 
 @pytest.fixture
 def files(authority: trustme.CA, tmp_path: Path) -> dict[str, Path]:
-    """PEM files: the authority, the server's certificate and key."""
+    """PEM files: the server's certificate and key, and the authority."""
     certificate = authority.issue_cert("127.0.0.1")
-    paths = {name: tmp_path / f"{name}.pem" for name in ("ca", "certificate", "key")}
-    authority.cert_pem.write_to_path(str(paths["ca"]))
+    paths = {name: tmp_path / f"{name}.pem" for name in ("certificate", "key", "client_ca")}
+    authority.cert_pem.write_to_path(str(paths["client_ca"]))
     certificate.cert_chain_pems[0].write_to_path(str(paths["certificate"]))
     certificate.private_key_pem.write_to_path(str(paths["key"]))
     return paths
@@ -178,7 +179,7 @@ def test_a_second_start_and_stop_do_nothing_and_the_port_is_free_again(api):
 
 
 def test_tls(api, authority, files):
-    with RestServer(api, port=0, certificate=files["certificate"], key=files["key"]) as server:
+    with RestServer(api, port=0, tls=TlsFiles(files["certificate"], files["key"])) as server:
         url = f"https://127.0.0.1:{server.port}/healthz"
         with pytest.raises(httpx.ConnectError):
             httpx.get(url)  # an unknown authority
@@ -188,7 +189,7 @@ def test_tls(api, authority, files):
 
 
 def test_mutual_tls(api, authority, files):
-    with RestServer(api, port=0, certificate=files["certificate"], key=files["key"], client_ca=files["ca"]) as server:
+    with RestServer(api, port=0, tls=TlsFiles(**files)) as server:
         url = f"https://127.0.0.1:{server.port}/healthz"
         for stranger in (None, trustme.CA()):
             with pytest.raises(httpx.TransportError):
@@ -216,18 +217,14 @@ def test_an_address_that_cannot_be_listened_on(api):
 
 
 def test_certificates_that_cannot_be_used(api, files, tmp_path):
-    certificate, key, ca = files["certificate"], files["key"], files["ca"]
-    for settings in ({"certificate": certificate}, {"key": key}, {"client_ca": ca}):
-        with pytest.raises(InputError, match="TLS needs both"):
-            RestServer(api, port=0, **settings)
     garbage = tmp_path / "garbage.pem"
     garbage.write_text("no certificate")
-    for settings in (
-        {"certificate": certificate, "key": tmp_path / "missing.pem"},
-        {"certificate": garbage, "key": key},
-        {"certificate": ca, "key": key},  # the key of another one
-        {"certificate": certificate, "key": key, "client_ca": garbage},
+    for change in (
+        {"key": tmp_path / "missing.pem"},
+        {"certificate": garbage},
+        {"certificate": files["client_ca"]},  # the key is another certificate's
+        {"client_ca": garbage},
     ):
         with pytest.raises(InputError, match="Cannot use the certificate") as caught:
-            RestServer(api, port=0, **settings).start()
+            RestServer(api, port=0, tls=TlsFiles(**(files | change))).start()
         assert "\n" not in str(caught.value)

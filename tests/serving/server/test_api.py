@@ -12,8 +12,7 @@ from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from laclrec_tf.serving.errors import ServingError
 from laclrec_tf.serving.server.api import ServingApi
-from laclrec_tf.serving.server.batcher import RequestBatcher
-from laclrec_tf.serving.server.batching import BatchingParameters
+from laclrec_tf.serving.server.batching import BatchingParameters, RequestBatcher
 from laclrec_tf.serving.server.limits import RequestLimits
 from laclrec_tf.serving.server.registry import ModelRegistry
 

@@ -1,64 +1,202 @@
-"""TensorFlow Serving's batching_parameters.txt."""
+"""The queue: which requests are merged, run alone, refused, or fail."""
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
+import threading
+import time
+from concurrent.futures import CancelledError
 
+import grpc
+import numpy as np
 import pytest
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving.server.batching import BatchingParameters, read_batching_parameters
+from laclrec_tf.serving.errors import ServingError
+from laclrec_tf.serving.server.batching import BatchingParameters, RequestBatcher
+from laclrec_tf.serving.server.merging import Merging
 
 
-def written(tmp_path: Path, text: str) -> Path:
-    file = tmp_path / "batching_parameters.txt"
-    file.write_text(text)
-    return file
+class Model:
+    """Doubles `x`; keeps what it was asked, and waits while `gate` is closed."""
+
+    def __init__(self) -> None:
+        self.asked: list[list[int]] = []
+        self.gate = threading.Event()
+        self.entered = threading.Event()
+
+    def __call__(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        self.asked.append(inputs["x"].tolist())
+        self.entered.set()
+        assert self.gate.wait(30)
+        if (inputs["x"] < 0).any():
+            raise ServingError(grpc.StatusCode.INVALID_ARGUMENT, "below zero")
+        if (inputs["x"] == 13).any():
+            raise ZeroDivisionError("a bug")
+        return {"y": 2 * inputs["x"]}
 
 
-def test_all_parameters(tmp_path):
-    file = written(
-        tmp_path,
-        """
-        max_batch_size { value: 32 }  # rows
-        batch_timeout_micros { value: 2500 }
-        max_enqueued_batches { value: 100 }
-        num_batch_threads { value: 3 }
-        thread_pool_name { value: "batches" }
-        allowed_batch_sizes: 8
-        allowed_batch_sizes: 32
-        pad_variable_length_inputs: false
-        enable_large_batch_splitting { value: true }
-        max_execution_batch_size { value: 32 }
-        """,
-    )
-    assert read_batching_parameters(file) == BatchingParameters(32, 2500, 100, 3)
+@pytest.fixture
+def model():
+    model = Model()
+    yield model
+    model.gate.set()
 
 
-def test_what_is_not_named_has_tensorflow_servings_default(tmp_path):
-    assert read_batching_parameters(written(tmp_path, "")) == BatchingParameters(1000, 0, 10, os.cpu_count() or 1)
-    zero = read_batching_parameters(written(tmp_path, "batch_timeout_micros { value: 0 }"))
-    assert zero.batch_timeout_micros == 0
+def batcher_of(**parameters) -> RequestBatcher:
+    return RequestBatcher(BatchingParameters(**{"num_batch_threads": 1, **parameters}))
+
+
+def submit(batcher, model, *x: int, key: str = "shop", merging=Merging.PADDED, **more):
+    return batcher.submit("shop", key, model, {"x": np.array(x), **more.pop("inputs", {})}, merging, **more)
+
+
+def busy(batcher, model):
+    """Give the only thread something to do, so that what follows has to wait."""
+    first = submit(batcher, model, 0)
+    assert model.entered.wait(30)
+    return first
+
+
+def test_what_waits_is_run_together_up_to_the_largest_batch(model):
+    batcher = batcher_of(max_batch_size=4)
+    first = busy(batcher, model)
+    answers = [submit(batcher, model, x) for x in (1, 2)] + [submit(batcher, model, 3, 4), submit(batcher, model, 5)]
+    model.gate.set()
+    assert first.result(30)["y"].tolist() == [0]
+    assert [answer.result(30)["y"].tolist() for answer in answers] == [[2], [4], [6, 8], [10]]
+    assert model.asked == [[0], [1, 2, 3, 4], [5]]
+    batcher.close()
+
+
+def test_what_does_not_belong_together_runs_apart(model):
+    batcher = batcher_of()
+    busy(batcher, model)
+    scalar = {"k": np.array(2)}
+    answers = [
+        submit(batcher, model, 1),
+        submit(batcher, model, 2, key="another version"),
+        submit(batcher, model, 3, inputs=scalar),
+        submit(batcher, model, 4, merging=Merging.NEVER),
+        submit(batcher, model, 5, merging=Merging.NEVER),
+        submit(batcher, model, 6),
+    ]
+    model.gate.set()
+    assert [answer.result(30)["y"].tolist() for answer in answers] == [[2], [4], [6], [8], [10], [12]]
+    assert model.asked == [[0], [1, 6], [2], [3], [4], [5]]
+    batcher.close()
+
+
+def test_batches_of_one_are_no_batches(model):
+    batcher = batcher_of(max_batch_size=1)
+    busy(batcher, model)
+    answers = [submit(batcher, model, 1), submit(batcher, model, 2, 3)]
+    model.gate.set()
+    assert [answer.result(30)["y"].tolist() for answer in answers] == [[2], [4, 6]]
+    assert model.asked == [[0], [1], [2, 3]]
+    batcher.close()
+
+
+def test_a_bad_request_fails_alone(model):
+    batcher = batcher_of()
+    busy(batcher, model)
+    answers = [submit(batcher, model, x) for x in (1, -1, 2)]
+    model.gate.set()
+    assert answers[0].result(30)["y"].tolist() == [2]
+    with pytest.raises(ServingError, match="below zero"):
+        answers[1].result(30)
+    assert answers[2].result(30)["y"].tolist() == [4]
+    batcher.close()
+
+
+def test_a_bug_does_not_end_the_thread(model, caplog):
+    batcher = batcher_of()
+    busy(batcher, model)
+    answers = [submit(batcher, model, x) for x in (13, 1)]
+    model.gate.set()
+    with pytest.raises(ZeroDivisionError):
+        answers[0].result(30)
+    assert answers[1].result(30)["y"].tolist() == [2]
+    assert submit(batcher, model, 3).result(30)["y"].tolist() == [6]
+    assert "a merged run of shop failed" in caplog.text
+    batcher.close()
+
+
+def test_a_late_or_cancelled_request_is_not_run(model):
+    batcher = batcher_of()
+    busy(batcher, model)
+    late = submit(batcher, model, 1, deadline=time.monotonic() - 1)
+    cancelled = submit(batcher, model, 2)
+    in_time = submit(batcher, model, 3, deadline=time.monotonic() + 60)
+    assert cancelled.cancel()
+    model.gate.set()
+    with pytest.raises(ServingError) as caught:
+        late.result(30)
+    assert caught.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
+    with pytest.raises(CancelledError):
+        cancelled.result(30)
+    assert in_time.result(30)["y"].tolist() == [6]
+    assert model.asked == [[0], [3]]
+    batcher.close()
+
+
+def test_a_full_queue(model):
+    batcher = batcher_of(max_batch_size=2, max_enqueued_batches=1)
+    busy(batcher, model)
+    answers = [submit(batcher, model, 1), submit(batcher, model, 2)]
+    with pytest.raises(ServingError, match=r"1 batches \(max_enqueued_batches\) are waiting") as caught:
+        submit(batcher, model, 3)
+    assert caught.value.code is grpc.StatusCode.UNAVAILABLE
+    model.gate.set()
+    assert [answer.result(30)["y"].tolist() for answer in answers] == [[2], [4]]
+    assert submit(batcher, model, *range(10)).result(30)["y"].tolist() == list(range(0, 20, 2))  # larger than the queue
+    batcher.close()
+
+
+def test_waiting_for_others(model):
+    model.gate.set()
+    batcher = batcher_of(max_batch_size=3, batch_timeout_micros=60_000_000)
+    answers = [submit(batcher, model, x) for x in (1, 2, 3)]
+    assert [answer.result(30)["y"].tolist() for answer in answers] == [[2], [4], [6]]
+    assert model.asked == [[1, 2, 3]]
+    lonely = submit(batcher, model, 4)
+    full = [submit(batcher, model, x, key="other") for x in (5, 6, 7)]
+    assert [answer.result(30)["y"].tolist() for answer in full] == [[10], [12], [14]]  # does not wait for the lonely
+    assert not lonely.done()
+    batcher.close()  # nobody will come any more
+    assert lonely.result(30)["y"].tolist() == [8]
+
+
+def test_a_timeout_that_passes(model):
+    model.gate.set()
+    batcher = batcher_of(batch_timeout_micros=1000)
+    assert submit(batcher, model, 1).result(30)["y"].tolist() == [2]
+    batcher.close()
+
+
+def test_closed(model):
+    model.gate.set()
+    batcher = batcher_of()
+    batcher.close()
+    with pytest.raises(ServingError, match="The server is stopping"):
+        submit(batcher, model, 1)
+
+
+def test_batches_are_counted(model):
+    counted = []
+    batcher = RequestBatcher(BatchingParameters(num_batch_threads=1), lambda name, rows: counted.append((name, rows)))
+    busy(batcher, model)
+    answers = [submit(batcher, model, 1), submit(batcher, model, 2, 3)]
+    model.gate.set()
+    for answer in answers:
+        answer.result(30)
+    assert counted == [("shop", 1), ("shop", 3)]
+    batcher.close()
 
 
 @pytest.mark.parametrize(
-    ("text", "problem"),
-    [
-        ("max_batch_size: 32", ", line 1, column 17: Expected"),
-        ("\nmax_batch { value: 32 }", ", line 2, column 1: "),
-        ("max_batch_size { value: 0 }", ": Argument `max_batch_size` must be at least 1. Received: max_batch_size=0."),
-        ("batch_timeout_micros { value: -1 }", "must be at least 0. Received: batch_timeout_micros=-1."),
-        ("num_batch_threads { }", "Received: num_batch_threads=0."),
-        ("max_enqueued_batches { value: 0 }", "Received: max_enqueued_batches=0."),
-        ("pad_variable_length_inputs: true", ": pad_variable_length_inputs must stay off."),
-        ("max_batch_size { value: 8 } allowed_batch_sizes: [4, 2, 8]", "must increase and end with max_batch_size, 8."),
-        ("max_batch_size { value: 8 } allowed_batch_sizes: [2, 4]", "Received: [2, 4]."),
-    ],
+    ("name", "value"),
+    [("max_batch_size", 0), ("batch_timeout_micros", -1), ("max_enqueued_batches", 0), ("num_batch_threads", 0)],
 )
-def test_a_mistake_is_told_with_its_place(tmp_path, text, problem):
-    file = written(tmp_path, text)
-    with pytest.raises(InputError) as caught:
-        read_batching_parameters(file)
-    assert str(caught.value).startswith(str(file)) and problem in str(caught.value)
-    assert "\n" not in str(caught.value)
+def test_parameters_out_of_range(name, value):
+    with pytest.raises(InputError, match=f"Argument `{name}` must be at least .*Received: {name}={value}"):
+        BatchingParameters(**{name: value})

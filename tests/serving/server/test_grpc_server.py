@@ -1,4 +1,4 @@
-"""What the services need beside their handlers."""
+"""Futures in the event loop, the loop, and a server with its health checks and reflection."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def health_of(port: int) -> list[Any]:
 def test_health_follows_what_was_said(server):
     port = server.listen("127.0.0.1", 0)
     assert health_of(port) == [NOT_SERVING] * 3
-    server.say_serving()
+    server.report_serving()
     assert health_of(port) == [SERVING] * 3
     server.stop(0.0)
     with pytest.raises(grpc.RpcError) as refused:

@@ -32,9 +32,9 @@ def test_what_is_at_the_limit_passes():
 def test_what_is_beyond_is_refused_by_the_limits_name():
     limits = RequestLimits(max_history_length=3, max_k=5, max_concurrent_requests=2)
     assert refusal(limits, {"exclude": strings(1, 4)}) == (
-        "Input 'exclude' may have 3 columns (max_history_length). Received: shape [1, 4]."
+        "Input 'exclude' may have at most 3 columns (max_history_length). Received: shape [1, 4]."
     )
-    assert refusal(limits, {"k": np.array([1, 6], np.int32)}) == "Input 'k' may be 5 at most (max_k). Received: 6."
+    assert refusal(limits, {"k": np.array([1, 6], np.int32)}) == "Input 'k' may be at most 5 (max_k). Received: 6."
     with pytest.raises(ServingError, match=r"2 requests at the same time \(max_concurrent_requests\)"):
         limits.check_concurrency(2)
 
@@ -44,7 +44,7 @@ def test_one_list_for_many_rows_counts_for_each():
     RequestLimits().check_inputs(at_the_limit)
     RequestLimits().check_inputs({"history": strings(1, 1), "candidates": strings(1, 2**14 + 1)})
     assert refusal(RequestLimits(), at_the_limit | {"candidates": strings(1, 2**14 + 1)}) == (
-        "Input 'candidates' may have 16777216 elements when each row has a copy. "
+        "Input 'candidates' may have at most 16777216 elements when each row has a copy. "
         "Received: 16385 for 1024 rows. Send fewer histories in one request."
     )
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from laclrec_tf.serving.server.log import log_request, set_up_log
+from laclrec_tf.serving.server.log import RequestRecord, log_request, set_up_log
 
 
 @pytest.fixture
@@ -30,9 +30,7 @@ def log() -> Iterator[Callable[..., io.StringIO]]:
 
 def test_a_request_is_one_json_line(log):
     stream = log("json")
-    log_request(
-        method="Predict", model="shöp", version=3, signature="retrieve", rows=8, code="OK", milliseconds=2.34567
-    )
+    log_request(RequestRecord("Predict", "shöp", version=3, signature="retrieve", rows=8, milliseconds=2.34567))
     (line,) = stream.getvalue().splitlines()
     fields = json.loads(line)
     assert fields.pop("time").endswith("Z")
@@ -46,7 +44,7 @@ def test_a_request_is_one_json_line(log):
 
 def test_what_a_request_did_not_have_is_left_out(log):
     stream = log("json")
-    log_request(method="GetModelStatus", model="shop", code="NOT_FOUND", milliseconds=1, error="no such model")
+    log_request(RequestRecord("GetModelStatus", "shop", code="NOT_FOUND", milliseconds=1, error="no such model"))
     fields = json.loads(stream.getvalue())
     assert not {"version", "signature", "rows"} & set(fields)
     assert fields["message"] == "GetModelStatus shop NOT_FOUND 1.0 ms - no such model"
@@ -55,7 +53,7 @@ def test_what_a_request_did_not_have_is_left_out(log):
 @pytest.mark.parametrize(("code", "level"), [("OK", "INFO"), ("NOT_FOUND", "INFO"), ("INTERNAL", "WARNING")])
 def test_the_servers_faults_are_warnings(log, code, level):
     stream = log("json")
-    log_request(method="Predict", model="shop", code=code, milliseconds=1)
+    log_request(RequestRecord("Predict", "shop", code=code, milliseconds=1))
     assert json.loads(stream.getvalue())["level"] == level
 
 
@@ -71,7 +69,7 @@ def test_a_traceback_stays_in_its_line(log):
 
 def test_a_caller_cannot_fake_a_line_of_text(log):
     stream = log("text")
-    log_request(method="Predict", model="shop\n12:00:00 WARNING all is lost", code="NOT_FOUND", milliseconds=1)
+    log_request(RequestRecord("Predict", "shop\n12:00:00 WARNING all is lost", code="NOT_FOUND", milliseconds=1))
     (line,) = stream.getvalue().splitlines()
     assert "INFO Predict shop\\n12:00:00 WARNING all is lost NOT_FOUND" in line
 
@@ -85,8 +83,8 @@ def test_others_are_heard_from_warning_on(log):
 
 def test_the_second_call_replaces_the_first(log):
     first, second = log("json"), log("text", logging.WARNING)
-    log_request(method="Predict", model="shop", code="OK", milliseconds=1)
-    log_request(method="Predict", model="shop", code="INTERNAL", milliseconds=1)
+    log_request(RequestRecord("Predict", "shop", milliseconds=1))
+    log_request(RequestRecord("Predict", "shop", code="INTERNAL", milliseconds=1))
     assert first.getvalue() == ""
     (line,) = second.getvalue().splitlines()
     assert line.endswith("WARNING Predict shop INTERNAL 1.0 ms")

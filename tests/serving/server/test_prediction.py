@@ -1,4 +1,4 @@
-"""Tensors that callers wrote: whole, abbreviated, and broken in every way."""
+"""Tensors of requests: complete, abbreviated, and malformed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tensorflow.core.framework import tensor_pb2
 
 from laclrec_tf.serving.errors import ServingError
-from laclrec_tf.serving.server.prediction import VALUE_FIELDS, from_proto, to_proto
+from laclrec_tf.serving.server.prediction import VALUE_FIELDS, read_input, write_output
 
 
 def proto_of(dtype: int, shape: list[int], **values) -> tensor_pb2.TensorProto:
@@ -21,15 +21,22 @@ def proto_of(dtype: int, shape: list[int], **values) -> tensor_pb2.TensorProto:
     return proto
 
 
-@pytest.mark.parametrize("kind", sorted(VALUE_FIELDS, key=str), ids=str)
+def written(array: np.ndarray) -> tensor_pb2.TensorProto:
+    proto = tensor_pb2.TensorProto()
+    write_output(array, proto)
+    return proto
+
+
+@pytest.mark.parametrize("kind", [*sorted(VALUE_FIELDS, key=str), tf.uint8], ids=str)
 @pytest.mark.parametrize("shape", [(), (3,), (2, 3), (0, 4)])
-def test_both_ways(kind, shape):
+def test_what_is_written_is_read(kind, shape):
     if kind is tf.string:
         array = np.full(shape, b"a\xff", object)
     else:
         array = np.arange(np.prod(shape)).reshape(shape).astype(kind.as_numpy_dtype)
-    for proto in (to_proto(array), tf.make_tensor_proto(array, kind)):
-        read = from_proto("x", proto)
+    np.testing.assert_array_equal(tf.make_ndarray(written(array)), array)
+    for proto in (written(array), tf.make_tensor_proto(array, kind)):
+        read = read_input("x", proto)
         assert read.dtype == array.dtype and read.shape == array.shape
         assert read.tolist() == array.tolist()
 
@@ -48,7 +55,7 @@ def test_both_ways(kind, shape):
     ],
 )
 def test_what_is_left_out_is_filled_in_as_tensorflow_does(proto, values):
-    assert from_proto("x", proto).tolist() == values
+    assert read_input("x", proto).tolist() == values
 
 
 dimensions = st.lists(st.one_of(st.integers(-2, 5), st.sampled_from([2**31, 2**62, -(2**63)])), max_size=4)
@@ -64,7 +71,7 @@ dimensions = st.lists(st.one_of(st.integers(-2, 5), st.sampled_from([2**31, 2**6
 def test_nonsense_is_read_or_refused(dtype, shape, strings, integers, content):
     proto = proto_of(dtype, shape, string_val=strings, int_val=integers, tensor_content=content)
     try:
-        array = from_proto("x", proto)
+        array = read_input("x", proto)
     except ServingError as error:
         assert error.code in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED)
         assert error.message.startswith("Input 'x' ")

@@ -95,7 +95,7 @@ def test_models_come_and_go(registry, base, tmp_path, counting_version):
     ("change", "text"),
     [
         ({"name": ""}, "has no name"),
-        ({"name": "other", "base_path": "no/such/folder"}, "holds no version that model other is to serve"),
+        ({"name": "other", "base_path": "no/such/folder"}, "holds no version that model other can serve"),
         ({"name": "other", "base_path": ""}, "has no base_path"),
         ({"name": "counting"}, "names model counting twice"),
         ({"name": "other", "model_version_policy": {"specific": {"versions": [5]}}}, "holds no version"),
