@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -48,21 +49,12 @@ def repairs_of(model: LACLRec, histories: Sequence[np.ndarray], seed: int) -> Re
         histories: per user `[n]` int32 ids, oldest first.
         seed: of the breaking.
     """
-    needs = model.batch_requirements
-
+    corruption = corruption_arguments(model)
     signature = [tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([2], tf.int64)]
 
     @tf.function(input_signature=signature, autograph=False)
     def repair(history: tf.Tensor, its_seed: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        corrupted, operations, insertions = corrupt(
-            history,
-            n_items=model.n_items,
-            max_length=model.max_edited_length,
-            max_insertions=model.max_insertions,
-            p_keep=needs["p_keep"],
-            p_delete=needs["p_delete"],
-            seed=its_seed,
-        )
+        corrupted, operations, insertions = corrupt(history, seed=its_seed, **corruption)
         repaired = model.augmenter.repair(model.encoder, corrupted, operations, insertions, training=False)
         item = repaired.run_targets <= model.n_items  # the rest are ends of runs
         scores = model.score(repaired.run_states[item])
@@ -76,6 +68,18 @@ def repairs_of(model: LACLRec, histories: Sequence[np.ndarray], seed: int) -> Re
         for number, history in enumerate(history_batches(histories))
     ]
     return Repairs(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+
+
+def corruption_arguments(model: LACLRec) -> dict[str, Any]:
+    """Return the arguments with which `laclrec_tf.data.corruption.corrupt` corrupts the model's training histories.
+
+    Example:
+        >>> corruption_arguments(LACLRec(n_items=20, width=8))["p_delete"]
+        0.45
+    """
+    needs = model.batch_requirements
+    names = ("n_items", "max_insertions", "p_keep", "p_delete")
+    return {name: needs[name] for name in names} | {"max_length": needs["max_edited_length"]}
 
 
 def history_batches(histories: Sequence[np.ndarray]) -> Iterator[tf.Tensor]:

@@ -1,4 +1,4 @@
-"""What the strict training and the refit of one run share: model, batches, callbacks and checkpoints."""
+"""Build, pretrain and train the models of a run: that of the strict training and that of the refit."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from laclrec_tf.data.batches import count_batches, evaluation_dataset
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.data.splits import Protocol, held_out, training_part
 from laclrec_tf.errors import InputError
+from laclrec_tf.evaluation.augmenter_repairs import corruption_arguments
 from laclrec_tf.evaluation.ranking import users_at_once
 from laclrec_tf.models import LACLRec
 from laclrec_tf.runtime.machine import package_versions
@@ -38,18 +40,19 @@ class TrainingSession:
     """One process of a training.
 
     Args:
-        prepared: the data.
+        prepared: prepared data.
         config: settings.
-        out: the run folder, which the chief writes.
-        workers: who trains.
-        checkpoints: where the state is kept.
-        timer: when a checkpoint is due.
-        stop: whether SIGTERM has come while a model was fitted; elsewhere it interrupts at once.
-        state: go on from here; None once that is done, or from the start.
-        tensorboard: where TensorBoard's logs go.
-        callbacks: see each epoch with its validation, on the chief.
-        boards: TensorBoard also gets histograms, edited histories and item vectors.
-        show_progress: a bar and a row for each epoch.
+        out: run folder, which only the chief writes to.
+        workers: processes that train together.
+        checkpoints: folder of the checkpoints.
+        timer: says when a checkpoint is due.
+        stop: notes SIGTERM while a model is fitted; at any other time SIGTERM interrupts at once.
+        state: checkpoint to resume from, None to start from scratch. It is None again once a model is fitted from it,
+            so that its arrays can be freed.
+        tensorboard: folder of TensorBoard's logs.
+        callbacks: more callbacks of the chief. They see each epoch's logs with its validation.
+        boards: whether TensorBoard also gets histograms, edited histories and item vectors.
+        show_progress: whether to show a progress bar and print a row for each epoch.
     """
 
     prepared: PreparedData
@@ -72,114 +75,49 @@ class TrainingSession:
         resumed = self.state is not None
         self.logs = TrainingLogs(self.out, self.tensorboard, self.prepared.vocabulary, resumed, self.boards)
 
-    @property
-    def seconds(self) -> float:
-        """How long the training has taken, with what it goes on from."""
-        return time.perf_counter() - self.started
+    def run(self) -> tuple[LACLRec, dict[str, Any]]:
+        """Do the parts of the training: strict unless `refit_epochs` is set, then the refit if the settings have one.
+
+        Returns:
+            The model of the last part, and the record: `trained_on`, of a strict training `best_epoch`, `epochs_run`
+            and `validation`, of a refit `refit_epochs`.
+        """
+        config = self.config
+        resumed = {} if self.state is None else self.state.about
+        record: dict[str, Any] = dict(resumed.get("record", {"trained_on": "strict"}))
+        strict_is_done = resumed.get("part") == "refit"
+        if (config.refit_epochs is None or not config.refit) and not strict_is_done:
+            model, best = self.fit("strict", config.epochs, record)
+            record |= best
+        if config.refit:
+            record |= {"trained_on": "refit", "refit_epochs": config.refit_epochs or record["best_epoch"]}
+            model, _ = self.fit("refit", record["refit_epochs"], record)
+        return model, record
 
     def fit(self, part: Protocol, epochs: int, record: dict[str, Any]) -> tuple[LACLRec, dict[str, Any]]:
-        """Train a new model; a strict one is validated, stopped early, and goes back to its best epoch.
+        """Build a new model, pretrain its augmenter if the settings say so, and train the model.
+
+        A strict training is validated, stopped early, and ends with the weights of its best epoch.
 
         Args:
             part: "strict" or "refit".
-            epochs: how many at most.
-            record: what is known of the run so far, for the checkpoints.
+            epochs: max number of epochs.
+            record: the run's record so far, which checkpoints keep.
 
         Returns:
             The model, and of a strict training `best_epoch`, `epochs_run` and `validation`.
         """
-        config, workers = self.config, self.workers
-        keras.utils.set_random_seed(config.seed)
-        training = [training_part(history, part) for history in self.histories]
-        with workers.strategy.scope():
-            model = new_model(config, self.prepared.vocabulary.n_items, self.prepared.max_length)
-        if self.state is None:
-            # Every worker must begin at the same table, which takes all histories.
-            initialise_items(config, model, [training_part(history, part) for history in self.all_histories()])
-        position = tf.Variable([0, 0], dtype=tf.int64, trainable=False)
-        steps = workers.smallest(count_batches(training, self._targets_per_batch))
-        make_batches = self._batches(model, training, position, steps)
-        title = config.preset if part == "strict" else f"{config.preset} {part}"
-        evaluated, n_evaluated = self._evaluated(model) if part == "strict" else (None, None)
-        batches = workers.distribute(make_batches)
+        built = self._build(part, record)
+        self._pretrain(built)
+        return self._train(built, epochs)
 
-        def run(objective: str, title: str, epochs: int, callbacks: list[keras.callbacks.Callback]) -> Any:
-            state, self.state = self.state, None
-            if self.show_progress and workers.is_chief:
-                callbacks = [*callbacks, EpochProgress(title)]
-            about = {"part": part, "objective": objective, "record": record, **self.identity()}
-            keep = CheckpointCallback(
-                self.checkpoints,
-                position,
-                steps,
-                lambda: {**about, "seconds": self.seconds},
-                callbacks,
-                timer=self.timer,
-                stop=self.stop,
-                workers=workers,
-                state=state,
-            )
-            shown = readable_warnings(terminal(stderr=True), disable=not self.show_progress)
-            with self.stop, warnings.catch_warnings(), shown:
-                # Of the epoch that training goes on in, whose first batches are done.
-                warnings.filterwarnings("ignore", "Your input ran out of data", UserWarning)
-                return model.fit(
-                    batches,
-                    validation_data=evaluated if objective == "full" else None,
-                    validation_steps=n_evaluated,
-                    epochs=epochs,
-                    initial_epoch=0 if state is None else int(state.about["epoch"]),
-                    steps_per_epoch=None if workers.is_alone else steps,
-                    shuffle=False,
-                    verbose=0,
-                    callbacks=[*callbacks, keep],
-                )
-
-        augmenter_is_done = self.state is not None and self.state.about["objective"] == "full"
-        if config.pretrain_epochs and model.has_augmenter and not augmenter_is_done:
-            with workers.strategy.scope():
-                compile_model(config, model, steps, objective="augmenter")
-            logs = self.logs.pretraining(part, training, self._epochs_done, steps) if workers.is_chief else []
-            run("augmenter", f"{title} augmenter", config.pretrain_epochs, logs)
-        with workers.strategy.scope():
-            averaged = compile_model(config, model, steps)
-        # First in line: what follows sees the averaged weights.
-        callbacks: list[keras.callbacks.Callback] = []
-        if averaged:
-            callbacks.append(keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
-        position.assign([0, 0])  # what is watched is the same batch, wherever training goes on
-        watch = None
-        if workers.is_chief and model.has_augmenter and model.n_random_views:
-            watch = AugmenterWatch(next(iter(make_batches())))
-            callbacks.append(watch)
-        if part == "strict":
-            callbacks.append(
-                keras.callbacks.EarlyStopping(MONITOR, mode="max", patience=config.patience, restore_best_weights=True)
-            )
-        if workers.is_chief:
-            if part == "strict":
-                # The best weights so far are on disk, whatever happens to the process.
-                best_file = self.out / "best.keras"
-                callbacks.append(keras.callbacks.ModelCheckpoint(best_file, MONITOR, mode="max", save_best_only=True))
-            trained = np.concatenate([training_part(history, part) for history in self.all_histories()])
-            counts = np.bincount(trained, minlength=model.n_items + 1)[1:]
-            callbacks += self.logs.training(part, model, training, counts, self._epochs_done, steps, watch)
-            callbacks += self.callbacks
-        log = run("full", title, epochs, callbacks)
-        if part == "refit":
-            return model, {}
-        best = int(np.argmax(log.history[MONITOR]))
-        if workers.is_chief:
-            (self.out / "best.keras").unlink(missing_ok=True)
-        metrics = {key[4:]: values[best] for key, values in log.history.items() if key.startswith("val_")}
-        return model, {"best_epoch": best + 1, "epochs_run": len(log.epoch), "validation": metrics}
-
-    def all_histories(self) -> list[np.ndarray]:
-        """Return every worker's histories; they are read again unless this one is alone."""
-        return self.histories if self.workers.is_alone else self.prepared.histories()[1]
+    @property
+    def seconds(self) -> float:
+        """Duration of the training so far, including that of the processes it was resumed from."""
+        return time.perf_counter() - self.started
 
     def identity(self) -> dict[str, Any]:
-        """Return what a checkpoint and this training must have in common."""
+        """Return what must be equal in this training and in a checkpoint it resumes from."""
         return {
             "settings": self.config.every_setting(),
             "data_hash": self.prepared.data_hash,
@@ -187,48 +125,174 @@ class TrainingSession:
             "versions": package_versions(),
         }
 
+    def item_counts(self, part: Protocol) -> np.ndarray:
+        """Return how often each item, by id from 1, occurs in what all workers train on: `[N]` int64."""
+        events = np.concatenate(self._training_of_all(part))
+        return np.bincount(events, minlength=self.prepared.vocabulary.n_items + 1)[1:]
+
+    def _training_of_all(self, part: Protocol) -> list[np.ndarray]:
+        histories = self.histories if self.workers.is_alone else self.prepared.histories()[1]
+        return [training_part(history, part) for history in histories]
+
+    def _build(self, part: Protocol, record: dict[str, Any]) -> _Built:
+        config, workers = self.config, self.workers
+        keras.utils.set_random_seed(config.seed)
+        training = [training_part(history, part) for history in self.histories]
+        with workers.strategy.scope():
+            model = new_model(config, self.prepared.vocabulary.n_items, self.prepared.max_length)
+        if self.state is None:
+            # All workers must start with the same table, so it is computed from all histories.
+            initialise_items(config, model, self._training_of_all(part))
+        position = tf.Variable([0, 0], dtype=tf.int64, trainable=False)
+        targets = max(1, config.targets_per_batch // workers.count)
+        steps = workers.smallest(count_batches(training, targets))
+        more = {} if workers.is_alone else {"steps": steps, "seed": config.seed + 1_000_003 * workers.index}
+        make_batches = partial(
+            training_batches, config, model, training, position=position, targets_per_batch=targets, **more
+        )
+        validation = self._validation(model) if part == "strict" else {}
+        batches = workers.distribute(make_batches)
+        return _Built(part, record, model, training, make_batches, batches, position, steps, validation)
+
+    def _validation(self, model: LACLRec) -> dict[str, Any]:
+        """Return the arguments of `Model.fit` for the validation."""
+        pairs = [pair for history in self.histories if (pair := held_out(history, "validation")) is not None]
+        batch_size = users_at_once(model.n_items)
+        n_batches = None
+        if not self.workers.is_alone:
+            n_batches = self.workers.largest(-(-len(pairs) // batch_size))
+            if self.workers.smallest(len(pairs)) < n_batches:
+                raise InputError(f"{self.prepared.folder} has too few histories for {self.workers.count} workers.")
+        histories, targets = zip(*pairs, strict=True)
+        batches = evaluation_dataset(
+            histories,
+            np.array(targets),
+            batch_size=batch_size,
+            n_batches=n_batches,
+            corruption=corruption_arguments(model) if model.has_augmenter else None,
+            seed=self.config.seed,
+        )
+        distributed = self.workers.distribute(lambda: batches if n_batches is None else batches.repeat())
+        return {"validation_data": distributed, "validation_steps": n_batches}
+
+    def _pretrain(self, built: _Built) -> None:
+        """Train the augmenter alone, if the settings say so and the checkpoint was not written later."""
+        is_done = self.state is not None and self.state.about["objective"] == "full"
+        if is_done or not self.config.pretrain_epochs or not built.model.has_augmenter:
+            return
+        with self.workers.strategy.scope():
+            compile_model(self.config, built.model, built.steps, objective="augmenter")
+        callbacks: list[keras.callbacks.Callback] = []
+        if self.workers.is_chief:
+            callbacks = self.logs.pretraining(built.part, built.training, self._epochs_done, built.steps)
+        self._fit(built, "augmenter", self.config.pretrain_epochs, callbacks)
+
+    def _train(self, built: _Built, epochs: int) -> tuple[LACLRec, dict[str, Any]]:
+        with self.workers.strategy.scope():
+            is_averaged = compile_model(self.config, built.model, built.steps)
+        log = self._fit(built, "full", epochs, self._training_callbacks(built, is_averaged))
+        if built.part == "refit":
+            return built.model, {}
+        if self.workers.is_chief:
+            self._best_file.unlink(missing_ok=True)
+        best = int(np.argmax(log.history[MONITOR]))
+        metrics = {key[4:]: values[best] for key, values in log.history.items() if key.startswith("val_")}
+        return built.model, {"best_epoch": best + 1, "epochs_run": len(log.epoch), "validation": metrics}
+
+    def _training_callbacks(self, built: _Built, is_averaged: bool) -> list[keras.callbacks.Callback]:
+        callbacks: list[keras.callbacks.Callback] = []
+        if is_averaged:  # first, so that the others see the averaged weights
+            callbacks.append(keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
+        watch = None
+        if self.workers.is_chief and built.model.has_augmenter and built.model.n_random_views:
+            built.position.assign([0, 0])  # so that a resumed training watches the same batch
+            watch = AugmenterWatch(next(iter(built.make_batches())))
+            callbacks.append(watch)
+        if built.part == "strict":
+            callbacks.append(
+                keras.callbacks.EarlyStopping(
+                    MONITOR, mode="max", patience=self.config.patience, restore_best_weights=True
+                )
+            )
+        if self.workers.is_chief:
+            if built.part == "strict":  # the best weights so far survive an interruption
+                callbacks.append(
+                    keras.callbacks.ModelCheckpoint(self._best_file, MONITOR, mode="max", save_best_only=True)
+                )
+            counts = self.item_counts(built.part)
+            callbacks += self.logs.training(
+                built.part, built.model, built.training, counts, self._epochs_done, built.steps, watch
+            )
+            callbacks += self.callbacks
+        return callbacks
+
+    def _fit(
+        self, built: _Built, objective: str, epochs: int, callbacks: list[keras.callbacks.Callback]
+    ) -> keras.callbacks.History:
+        """Fit the compiled model, with progress and checkpoints, from the session's state if there is one."""
+        workers = self.workers
+        if self.show_progress and workers.is_chief:
+            part = "" if built.part == "strict" else f" {built.part}"
+            callbacks = [*callbacks, EpochProgress(self.config.preset + part + " augmenter" * (objective != "full"))]
+        about = {"part": built.part, "objective": objective, "record": built.record, **self.identity()}
+        checkpoints = CheckpointCallback(
+            self.checkpoints,
+            built.position,
+            built.steps,
+            lambda: {**about, "seconds": self.seconds},
+            callbacks,
+            timer=self.timer,
+            stop=self.stop,
+            workers=workers,
+            state=self.state,
+        )
+        initial_epoch, self.state = self._epochs_done, None
+        shown = readable_warnings(terminal(stderr=True), disable=not self.show_progress)
+        with self.stop, warnings.catch_warnings(), shown:
+            # The first epoch of a resumed training is short.
+            warnings.filterwarnings("ignore", "Your input ran out of data", UserWarning)
+            return built.model.fit(
+                built.batches,
+                **(built.validation if objective == "full" else {}),
+                epochs=epochs,
+                initial_epoch=initial_epoch,
+                steps_per_epoch=None if workers.is_alone else built.steps,
+                shuffle=False,
+                verbose=0,
+                callbacks=[*callbacks, checkpoints],
+            )
+
     @property
     def _epochs_done(self) -> int:
         return 0 if self.state is None else int(self.state.about["epoch"])
 
     @property
-    def _targets_per_batch(self) -> int:
-        return max(1, self.config.targets_per_batch // self.workers.count)
+    def _best_file(self) -> Path:
+        return self.out / "best.keras"
 
-    def _batches(
-        self, model: LACLRec, training: list[np.ndarray], position: tf.Variable, steps: int
-    ) -> Callable[[], tf.data.Dataset]:
-        workers = self.workers
-        more = {} if workers.is_alone else {"steps": steps, "seed": self.config.seed + 1_000_003 * workers.index}
-        return lambda: training_batches(
-            self.config, model, training, position=position, targets_per_batch=self._targets_per_batch, **more
-        )
 
-    def _evaluated(self, model: LACLRec) -> tuple[Any, int | None]:
-        pairs = [pair for history in self.histories if (pair := held_out(history, "validation")) is not None]
-        at_once = users_at_once(model.n_items)
-        n_batches = None
-        if not self.workers.is_alone:
-            n_batches = self.workers.largest(-(-len(pairs) // at_once))
-            if self.workers.smallest(len(pairs)) < n_batches:
-                raise InputError(f"{self.prepared.folder} has too few histories for {self.workers.count} workers.")
-        corruption = None
-        if model.has_augmenter:
-            needs = model.batch_requirements
-            corruption = {
-                "n_items": model.n_items,
-                "max_length": model.max_edited_length,
-                "max_insertions": model.max_insertions,
-                "p_keep": needs["p_keep"],
-                "p_delete": needs["p_delete"],
-            }
-        histories, targets = zip(*pairs, strict=True)
-        batches = evaluation_dataset(
-            histories,
-            np.array(targets),
-            batch_size=at_once,
-            n_batches=n_batches,
-            corruption=corruption,
-            seed=self.config.seed,
-        )
-        return self.workers.distribute(lambda: batches if n_batches is None else batches.repeat()), n_batches
+@dataclass(frozen=True)
+class _Built:
+    """What a part of a training fits.
+
+    Args:
+        part: "strict" or "refit".
+        record: the run's record so far.
+        model: the model.
+        training: per user `[n]` int32 ids that this worker trains on.
+        make_batches: makes this worker's batches.
+        batches: the batches of all workers.
+        position: `[2]` int64, the epoch and the step at which the batches begin.
+        steps: batches an epoch.
+        validation: arguments of `Model.fit` for the validation; empty for a refit.
+    """
+
+    part: Protocol
+    record: dict[str, Any]
+    model: LACLRec
+    training: list[np.ndarray]
+    make_batches: Callable[[], tf.data.Dataset]
+    batches: Any
+    position: tf.Variable
+    steps: int
+    validation: dict[str, Any]

@@ -1,4 +1,4 @@
-"""Train a preset on prepared data and leave a run folder."""
+"""Train a preset on prepared data and write a run folder: the function of the command `train`."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ import numpy as np
 import tensorflow as tf
 
 from laclrec_tf.data.prepared import PreparedData
-from laclrec_tf.data.splits import held_out, training_part
+from laclrec_tf.data.splits import held_out
 from laclrec_tf.errors import InputError
-from laclrec_tf.models import LACLRec
 from laclrec_tf.run_folder import FORMAT_VERSION, RunFolder, check_new_run, has_epochs, write_record
 from laclrec_tf.runtime.machine import package_versions
 from laclrec_tf.runtime.output_files import new_folder
@@ -28,21 +27,134 @@ from laclrec_tf.runtime.terminal import readable_warnings, terminal
 from laclrec_tf.training.checkpoints import CheckpointSettings, CheckpointTimer, TrainingCheckpoints
 from laclrec_tf.training.config import TrainConfig
 from laclrec_tf.training.session import TrainingSession
-from laclrec_tf.training.workers import WorkerGroup, agreed, lost_workers_named
+from laclrec_tf.training.workers import WorkerGroup, agreed, lost_worker_as_input_error
 
-_CODES = (errno.ENOSPC, errno.EDQUOT)
+
+def train(
+    data: str | Path,
+    out: str | Path,
+    config: TrainConfig | None = None,
+    *,
+    checkpoints: CheckpointSettings | None = None,
+    workers: WorkerGroup | None = None,
+    tensorboard: str | Path | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    boards: bool = True,
+    show_progress: bool = True,
+) -> RunFolder | None:
+    """Train on prepared data, keep the weights of the best validation epoch, and write a run folder.
+
+    With `config.refit` this finds the number of epochs (or takes it from `config.refit_epochs`), then trains a new
+    model for that many epochs on everything before the test item.
+
+    An error or an interruption before the end of the first epoch leaves no folder. Later it leaves the results so far,
+    with the best weights in `best.keras`, but no `run.json`. Every few minutes, and on SIGTERM, the whole state is
+    written to a checkpoint. `CheckpointSettings(resume=True)` resumes from it, also in the middle of an epoch, and
+    ends with the same weights as an uninterrupted training. A finished run has no checkpoints left.
+
+    Args:
+        data: folder made by `laclrec-tf prepare`.
+        out: run folder to write.
+        config: settings. Default: `TrainConfig()`, the preset "laclrec".
+        checkpoints: how often checkpoints are written, and whether to resume from them. Default:
+            `CheckpointSettings()`.
+        workers: processes that train together, see `join_workers`. Each reads its own shards and computes its share of
+            a batch's targets. All must be able to read the checkpoints' folder. Default: this process alone.
+        tensorboard: folder of TensorBoard's logs. Default: `tensorboard/` in `out`.
+        callbacks: more callbacks, called on the chief. They see each epoch's logs with its validation. Default: none.
+        boards: whether TensorBoard also gets histograms of the augmenter's edits, three histories before and after
+            editing, and the item vectors. For a large catalogue this takes about a second each epoch. Default: True.
+        show_progress: whether to show a progress bar and print a row for each epoch on standard error. Default: True.
+
+    Returns:
+        The finished run; with `resume` also one that was finished before. None on a worker that is not the chief,
+        because only the chief writes.
+
+    Raises:
+        InputError: the data cannot be read or trained on, the settings do not fit the data or the checkpoint, or `out`
+            exists or cannot be written.
+        KeyboardInterrupt: SIGTERM was received.
+    """
+    config = config or TrainConfig()
+    checkpoints = checkpoints or CheckpointSettings()
+    workers = workers or WorkerGroup()
+    out = Path(out)
+    kept = TrainingCheckpoints(checkpoints.folder_for(out), checkpoints.kept)
+    with agreed(workers):
+        prepared = PreparedData.open(data)
+        finished = finished_before(out, config, prepared) if checkpoints.resume else None
+        if finished is None and workers.is_chief:
+            check_place(out, kept, checkpoints.resume)
+    if workers.largest(int(finished is not None)):
+        return _without_checkpoints(finished, kept) if workers.is_chief else None
+    # Reading the checkpoints warns of damaged ones.
+    with agreed(workers), readable_warnings(terminal(stderr=True), disable=not show_progress):
+        session = TrainingSession(
+            prepared,
+            config,
+            out,
+            workers,
+            kept,
+            CheckpointTimer(checkpoints.minutes),
+            StopRequest(),
+            kept.newest() if checkpoints.resume else None,
+            tensorboard=out / "tensorboard" if tensorboard is None else Path(tensorboard),
+            callbacks=tuple(callbacks),
+            boards=boards,
+            show_progress=show_progress,
+        )
+        _check_validation(session)
+        _check_same_training(session)
+    _check_same_checkpoint(session)
+    if not workers.is_chief:
+        with lost_worker_as_input_error(workers):
+            session.run()
+        return None
+    # A full disk is converted first, because it is no failure of another worker.
+    with (
+        new_folder(out, lambda folder: has_epochs(folder) or bool(kept)),
+        lost_worker_as_input_error(workers),
+        full_disk_as_os_error(),
+    ):
+        _write_run(session)
+    return _without_checkpoints(RunFolder.open(out), kept)
+
+
+def _write_run(session: TrainingSession) -> None:
+    model, record = session.run()
+    prepared, out = session.prepared, session.out
+    model.save(out / "model.keras")
+    prepared.vocabulary.save(out / "vocabulary.txt")
+    np.save(out / "popularity.npy", session.item_counts(record["trained_on"]))
+    record |= {
+        "format_version": FORMAT_VERSION,
+        "data_folder": str(prepared.folder.resolve()),
+        "data_hash": prepared.data_hash,
+        "data_counts": dict(prepared.counts),
+        "max_length": prepared.max_length,
+        "seconds": round(session.seconds, 1),
+        "settings": session.config.as_dict(),
+        "every_setting": session.config.every_setting(),
+        "versions": package_versions(),
+    }
+    write_record(out, record)
+
+
+def _without_checkpoints(finished: RunFolder | None, kept: TrainingCheckpoints) -> RunFolder | None:
+    kept.remove()
+    return finished
 
 
 def finished_before(out: Path, config: TrainConfig, prepared: PreparedData) -> RunFolder | None:
-    """Return the run that the same training has ended with already, if it has.
+    """Return the finished run of the same training, if there is one.
 
     Args:
-        out: its run folder.
+        out: run folder.
         config: settings.
-        prepared: the data.
+        prepared: prepared data.
 
     Raises:
-        InputError: it is the run of another training.
+        InputError: `out` is the finished run of another training.
     """
     if not (out / "run.json").exists():
         return None
@@ -61,38 +173,34 @@ def finished_before(out: Path, config: TrainConfig, prepared: PreparedData) -> R
 
 
 def check_place(out: Path, kept: TrainingCheckpoints, resume: bool) -> None:
-    """Refuse a run folder that is something else, or a training that would be lost by beginning anew.
+    """Refuse a run folder with other content, or one whose training would be lost by starting from scratch.
 
     Args:
-        out: the run folder to be.
-        kept: the checkpoints that belong to it.
-        resume: whether training goes on from them.
+        out: run folder to write.
+        kept: checkpoints of the run.
+        resume: whether training resumes from them.
 
     Raises:
-        InputError: it is not to be trained there.
+        InputError: the run cannot be trained there.
     """
     if resume:
-        strange = {file.name for file in out.iterdir() if not _of_a_beginning(file)} if out.is_dir() else set()
-        if strange and not kept and not has_epochs(out):
-            raise InputError(f"{out} holds {min(strange)} and no training to go on with. Choose another --out.")
+        others = {file.name for file in out.iterdir() if not _is_first_file(file)} if out.is_dir() else set()
+        if others and not kept and not has_epochs(out):
+            raise InputError(f"{out} holds {min(others)} and no training to resume. Choose another --out.")
         return
     if kept:
-        raise InputError(f"{kept.folder} holds checkpoints of a training. Go on with --resume, or delete them first.")
+        raise InputError(f"{kept.folder} holds checkpoints of a training. Resume it with --resume, or delete them.")
     check_new_run(out)
 
 
-def _of_a_beginning(file: Path) -> bool:
-    """Say whether a training that was killed before its first epoch was done left a file."""
-    begun = re.fullmatch(r"epochs-\w+\.csv", file.name) is not None and not file.stat().st_size
-    return begun or file.name in {"tensorboard", "checkpoints"}
+def _is_first_file(file: Path) -> bool:
+    """Whether a training that was killed in its first epoch may have left the file."""
+    is_empty_log = re.fullmatch(r"epochs-\w+\.csv", file.name) is not None and not file.stat().st_size
+    return is_empty_log or file.name in {"tensorboard", "checkpoints"}
 
 
-def check_validation(session: TrainingSession) -> None:
-    """Refuse data that nothing can be validated on.
-
-    Raises:
-        InputError: no history has three events.
-    """
+def _check_validation(session: TrainingSession) -> None:
+    """Refuse data without a history of three events, because nothing can be validated on it."""
     if all(held_out(history, "validation") is None for history in session.histories):
         raise InputError(
             f"{session.prepared.folder} has no history of three or more events, so none to validate on. "
@@ -100,12 +208,8 @@ def check_validation(session: TrainingSession) -> None:
         )
 
 
-def check_same_training(session: TrainingSession) -> None:
-    """Refuse to go on from the checkpoint of another training.
-
-    Raises:
-        InputError: settings, data, workers or versions differ; the message names them.
-    """
+def _check_same_training(session: TrainingSession) -> None:
+    """Refuse to resume from the checkpoint of another training, and name what differs."""
     if session.state is None:
         return
     ours, theirs = session.identity(), session.state.about
@@ -118,22 +222,18 @@ def check_same_training(session: TrainingSession) -> None:
     if differing:
         raise InputError(
             f"The checkpoints in {session.checkpoints.folder} are of another training: {', '.join(differing)} differ. "
-            "Resume with what it began with, or delete them to train anew."
+            "Resume with the same ones, or delete the checkpoints to train from scratch."
         )
 
 
-def check_same_checkpoint(session: TrainingSession) -> None:
-    """Refuse workers that go on from different checkpoints; each must call this.
-
-    Raises:
-        InputError: they do not see the same folder.
-    """
+def _check_same_checkpoint(session: TrainingSession) -> None:
+    """Refuse workers that resume from different checkpoints. Each worker must call this."""
     state, workers = session.state, session.workers
     place = [] if state is None else [state.about[name] for name in ("part", "objective", "epoch", "step", "seconds")]
-    told = zlib.crc32(json.dumps(place).encode()) >> 1  # what workers tell each other is an int32
-    with lost_workers_named(workers):
-        same = workers.smallest(told) == workers.largest(told)
-    if not same:
+    digest = zlib.crc32(json.dumps(place).encode()) >> 1  # workers exchange int32 values
+    with lost_worker_as_input_error(workers):
+        is_same = workers.smallest(digest) == workers.largest(digest)
+    if not is_same:
         raise InputError(
             f"The workers do not see the same checkpoints in {session.checkpoints.folder}. Give --checkpoints a folder "
             "that all of them can read."
@@ -145,16 +245,16 @@ def _differing(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
 
 
 @contextmanager
-def full_disk_told() -> Iterator[None]:
-    """Turn TensorFlow's error of a full disk, or of a quota that is used up, into an `OSError`.
+def full_disk_as_os_error() -> Iterator[None]:
+    """Convert TensorFlow's error of a full disk, or of an exhausted quota, into an `OSError`.
 
-    TensorFlow has one kind of error for these and for memory that ran out; only the system's own words tell them apart.
+    TensorFlow raises the same class of error when memory runs out. Only the system's own text distinguishes them.
 
     Raises:
-        OSError: there is no room to write to. TensorFlow's other errors stay as they are.
+        OSError: the disk is full. TensorFlow's other errors are not converted.
 
     Example:
-        >>> with full_disk_told():
+        >>> with full_disk_as_os_error():
         ...     raise tf.errors.ResourceExhaustedError(None, None, "events.out; No space left on device")
         Traceback (most recent call last):
         OSError: [Errno 28] No space left on device
@@ -162,136 +262,7 @@ def full_disk_told() -> Iterator[None]:
     try:
         yield
     except tf.errors.OpError as error:
-        for code in _CODES:
+        for code in (errno.ENOSPC, errno.EDQUOT):
             if os.strerror(code) in error.message:
                 raise OSError(code, os.strerror(code)) from error
         raise
-
-
-def train(
-    data: str | Path,
-    out: str | Path,
-    config: TrainConfig | None = None,
-    *,
-    checkpoints: CheckpointSettings | None = None,
-    workers: WorkerGroup | None = None,
-    tensorboard: str | Path | None = None,
-    callbacks: Sequence[keras.callbacks.Callback] = (),
-    boards: bool = True,
-    show_progress: bool = True,
-) -> RunFolder | None:
-    """Train on prepared data, keep the weights of the best validation epoch, and write a run folder.
-
-    With `config.refit` the epoch count is found so first (or taken from `config.refit_epochs`), then a new
-    model is trained for that many epochs on everything before the test item.
-
-    An error or an interruption before the first epoch is done leaves no folder; later it leaves what was done so far,
-    with the best weights in `best.keras`, and no `run.json`. Every few minutes, and on SIGTERM, the whole state is kept
-    in a checkpoint, from which `CheckpointSettings(resume=True)` goes on in the middle of an epoch: the run ends with
-    the weights of one that was never disturbed. A finished run has none left.
-
-    Args:
-        data: a folder made by `laclrec-tf prepare`.
-        out: the run folder to make.
-        config: settings. Default: `TrainConfig()`, the preset "laclrec".
-        checkpoints: how often the state is kept, and whether training goes on from it. Default:
-            `CheckpointSettings()`.
-        workers: who trains together, see `join_workers`: each on its own shards and with its share of a batch's
-            targets. All of them must be able to read the checkpoints' folder. Default: one alone.
-        tensorboard: where TensorBoard's logs go. Default: `tensorboard/` in `out`.
-        callbacks: see each epoch with its validation, on the chief. Default: none.
-        boards: TensorBoard also gets histograms of the augmenter's edits, three histories before and after them, and
-            the item vectors, which take about a second each epoch of a large catalogue. Default: True.
-        show_progress: a bar and a row for each epoch on standard error. Default: True.
-
-    Returns:
-        The finished run; with `resume` that of a training that had ended already. None on a worker that is not the
-        chief, who alone writes.
-
-    Raises:
-        InputError: the data cannot be read, nothing in it can be trained on, the settings do not fit it or the
-            checkpoint, or `out` exists already or cannot be written.
-        KeyboardInterrupt: SIGTERM has come.
-    """
-    config = config or TrainConfig()
-    checkpoints = checkpoints or CheckpointSettings()
-    workers = workers or WorkerGroup()
-    out = Path(out)
-    kept = TrainingCheckpoints(checkpoints.folder_for(out), checkpoints.kept)
-    with agreed(workers):
-        prepared = PreparedData.open(data)
-        finished = finished_before(out, config, prepared) if checkpoints.resume else None
-        if finished is None and workers.is_chief:
-            check_place(out, kept, checkpoints.resume)
-    if workers.largest(int(finished is not None)):
-        return _without_checkpoints(finished, kept) if workers.is_chief else None
-    # A damaged checkpoint that is skipped is a warning.
-    with agreed(workers), readable_warnings(terminal(stderr=True), disable=not show_progress):
-        session = TrainingSession(
-            prepared,
-            config,
-            out,
-            workers,
-            kept,
-            CheckpointTimer(checkpoints.minutes),
-            StopRequest(),
-            kept.newest() if checkpoints.resume else None,
-            tensorboard=out / "tensorboard" if tensorboard is None else Path(tensorboard),
-            callbacks=tuple(callbacks),
-            boards=boards,
-            show_progress=show_progress,
-        )
-        check_validation(session)
-        check_same_training(session)
-    check_same_checkpoint(session)
-    if not workers.is_chief:
-        with lost_workers_named(workers):
-            _train_parts(session)
-        return None
-    # A full disk comes first: it is no other worker's.
-    with (
-        new_folder(out, lambda folder: has_epochs(folder) or bool(kept)),
-        lost_workers_named(workers),
-        full_disk_told(),
-    ):
-        _write_run(session)
-    return _without_checkpoints(RunFolder.open(out), kept)
-
-
-def _train_parts(session: TrainingSession) -> tuple[LACLRec, dict[str, Any]]:
-    config, state = session.config, session.state
-    record: dict[str, Any] = dict(state.about["record"]) if state else {"trained_on": "strict"}
-    strict_is_done = state is not None and state.about["part"] == "refit"
-    if (config.refit_epochs is None or not config.refit) and not strict_is_done:
-        model, best = session.fit("strict", config.epochs, record)
-        record |= best
-    if config.refit:
-        record |= {"trained_on": "refit", "refit_epochs": config.refit_epochs or record["best_epoch"]}
-        model, _ = session.fit("refit", record["refit_epochs"], record)
-    return model, record
-
-
-def _write_run(session: TrainingSession) -> None:
-    model, record = _train_parts(session)
-    prepared, out = session.prepared, session.out
-    model.save(out / "model.keras")
-    prepared.vocabulary.save(out / "vocabulary.txt")
-    trained = np.concatenate([training_part(history, record["trained_on"]) for history in session.all_histories()])
-    np.save(out / "popularity.npy", np.bincount(trained, minlength=model.n_items + 1)[1:])
-    record |= {
-        "format_version": FORMAT_VERSION,
-        "data_folder": str(prepared.folder.resolve()),
-        "data_hash": prepared.data_hash,
-        "data_counts": dict(prepared.counts),
-        "max_length": prepared.max_length,
-        "seconds": round(session.seconds, 1),
-        "settings": session.config.as_dict(),
-        "every_setting": session.config.every_setting(),
-        "versions": package_versions(),
-    }
-    write_record(out, record)
-
-
-def _without_checkpoints(finished: RunFolder | None, kept: TrainingCheckpoints) -> RunFolder | None:
-    kept.remove()
-    return finished

@@ -246,7 +246,7 @@ def agreed(workers: WorkerGroup) -> Iterator[None]:
         if refusal is not None:
             raise refusal
         return
-    with lost_workers_named(workers):
+    with lost_worker_as_input_error(workers):
         refused = workers.largest(0 if refusal is None else 1 + workers.index) - 1
     if refusal is not None:
         raise refusal
@@ -255,14 +255,14 @@ def agreed(workers: WorkerGroup) -> Iterator[None]:
 
 
 @contextmanager
-def lost_workers_named(workers: WorkerGroup) -> Iterator[None]:
+def lost_worker_as_input_error(workers: WorkerGroup) -> Iterator[None]:
     """Turn what TensorFlow says when another worker is gone into one line.
 
     Raises:
         InputError: another worker is gone.
 
     Example:
-        >>> with lost_workers_named(WorkerGroup()):
+        >>> with lost_worker_as_input_error(WorkerGroup()):
         ...     pass
     """
     try:

@@ -347,7 +347,7 @@ def test_a_strange_run_folder_is_refused_before_any_training(data, tmp_path, in_
     run = tmp_path / "out/runs/small--laclrec--seed-0--strict"
     run.mkdir(parents=True)
     (run / "letter.txt").write_text("dear")
-    with pytest.raises(InputError, match="holds letter.txt and no training to go on with"):
+    with pytest.raises(InputError, match="holds letter.txt and no training to resume"):
         study(written(tmp_path, data), tmp_path / "out", show_progress=False)
     assert in_this_process == [] and (run / "letter.txt").read_text() == "dear"
 

@@ -120,7 +120,7 @@ def test_another_training_is_not_gone_on_with(data, killed):
 
 
 def test_without_resume_checkpoints_are_not_overwritten(data, killed):
-    with pytest.raises(InputError, match=r"holds checkpoints of a training. Go on with --resume"):
+    with pytest.raises(InputError, match=r"holds checkpoints of a training. Resume it with --resume"):
         run(data, killed[1][-1])
 
 

@@ -26,8 +26,8 @@ from laclrec_tf.training import session
 from laclrec_tf.training import train as training
 from laclrec_tf.training.checkpoints import CheckpointSettings, TrainingCheckpoints, TrainingState
 from laclrec_tf.training.config import TrainConfig
-from laclrec_tf.training.train import check_place, finished_before, full_disk_told, train
-from laclrec_tf.training.workers import WorkerGroup, lost_workers_named
+from laclrec_tf.training.train import check_place, finished_before, full_disk_as_os_error, train
+from laclrec_tf.training.workers import WorkerGroup, lost_worker_as_input_error
 
 pytestmark = pytest.mark.usefixtures("untraced_training")
 SMALL = {"preset": "sasrec", "width": 16, "epochs": 3, "targets_per_batch": 800, "learning_rate": 0.02, "seed": 3}
@@ -36,7 +36,7 @@ PARTS = ("run.json", "model.keras", "vocabulary.txt", "popularity.npy")
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_disk_is_the_operating_systems_error(code):
-    with pytest.raises(OSError, match=os.strerror(code)) as raised, full_disk_told():
+    with pytest.raises(OSError, match=os.strerror(code)) as raised, full_disk_as_os_error():
         raise tf.errors.ResourceExhaustedError(None, None, f"run/events.out.v2; {os.strerror(code)} [Op:FlushWriter]")
     assert (raised.value.errno, raised.value.filename) == (code, None)
 
@@ -50,13 +50,17 @@ def test_a_full_disk_is_the_operating_systems_error(code):
     ],
 )
 def test_all_else_passes_as_it_is(error):
-    with pytest.raises(type(error)) as raised, full_disk_told():
+    with pytest.raises(type(error)) as raised, full_disk_as_os_error():
         raise error
     assert raised.value is error
 
 
 def test_it_is_no_other_workers():
-    with pytest.raises(OSError, match="No space left"), lost_workers_named(WorkerGroup(2, 1)), full_disk_told():
+    with (
+        pytest.raises(OSError, match="No space left"),
+        lost_worker_as_input_error(WorkerGroup(2, 1)),
+        full_disk_as_os_error(),
+    ):
         raise tf.errors.ResourceExhaustedError(None, None, "run/events.out.v2; No space left on device")
 
 
@@ -73,7 +77,7 @@ def test_resuming_in_a_folder_that_is_something_else_is_refused(tmp_path, kept):
     (tmp_path / "run/epochs-strict.csv").touch()
     check_place(tmp_path / "run", kept, resume=True)
     (tmp_path / "run/photo.txt").write_text("mine")
-    with pytest.raises(InputError, match=r"run holds photo.txt and no training to go on with"):
+    with pytest.raises(InputError, match=r"run holds photo.txt and no training to resume"):
         check_place(tmp_path / "run", kept, resume=True)
     (tmp_path / "run/epochs-strict.csv").write_text("epoch,loss\n")
     check_place(tmp_path / "run", kept, resume=True)
@@ -83,7 +87,7 @@ def test_beginning_anew_over_checkpoints_or_a_run_is_refused(tmp_path, kept):
     check_place(tmp_path / "run", kept, resume=False)
     kept.write(TrainingState({}, {}))
     check_place(tmp_path / "run", kept, resume=True)
-    with pytest.raises(InputError, match="holds checkpoints of a training. Go on with --resume"):
+    with pytest.raises(InputError, match="holds checkpoints of a training. Resume it with --resume"):
         check_place(tmp_path / "run", kept, resume=False)
 
 

@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.training.workers import WorkerGroup, agreed, join_workers, lost_workers_named, meet
+from laclrec_tf.training.workers import WorkerGroup, agreed, join_workers, lost_worker_as_input_error, meet
 
 ONE = {"cluster": {"workerpool0": ["10.0.0.1:2222"]}, "task": {"type": "workerpool0", "index": 0}}
 
@@ -69,10 +69,10 @@ def test_a_worker_that_is_gone_is_told_in_a_line(two):
     lost = tf.errors.UnavailableError(None, None, "Connection reset\n by peer")
     with (
         pytest.raises(InputError, match=r"Worker 1 of 2 lost touch .*\(Connection reset by peer\)"),
-        lost_workers_named(two[1]),
+        lost_worker_as_input_error(two[1]),
     ):
         raise lost
-    with pytest.raises(tf.errors.UnavailableError), lost_workers_named(WorkerGroup()):
+    with pytest.raises(tf.errors.UnavailableError), lost_worker_as_input_error(WorkerGroup()):
         raise lost
 
 
