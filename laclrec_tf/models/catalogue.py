@@ -9,7 +9,7 @@ import numpy as np
 from keras import KerasTensor, ops
 
 from laclrec_tf.layers.item_embedding import ItemEmbedding
-from laclrec_tf.losses.next_item import catalogue_logits, label_smoothing_term, next_item_loss
+from laclrec_tf.losses.cross_entropy import catalogue_logits, label_smoothing_term, next_item_loss
 from laclrec_tf.losses.sampled_softmax import draw_negatives, sampled_softmax_loss
 from laclrec_tf.ops.masking import is_item
 

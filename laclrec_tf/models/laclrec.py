@@ -16,8 +16,8 @@ from keras import KerasTensor, ops
 from laclrec_tf.layers.sequence_augmenter import Edits, SequenceAugmenter
 from laclrec_tf.layers.sequence_encoder import SequenceEncoder
 from laclrec_tf.layers.user_encoder import UserEncoder
-from laclrec_tf.losses.augmentation import operation_loss
 from laclrec_tf.losses.contrastive import info_nce, triplet_loss
+from laclrec_tf.losses.cross_entropy import operation_loss
 from laclrec_tf.models.arguments import (
     batch_requirements,
     check_arguments,

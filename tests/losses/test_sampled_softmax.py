@@ -13,7 +13,7 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laclrec_tf.losses.catalogue_cross_entropy import catalogue_cross_entropy
+from laclrec_tf.losses.cross_entropy import catalogue_cross_entropy
 from laclrec_tf.losses.sampled_softmax import draw_negatives, log_expected_count, sampled_softmax_loss
 
 GENERATOR = np.random.default_rng(1)

@@ -1,26 +1,129 @@
-"""Cross-entropy over a catalogue without the table of logits: value and gradient over slices.
+"""Cross-entropies: of the next item over the whole catalogue, with label smoothing, and of the augmenter's operations.
 
-The plain loss writes a `[P, C]` tensor of logits several times a step; on a CPU those writes, not the products,
-are what it costs. Here one slice of it exists at a time, small enough for the processor's cache. A small
-catalogue is sliced by positions: a slice sees every item, so its softmax is whole and its gradient is made at once.
-A large one is sliced by items, twice: with a running maximum and sum, and once more from the normalisers for the
-gradients. The gradients are made with the value in both, one of the table's size among them; beside it memory does
-not grow with the catalogue. All slices are of one size, so XLA can compile the loops.
-Written in TensorFlow, not `keras.ops`, for `tf.while_loop`.
+The losses over the catalogue are written in TensorFlow, not in `keras.ops`, because they need `tf.while_loop`.
 """
 
 from __future__ import annotations
 
+import keras
 import tensorflow as tf
+from keras import KerasTensor, ops
 
 from laclrec_tf.ops.item_table import sliced_rows
 from laclrec_tf.ops.replicas import share_of_mean
 
 SLICE_ELEMENTS = 2**21
-# Each slice of positions adds to the gradient of every item; below so many positions that costs more than it saves.
-FEWEST_POSITIONS = 48
-# Below it a share has lost digits, or is 0.
-SMALLEST_SHARE = 1e-30
+# A slice of positions adds to the gradient of every item. With fewer positions that costs more than it saves.
+MIN_POSITIONS = 48
+# A smaller share has lost digits or is 0.
+MIN_SHARE = 1e-30
+
+
+def next_item_loss(
+    vectors: KerasTensor,
+    item_table: KerasTensor,
+    targets: KerasTensor,
+    *,
+    weights: KerasTensor | None = None,
+    eos_allowed: bool = False,
+) -> KerasTensor:
+    """Return the mean cross-entropy of the targets over the whole catalogue.
+
+    Leave padding out where shapes may change: each padded position costs a row of logits.
+
+    Args:
+        vectors: `[P, D]` float, one for each position that has a target.
+        item_table: `[N + 3, D]` float.
+        targets: `[P]` integer ids, PAD only where the weight is 0.
+        weights: `[P]` float, 0 for a position that does not count. Default: 1 each.
+        eos_allowed: Whether EOS is a candidate. Default: False.
+
+    Returns:
+        Scalar float32, 0 when there are no positions; inside a replica its share of the mean over all replicas.
+
+    Example:
+        >>> table = ops.zeros([7, 2])  # four items
+        >>> round(float(next_item_loss(ops.ones([1, 2]), table, ops.array([3]))), 4)  # log 4
+        1.3863
+
+    Reference: SASRec's task with a full softmax; LACLRec (arXiv 2503.20232), next-item prediction.
+    """
+    return catalogue_cross_entropy(vectors, item_table, targets, specials=(1, 1 if eos_allowed else 2), weights=weights)
+
+
+def label_smoothing_term(
+    vectors: KerasTensor, item_table: KerasTensor, targets: KerasTensor, *, weights: KerasTensor | None = None
+) -> KerasTensor:
+    """Return the mean difference between the target's logit and the mean logit of the catalogue.
+
+    The cross-entropy plus `e` times this term is the cross-entropy against smoothed labels: `1 - e` for the target, and
+    `e` spread evenly over the catalogue. The mean logit equals the logit of the mean item vector, so the catalogue is
+    not scored again.
+
+    Args:
+        vectors: `[P, D]` float.
+        item_table: `[N + 3, D]` float: PAD, items, EOS, MASK.
+        targets: `[P]` integer ids, PAD only where the weight is 0.
+        weights: `[P]` float, 0 for a position that does not count. Default: 1 each.
+
+    Returns:
+        Scalar float32, 0 when there are no positions; inside a replica its share of the mean over all replicas.
+
+    Example:
+        >>> table = ops.array([[0.0], [1.0], [2.0], [0.0], [0.0]])  # two items
+        >>> float(label_smoothing_term(ops.ones([1, 1]), table, ops.array([2])))  # 2 - (1 + 2) / 2
+        0.5
+
+    Reference: Szegedy et al., "Rethinking the Inception Architecture", 2016 (arXiv 1512.00567), section 7.
+    """
+    weights = ops.ones_like(targets, "float32") if weights is None else ops.cast(weights, "float32")
+    table = ops.convert_to_tensor(item_table)
+    leads = ops.take(table, targets, axis=0) - ops.mean(table[1:-2], axis=0)
+    leads = ops.sum(ops.cast(vectors, "float32") * ops.cast(leads, "float32"), axis=1)
+    return share_of_mean(ops.sum(weights * leads), ops.sum(weights))
+
+
+def catalogue_logits(vectors: KerasTensor, item_table: KerasTensor, *, eos_allowed: bool = False) -> KerasTensor:
+    """Return the scores of vectors against every item, without the special tokens.
+
+    Args:
+        vectors: `[P, D]` float.
+        item_table: `[N + 3, D]` float: PAD, items, EOS, MASK.
+        eos_allowed: Whether EOS is a candidate, as for the reverse generator. Default: False.
+
+    Returns:
+        `[P, N]` float32, column `i` for the id `i + 1`; with `eos_allowed` `[P, N + 1]`, EOS last.
+
+    Example:
+        >>> catalogue_logits(ops.ones([1, 2]), ops.ones([5, 2])).numpy().tolist()
+        [[2.0, 2.0]]
+    """
+    candidates = ops.convert_to_tensor(item_table)[1 : -1 if eos_allowed else -2]
+    candidates = ops.cast(candidates, vectors.dtype)
+    return ops.cast(ops.matmul(vectors, ops.transpose(candidates)), "float32")
+
+
+def operation_loss(logits: KerasTensor, operations: KerasTensor, mask: KerasTensor) -> KerasTensor:
+    """Return the mean cross-entropy of KEEP, DELETE and INSERT over real positions.
+
+    Args:
+        logits: `[B, M, 3]` float.
+        operations: `[B, M]` integer labels.
+        mask: `[B, M]` bool, True for a real position.
+
+    Returns:
+        Scalar float, 0 when no position is real; inside a replica its share of the mean over all replicas.
+
+    Example:
+        >>> logits = ops.zeros([1, 2, 3])
+        >>> round(float(operation_loss(logits, ops.array([[0, 2]]), ops.array([[True, False]]))), 4)  # log 3
+        1.0986
+
+    Reference: LACLRec (arXiv 2503.20232), training of the augmenter.
+    """
+    losses = keras.losses.sparse_categorical_crossentropy(operations, logits, from_logits=True)
+    weights = ops.cast(mask, losses.dtype)
+    return share_of_mean(ops.sum(losses * weights), ops.sum(weights))
 
 
 def catalogue_cross_entropy(
@@ -33,13 +136,24 @@ def catalogue_cross_entropy(
 ) -> tf.Tensor:
     """Return the weighted mean over positions of `logsumexp(v C') - v c_target`, `C` the table without its specials.
 
+    The plain loss writes a `[P, C]` tensor of logits several times a step. On a CPU these writes cost more than the
+    products. Here only one slice of the logits exists at a time, small enough for the processor's cache.
+
+    - A small catalogue is sliced by positions: a slice covers every item, so its softmax is complete and its gradient
+      is computed at once.
+    - A large catalogue is sliced by items, twice: first with a running maximum and sum, then from the normalisers for
+      the gradients.
+
+    Both compute the gradients with the value. One of them has the size of the table; other memory does not grow with
+    the catalogue. All slices have one size, so XLA can compile the loops.
+
     Args:
         vectors: `[P, D]` float.
         table: `[R, D]` float; the products are made in the dtype of `vectors`.
         targets: `[P]` integer rows of `table`, none of them special where the weight is not 0.
-        specials: how many rows at the start and at the end of the table are no candidates. Default: (0, 0).
+        specials: Number of rows at the start and at the end of the table that are no candidates. Default: (0, 0).
         weights: `[P]` float, 0 for a position that does not count. Default: 1 each.
-        slice_elements: most logits held at a time. Default: 2**21, 8 MB.
+        slice_elements: Max number of logits in memory at a time. Default: 2**21, 8 MB.
 
     Returns:
         Scalar float32, 0 when there are no positions; inside a replica of `tf.distribute` its share of the mean
@@ -59,10 +173,10 @@ def catalogue_cross_entropy(
     weights = tf.ones_like(targets, tf.float32) if weights is None else tf.cast(weights, tf.float32)
     first, last = specials
     n_candidates = None if table.shape[0] is None else table.shape[0] - first - last
-    by_positions = n_candidates is not None and n_candidates * FEWEST_POSITIONS <= slice_elements
+    by_positions = n_candidates is not None and n_candidates * MIN_POSITIONS <= slice_elements
 
-    # Specials are cut off and targets looked up behind the stop: as TensorFlow differentiates them, each of the two
-    # would write one more gradient of the whole table.
+    # The specials are removed and the targets read from tensors without gradient: TensorFlow's own gradient of either
+    # would write another tensor as large as the table.
     some, whole = tf.stop_gradient(vectors), tf.stop_gradient(table)
     candidates = tf.ensure_shape(whole[first : tf.shape(whole)[0] - last], [n_candidates, whole.shape[1]])
     of_targets = tf.cast(tf.gather(whole, targets), tf.float32)  # [P, D]
@@ -88,10 +202,10 @@ def catalogue_cross_entropy(
 
 
 def _with_gradients(value: tf.Tensor, *gradients: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
-    """Give a scalar its gradients with respect to tensors, which must be finite.
+    """Give a scalar these gradients, which must be finite.
 
-    `tf.custom_gradient` would do, but keeps every graph it was traced in, and so each model's whole training step, for
-    as long as the process lives.
+    `tf.custom_gradient` would keep every graph that it was traced in, and with it each model's training step, until the
+    process ends.
     """
     linear = tf.add_n([tf.reduce_sum(tf.cast(to, tf.float32) * tf.stop_gradient(by)) for to, by in gradients])
     return tf.stop_gradient(value) + (linear - tf.stop_gradient(linear))
@@ -140,7 +254,7 @@ def _losses(logits: tf.Tensor, shares: tf.Tensor, targets: tf.Tensor) -> tf.Tens
         normalisers = tf.reduce_max(logits, axis=1) - tf.math.log(tf.reduce_max(shares, axis=1))
         return normalisers[:, tf.newaxis] - tf.gather(logits, targets, batch_dims=1)
 
-    return tf.cond(tf.reduce_all(of_targets > SMALLEST_SHARE), lambda: -tf.math.log(of_targets), exact)
+    return tf.cond(tf.reduce_all(of_targets > MIN_SHARE), lambda: -tf.math.log(of_targets), exact)
 
 
 def _slices_of_items(candidates: tf.Tensor, size: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
