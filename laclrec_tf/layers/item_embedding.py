@@ -1,4 +1,4 @@
-"""The item embedding table, read row by row."""
+"""The item embedding, which reads single rows of its table."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from laclrec_tf.ops.item_table import table_rows
 
 @keras.saving.register_keras_serializable(package="laclrec_tf")
 class ItemEmbedding(keras.layers.Layer):
-    """One vector for each id; a lookup costs the rows it reads, whatever the catalogue's size.
+    """One vector for each id. The cost of a lookup does not depend on the size of the catalogue.
 
     Args:
-        n_rows: ids, `N + 3` for a catalogue of `N` items (PAD, items, EOS, MASK).
-        width: size `D`.
+        n_rows: Number of ids, `N + 3` for a catalogue of `N` items (PAD, items, EOS, MASK).
+        width: Size `D` of a vector.
 
     Call arguments:
-        item_ids: integer ids of any shape.
+        item_ids: Integer ids of any shape.
 
     Returns:
-        `[*item_ids.shape, D]` in the layer's compute dtype; the table itself is kept in float32.
+        `[*item_ids.shape, D]` in the layer's compute dtype; the table is float32.
 
     Example:
         >>> ItemEmbedding(n_rows=23, width=8)(ops.array([[5, 6, 0]])).shape
@@ -40,7 +40,7 @@ class ItemEmbedding(keras.layers.Layer):
         self.embeddings = self.add_weight(
             shape=(self.n_rows, self.width),
             initializer=keras.initializers.TruncatedNormal(stddev=0.02),
-            # In mixed precision Keras would cast the whole table at each lookup.
+            # Otherwise Keras casts the whole table at each lookup in mixed precision.
             autocast=False,
             name="embeddings",
         )
@@ -49,7 +49,7 @@ class ItemEmbedding(keras.layers.Layer):
     def call(self, item_ids: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Return the rows of `item_ids`."""
         if training is False:
-            # Once rows are read by themselves, TensorFlow copies the table whenever it is read whole, as scores do.
+            # `table_rows` would make TensorFlow copy the table each time it is read as a whole, e.g. for scores.
             return ops.cast(tf.gather(tf.convert_to_tensor(self.embeddings), item_ids), self.compute_dtype)
         return ops.cast(table_rows(self.embeddings, item_ids), self.compute_dtype)
 

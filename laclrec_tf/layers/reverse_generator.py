@@ -1,4 +1,4 @@
-"""The reverse generator: decodes the run of items missing before an item, nearest first."""
+"""The reverse generator: decodes the items that are missing before an item, the nearest one first."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from laclrec_tf.ops.masking import positions_where
 
 @keras.saving.register_keras_serializable(package="laclrec_tf")
 class ReverseGenerator(keras.layers.Layer):
-    """A one-block causal decoder started by an item's hidden state.
+    """A causal decoder of one block that starts with an item's hidden state.
 
-    Its first input is the hidden state of the item that something is missing before; the next inputs are the
-    embeddings of the items generated so far, nearest first. Output `j` predicts the run's item `j`, or EOS.
+    The first input is the hidden state of the item before which items are missing. The next inputs are the embeddings
+    of the items generated so far, the nearest one first. Output `j` predicts item `j` of the run, or EOS.
 
     Args:
-        width: size `D`.
-        max_insertions: longest run `K`. Default: 5.
-        n_heads: attention heads. Default: 2.
-        dropout: rate in the block. Default: 0.5.
+        width: Size `D` of the states.
+        max_insertions: Max length `K` of a run. Default: 5.
+        n_heads: Number of attention heads. Default: 2.
+        dropout: Dropout rate in the block. Default: 0.5.
         normalisation: "pre" or "post", see `TransformerBlock`. Default: "post".
 
     Call arguments:
-        context: `[P, D]` hidden states of the items labelled INSERT.
-        run: `[P, J, D]` embeddings of the items so far, `0 <= J < K`.
+        context: `[P, D]` hidden states of the items with the operation INSERT.
+        run: `[P, J, D]` embeddings of the items generated so far, `0 <= J < K`.
 
     Returns:
-        `[P, J + 1, D]`, to be compared with the item embedding table.
+        `[P, J + 1, D]`, states to score against the item table.
 
     Example:
         >>> generator = ReverseGenerator(width=8)
@@ -116,20 +116,20 @@ def greedy_runs(
     static_shapes: bool = False,
     present: KerasTensor | None = None,
 ) -> KerasTensor:
-    """Take the best item step by step. No item comes twice in a run.
+    """Decode runs with the best item at each step. A run holds no item twice.
 
     Args:
-        generator: gives the state at each step of a run.
-        encoder: the shared encoder, whose table the states are scored against.
-        context: `[P, D]` hidden states of the items to insert before.
-        length: longest run `K`.
-        eos_id: the id that ends a run.
-        candidates: `[C]` integer ids to choose from beside EOS. Default: the whole catalogue.
-        static_shapes: decode ended runs too, so that shapes do not depend on where they end. Default: False.
-        present: `[P, L]` integer ids that are not inserted, since they are there already. Default: none.
+        generator: The decoder.
+        encoder: The shared encoder; its item table scores the states.
+        context: `[P, D]` hidden states of the items before which the runs are inserted.
+        length: Max length `K` of a run.
+        eos_id: Id that ends a run.
+        candidates: `[C]` integer ids to choose from, in addition to EOS. Default: the whole catalogue.
+        static_shapes: Whether to decode finished runs too, so that shapes do not depend on run lengths. Default: False.
+        present: `[P, L]` integer ids that are not inserted, e.g. the history. Default: none.
 
     Returns:
-        `[P, K]` int32 ids, nearest first, PAD behind the EOS that ends a run.
+        `[P, K]` int32 ids, the nearest first, with PAD after the EOS that ends a run.
 
     Example:
         >>> generator, encoder = ReverseGenerator(width=8, max_insertions=3), SequenceEncoder(n_items=20, width=8)
@@ -140,14 +140,14 @@ def greedy_runs(
     ids, tokens, rows = _choices(encoder, candidates, eos_id)
     rows = ops.cast(rows, context.dtype)
     runs = ops.zeros((ops.shape(context)[0], length), "int32")
-    going = ops.ones((ops.shape(context)[0],), "bool")
+    unfinished = ops.ones((ops.shape(context)[0],), "bool")
     for step in range(length):
-        # Most runs are short: only those that go on are scored against the catalogue.
-        where, _ = positions_where(going, static_shapes)
-        # The generator is causal. One item at least: Keras warns of attention to a single position.
+        # Most runs are short, so only unfinished runs are scored.
+        where, _ = positions_where(unfinished, static_shapes)
+        # The generator is causal. It gets at least one item, because Keras warns of attention to a single position.
         n_so_far = min(max(step, 1), length - 1)
         so_far = ops.take(runs, where, axis=0)  # [P', K]
-        # Over the whole catalogue the table is read whole anyway, see `ItemEmbedding`.
+        # The whole catalogue as candidates reads the whole table anyway, see `ItemEmbedding`.
         whole = False if candidates is None else None
         embedded = encoder.item_embedding(so_far[:, :n_so_far], training=whole)  # [P', J, D]
         states = generator(ops.take(context, where, axis=0), embedded, training=False)
@@ -155,16 +155,16 @@ def greedy_runs(
         if present is not None:
             unwanted = ops.concatenate([ops.cast(ops.take(present, where, axis=0), "int32"), unwanted], axis=1)
         best = ops.take(tokens, best_rows(states[:, step], rows, excluded=_places(unwanted, ids)))
-        best = ops.where(ops.take(going, where), best, PAD_ID)
+        best = ops.where(ops.take(unfinished, where), best, PAD_ID)
         runs = ops.scatter_update(runs, ops.stack([where, ops.full_like(where, step)], axis=1), best)
-        going = ops.logical_and(runs[:, step] != eos_id, going)
+        unfinished = ops.logical_and(runs[:, step] != eos_id, unfinished)
     return runs
 
 
 def _choices(encoder: SequenceEncoder, candidates: KerasTensor | None, eos_id: int) -> tuple[KerasTensor, ...]:
-    """Return sorted ids `[C]`, the id that each one stands for, and their rows `[C, D]`."""
+    """Return sorted ids `[C]`, the id that each of them represents, and their rows `[C, D]`."""
     if candidates is None:
-        # PAD and MASK are no items: only ids 1..N and EOS may come.
+        # Candidates are the ids 1..N and EOS, not PAD and MASK.
         ids = tokens = ops.arange(1, eos_id + 1)
         rows = ops.convert_to_tensor(encoder.item_table)[1 : eos_id + 1]
     else:

@@ -1,4 +1,4 @@
-"""The learned augmenter: which items of a history go, and what is missing before which item."""
+"""The learned augmenter: which items of a history are deleted, and which items are inserted before an item."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from laclrec_tf.ops.edits import INSERT, apply_edits
 from laclrec_tf.ops.masking import positions_where
 
 DECISIONS = ("argmax", "gumbel", "noise")
-# The logit of an operation that is forbidden.
+# Logit of a forbidden operation.
 NEVER = -1e9
 
 
@@ -27,8 +27,8 @@ def choose_operations(
         logits: `[B, L, 3]` float32, `NEVER` for a forbidden operation.
         decision: "argmax"; "gumbel" samples from the softmax; "noise" multiplies the logits by uniform noise and takes
             the argmax, as the released code does.
-        temperature: of the softmax that "gumbel" samples from.
-        seed: of the random decisions.
+        temperature: Temperature of the softmax that "gumbel" samples from.
+        seed: Generator of the random decisions.
 
     Returns:
         `[B, L]` int32.
@@ -49,12 +49,12 @@ def choose_operations(
 
 
 class Repair(NamedTuple):
-    """What the augmenter says of corrupted histories, to be compared with their labels.
+    """The augmenter's outputs for corrupted histories, to compare with their labels.
 
-    `operation_logits` is `[B, M, 3]`. `run_states [T, D]` and `run_targets [T]` hold one row for each
-    insertion target (EOS included): only INSERT positions are ever decoded. `run_weights [T]` is 0 for a row that
-    only keeps the shape static, else 1. `run_present [T, M + K]` holds the ids that are there already, in the corrupted
-    history or earlier in the run, and so would not be inserted, padded with 0.
+    `operation_logits` is `[B, M, 3]`. `run_states [T, D]` and `run_targets [T]` have one row for each insertion target,
+    EOS included; only INSERT positions are decoded. `run_weights [T]` is 0 for a row that only keeps shapes static,
+    else 1. `run_present [T, M + K]` holds the ids that cannot be inserted, because the corrupted history or the run
+    holds them already, padded with 0.
     """
 
     operation_logits: KerasTensor
@@ -65,9 +65,9 @@ class Repair(NamedTuple):
 
 
 class Edits(NamedTuple):
-    """The augmenter's decisions on a batch of histories, and the histories after them.
+    """The augmenter's decisions on a batch of histories, and the edited histories.
 
-    `operations [B, L]`, `probabilities [B, L, 3]`, `insertions [B, L, K]` (nearest first, closed by EOS),
+    `operations [B, L]`, `probabilities [B, L, 3]`, `insertions [B, L, K]` (the nearest first, ended by EOS),
     `edited [B, M]`.
     """
 
@@ -79,24 +79,23 @@ class Edits(NamedTuple):
 
 @keras.saving.register_keras_serializable(package="laclrec_tf")
 class SequenceAugmenter(keras.layers.Layer):
-    """Operation head and reverse generator over the shared encoder.
+    """Operation head and reverse generator on top of the shared encoder.
 
     Args:
-        n_items: catalogue size `N`.
-        max_edited_length: width `M` of an edited history. Default: 60.
-        max_insertions: longest inserted run `K`. Default: 5.
-        width: size `D`. Default: 64.
-        n_heads: attention heads of the generator. Default: 2.
-        dropout: rate in the generator. Default: 0.5.
+        n_items: Catalogue size `N`.
+        max_edited_length: Max length `M` of an edited history. Default: 60.
+        max_insertions: Max length `K` of an inserted run. Default: 5.
+        width: Size `D` of the hidden states. Default: 64.
+        n_heads: Number of attention heads of the generator. Default: 2.
+        dropout: Dropout rate in the generator. Default: 0.5.
         normalisation: "pre" or "post", see `TransformerBlock`. Default: "post".
-        attention: "causal" or "bidirectional": whether an item's operation is decided from its past only or
-            from both sides. Default: "bidirectional".
-        decision: how an operation is chosen: "argmax"; "gumbel" samples from the softmax; "noise" multiplies
-            the logits by uniform noise and takes the argmax, as the released code does. Default: "argmax".
-        temperature: of the softmax that "gumbel" samples from. Default: 1.
-        can_delete: False = nothing is ever deleted. Default: True.
-        can_insert: False = nothing is ever inserted. Default: True.
-        seed: of the random decisions. Default: None, a random seed.
+        attention: "causal" or "bidirectional": whether an item's operation depends on its past only or on both
+            sides. Default: "bidirectional".
+        decision: How an operation is chosen, see `choose_operations`. Default: "argmax".
+        temperature: Temperature of the softmax that "gumbel" samples from. Default: 1.
+        can_delete: Whether items may be deleted. Default: True.
+        can_insert: Whether items may be inserted. Default: True.
+        seed: Seed of the random decisions. Default: None, a random seed.
 
     Raises:
         ValueError: `attention` or `decision` is unknown, or `temperature` is not above 0.
@@ -162,7 +161,7 @@ class SequenceAugmenter(keras.layers.Layer):
 
     @property
     def eos_id(self) -> int:
-        """The id that closes a run, `N + 1`."""
+        """The id that ends a run, `N + 1`."""
         return self.n_items + 1
 
     def build(self, hidden_shape: tuple[int | None, ...] = (None, None, None)) -> None:
@@ -189,34 +188,33 @@ class SequenceAugmenter(keras.layers.Layer):
         operations: KerasTensor,
         insertions: KerasTensor,
         training: bool | None = None,
-        most_positions: int | KerasTensor | None = None,
+        max_positions: int | KerasTensor | None = None,
     ) -> Repair:
-        """Run both heads over corrupted histories, the generator fed with the true run so far.
+        """Return the outputs of both heads for corrupted histories. The generator gets the true run so far.
 
         Args:
-            encoder: the shared encoder.
+            encoder: The shared encoder.
             corrupted: `[B, M]` integer ids.
             operations: `[B, M]` integer labels.
-            insertions: `[B, M, K]` integer labels, PAD where there is nothing to insert.
-            most_positions: for static shapes, a bound on the number of INSERT positions and on that of insertion
-                targets. Each is at most the number of items in the raw histories. Default: None, shapes that
-                depend on the labels.
+            insertions: `[B, M, K]` integer labels, PAD where nothing is inserted.
+            max_positions: Max number of INSERT positions and of insertion targets, for static shapes.
+                Default: None, the shapes depend on the labels.
 
         Returns:
             `Repair`.
         """
         hidden = self.encode(encoder, corrupted, training=training)
         logits = self(hidden, training=training)
-        static = most_positions is not None
+        static = max_positions is not None
         inserting = ops.logical_and(corrupted != PAD_ID, operations == INSERT)
-        where, real = positions_where(inserting, static, most_positions)
+        where, real = positions_where(inserting, static, max_positions)
         context = ops.take(ops.reshape(self.hidden_norm(hidden), (-1, self.width)), where, axis=0)  # [P, D]
         runs = ops.take(ops.reshape(insertions, (-1, self.max_insertions)), where, axis=0)  # [P, K]
         states = self.generator(context, encoder.item_embedding(runs[:, :-1]), training=training)  # [P, K, D]
         is_target = ops.logical_and(runs != PAD_ID, real[:, None] > 0)
-        wanted, weights = positions_where(is_target, static, most_positions)
+        wanted, weights = positions_where(is_target, static, max_positions)
         states = ops.take(ops.reshape(states, (-1, self.width)), wanted, axis=0)
-        run = ops.take(where, wanted // self.max_insertions)  # the position each target's run stands before
+        run = ops.take(where, wanted // self.max_insertions)  # the position of each target's run
         step = wanted % self.max_insertions
         in_history = ops.take(corrupted, run // ops.maximum(ops.shape(corrupted)[1], 1), axis=0)  # [T, M]
         in_run = ops.take(runs, wanted // self.max_insertions, axis=0)  # [T, K]
@@ -232,14 +230,15 @@ class SequenceAugmenter(keras.layers.Layer):
         candidates: KerasTensor | None = None,
         static_shapes: bool = False,
     ) -> Edits:
-        """Decide on every item, decode the missing runs and apply both. Integers: no gradient flows.
+        """Choose an operation for every item, decode the missing runs and apply both. No gradient flows.
 
         Args:
-            encoder: the shared encoder.
+            encoder: The shared encoder.
             history: `[B, L]` integer ids, right-padded with 0.
-            decision: overrides the constructor's `decision` for this call.
-            candidates: `[C]` integer ids that may be inserted; EOS is always one. Default: the whole catalogue.
-            static_shapes: decode at every position, so that shapes do not depend on the decisions. Default: False.
+            decision: Replaces the constructor's `decision` in this call.
+            candidates: `[C]` integer ids that may be inserted; EOS is always one of them. Default: the whole catalogue.
+            static_shapes: Whether to decode at every position, so that shapes do not depend on the decisions.
+                Default: False.
 
         Returns:
             `Edits`.
@@ -252,7 +251,7 @@ class SequenceAugmenter(keras.layers.Layer):
         operations = ops.where(real, operations, ops.zeros_like(operations))
         where, _ = positions_where(ops.logical_and(real, operations == INSERT), static_shapes)
         context = ops.take(ops.reshape(self.hidden_norm(hidden), (-1, self.width)), where, axis=0)  # [P, D]
-        # What the history holds is not missing.
+        # An item of the history is not missing.
         present = ops.take(history, where // ops.maximum(ops.shape(history)[1], 1), axis=0)  # [P, L]
         runs = ops.cast(self.generate(encoder, context, candidates, static_shapes, present), history.dtype)  # [P, K]
         insertions = ops.zeros((ops.size(history), self.max_insertions), history.dtype)

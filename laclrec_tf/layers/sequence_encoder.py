@@ -1,4 +1,4 @@
-"""The sequence encoder that the augmenter and the recommender share."""
+"""The sequence encoder, shared by the augmenter and the recommender."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from laclrec_tf.layers.transformer_block import TransformerBlock
 
 
 def attention_mask(item_ids: KerasTensor, causal: bool) -> KerasTensor:
-    """Say which positions each position may look at.
+    """Return which positions each position attends to.
 
     Args:
-        item_ids: `[B, L]` integer ids; PAD is never looked at.
-        causal: True = only itself and what came before.
+        item_ids: `[B, L]` integer ids; no position attends to PAD.
+        causal: Whether a position attends only to itself and earlier positions.
 
     Returns:
-        `[B, L, L]` bool, True = the query (axis 1) may look at the key (axis 2).
+        `[B, L, L]` bool, True = the query (axis 1) attends to the key (axis 2).
 
     Example:
         >>> attention_mask(ops.array([[7, 9, 0]]), causal=True)[0].numpy().tolist()
@@ -41,19 +41,19 @@ class SequenceEncoder(keras.layers.Layer):
     """Item and position embeddings, dropout, then transformer blocks.
 
     Args:
-        n_items: catalogue size `N`; the table has `N + 3` rows (PAD, items, EOS, MASK).
-        max_length: most positions. Default: 60.
-        width: size `D`. Default: 64.
-        n_blocks: transformer blocks. Default: 2.
-        n_heads: attention heads. Default: 2.
-        dropout: rate behind the embeddings and in the blocks. Default: 0.5.
-        positions: positions are counted from the "start" of the history or from its "end", where the most
-            recent item is always position 0. Default: "start".
+        n_items: Catalogue size `N`; the table has `N + 3` rows (PAD, items, EOS, MASK).
+        max_length: Max number of positions. Default: 60.
+        width: Size `D` of the hidden states. Default: 64.
+        n_blocks: Number of transformer blocks. Default: 2.
+        n_heads: Number of attention heads. Default: 2.
+        dropout: Dropout rate after the embeddings and in the blocks. Default: 0.5.
+        positions: Where positions are counted from: the "start" of the history, or its "end", where the most recent
+            item has position 0. Default: "start".
         normalisation: "pre" or "post", see `TransformerBlock`. Default: "post".
 
     Call arguments:
         item_ids: `[B, L]` integer ids, right-padded with 0, `L <= max_length`.
-        causal: each position sees only itself and the past. Default: True.
+        causal: Whether each position sees only itself and the past. Default: True.
 
     Returns:
         `[B, L, D]` float hidden states.

@@ -13,19 +13,19 @@ class TransformerBlock(keras.layers.Layer):
     """Self-attention, then a feed-forward layer, each behind dropout and a residual.
 
     Args:
-        width: size `D` of the hidden states.
-        n_heads: attention heads; divides `width`. Default: 2.
-        feed_forward_width: inner size of the feed-forward layer. Default: `4 * width`.
-        dropout: rate on attention weights and on both outputs. Default: 0.5.
-        normalisation: "pre" (normalise what goes into each part; the caller normalises the end) or "post"
+        width: Size `D` of the hidden states.
+        n_heads: Number of attention heads; divides `width`. Default: 2.
+        feed_forward_width: Inner size of the feed-forward layer. Default: `4 * width`.
+        dropout: Dropout rate of the attention weights and of both outputs. Default: 0.5.
+        normalisation: "pre" (normalise the input of each part; the caller normalises the output) or "post"
             (normalise after each residual). Default: "post".
-        activation: of the feed-forward layer. Default: "gelu".
+        activation: Activation of the feed-forward layer. Default: "gelu".
 
     Call arguments:
         hidden: `[B, L, D]` float.
-        attention_mask: `[B, L, K]` bool, True = the query (axis 1) may look at the key (axis 2).
-        context: `[B, K, D]` float, the states looked at, where only some positions are wanted. Default: `hidden`,
-            so `K = L`.
+        attention_mask: `[B, L, K]` bool, True = the query (axis 1) attends to the key (axis 2).
+        context: `[B, K, D]` float, the states of the keys, if `hidden` holds only some of the positions.
+            Default: `hidden`, so `K = L`.
 
     Returns:
         `[B, L, D]` float.

@@ -1,4 +1,4 @@
-"""The coarse contrast: InfoNCE between two views of each history, the rest of the batch as negatives."""
+"""Contrastive losses between the views of a history: InfoNCE, the coarse one, and the triplet, the fine one."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ NEVER = -1e9
 
 
 def triplet_loss(raw: KerasTensor, learned: KerasTensor, random: KerasTensor) -> KerasTensor:
-    """Average `-log sigmoid(s(raw, learned) - s(raw, random))` over the batch, `s` the dot product.
+    """Return the batch mean of `-log sigmoid(s(raw, learned) - s(raw, random))`, with `s` the dot product.
 
-    Equal to the released code's ratio of exponentials divided by the batch size; written as a softplus it
-    cannot overflow.
+    This equals the released code's ratio of exponentials divided by the batch size. As a softplus it cannot overflow.
 
     Args:
         raw: `[B, D]` float user vectors of the raw histories.
@@ -39,16 +38,16 @@ def triplet_loss(raw: KerasTensor, learned: KerasTensor, random: KerasTensor) ->
 def info_nce(
     view_1: KerasTensor, view_2: KerasTensor, temperature: float = 1.0, similarity: str = "dot"
 ) -> KerasTensor:
-    """Average cross-entropy of finding each vector's other view among the batch's other `2 B - 1` vectors.
+    """Return the mean cross-entropy of each vector's other view against the batch's other `2 B - 1` vectors.
 
     Args:
         view_1: `[B, D]` float user vectors of one view.
-        view_2: `[B, D]` float user vectors of the other, row by row.
-        temperature: similarities are divided by it. Default: 1.
+        view_2: `[B, D]` float user vectors of the other view, in the same order.
+        temperature: Divisor of the similarities. Default: 1.
         similarity: "dot" or "cosine". Default: "dot".
 
     Returns:
-        Scalar float32, the mean over all `2 B` vectors, those of all replicas included; inside a replica its share.
+        Scalar float32, the mean over the `2 B` vectors of all replicas; inside a replica its share.
 
     Raises:
         ValueError: `similarity` is unknown or `temperature` is not above 0.
@@ -64,7 +63,7 @@ def info_nce(
         raise ValueError(f"Argument `similarity` must be 'dot' or 'cosine'. Received: similarity={similarity!r}.")
     if temperature <= 0:
         raise ValueError(f"Argument `temperature` must be above 0. Received: temperature={temperature}.")
-    # Each replica sees the whole batch: its other histories are negatives wherever they are computed.
+    # Each replica needs the vectors of the whole batch as negatives.
     view_1, view_2 = (whole_batch(ops.cast(view, "float32")) for view in (view_1, view_2))
     vectors = ops.concatenate([view_1, view_2], axis=0)  # [2B, D]
     if similarity == "cosine":

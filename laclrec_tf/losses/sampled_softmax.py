@@ -1,4 +1,4 @@
-"""Next-item cross-entropy over a sample of the catalogue, for catalogues too large to score whole."""
+"""Next-item cross-entropy over a sample of the catalogue, for catalogues that are too large to score."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ NEVER = -1e9
 
 
 def draw_negatives(uniform: tf.Tensor, n_items: int) -> tf.Tensor:
-    """Turn uniform numbers into item ids, frequent items first: `P(id) = log(1 + 1 / id) / log(N + 1)`.
+    """Turn uniform numbers into item ids with `P(id) = log(1 + 1 / id) / log(N + 1)`.
 
-    Prepared data number the items by falling frequency, so this log-uniform law is close to how often they occur.
+    Prepared data number the items by falling frequency, so this log-uniform law is close to their frequencies.
 
     Args:
-        uniform: `[S]` float64 in `[0, 1)`. Numbers drawn as float32 lie 2^-23 apart, and of ten million items four
-            in five are never met.
-        n_items: catalogue size `N`.
+        uniform: `[S]` float64 in `[0, 1)`. Numbers drawn as float32 are 2^-23 apart; with ten million items, four
+            in five items would never be drawn.
+        n_items: Catalogue size `N`.
 
     Returns:
-        `[S]` int32 ids from 1 to `N`; an id may come twice.
+        `[S]` int32 ids from 1 to `N`; an id may occur twice.
 
     Raises:
         ValueError: `uniform` is not float64.
@@ -39,12 +39,12 @@ def draw_negatives(uniform: tf.Tensor, n_items: int) -> tf.Tensor:
 
 
 def log_expected_count(item_ids: tf.Tensor, n_items: int, n_negatives: int | tf.Tensor) -> tf.Tensor:
-    """Return the logarithm of how often `draw_negatives` is expected to draw each item.
+    """Return the logarithm of the expected number of draws of each item by `draw_negatives`.
 
     Args:
         item_ids: integer ids from 1 to `N`, any shape.
-        n_items: catalogue size `N`.
-        n_negatives: draws `S`.
+        n_items: Catalogue size `N`.
+        n_negatives: Number of draws `S`.
 
     Returns:
         float32 of the same shape: `log(S P(id))`.
@@ -66,20 +66,20 @@ def sampled_softmax_loss(
     weights: tf.Tensor | None = None,
     eos_allowed: bool = False,
 ) -> tf.Tensor:
-    """Average the cross-entropy of each target against a sample of negatives that all positions share.
+    """Return the mean cross-entropy of the targets against a sample of negatives that all positions share.
 
-    Each negative's score is lowered by the logarithm of how often it is expected in the sample (logQ), so that
-    what is summed estimates the sum over the whole catalogue without bias. The target stands there once for certain,
-    so its score is left as it is, and a negative that is the target itself (an accidental hit) does not count.
-    Only the rows of targets and negatives are read, and only they get a gradient.
+    The score of a negative is lowered by the logarithm of its expected count in the sample (logQ), so the sum over the
+    sample is an unbiased estimate of the sum over the catalogue. The target occurs exactly once, so its score stays
+    as it is. A negative that equals the target (an accidental hit) does not count. Only the rows of targets and
+    negatives are read, and only they get a gradient.
 
     Args:
         vectors: `[P, D]` float.
         item_table: `[N + 3, D]` float variable or tensor: PAD, items, EOS, MASK.
         targets: `[P]` integer ids; 1 to `N`, with `eos_allowed` also EOS; anything where the weight is 0.
-        negatives: `[S]` integer ids that `draw_negatives` drew.
+        negatives: `[S]` integer ids from `draw_negatives`.
         weights: `[P]` float, 0 for a position that does not count. Default: 1 each.
-        eos_allowed: EOS is a possible answer and always a candidate, as for the reverse generator. Default: False.
+        eos_allowed: Whether EOS is a candidate, as for the reverse generator. Default: False.
 
     Returns:
         Scalar float32, 0 when there are no positions; inside a replica its share of the mean over all replicas.
@@ -100,7 +100,7 @@ def sampled_softmax_loss(
     expected = log_expected_count(negatives, n_items, tf.shape(negatives)[0])
     if eos_allowed:
         negatives = tf.concat([negatives, [n_items + 1]], axis=0)
-        expected = tf.concat([expected, [0.0]], axis=0)  # EOS is there once, for certain
+        expected = tf.concat([expected, [0.0]], axis=0)  # EOS occurs exactly once
 
     rows = tf.cast(table_rows(item_table, tf.concat([targets, negatives], axis=0)), vectors.dtype)
     of_targets, of_negatives = rows[: tf.shape(targets)[0]], rows[tf.shape(targets)[0] :]

@@ -1,4 +1,4 @@
-"""Which arguments `LACLRec` can be built and called with."""
+"""Checks of the arguments and inputs of `LACLRec`, and what its batches must hold."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ CONTRAST_VIEWS = ("random-learned", "random-random")
 
 
 def batch_requirements(model: Any) -> dict[str, Any]:
-    """Return arguments of `laclrec_tf.data.batches.training_dataset`; a batch holds no more than is needed.
+    """Return the arguments of `laclrec_tf.data.training_dataset` that make the batches of a model.
 
-    The probabilities of corruption are the paper's; what the augmenter may not undo is not done either.
+    The probabilities of corruption are the paper's. Corruption leaves out what the augmenter may not repair.
 
     Args:
-        model: a `LACLRec`.
+        model: A `LACLRec`.
 
     Returns:
-        By name: how many random views, whether corruptions, and their settings.
+        By name: the number of random views, whether histories are corrupted, and the settings of both.
 
     Example:
         >>> from laclrec_tf.models import build_preset
@@ -30,9 +30,9 @@ def batch_requirements(model: Any) -> dict[str, Any]:
     """
     p_keep, p_delete = 0.40, 0.45
     if not model.can_delete:
-        p_keep, p_delete = 0.55, 0.45  # no random items: nothing to delete
+        p_keep, p_delete = 0.55, 0.45  # no random items, so there is nothing to delete
     if not model.can_insert:
-        p_keep, p_delete = 0.85, 0.0  # nothing dropped: nothing to insert
+        p_keep, p_delete = 0.85, 0.0  # no dropped items, so there is nothing to insert
     return {
         "n_items": model.n_items,
         "n_random_views": model.n_random_views,
@@ -45,11 +45,11 @@ def batch_requirements(model: Any) -> dict[str, Any]:
 
 
 def check_batch(model: Any, batch: Any) -> None:
-    """Refuse a training batch that the model's objective cannot be computed on.
+    """Refuse a training batch that lacks a tensor of the model's objective.
 
     Args:
-        model: a `LACLRec`.
-        batch: a dict of tensors, see `LACLRec.losses_of`.
+        model: A `LACLRec`.
+        batch: Dict of tensors, see `LACLRec.losses_of`.
 
     Raises:
         ValueError: a key is missing.
@@ -75,10 +75,10 @@ def check_batch(model: Any, batch: Any) -> None:
 
 
 def default_label_smoothing(n_negatives: int) -> float:
-    """Return `LACLRec`'s `label_smoothing` where none is given.
+    """Return the default of `label_smoothing`.
 
     Args:
-        n_negatives: 0 for the softmax over the whole catalogue; a sample of it is no catalogue to spread over.
+        n_negatives: Number of sampled negatives. Labels can be smoothed only over the whole catalogue, 0.
 
     Example:
         >>> default_label_smoothing(0), default_label_smoothing(256)
@@ -88,10 +88,10 @@ def default_label_smoothing(n_negatives: int) -> float:
 
 
 def check_arguments(**settings: Any) -> None:
-    """Refuse what `LACLRec` cannot be built with.
+    """Refuse arguments of `LACLRec` that are out of range.
 
     Args:
-        **settings: the constructor's arguments.
+        **settings: The constructor's arguments.
 
     Raises:
         ValueError: an argument is out of its range.
@@ -137,15 +137,15 @@ def check_arguments(**settings: Any) -> None:
         )
 
 
-def check_history(history: Any, longest: int) -> None:
-    """Refuse histories that the encoder has no positions for, as far as their shape is known.
+def check_history(history: Any, max_positions: int) -> None:
+    """Refuse histories of a wrong rank or of more positions than the encoder has, as far as the shape is known.
 
     Args:
         history: `[B, L]` integer ids.
-        longest: the most positions.
+        max_positions: Max number of positions.
 
     Raises:
-        ValueError: `history` has another rank, or is longer.
+        ValueError: `history` has another rank or is longer.
 
     Example:
         >>> check_history(tf.zeros([1, 70], tf.int32), 60)  # doctest: +ELLIPSIS
@@ -153,8 +153,9 @@ def check_history(history: Any, longest: int) -> None:
         ValueError: Argument `inputs` must be item ids of shape [B, L] with L at most 60. Received: shape (1, 70). ...
     """
     shape = tf.TensorShape(history.shape)
-    if shape.rank is not None and (shape.rank != 2 or (shape[1] or 0) > longest):
+    if shape.rank is not None and (shape.rank != 2 or (shape[1] or 0) > max_positions):
         raise ValueError(
-            f"Argument `inputs` must be item ids of shape [B, L] with L at most {longest}. Received: shape {shape}. "
+            f"Argument `inputs` must be item ids of shape [B, L] with L at most {max_positions}. "
+            f"Received: shape {shape}. "
             "Give one row for each history and cut it to its last items, or build the model with a larger `max_length`."
         )

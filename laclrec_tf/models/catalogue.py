@@ -1,8 +1,8 @@
-"""The catalogue: item vectors that user vectors are scored against, in training, for ranking and for recommending."""
+"""The catalogue: the item vectors that score user vectors, their loss, the best items, and adding items later."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -12,6 +12,9 @@ from laclrec_tf.layers.item_embedding import ItemEmbedding
 from laclrec_tf.losses.cross_entropy import catalogue_logits, label_smoothing_term, next_item_loss
 from laclrec_tf.losses.sampled_softmax import draw_negatives, sampled_softmax_loss
 from laclrec_tf.ops.masking import is_item
+
+if TYPE_CHECKING:
+    from laclrec_tf.models.laclrec import LACLRec
 
 
 @keras.saving.register_keras_serializable(package="laclrec_tf")
@@ -176,3 +179,54 @@ class Catalogue(keras.layers.Layer):
     def from_config(cls, config: dict[str, Any]) -> Catalogue:
         """Build the layer from `get_config()`."""
         return cls(**(config | {"item_embedding": keras.saving.deserialize_keras_object(config["item_embedding"])}))
+
+
+def grown_model(model: LACLRec, vectors: np.ndarray) -> LACLRec:
+    """Return a copy of a model for a larger catalogue.
+
+    Items keep their ids and vectors. EOS and MASK keep their vectors and get the ids after the new items. All other
+    weights are equal, because only the item table depends on the size of the catalogue. A compiled model stays
+    compiled and keeps its optimizer's state: momentum and velocity of new rows are 0, and their running mean is the
+    rows themselves.
+
+    Args:
+        model: A model of `N` items; it does not change.
+        vectors: `[A, D]` vectors of the new items, which get the ids `N + 1` to `N + A`; `A` may be 0.
+
+    Returns:
+        A model of `N + A` items.
+
+    Raises:
+        ValueError: `vectors` has another shape.
+
+    Example:
+        >>> from laclrec_tf.models import LACLRec
+        >>> model = LACLRec(n_items=3, width=8)
+        >>> grown = grown_model(model, np.ones([2, 8]))
+        >>> grown.n_items, grown.encoder.item_table.shape
+        (5, TensorShape([8, 8]))
+    """
+    vectors = np.asarray(vectors, np.float32)
+    if vectors.ndim != 2 or vectors.shape[1] != model.width:
+        raise ValueError(f"Argument `vectors` must have the shape [A, {model.width}]. Received: {vectors.shape}.")
+    grown = type(model).from_config(model.get_config() | {"n_items": model.n_items + len(vectors)})
+    for old, new in zip(model.weights, grown.weights, strict=True):
+        new.assign(_with_rows(old, vectors) if old is model.encoder.item_table else old)
+    if model.compiled:
+        grown.compile_from_config(model.get_compile_config())
+        _copy_optimizer(model, grown, vectors)
+    return grown
+
+
+def _copy_optimizer(model: LACLRec, grown: LACLRec, vectors: np.ndarray) -> None:
+    for old, new in zip(model.optimizer.variables, grown.optimizer.variables, strict=True):
+        if tuple(old.shape) == tuple(new.shape):
+            new.assign(old)
+        else:  # of the item table
+            new.assign(_with_rows(old, vectors if "average" in old.path else np.zeros_like(vectors)))
+
+
+def _with_rows(table: Any, rows: np.ndarray) -> np.ndarray:
+    """Insert rows between the last item and EOS."""
+    old = table.numpy()
+    return np.concatenate([old[:-2], rows.astype(old.dtype), old[-2:]])

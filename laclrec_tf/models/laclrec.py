@@ -316,10 +316,10 @@ class LACLRec(RankingModel):
     def _repair(self, batch: Tensors, training: bool, terms: Tensors, statistics: Statistics) -> None:
         """`L_aug`: repair the corrupted histories, `operation_loss + insertion_loss`."""
         corrupted, operations = batch["corrupted"], batch["operations"]
-        # Each position to insert before is an item of the history. So is each inserted item; each EOS has one, too.
-        most = ops.size(batch["target"]) + ops.shape(batch["target"])[0] if self.static_shapes else None
+        # An INSERT position is an item of the history. An insertion target is one, too, or it is EOS, in place of one.
+        max_positions = ops.size(batch["target"]) + ops.shape(batch["target"])[0] if self.static_shapes else None
         repair = self.augmenter.repair(
-            self.encoder, corrupted, operations, batch["insertions"], training=training, most_positions=most
+            self.encoder, corrupted, operations, batch["insertions"], training=training, max_positions=max_positions
         )
         operation = operation_loss(repair.operation_logits, operations, is_item(corrupted))
         insertion = self.catalogue.loss(repair.run_states, repair.run_targets, repair.run_weights, eos_allowed=True)
@@ -327,14 +327,14 @@ class LACLRec(RankingModel):
         statistics |= {"operation_loss": (operation, None), "insertion_loss": (insertion, None)}
         # With sampled negatives nothing scores the whole catalogue.
         table = None if self.n_negatives else self.item_vectors
-        statistics |= repair_statistics(repair, table, corrupted, operations, most_targets=64)
+        statistics |= repair_statistics(repair, table, corrupted, operations, max_targets=64)
 
     def repair_statistics_of(self, batch: Tensors) -> Statistics:
         """Return how well the augmenter repairs the corrupted histories of a batch."""
         corrupted, operations = batch["corrupted"], batch["operations"]
         repair = self.augmenter.repair(self.encoder, corrupted, operations, batch["insertions"], training=False)
-        most = ops.shape(corrupted)[0] if self.n_negatives else None
-        return repair_statistics(repair, self.item_vectors, corrupted, operations, most_targets=most)
+        max_targets = ops.shape(corrupted)[0] if self.n_negatives else None
+        return repair_statistics(repair, self.item_vectors, corrupted, operations, max_targets=max_targets)
 
     @property
     def term_weights(self) -> dict[str, float]:

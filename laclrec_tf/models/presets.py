@@ -1,4 +1,4 @@
-"""Named models: LACLRec, its ablations, and the baselines that fall out of the same code."""
+"""Named models: LACLRec, its ablations, and the baselines that are special cases of it."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def preset_arguments(name: str) -> dict[str, Any]:
-    """Return a preset's constructor arguments of `LACLRec`, those that differ from the defaults.
+    """Return the arguments of `LACLRec` in which a preset differs from the defaults.
 
     Args:
-        name: one of `PRESETS`.
+        name: One of `PRESETS`.
 
     Raises:
-        InputError: there is no such preset; the closest name is suggested.
+        InputError: the preset is unknown; the message suggests the closest name.
 
     Example:
         >>> preset_arguments("laclrec-no-triplet")
@@ -39,12 +39,12 @@ def preset_arguments(name: str) -> dict[str, Any]:
 
 
 def build_preset(name: str, n_items: int, **overrides: Any) -> LACLRec:
-    """Build a preset's model, with further constructor arguments laid over it.
+    """Build the model of a preset.
 
     Args:
-        name: one of `PRESETS`.
-        n_items: catalogue size `N`.
-        **overrides: arguments of `LACLRec`.
+        name: One of `PRESETS`.
+        n_items: Catalogue size `N`.
+        **overrides: Arguments of `LACLRec` that replace the preset's.
 
     Returns:
         An untrained `LACLRec`.

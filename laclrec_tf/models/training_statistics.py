@@ -1,7 +1,7 @@
-"""What to watch while training: the views, the edits and how well corrupted histories are repaired.
+"""Statistics of training: the views, the edits, and how well the augmenter repairs corrupted histories.
 
-Each statistic is `(values, weights)`; its average over an epoch is `sum(values * weights) / sum(weights)`,
-so rates and precisions are exact over batches of different sizes.
+Each statistic is `(values, weights)`. Its mean over an epoch is `sum(values * weights) / sum(weights)`, which is exact
+for batches of different sizes.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def view_statistics(
         learned: `[B, D]` of the learned views.
         random: `[B, D]` of the random views.
         history: `[B, L]` integer ids of the raw histories.
-        edits: the augmenter's decisions on `history`.
+        edits: The augmenter's decisions on `history`.
 
     Returns:
         By name: dot products raw-learned and raw-random; the share of histories where the first is larger;
@@ -77,17 +77,17 @@ def repair_statistics(
     item_table: KerasTensor | None,
     corrupted: KerasTensor,
     operations: KerasTensor,
-    most_targets: int | None = None,
+    max_targets: int | None = None,
 ) -> Statistics:
-    """Say how well corrupted histories are repaired.
+    """Return how well corrupted histories are repaired.
 
     Args:
-        repair: the augmenter's output on `corrupted`.
-        item_table: `[N + 3, D]` float; None leaves the insertion accuracy out.
+        repair: The augmenter's outputs for `corrupted`.
+        item_table: `[N + 3, D]` float. None: without insertion accuracy.
         corrupted: `[B, M]` integer ids.
         operations: `[B, M]` integer labels.
-        most_targets: look at so many insertion targets only, each costs a row of the catalogue's scores.
-            Default: all.
+        max_targets: Max number of insertion targets to measure, because each costs a row of catalogue scores.
+            Default: None, all.
 
     Returns:
         By name: operation accuracy; precision and recall of DELETE; the share of missing items (EOS included)
@@ -103,11 +103,11 @@ def repair_statistics(
         "deletion_recall": (deletes, should_delete),
     }
     if item_table is not None:
-        states, targets = repair.run_states[:most_targets], repair.run_targets[:most_targets]
-        candidates = ops.convert_to_tensor(item_table)[1:-1]  # EOS is an answer, PAD and MASK are none
-        present = ops.cast(repair.run_present[:most_targets], "int32")
+        states, targets = repair.run_states[:max_targets], repair.run_targets[:max_targets]
+        candidates = ops.convert_to_tensor(item_table)[1:-1]  # with EOS, without PAD and MASK
+        present = ops.cast(repair.run_present[:max_targets], "int32")
         places = ops.where(is_item(present), present - 1, ops.shape(candidates)[0])
         best = best_rows(states, ops.cast(candidates, states.dtype), excluded=places)
         first = 1 + ops.cast(best, targets.dtype)
-        statistics["insertion_accuracy"] = ops.cast(first == targets, "float32"), repair.run_weights[:most_targets]
+        statistics["insertion_accuracy"] = ops.cast(first == targets, "float32"), repair.run_weights[:max_targets]
     return statistics

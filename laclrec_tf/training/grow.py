@@ -17,7 +17,7 @@ from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.errors import InputError
 from laclrec_tf.files import file_sha256
 from laclrec_tf.item_vocabulary import ItemVocabulary
-from laclrec_tf.models.grown_model import grown_model
+from laclrec_tf.models.catalogue import grown_model
 from laclrec_tf.run_folder import RETIRED_FILE, RunFolder, check_new_run, write_record
 from laclrec_tf.runtime.machine import package_versions
 from laclrec_tf.runtime.output_files import new_folder

@@ -136,5 +136,5 @@ def test_precision_and_recall_are_exact_over_batches():
 
 
 def test_only_so_many_insertion_targets_are_scored():
-    result = averages(repair_statistics(REPAIR, TABLE, CORRUPTED, LABELS, most_targets=3))
+    result = averages(repair_statistics(REPAIR, TABLE, CORRUPTED, LABELS, max_targets=3))
     assert result["insertion_accuracy"] == pytest.approx(2 / 3)
