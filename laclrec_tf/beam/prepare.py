@@ -93,7 +93,7 @@ def beam_prepare(
     if matched(f"{out}/*"):
         raise InputError(f"{out} is not empty. Give another --out, or delete it first.")
     if matched(out) and not is_local_folder(out):
-        raise InputError(f"{out} is a file. Give a folder to make with --out.")
+        raise InputError(f"{out} is a file. Give a folder to create with --out.")
     paths = [path for pattern in events for path in existing(pattern)]
     settings = {
         "user_column": user_column,

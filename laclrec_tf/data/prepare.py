@@ -1,4 +1,4 @@
-"""From files of events to a folder of prepared data: read, filter, order, write."""
+"""Prepare events for training: read, filter, order and number them, and write the folder of prepared data."""
 
 from __future__ import annotations
 
@@ -25,53 +25,6 @@ from laclrec_tf.files import file_sha256
 from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.runtime.terminal import progress_bar
 
-DUPLICATES = ("drop", "keep")
-
-
-def read_events(
-    events: Any, columns: Mapping[str, Any], progress: Progress
-) -> tuple[pl.DataFrame, list[dict[str, Any]], str]:
-    """Read events.
-
-    Args:
-        events: a file or several, or a table of pandas, polars or pyarrow.
-        columns: `user_column`, `item_column` and `time_column`.
-        progress: advances by file.
-
-    Returns:
-        What `read_interactions` returns; "file", "sha256" and "rows" of each source, where a table's is the one of its
-        events as CSV; and the sources' names, for messages.
-
-    Raises:
-        InputError: see `read_interactions` and `table_interactions`.
-    """
-    inputs: list[dict[str, Any]] = []
-    if is_table(events):
-        reading = progress.add_task("Reading", total=1)
-        table = table_interactions(events, **columns)
-        name = f"{type(events).__module__.partition('.')[0]}.{type(events).__name__}"
-        inputs.append({"file": name, "sha256": _table_sha256(table), "rows": table.height})
-        progress.advance(reading)
-        return table, inputs, "The table"
-    files = [Path(file) for file in ([events] if isinstance(events, str | Path) else events)]
-    reading = progress.add_task("Reading", total=len(files))
-
-    def note_input(file: Path, rows: int) -> None:
-        inputs.append({"file": file.name, "sha256": file_sha256(file), "rows": rows})
-        progress.advance(reading)
-
-    table = read_interactions(files, **columns, on_file=note_input)
-    return table, inputs, ", ".join(str(file) for file in files[:3]) + (", ..." if len(files) > 3 else "")
-
-
-def _table_sha256(table: pl.DataFrame) -> str:
-    hashed = hashlib.sha256()
-    for part in table.iter_slices(100_000):
-        text = io.BytesIO()
-        part.write_csv(text)
-        hashed.update(text.getbuffer())
-    return hashed.hexdigest()
-
 
 def prepare(
     events: Any,
@@ -86,24 +39,25 @@ def prepare(
     overwrite: bool = False,
     show_progress: bool = True,
 ) -> PreparedData:
-    """Turn events into histories, a vocabulary and a description.
+    """Convert events to histories, a vocabulary and a description.
 
-    In this order: duplicates go, then users and items below `min_interactions` (iterative k-core), then each
-    user's events are sorted by time (ties keep the order of the files and rows) and the last `max_length`
-    stay. So a file that was filtered and cut to the last events elsewhere can lose items here: give it
-    `min_interactions=0`. Users are in the order of their first event in the files.
+    The steps, in this order: drop duplicates; drop users and items below `min_interactions` (iterative k-core); sort
+    each user's events by time (ties keep the order of the files and rows); keep the last `max_length` events. So a file
+    that was filtered and cut to the last events before can lose items here: use `min_interactions=0` for it. Users are
+    in the order of their first event in the files.
 
-    The folder is written beside `out` and renamed, so that an error leaves nothing half-written.
+    The folder is written under another name in the same place and renamed, so that an error leaves nothing
+    half-written.
 
     Args:
         events: a file or several, see `read_interactions`; or a table of pandas, polars or pyarrow.
-        out: the folder to make; its parents are made too.
-        user_column: Default: "user_id".
-        item_column: Default: "item_id".
-        time_column: Default: "timestamp".
-        min_interactions: least events of a user and of an item; 0 or 1 keeps all. Default: 5.
-        max_length: most events of a user, at least 3. Default: 50.
-        duplicates: "drop" keeps the first of events with the same user, item and timestamp, "keep" all.
+        out: the folder to create, with its parents.
+        user_column: name of the column of user ids. Default: "user_id".
+        item_column: name of the column of item ids. Default: "item_id".
+        time_column: name of the column of timestamps. Default: "timestamp".
+        min_interactions: min number of events of a user and of an item; 0 or 1 keeps all. Default: 5.
+        max_length: max number of events of a user, at least 3. Default: 50.
+        duplicates: "drop" keeps the first of events with the same user, item and timestamp, "keep" keeps all.
             Default: "drop".
         overwrite: replace prepared data in `out`. Default: False.
         show_progress: show a progress bar on standard error. Default: True.
@@ -112,8 +66,7 @@ def prepare(
         The prepared data, opened.
 
     Raises:
-        InputError: an argument or an event is wrong, no event is left, or `out` is in the way or cannot be
-            written.
+        InputError: an argument or an event is invalid, no event is left, or `out` cannot be created or replaced.
 
     Example:
         >>> data = prepare("events.csv", "data", min_interactions=2)  # doctest: +SKIP
@@ -122,17 +75,10 @@ def prepare(
     out = Path(out)
     check_arguments(min_interactions, max_length, duplicates)
     _check_out(out, overwrite)
-    settings = {
-        "user_column": user_column,
-        "item_column": item_column,
-        "time_column": time_column,
-        "min_interactions": min_interactions,
-        "max_length": max_length,
-        "duplicates": duplicates,
-    }
+    columns = {"user_column": user_column, "item_column": item_column, "time_column": time_column}
+    filters = {"min_interactions": min_interactions, "max_length": max_length, "duplicates": duplicates}
     with progress_bar(disable=not show_progress) as progress:
-        columns = {"user_column": user_column, "item_column": item_column, "time_column": time_column}
-        table, inputs, source = read_events(events, columns, progress)
+        table, inputs, source = _read(events, columns, progress)
         filtering = progress.add_task("Filtering", total=None)
         try:
             histories, items, counts = histories_of(table, min_interactions, max_length, duplicates)
@@ -142,36 +88,16 @@ def prepare(
         del table
 
         writing = progress.add_task("Writing", total=histories.height)
-        about = description(counts, inputs, settings)
+        about = description(counts, inputs, columns | filters)
         _write(out, about, items, histories, lambda users: progress.advance(writing, users))
     return PreparedData.open(out)
 
 
-def description(counts: dict[str, int], inputs: list[dict[str, Any]], settings: dict[str, Any]) -> dict[str, Any]:
-    """Return what `dataset.json` holds, but for the shards.
-
-    Args:
-        counts: "users", "items", "events", and what was read and dropped.
-        inputs: "file", "sha256" and "rows" of each file.
-        settings: the arguments of `prepare`.
-    """
-    input_sha256 = hashlib.sha256("".join(each["sha256"] for each in inputs).encode()).hexdigest()
-    hashed = json.dumps({"input_sha256": input_sha256, "settings": settings}, sort_keys=True)
-    return {
-        "format_version": FORMAT_VERSION,
-        "counts": counts,
-        "input": inputs,
-        "input_sha256": input_sha256,
-        "settings": settings,
-        "data_hash": hashlib.sha256(hashed.encode()).hexdigest(),
-    }
-
-
 def check_arguments(min_interactions: int, max_length: int, duplicates: str) -> None:
-    """Refuse arguments of `prepare` that make no sense.
+    """Check the arguments of `prepare`.
 
     Raises:
-        InputError: as told.
+        InputError: an argument is out of its range.
     """
     if min_interactions < 0:
         raise InputError(f"Argument `min_interactions` must be at least 0. Received: {min_interactions}.")
@@ -179,39 +105,71 @@ def check_arguments(min_interactions: int, max_length: int, duplicates: str) -> 
         raise InputError(
             f"Argument `max_length` must be at least 3, to hold out two items and train on one. Received: {max_length}."
         )
-    if duplicates not in DUPLICATES:
+    if duplicates not in ("drop", "keep"):
         raise InputError(f"Argument `duplicates` must be 'drop' or 'keep'. Received: {duplicates!r}.")
 
 
 def _check_out(out: Path, overwrite: bool) -> None:
     if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file. Give a folder to make with --out.")
+        raise InputError(f"{out} is a file. Give a folder to create with --out.")
     names = {path.name for path in out.iterdir()} if out.is_dir() else set()
     if names and not overwrite:
         raise InputError(f"{out} is not empty. Give another --out, or delete it first.")
     others = [name for name in names if not fnmatch.fnmatch(name, "histories-*.tfrecord")]
     strange = sorted(set(others) - {DATASET_FILE, VOCABULARY_FILE})
     if strange:
-        raise InputError(f"{out} is not replaced: it also holds {strange[0]!r}. Give another --out.")
+        raise InputError(f"{out} is not replaced, because it also contains {strange[0]!r}. Give another --out.")
+
+
+def _read(
+    events: Any, columns: Mapping[str, Any], progress: Progress
+) -> tuple[pl.DataFrame, list[dict[str, Any]], str]:
+    """Return the events, the `inputs` of `description`, and the name of the events for messages."""
+    if is_table(events):
+        reading = progress.add_task("Reading", total=1)
+        table = table_interactions(events, **columns)
+        progress.advance(reading)
+        name = f"{type(events).__module__.partition('.')[0]}.{type(events).__name__}"
+        return table, [{"file": name, "sha256": _table_sha256(table), "rows": table.height}], "The table"
+    files = [Path(file) for file in ([events] if isinstance(events, str | Path) else events)]
+    reading = progress.add_task("Reading", total=len(files))
+    inputs: list[dict[str, Any]] = []
+
+    def note_input(file: Path, rows: int) -> None:
+        inputs.append({"file": file.name, "sha256": file_sha256(file), "rows": rows})
+        progress.advance(reading)
+
+    table = read_interactions(files, **columns, on_file=note_input)
+    return table, inputs, ", ".join(str(file) for file in files[:3]) + (", ..." if len(files) > 3 else "")
+
+
+def _table_sha256(table: pl.DataFrame) -> str:
+    """Hash the events as CSV, so that the library that holds the table does not matter."""
+    hashed = hashlib.sha256()
+    for part in table.iter_slices(100_000):
+        text = io.BytesIO()
+        part.write_csv(text)
+        hashed.update(text.getbuffer())
+    return hashed.hexdigest()
 
 
 def histories_of(
     table: pl.DataFrame, min_interactions: int, max_length: int, duplicates: str
 ) -> tuple[pl.DataFrame, list[str], dict[str, int]]:
-    """Filter, order and number events, as `prepare` says.
+    """Filter, order and number events, as described in `prepare`.
 
     Args:
-        table: what `read_interactions` returns.
+        table: the result of `read_interactions`.
         min_interactions: see `prepare`.
         max_length: see `prepare`.
         duplicates: see `prepare`.
 
     Returns:
-        Users with lists of item ids (`user_id` String, `item_ids` list of integers), the items by id, the first of
-        which is item 1, and counts.
+        Users with lists of item ids (`user_id` String, `item_ids` list of integers); the items by id, the first of
+        which is item 1; and the counts.
 
     Raises:
-        InputError: no event is left.
+        InputError: no events are left.
     """
     counts = {"rows_read": table.height, "users_read": 0, "items_read": 0}
     # Small integers from here on. A user's number is the order of appearance, so sorting keeps that order.
@@ -247,6 +205,26 @@ def histories_of(
     return histories, catalogue.to_list(), counts
 
 
+def description(counts: dict[str, int], inputs: list[dict[str, Any]], settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the content of `dataset.json`, without the shards.
+
+    Args:
+        counts: numbers of "users", "items" and "events", and of what was read and dropped.
+        inputs: "file", "sha256" and "rows" of each file.
+        settings: the arguments of `prepare`.
+    """
+    input_sha256 = hashlib.sha256("".join(each["sha256"] for each in inputs).encode()).hexdigest()
+    hashed = json.dumps({"input_sha256": input_sha256, "settings": settings}, sort_keys=True)
+    return {
+        "format_version": FORMAT_VERSION,
+        "counts": counts,
+        "input": inputs,
+        "input_sha256": input_sha256,
+        "settings": settings,
+        "data_hash": hashlib.sha256(hashed.encode()).hexdigest(),
+    }
+
+
 def _write(
     out: Path,
     about: dict[str, Any],
@@ -260,12 +238,11 @@ def _write(
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         partial.mkdir()
-        vocabulary = ItemVocabulary(items)
-        vocabulary.save(partial / VOCABULARY_FILE)
+        ItemVocabulary(items).save(partial / VOCABULARY_FILE)
         about["shards"] = write_histories(partial, histories, on_written)
         (partial / DATASET_FILE).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
         if target.exists():
-            target.rename(replaced)  # the old data stays whole until the new one stands in its place
+            target.rename(replaced)  # the old data stays complete until the new data has its name
         try:
             partial.rename(target)
         except BaseException:

@@ -1,4 +1,4 @@
-"""The embedded data set: walks through planted transitions, with planted noise and the truth kept."""
+"""Simulated events: random walks along planted transitions, with planted noise and a record of both."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from laclrec_tf.errors import InputError, reason_of
 from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.runtime.output_files import atomic_write
 
-# A history as it was planted: `(item, is noise)`.
+# A planted history, as `(item, is noise)`.
 PlantedHistory: TypeAlias = list[tuple[str, bool]]
-COLUMNS = {"user_id": pl.String, "item_id": pl.String, "timestamp": pl.Int64, "is_noise": pl.Boolean}
-# An item of a category is followed by items of the next one; the last is followed by the first.
+# Items of a category are followed by items of the next category; after the last category comes the first.
 CATEGORIES = (
     "tent",
     "sleeping-bag",
@@ -38,69 +37,17 @@ SUCCESSOR_PROBABILITIES = (0.5, 0.25, 0.15, 0.1)
 SHORTEST_HISTORY = 5
 _FIRST_SECOND = 1_704_067_200  # 2024-01-01
 _SECONDS_A_DAY = 86_400
-_ENDINGS = (".csv", ".parquet")
-
-
-def planted_histories(data: PreparedData, truth_file: str | Path) -> list[PlantedHistory]:
-    """Read each user's events before the test item, as far as a model of this data reads them.
-
-    Args:
-        data: what was made of the simulated events.
-        truth_file: the `.truth.csv` that `laclrec-tf simulate` wrote beside them.
-
-    Returns:
-        Per user, the last `data.max_length` events whose item the data holds, oldest first.
-
-    Raises:
-        InputError: the file cannot be read, lacks a column, or none of its items is in the data.
-
-    Example:
-        >>> planted_histories(PreparedData.open("data"), "events.truth.csv")[0]  # doctest: +SKIP
-        [('i0007', False), ('i0121', True), ('i0008', False)]
-    """
-    try:
-        truth = pl.read_csv(truth_file, columns=list(COLUMNS), schema_overrides=COLUMNS, glob=False)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            f"Cannot read {truth_file} as the truth of simulated events, columns {', '.join(COLUMNS)}: {reason}. "
-            "Give the .truth.csv file that `laclrec-tf simulate` wrote."
-        ) from None
-    by_user = truth.sort("user_id", "timestamp", maintain_order=True).group_by("user_id", maintain_order=True)
-    histories = [events[:-1].select("item_id", "is_noise").iter_rows() for _, events in by_user]
-    known = [[event for event in history if event[0] in data.vocabulary][-data.max_length :] for history in histories]
-    if not any(known):
-        raise InputError(f"No item of {truth_file} is in {data.folder}. Give the truth of the events it was made of.")
-    return known
-
-
-def planted_ids(histories: Sequence[PlantedHistory], vocabulary: ItemVocabulary) -> tuple[list[np.ndarray], np.ndarray]:
-    """Turn planted histories into what a model reads, and the truth about it.
-
-    Args:
-        histories: of `planted_histories`.
-        vocabulary: the items.
-
-    Returns:
-        Per user `[n]` int32 ids, and `[E]` bool over all events, one history after the other, True = noise.
-
-    Example:
-        >>> ids, is_noise = planted_ids([[("tent", False), ("kayak", True)]], ItemVocabulary(["kayak", "tent"]))
-        >>> ids[0].tolist(), is_noise.tolist()
-        ([2, 1], [False, True])
-    """
-    ids = [np.array(vocabulary.to_ids(item for item, _ in history), np.int32) for history in histories]
-    return ids, np.array([is_noise for history in histories for _, is_noise in history], bool)
+_TRUTH_COLUMNS = {"user_id": pl.String, "item_id": pl.String, "timestamp": pl.Int64, "is_noise": pl.Boolean}
 
 
 @dataclass(frozen=True)
 class Simulation:
-    """Simulated events with what was planted in them.
+    """Simulated events with the planted noise and transitions.
 
     Args:
-        events: `user_id`, `item_id` String, `timestamp` Int64 (seconds), ordered by time.
-        truth: the same rows with `category` and `is_noise`.
-        transitions: `item_id`, `next_item_id`, `probability`; the probabilities of an item sum to 1.
+        events: `user_id` and `item_id` String, `timestamp` Int64 (seconds), ordered by time.
+        truth: the same rows with `category` String and `is_noise` Boolean.
+        transitions: `item_id` and `next_item_id` String, `probability` Float64; the probabilities of an item sum to 1.
     """
 
     events: pl.DataFrame
@@ -116,26 +63,26 @@ class Simulation:
 def simulate(
     n_users: int = 2000, n_items: int = 300, noise: float = 0.15, seed: int = 0, mean_length: float = 12
 ) -> Simulation:
-    """Let users walk through a shop.
+    """Simulate users of a shop as random walks over its items.
 
-    The items belong to twelve categories in a ring, such as tent, sleeping-bag, stove. Each item has up to
-    four successors in the next category, drawn with probabilities 0.5, 0.25, 0.15 and 0.1. A user starts
-    anywhere and follows them. With probability `noise` an event is a random item of another category than the
-    one due, and the walk goes on behind it as if it had not been. The last two events of a user are never
-    noise, so that leave-one-out measures the pattern.
+    The items belong to twelve categories in a ring, such as tent, sleeping-bag, stove. Each item has up to four
+    successors in the next category, with probabilities 0.5, 0.25, 0.15 and 0.1. A user starts at a random item and
+    follows successors. With probability `noise` an event is a random item of any category but the next one, and the
+    walk continues after it from the item before. The last two events of a user are never noise, so that leave-one-out
+    measures the pattern.
 
     Args:
-        n_users: Default: 2000.
-        n_items: at least 12, one a category. Default: 300.
-        noise: from 0 to below 1. Default: 0.15.
-        seed: the same seed gives the same events. Default: 0.
-        mean_length: mean events of a user, at least 5, which is also the fewest. Default: 12.
+        n_users: number of users. Default: 2000.
+        n_items: number of items, at least 12, one for each category. Default: 300.
+        noise: probability of noise, from 0 to below 1. Default: 0.15.
+        seed: seed of everything; the same seed gives the same events. Default: 0.
+        mean_length: mean number of events of a user, at least 5, the min number of events. Default: 12.
 
     Returns:
         Events, truth and transitions.
 
     Raises:
-        InputError: an argument is out of its bounds.
+        InputError: an argument is out of its range.
 
     Example:
         >>> simulation = simulate(n_users=3, seed=1)
@@ -181,7 +128,9 @@ def _check_arguments(n_users: int, n_items: int, noise: float, seed: int, mean_l
     if n_users < 1:
         raise InputError(f"Argument `n_users` must be at least 1. Received: {n_users}.")
     if n_items < len(CATEGORIES):
-        raise InputError(f"Argument `n_items` must be at least {len(CATEGORIES)}, one a category. Received: {n_items}.")
+        raise InputError(
+            f"Argument `n_items` must be at least {len(CATEGORIES)}, one for each category. Received: {n_items}."
+        )
     if not 0 <= noise < 1:
         raise InputError(f"Argument `noise` must be from 0 to below 1. Received: {noise}.")
     if seed < 0:
@@ -192,23 +141,15 @@ def _check_arguments(n_users: int, n_items: int, noise: float, seed: int, mean_l
         )
 
 
-def _item_names(n_items: int) -> pl.Series:
-    # Item i belongs to category i % 12 and is number i // 12 + 1 in it.
-    index = pl.int_range(n_items, eager=True)
-    number = (index // len(CATEGORIES) + 1).cast(pl.String)
-    width = max(2, len(str(-(-n_items // len(CATEGORIES)))))
-    return pl.Series(CATEGORIES).gather(index % len(CATEGORIES)) + "-" + number.str.zfill(width)
-
-
 def _plant_transitions(generator: np.random.Generator, n_items: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return `[N, S]` successors, -1 where a category holds fewer than `S`, and `[N, S]` probabilities."""
+    """Return `[N, S]` successors, -1 where a category has fewer than `S` items, and their `[N, S]` probabilities."""
     successors = np.full((n_items, len(SUCCESSOR_PROBABILITIES)), -1)
     for category in range(len(CATEGORIES)):
         members = np.arange(category, n_items, len(CATEGORIES))
         next_category = (category + 1) % len(CATEGORIES)
         following = generator.permutation(np.arange(next_category, n_items, len(CATEGORIES)))
         for rank in range(min(len(SUCCESSOR_PROBABILITIES), following.size)):
-            # Dealt out in turn, so that each item is as often a successor as any other.
+            # Assigned in turn, so that all items are successors equally often.
             successors[members, rank] = following[(np.arange(members.size) + rank) % following.size]
     probabilities = np.where(successors >= 0, np.array(SUCCESSOR_PROBABILITIES), 0.0)
     return successors, probabilities / probabilities.sum(axis=1, keepdims=True)
@@ -231,7 +172,7 @@ def _walk(
     bounds = np.cumsum(probabilities, axis=1)[:, :-1]
     due = generator.integers(0, n_items, lengths.size)
     for step in steps:
-        # A draw outside the category due: any item, moved on by one to eleven categories when it hits it.
+        # Noise is any item; if it is of the category due, it is moved by one to eleven categories.
         stray = generator.integers(0, n_items, lengths.size)
         shift = generator.integers(1, n_categories, lengths.size)
         moved = (stray - stray % n_categories) + (stray % n_categories + shift) % n_categories
@@ -243,6 +184,14 @@ def _walk(
     return items, is_noise
 
 
+def _item_names(n_items: int) -> pl.Series:
+    # Item i belongs to category i % 12 and is number i // 12 + 1 in it.
+    index = pl.int_range(n_items, eager=True)
+    number = (index // len(CATEGORIES) + 1).cast(pl.String)
+    width = max(2, len(str(-(-n_items // len(CATEGORIES)))))
+    return pl.Series(CATEGORIES).gather(index % len(CATEGORIES)) + "-" + number.str.zfill(width)
+
+
 def simulate_events(
     out: str | Path,
     users: int = 2000,
@@ -251,34 +200,34 @@ def simulate_events(
     seed: int = 0,
     overwrite: bool = False,
 ) -> tuple[Path, Path, Path]:
-    """Simulate events and write them with what was planted.
+    """Simulate events and write them together with the planted noise and transitions.
 
-    Beside `events.csv` stand `events.truth.csv`, the same rows with category and noise flag, and
-    `events.transitions.csv`, the planted transitions. All three are written before one gets its name.
+    In addition to `events.csv`, it writes `events.truth.csv`, the same rows with category and noise flag, and
+    `events.transitions.csv`, the planted transitions. The files appear once all three are written.
 
     Args:
-        out: the events file, ending in `.csv` or `.parquet`, in an existing folder.
-        users: Default: 2000.
-        items: Default: 300.
-        noise: share of random events. Default: 0.15.
-        seed: Default: 0.
+        out: the events file, with the extension `.csv` or `.parquet`, in an existing folder.
+        users: number of users. Default: 2000.
+        items: number of items. Default: 300.
+        noise: probability of noise. Default: 0.15.
+        seed: seed of everything. Default: 0.
         overwrite: replace existing files. Default: False.
 
     Returns:
         The files of events, truth and transitions.
 
     Raises:
-        InputError: an argument of `simulate` is out of bounds, the ending is unknown, the folder is missing,
-            a file exists, or it cannot be written.
+        InputError: an argument of `simulate` is out of its range, the extension is unknown, the folder is missing, or a
+            file exists or cannot be written.
 
     Example:
         >>> events, truth, transitions = simulate_events("events.csv", users=100)  # doctest: +SKIP
     """
     out = Path(out)
-    if out.suffix.lower() not in _ENDINGS:
-        raise InputError(f"{out}: the file to write must end in {' or '.join(_ENDINGS)}.")
+    if out.suffix.lower() not in (".csv", ".parquet"):
+        raise InputError(f"{out}: the name of the file to write must end in .csv or .parquet.")
     if not out.parent.is_dir():
-        raise InputError(f"{out.parent} is no folder. Make it first.")
+        raise InputError(f"{out.parent} is not a folder. Create it first.")
     files = (out, out.with_name(f"{out.stem}.truth.csv"), out.with_name(f"{out.stem}.transitions.csv"))
     for file in files:
         if file.is_dir():
@@ -291,14 +240,63 @@ def simulate_events(
     try:
         with ExitStack() as stack:  # the files appear once all of them are written
             for table, file in zip(tables, files, strict=True):
-                _write(table, stack.enter_context(atomic_write(file)), file.suffix.lower())
+                partial = stack.enter_context(atomic_write(file))
+                if file.suffix.lower() == ".parquet":
+                    table.write_parquet(partial)
+                else:
+                    table.write_csv(partial)
     except OSError as error:
         raise InputError(f"Cannot write {out}: {reason_of(error)}. Choose a folder that can be written.") from None
     return files
 
 
-def _write(table: pl.DataFrame, file: Path, ending: str) -> None:
-    if ending == ".parquet":
-        table.write_parquet(file)
-    else:
-        table.write_csv(file)
+def planted_histories(data: PreparedData, truth_file: str | Path) -> list[PlantedHistory]:
+    """Read each user's simulated events before the test item, limited to the events that a model reads.
+
+    Args:
+        data: prepared data of the simulated events.
+        truth_file: the `.truth.csv` file that `laclrec-tf simulate` wrote together with the events.
+
+    Returns:
+        Per user, the last `data.max_length` events whose item is in the data, oldest first.
+
+    Raises:
+        InputError: the file cannot be read, a column is missing, or none of its items is in the data.
+
+    Example:
+        >>> planted_histories(PreparedData.open("data"), "events.truth.csv")[0]  # doctest: +SKIP
+        [('i0007', False), ('i0121', True), ('i0008', False)]
+    """
+    try:
+        truth = pl.read_csv(truth_file, columns=list(_TRUTH_COLUMNS), schema_overrides=_TRUTH_COLUMNS, glob=False)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"Cannot read {truth_file} as the truth of simulated events, columns {', '.join(_TRUTH_COLUMNS)}: "
+            f"{reason}. Give the .truth.csv file that `laclrec-tf simulate` wrote."
+        ) from None
+    by_user = truth.sort("user_id", "timestamp", maintain_order=True).group_by("user_id", maintain_order=True)
+    histories = [events[:-1].select("item_id", "is_noise").iter_rows() for _, events in by_user]
+    known = [[event for event in history if event[0] in data.vocabulary][-data.max_length :] for history in histories]
+    if not any(known):
+        raise InputError(f"No item of {truth_file} is in {data.folder}. Give the truth of the data's events.")
+    return known
+
+
+def planted_ids(histories: Sequence[PlantedHistory], vocabulary: ItemVocabulary) -> tuple[list[np.ndarray], np.ndarray]:
+    """Convert planted histories to item ids and noise flags.
+
+    Args:
+        histories: the result of `planted_histories`.
+        vocabulary: the items.
+
+    Returns:
+        Per user `[n]` int32 ids, and `[E]` bool over the events of all histories in order, True = noise.
+
+    Example:
+        >>> ids, is_noise = planted_ids([[("tent", False), ("kayak", True)]], ItemVocabulary(["kayak", "tent"]))
+        >>> ids[0].tolist(), is_noise.tolist()
+        ([2, 1], [False, True])
+    """
+    ids = [np.array(vocabulary.to_ids(item for item, _ in history), np.int32) for history in histories]
+    return ids, np.array([is_noise for history in histories for _, is_noise in history], bool)

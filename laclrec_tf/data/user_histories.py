@@ -1,4 +1,4 @@
-"""Histories of users from prepared data or from files of events, with a fingerprint of where they come from."""
+"""Histories of users as item strings, from prepared data or files of events, with a fingerprint of their source."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COLUMNS = {"user_column": "user_id", "item_column": "item_id", "time_column": "t
 
 @dataclass(frozen=True)
 class UserHistories:
-    """Users and what each of them met.
+    """Users with their histories.
 
     Args:
         user_ids: the users.
@@ -39,21 +39,23 @@ class UserHistories:
 def read_user_histories(
     sources: Sequence[str | Path], *, max_length: int | None = None, columns: Mapping[str, str] | None = None
 ) -> UserHistories:
-    """Read histories from a folder that `prepare` made, or from files of events.
+    """Read histories from a folder of prepared data, or from files of events.
 
-    Events become histories as in `prepare` with `min_interactions=0`: duplicates go, the rest is sorted by time.
+    Events become histories as in `prepare` with `min_interactions=0`: duplicates are dropped, the rest is sorted by
+    time.
 
     Args:
         sources: one folder, or files, see `read_interactions`.
-        max_length: most recent events of each user. Default: 50 of files; of a folder, what it was prepared with.
-        columns: `user_column`, `item_column` and `time_column` of the files, as far as they have other names than
-            those of `read_interactions`. Default: none has.
+        max_length: max number of events of a user; the most recent ones are kept. Default: 50 for files; for a folder,
+            the limit it was prepared with.
+        columns: `user_column`, `item_column` and `time_column` of the files, where they differ from the defaults of
+            `read_interactions`. Default: none.
 
     Returns:
         Users in the order of the folder, or of their first event in the files.
 
     Raises:
-        InputError: `max_length` is below 1, a folder comes with files, columns or another folder, or something
+        InputError: `max_length` is below 1, a folder is combined with files, columns or another folder, or a source
             cannot be read.
 
     Example:
@@ -63,29 +65,20 @@ def read_user_histories(
     if max_length is not None and max_length < 1:
         raise InputError(f"Argument `max_length` must be at least 1. Received: {max_length}.")
     paths = [Path(source) for source in sources]
-    columns = {**COLUMNS, **(columns or {})}
+    names: dict[str, Any] = {**COLUMNS, **(columns or {})}
     folders = [path for path in paths if path.is_dir()]
-    if folders:
-        if len(paths) > 1:
-            raise InputError(f"{folders[0]} is a folder. Give one prepared folder alone, or files of events.")
-        if columns != COLUMNS:
-            raise InputError(f"{folders[0]} is a folder, and columns are named for files of events. Leave them out.")
-        return _of_folder(folders[0], max_length)
-    max_length = 50 if max_length is None else max_length
-    table = read_interactions(
-        paths,
-        user_column=columns["user_column"],
-        item_column=columns["item_column"],
-        time_column=columns["time_column"],
-    )
-    about = [[file_sha256(path) for path in paths], sorted(columns.items()), max_length]
-    rows, items, _ = histories_of(table, 0, max_length, "drop")
-    named = [[items[item_id - 1] for item_id in item_ids] for item_ids in rows["item_ids"].to_list()]
-    return UserHistories(rows["user_id"].to_list(), named, _fingerprint(about))
-
-
-def _of_folder(folder: Path, max_length: int | None) -> UserHistories:
-    data = PreparedData.open(folder)
+    if not folders:
+        max_length = 50 if max_length is None else max_length
+        table = read_interactions(paths, **names)
+        rows, items, _ = histories_of(table, 0, max_length, "drop")
+        named = [[items[item_id - 1] for item_id in item_ids] for item_ids in rows["item_ids"].to_list()]
+        about: list[Any] = [[file_sha256(path) for path in paths], sorted(names.items()), max_length]
+        return UserHistories(rows["user_id"].to_list(), named, _fingerprint(about))
+    if len(paths) > 1:
+        raise InputError(f"{folders[0]} is a folder. Give one prepared folder alone, or files of events.")
+    if names != COLUMNS:
+        raise InputError(f"{folders[0]} is a folder, but columns apply to files of events only. Leave them out.")
+    data = PreparedData.open(folders[0])
     user_ids, histories = data.histories()
     last = -max_length if max_length is not None else None
     named = [data.vocabulary.to_items(item_ids[last:].tolist()) for item_ids in histories]

@@ -186,7 +186,7 @@ def test_what_is_there_stays(tmp_path):
         beam_prepare([str(tmp_path / "nowhere.csv")], str(tmp_path / "new"))
     with pytest.raises(InputError, match="Beam has no filesystem for it here"):
         beam_prepare(["nonsense://bucket/events.csv"], str(tmp_path / "new"))
-    with pytest.raises(InputError, match=r"data/mine is a file\. Give a folder to make with --out\."):
+    with pytest.raises(InputError, match=r"data/mine is a file\. Give a folder to create with --out\."):
         beam_prepare(["events.csv"], str(tmp_path / "data" / "mine"))
     with pytest.raises(InputError, match=r"data is a folder\. Name the files in it\."):
         beam_prepare([str(tmp_path / "data")], str(tmp_path / "new"))

@@ -180,7 +180,7 @@ def main_status(arguments):
         (["prepare", "events.csv", "--out", "new", "--item-column", "item"], "item_id"),
         (["prepare", "events.csv", "--out", "new", "--min-interactions", "10000"], "--min-interactions"),
         (["simulate", "--out", "events.csv"], "exists"),
-        (["benchmark", "--data", "nothing"], "nothing is no prepared data"),
+        (["benchmark", "--data", "nothing"], "nothing is not prepared data"),
         (["benchmark", "--data", "data", "--growth", "new"], "cannot be combined with --data. Remove --data."),
         (["benchmark", "--epochs", "2", "--growth", "new"], "cannot be combined with --epochs. Remove --epochs."),
         (["benchmark", "--growth", "data"], "data exists already and is not overwritten"),
@@ -264,7 +264,7 @@ def test_what_is_stopped_says_so_and_leaves_nothing(way, monkeypatch, capsys, st
     monkeypatch.chdir(way)
     before = sorted(way.rglob("*"))
     handlers = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr("laclrec_tf.data.simulated._write", lambda table, file, ending: (file.touch(), stopped()))
+    monkeypatch.setattr("polars.DataFrame.write_csv", lambda table, file: (file.touch(), stopped()))
     assert interrupted(capsys, "simulate", "--out", "new.csv") == "laclrec-tf: interrupted\n"
     monkeypatch.setattr("laclrec_tf.data.prepare.write_histories", stopped)
     assert interrupted(capsys, "prepare", "events.csv", "--out", "new") == "laclrec-tf: interrupted\n"

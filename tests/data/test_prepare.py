@@ -213,14 +213,14 @@ def test_overwrite_spares_what_prepare_did_not_write(tmp_path):
     file = csv_file(tmp_path, "a,x,1\n")
     data = prepare(file, tmp_path / "data", min_interactions=0)
     (data.folder / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match="data is not replaced: it also holds 'notes.txt'"):
+    with pytest.raises(InputError, match="data is not replaced, because it also contains 'notes.txt'"):
         prepare(file, data.folder, min_interactions=0, overwrite=True)
     assert (data.folder / "notes.txt").read_text() == "mine"
 
 
 def test_out_in_the_way(tmp_path):
     file = csv_file(tmp_path, "a,x,1\n")
-    with pytest.raises(InputError, match="events.csv is a file. Give a folder to make"):
+    with pytest.raises(InputError, match="events.csv is a file. Give a folder to create"):
         prepare(file, file, min_interactions=0)
     with pytest.raises(InputError, match="Cannot write .*data: (Not a directory|File exists)"):
         prepare(file, file / "data", min_interactions=0)

@@ -90,7 +90,7 @@ def test_damage_names_the_file(tmp_path: Path, damage):
     (name,) = write_histories(tmp_path, table({"ann": [3, 1, 2]}))
     file = tmp_path / name
     file.write_bytes(damage(file.read_bytes()))
-    with pytest.raises(InputError, match=f"{name} is damaged or cut off. Prepare the data again"):
+    with pytest.raises(InputError, match=f"{name} is damaged or truncated. Prepare the data again"):
         read_shard(file)
 
 
@@ -166,7 +166,7 @@ def test_another_format_version(folder, version):
     change(folder, format_version=version)
     message = complaint(folder)
     assert str(folder) in message
-    assert f"format version {version}, this program reads version 1" in message
+    assert f"format version {version}, but this program reads version 1" in message
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff"])
@@ -187,7 +187,7 @@ def test_a_description_without_what_is_needed(folder, changes):
 @pytest.mark.parametrize("changes", [{"counts": {"users": 5, "items": 4}}, {"shards": []}])
 def test_a_description_that_does_not_fit(folder, changes):
     change(folder, **changes)
-    assert "do not fit together" in complaint(folder)
+    assert "do not match" in complaint(folder)
 
 
 def test_a_missing_vocabulary(folder):
@@ -212,10 +212,10 @@ def test_a_damaged_shard_is_named(folder, content):
 def test_a_shard_cut_between_two_records_is_noticed(folder):
     first, second = (folder / f"histories-0000{shard}-of-00004.tfrecord" for shard in (0, 1))
     first.write_bytes(second.read_bytes())
-    assert f"{first.name} holds 1 users instead of 2" in complaint(folder)
+    assert f"{first.name} has 1 users instead of 2" in complaint(folder)
 
 
 def test_items_without_a_name_are_noticed(folder):
     ItemVocabulary(["tent", "stove"]).save(folder / "vocabulary.txt")
     change(folder, counts={"users": 5, "items": 2, "events": 9})
-    assert "holds items that vocabulary.txt does not name" in complaint(folder)
+    assert "has item ids that are not in vocabulary.txt" in complaint(folder)

@@ -37,9 +37,9 @@ def test_no_file_is_overwritten_unasked(tmp_path, existing):
 
 
 def test_places_that_cannot_be_written(tmp_path):
-    with pytest.raises(InputError, match="gone is no folder. Make it first"):
+    with pytest.raises(InputError, match="gone is not a folder. Create it first"):
         simulate_events(tmp_path / "gone" / "events.csv", users=5)
-    with pytest.raises(InputError, match="events.xlsx: the file to write must end in .csv or .parquet"):
+    with pytest.raises(InputError, match="events.xlsx: the name of the file to write must end in .csv or .parquet"):
         simulate_events(tmp_path / "events.xlsx", users=5)
     (tmp_path / "events.csv").mkdir()
     with pytest.raises(InputError, match="events.csv is a folder"):
@@ -196,7 +196,7 @@ def test_a_first_order_model_finds_the_pattern_and_popularity_does_not(simulatio
     ("arguments", "message"),
     [
         ({"n_users": 0}, "`n_users` must be at least 1. Received: 0"),
-        ({"n_items": 11}, "`n_items` must be at least 12, one a category. Received: 11"),
+        ({"n_items": 11}, "`n_items` must be at least 12, one for each category. Received: 11"),
         ({"noise": 1.0}, "`noise` must be from 0 to below 1. Received: 1.0"),
         ({"noise": -0.1}, "`noise` must be from 0 to below 1. Received: -0.1"),
         ({"noise": float("nan")}, "`noise` must be from 0 to below 1. Received: nan"),

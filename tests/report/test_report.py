@@ -204,7 +204,7 @@ def test_what_cannot_be_reported_is_named(sasrec_run, data, tmp_path):
     (run / "epochs-strict.csv").write_text("epoch,loss\n0,much\n")
     with pytest.raises(InputError, match=r"epochs-strict.csv is damaged"):
         report(run, tmp_path / "report.html", show_progress=False)
-    with pytest.raises(InputError, match="is no prepared data"):
+    with pytest.raises(InputError, match="is not prepared data"):
         report(sasrec_run.folder, tmp_path / "report.html", data=tmp_path, show_progress=False)
     assert not (tmp_path / "report.html").exists()
     assert RunFolder.open(sasrec_run.folder).record == sasrec_run.record

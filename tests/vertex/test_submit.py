@@ -64,7 +64,7 @@ def test_train_uploads_and_submits_what_the_dry_run_prints(cloud, data, capsys):
     uploaded = [name for name in cloud.objects if name.startswith(place.removeprefix("gs://"))]
     for file in data.iterdir():
         assert cloud.objects[f"{place.removeprefix('gs://')}/{file.name}"] == file.read_bytes()
-    assert uploaded[-1].endswith("/dataset.json")  # a cut upload is no prepared data
+    assert uploaded[-1].endswith("/dataset.json")  # a cut upload is not prepared data
 
 
 def test_upload_only_prints_a_spec_whose_places_are_there(cloud, data, capsys):
@@ -224,5 +224,5 @@ def test_mistakes_of_a_deployment(capsys, arguments, says):
 
 def test_local_data_must_be_prepared(capsys, tmp_path):
     job = ["train", tmp_path, *PLACE, "--bucket", "gs://shop-bucket", "--dry-run"]
-    assert "is no prepared data" in run(capsys, *job, code=2)
+    assert "is not prepared data" in run(capsys, *job, code=2)
     assert os.listdir(tmp_path) == []

@@ -171,7 +171,7 @@ def test_a_damaged_part_is_made_again(data, sasrec_export, tmp_path, small_parts
         (["MODEL", "DATA", "--out", "there.parquet"], "there.parquet exists. Give another --out, or delete it first."),
         (["nowhere", "DATA", "--out", "a.parquet"], "nowhere is no folder"),
         (["MODEL", "nowhere.csv", "--out", "a.parquet"], "nowhere.csv does not exist"),
-        (["MODEL", "DATA", "--out", "a.parquet", "--user-column", "who"], "columns are named for files of events"),
+        (["MODEL", "DATA", "--out", "a.parquet", "--user-column", "who"], "columns apply to files of events only"),
         (["MODEL", "DATA", "DATA", "--out", "a.parquet"], "Give one prepared folder alone"),
         (["MODEL", "DATA", "--out", "a.parquet", "--runner", "FlinkRunner"], "--runner and --beam-option are for"),
     ],

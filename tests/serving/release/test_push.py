@@ -562,4 +562,4 @@ def test_versions_of_other_data_are_compared_on_the_data_given(candidate_of_a_ru
     assert "must be recall@k, mrr@k or ndcg@k" in error
     code, _, error = run("push", other, "--to", served, "--data", tmp_path / "nowhere")
     assert code == 2
-    assert "is no prepared data" in error
+    assert "is not prepared data" in error
