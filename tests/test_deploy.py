@@ -123,7 +123,7 @@ def test_the_ports_are_this_machines_only(compose, flags):
 
 
 class OneModel:
-    """A server's method that the health check asks."""
+    """The method of a server that the health check calls."""
 
     def __init__(self, state: str) -> None:
         self.state = state

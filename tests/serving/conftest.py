@@ -31,14 +31,14 @@ MAX_LENGTH = 6
 
 @pytest.fixture(scope="session")
 def vocabulary() -> ItemVocabulary:
-    """Return twenty items; some of them look like something else."""
+    """Return twenty items, some with names that are easily misread."""
     odd = ["007", "zelt-groß", "a b", "x,y", "テント", "-1", "PAD", "None"]
     return ItemVocabulary([*odd, *(f"item-{i}" for i in range(len(odd) + 1, N_ITEMS + 1))])
 
 
 @pytest.fixture(scope="session")
 def popularity() -> np.ndarray:
-    """Return how often each item was met: 40, 38, ... 2."""
+    """Return the number of interactions of each item: 40, 38, ... 2."""
     return np.arange(2 * N_ITEMS, 0, -2)
 
 
@@ -93,10 +93,10 @@ def client(target: str) -> Iterator[RetrievalClient]:
 
 
 class SavedModelApi:
-    """A server's four methods over one SavedModel, as plain as can be: what the REST API stands on in its tests."""
+    """The methods that the REST API calls, over one SavedModel, without a server."""
 
     def __init__(self, loaded: tf.Module, folder: Path) -> None:
-        """Take the model as it was read from its folder."""
+        """Take the loaded model and its folder."""
         saved = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
         self.loaded = loaded
         self.definitions = {name: saved.meta_graphs[0].signature_def[name] for name in self.loaded.signatures}
@@ -125,7 +125,7 @@ class SavedModelApi:
     def metadata(
         self, request: get_model_metadata_pb2.GetModelMetadataRequest
     ) -> get_model_metadata_pb2.GetModelMetadataResponse:
-        """Say what the signatures take and give."""
+        """Return the signatures."""
         response = get_model_metadata_pb2.GetModelMetadataResponse(model_spec=self._spec(request.model_spec))
         map_ = get_model_metadata_pb2.SignatureDefMap(signature_def=self.definitions)
         response.metadata["signature_def"].Pack(map_)
@@ -134,7 +134,7 @@ class SavedModelApi:
     def status(
         self, request: get_model_status_pb2.GetModelStatusRequest
     ) -> get_model_status_pb2.GetModelStatusResponse:
-        """Say that version 1 can answer."""
+        """Report that version 1 is AVAILABLE."""
         self._spec(request.model_spec)
         response = get_model_status_pb2.GetModelStatusResponse()
         response.model_version_status.add(version=1, state="AVAILABLE")
@@ -199,7 +199,7 @@ def killed_at() -> Callable[..., bool]:
 
 
 class CountingModel(tf.Module):
-    """A model that loads in no time: it counts items, and fails when it meets "poison" or a k below 1."""
+    """A model that loads fast: it counts items, and fails for the item "poison" or a k below 1."""
 
     def __init__(self) -> None:
         super().__init__()

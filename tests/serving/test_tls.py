@@ -73,14 +73,14 @@ def test_mutual_tls_of_clients(hand_written, pems):
         assert ask(hand_written, target, root_certificates=pems / "ca.pem", **own) == 3
         with pytest.raises(InputError, match="UNAVAILABLE"):
             ask(hand_written, target, root_certificates=pems / "ca.pem")
-        # With retries the time runs out before the refusal is told.
+        # With retries, the timeout comes before the error of the connection.
         hurried = RetrievalClient(target, "shop", timeout=0.5, root_certificates=pems / "ca.pem")
         with hurried as client, pytest.raises(InputError, match="DEADLINE_EXCEEDED.*Check that the server uses TLS"):
             client.embed_history(["a"])
 
 
-def test_the_twin_on_asyncio(hand_written, pems):
-    async def ask_twin(target: str) -> int:
+def test_mutual_tls_of_the_async_client(hand_written, pems):
+    async def ask_async(target: str) -> int:
         own = {"client_certificate": pems / "client.pem", "client_key": pems / "client.key"}
         roots = pems / "ca.pem"
         async with AsyncRetrievalClient(target, "shop", timeout=30, root_certificates=roots, **own) as client:
@@ -88,7 +88,7 @@ def test_the_twin_on_asyncio(hand_written, pems):
 
     hand_written.answers["embed_history"] = {"user_vectors": np.ones([1, 2], np.float32), "unknown": np.array([4])}
     with secure_server(hand_written, pems, mutual=True) as target:
-        assert asyncio.run(ask_twin(target)) == 4
+        assert asyncio.run(ask_async(target)) == 4
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def files(authority: trustme.CA, tmp_path: Path) -> dict[str, Path]:
 
 
 def states(target: str, credentials: grpc.ChannelCredentials | None) -> int:
-    """Count the versions that the server tells of."""
+    """Count the versions in the server's status."""
     channel = grpc.secure_channel(target, credentials) if credentials else grpc.insecure_channel(target)
     with channel:
         stub = model_service_pb2_grpc.ModelServiceStub(channel)

@@ -23,7 +23,6 @@ from laclrec_tf.errors import InputError
 from laclrec_tf.serving import AsyncRetrievalClient, AugmentedHistory, LocalModel, RetrievalClient
 from laclrec_tf.serving.client import queries as queries_module
 from laclrec_tf.serving.errors import RequestRefused
-from laclrec_tf.serving.history_batch import as_histories, padded_batch
 
 SLOTS = {
     "item_ids": [["tent", "mug"]],
@@ -65,7 +64,7 @@ def local(exported) -> LocalModel:
 
 @pytest.fixture(params=["client", "local"])
 def queries(request) -> Any:
-    """Return the client, then its local twin."""
+    """Return the client, then the local model."""
     return request.getfixturevalue(request.param)
 
 
@@ -92,7 +91,7 @@ def test_several_histories_keep_their_order(queries, vocabulary):
         np.testing.assert_allclose(answer.scores, alone.scores, rtol=1e-5, atol=1e-6)
 
 
-def test_many_histories_are_asked_in_parts(queries, vocabulary, monkeypatch):
+def test_many_histories_make_several_requests(queries, vocabulary, monkeypatch):
     histories = [[item] for item in vocabulary][:7]
     exclusions = [[item] for item in reversed(vocabulary.items)][:7]
     whole, edited = queries.recommend(histories, exclude=exclusions), queries.augment(histories)
@@ -109,7 +108,7 @@ def test_exclusions(queries):
     assert [set(first) - set(answer.item_ids) for answer in answers] == [{first[0]}, {first[1]}]
 
 
-def test_fewer_items_than_asked_for(queries, vocabulary):
+def test_fewer_items_than_k(queries, vocabulary):
     (answer,) = queries.recommend(["007"], k=10**12, exclude=vocabulary.items[2:])
     assert answer.item_ids == ("zelt-groß",) and len(answer.scores) == 1
     assert queries.recommend(["007"], exclude=list(vocabulary))[0].item_ids == ()
@@ -180,40 +179,7 @@ def test_no_local_model(tmp_path):
             LocalModel(path)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "text"),
-    [
-        ({"history": "007,PAD"}, "`history` must be a list of item ids .* Received: '007,PAD'"),
-        ({"history": b"007"}, "`history` must be a list"),
-        ({"history": None}, "`history` must be a list"),
-        ({"history": [7, 8]}, r"Received: \[7, 8\]"),
-        ({"history": [["007"], "PAD"]}, "`history` must be a list"),
-        ({"history": [["007", 7]]}, "`history` must be a list"),
-        ({"history": [[["007"]]]}, "`history` must be a list"),
-        ({"history": ["007"], "exclude": "PAD"}, "`exclude` must be a list"),
-        ({"history": [["007"]] * 3, "exclude": [["PAD"]] * 2}, "Received: 2 lists for 3 histories"),
-        ({"history": ["007"], "k": 0}, "`k` must be at least 1. Received: k=0"),
-        ({"history": ["007"], "k": -(2**40)}, "`k` must be at least 1"),
-    ],
-)
-def test_wrong_arguments_are_refused_before_asking(queries, arguments, text):
-    with pytest.raises(InputError, match=text) as caught:
-        queries.recommend(**arguments)
-    assert "\n" not in str(caught.value)
-
-
-def test_histories_of_any_kind_of_list():
-    assert as_histories("history", np.array(["a", "b"])) == [["a", "b"]]
-    assert as_histories("history", (item for item in "ab")) == [["a", "b"]]
-    assert as_histories("history", [("a",), ["b"], []]) == [["a"], ["b"], []]
-
-
-def test_padded_batch():
-    assert padded_batch([["é", "b"], [], ["c"]]).tolist() == [["é".encode(), b"b"], [b"", b""], [b"c", b""]]
-    assert padded_batch([[], []]).shape == (2, 0)
-
-
-# ---- errors of the other side ----------------------------------------------------------------------------
+# ---- errors of the server ----------------------------------------------------------------------------------
 def error_of(client: RetrievalClient) -> str:
     with client, pytest.raises(InputError) as caught:
         client.recommend(["007"])
@@ -228,7 +194,7 @@ def test_no_server():
     assert text.endswith("Start a server with `laclrec-tf serve MODEL`, or give its HOST:PORT.")
 
 
-def test_an_error_tells_its_status():
+def test_an_error_has_its_status():
     with RetrievalClient("127.0.0.1:1", "shop") as client, pytest.raises(RequestRefused) as caught:
         client.recommend(["007"])
     assert caught.value.code is grpc.StatusCode.UNAVAILABLE
@@ -268,7 +234,7 @@ def served(service: Any, address: str = "127.0.0.1:0") -> Iterator[str]:
         server.stop(None).wait()
 
 
-def test_tensorflow_servings_word_for_an_unknown_signature():
+def test_tensorflow_servings_status_of_an_unknown_signature():
     with scripted_server(lambda context: context.abort(grpc.StatusCode.FAILED_PRECONDITION, "not\nfound.")) as target:
         assert "not found (FAILED_PRECONDITION)." in error_of(RetrievalClient(target, "shop"))
 
@@ -279,7 +245,7 @@ def test_whatever_the_server_answers_is_one_line(code):
         assert f"a bug ({code.name})." in error_of(RetrievalClient(target, "shop"))
 
 
-def test_a_fault_of_the_server_is_said_to_be_one():
+def test_an_error_of_the_server_is_named_as_one():
     with scripted_server(lambda context: context.abort(grpc.StatusCode.INTERNAL, "a bug")) as target:
         assert error_of(RetrievalClient(target, "shop")).endswith("This is an error of the server: see its log.")
 
@@ -296,7 +262,7 @@ def test_a_server_that_does_not_answer_in_time():
 VECTORS = {"user_vectors": np.ones([1, 2], np.float32), "unknown": np.array([0], np.int32)}
 
 
-def test_the_version_that_was_asked_for(hand_written):
+def test_the_selected_version(hand_written):
     hand_written.answers["embed_history"] = VECTORS
     for pin in ({}, {"version": 0}, {"version": 7}, {"version_label": "stable"}):
         with RetrievalClient(hand_written.target, "shop", **pin) as client:
@@ -331,7 +297,7 @@ def test_all_inputs_of_retrieve_reach_the_server(hand_written):
     ]
 
 
-def test_what_was_unavailable_is_asked_again(hand_written):
+def test_an_unavailable_request_is_sent_again(hand_written):
     hand_written.answers["embed_history"] = VECTORS
     hand_written.refusals = [grpc.StatusCode.UNAVAILABLE] * 2
     with RetrievalClient(hand_written.target, "shop") as client:
@@ -347,7 +313,7 @@ def test_retries_come_to_an_end(hand_written, retries, requests):
 
 
 @pytest.mark.parametrize("code", [code for code in grpc.StatusCode if code.name not in ("OK", "UNAVAILABLE")])
-def test_no_other_error_is_asked_again(hand_written, code):
+def test_no_other_error_is_retried(hand_written, code):
     hand_written.refusals = [code] * 2
     assert f"not now ({code.name})" in error_of(RetrievalClient(hand_written.target, "shop"))
     assert len(hand_written.requests) == 1
@@ -381,8 +347,8 @@ def test_the_deadline_is_of_the_whole_call(monkeypatch):
     assert 1 <= len(asked) <= 4
 
 
-def test_a_server_that_comes_back_is_waited_for(hand_written):
-    """`wait_for_ready` bridges the time between two servers; without it nobody there is an error at once."""
+def test_wait_for_ready(hand_written):
+    """`wait_for_ready` waits until a server runs; without it, a missing server is an error at once."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         target = f"127.0.0.1:{probe.getsockname()[1]}"
@@ -432,7 +398,7 @@ def run(target: str, question: Callable[[AsyncRetrievalClient], Awaitable[Any]],
 
 
 @pytest.mark.parametrize("signature", QUESTIONS)
-def test_requests_and_answers_are_the_clients(hand_written, signature):
+def test_requests_and_answers_are_the_same_as_the_clients(hand_written, signature):
     hand_written.answers = ANSWERS
     with RetrievalClient(hand_written.target, "shop", version=3) as client:
         expected = QUESTIONS[signature](client)
@@ -460,7 +426,7 @@ def test_many_tasks_share_a_client(hand_written):
     assert [answer.item_ids for (answer,) in answers] == [("tent", "mug")] * 20
 
 
-def test_what_was_unavailable_is_asked_again_and_nothing_else(hand_written):
+def test_only_unavailable_requests_are_sent_again(hand_written):
     hand_written.answers = ANSWERS
     hand_written.refusals = [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL]
     with pytest.raises(InputError, match=r"shop: not now \(INTERNAL\). This is an error of the server") as caught:

@@ -9,6 +9,7 @@ from laclrec_tf.errors import InputError
 from laclrec_tf.serving import Ranking, Recommendation, SimilarItems
 from laclrec_tf.serving.client import queries
 from laclrec_tf.serving.client.queries import (
+    HistoryQueries,
     augment_query,
     embed_history_query,
     embed_items_query,
@@ -16,6 +17,16 @@ from laclrec_tf.serving.client.queries import (
     recommend_query,
     similar_items_query,
 )
+
+
+class Refusing(HistoryQueries):
+    """Fails when a request is sent."""
+
+    def _predict(self, signature, inputs):
+        raise AssertionError(signature)
+
+
+recommend = Refusing().recommend
 
 
 def strings(rows: list) -> np.ndarray:
@@ -115,7 +126,7 @@ def test_vectors_of_several_requests_are_one_array(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("ask", "text"),
+    ("make", "text"),
     [
         (lambda: similar_items_query("tent", 1), "`items` must be a list of item ids .* Received: 'tent'"),
         (lambda: similar_items_query([], 1), "`items` must be a list of item ids .*at least one"),
@@ -126,11 +137,22 @@ def test_vectors_of_several_requests_are_one_array(monkeypatch):
         (lambda: rank_query(["a"], "x"), "`candidates` must be a list"),
         (lambda: recommend_query([["a"]] * 3, 1, (), [["x"]] * 2, True), "`allow` must be one list"),
         (lambda: augment_query("a"), "`history` must be a list"),
+        (lambda: recommend("007,PAD"), "`history` must be a list of item ids .* Received: '007,PAD'"),
+        (lambda: recommend(b"007"), "`history` must be a list"),
+        (lambda: recommend(None), "`history` must be a list"),
+        (lambda: recommend([7, 8]), r"Received: \[7, 8\]"),
+        (lambda: recommend([["007"], "PAD"]), "`history` must be a list"),
+        (lambda: recommend([["007", 7]]), "`history` must be a list"),
+        (lambda: recommend([[["007"]]]), "`history` must be a list"),
+        (lambda: recommend(["007"], exclude="PAD"), "`exclude` must be a list"),
+        (lambda: recommend([["007"]] * 3, exclude=[["PAD"]] * 2), "Received: 2 lists for 3 histories"),
+        (lambda: recommend(["007"], k=0), "`k` must be at least 1. Received: k=0"),
+        (lambda: recommend(["007"], k=-(2**40)), "`k` must be at least 1"),
     ],
 )
-def test_wrong_arguments_are_refused_before_asking(ask, text):
+def test_wrong_arguments_are_refused_before_a_request(make, text):
     with pytest.raises(InputError, match=text) as caught:
-        ask()
+        make()
     assert "\n" not in str(caught.value)
 
 
@@ -142,11 +164,11 @@ def test_an_answer_of_another_version_says_so():
 
 
 @pytest.mark.parametrize("k", [2.5, True, "3", None])
-def test_k_that_is_no_whole_number(k):
+def test_k_must_be_a_whole_number(k):
     with pytest.raises(InputError, match=f"Argument `k` must be a whole number. Received: k={k!r}."):
         recommend_query(["a"], k, (), (), True)
 
 
-def test_a_k_of_numpy_is_a_whole_number():
+def test_k_may_be_an_integer_of_numpy():
     ((inputs),) = recommend_query(["a"], np.int64(3), (), (), True).requests
     assert inputs["k"].item() == 3

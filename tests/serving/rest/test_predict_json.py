@@ -81,11 +81,11 @@ def test_bytes_are_a_value_and_no_named_input():
         ({"inputs": [["a"]], "signature_name": "rank"}, "rank"),
     ],
 )
-def test_the_signature_asked_for(document, signature):
+def test_the_selected_signature(document, signature):
     assert read_predict_body(json.dumps(document).encode()).signature_name == signature
 
 
-def test_names_fall_away_where_there_is_one_output():
+def test_the_name_of_the_only_output_is_omitted():
     scores = tf.make_tensor_proto([[0.5], [1.5]])
     filled = tf.make_tensor_proto([1, 0])
     assert json.loads(predict_answer({"scores": scores}, True)) == {"predictions": [[0.5], [1.5]]}

@@ -17,15 +17,15 @@ from laclrec_tf.serving.server.merging import Merging
 
 
 class Model:
-    """Doubles `x`; keeps what it was asked, and waits while `gate` is closed."""
+    """Doubles `x`; keeps its inputs, and waits while `gate` is closed."""
 
     def __init__(self) -> None:
-        self.asked: list[list[int]] = []
+        self.inputs: list[list[int]] = []
         self.gate = threading.Event()
         self.entered = threading.Event()
 
     def __call__(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        self.asked.append(inputs["x"].tolist())
+        self.inputs.append(inputs["x"].tolist())
         self.entered.set()
         assert self.gate.wait(30)
         if (inputs["x"] < 0).any():
@@ -64,7 +64,7 @@ def test_what_waits_is_run_together_up_to_the_largest_batch(model):
     model.gate.set()
     assert first.result(30)["y"].tolist() == [0]
     assert [answer.result(30)["y"].tolist() for answer in answers] == [[2], [4], [6, 8], [10]]
-    assert model.asked == [[0], [1, 2, 3, 4], [5]]
+    assert model.inputs == [[0], [1, 2, 3, 4], [5]]
     batcher.close()
 
 
@@ -82,7 +82,7 @@ def test_what_does_not_belong_together_runs_apart(model):
     ]
     model.gate.set()
     assert [answer.result(30)["y"].tolist() for answer in answers] == [[2], [4], [6], [8], [10], [12]]
-    assert model.asked == [[0], [1, 6], [2], [3], [4], [5]]
+    assert model.inputs == [[0], [1, 6], [2], [3], [4], [5]]
     batcher.close()
 
 
@@ -92,7 +92,7 @@ def test_batches_of_one_are_no_batches(model):
     answers = [submit(batcher, model, 1), submit(batcher, model, 2, 3)]
     model.gate.set()
     assert [answer.result(30)["y"].tolist() for answer in answers] == [[2], [4, 6]]
-    assert model.asked == [[0], [1], [2, 3]]
+    assert model.inputs == [[0], [1], [2, 3]]
     batcher.close()
 
 
@@ -135,7 +135,7 @@ def test_a_late_or_cancelled_request_is_not_run(model):
     with pytest.raises(CancelledError):
         cancelled.result(30)
     assert in_time.result(30)["y"].tolist() == [6]
-    assert model.asked == [[0], [3]]
+    assert model.inputs == [[0], [3]]
     batcher.close()
 
 
@@ -157,12 +157,16 @@ def test_waiting_for_others(model):
     batcher = batcher_of(max_batch_size=3, batch_timeout_micros=60_000_000)
     answers = [submit(batcher, model, x) for x in (1, 2, 3)]
     assert [answer.result(30)["y"].tolist() for answer in answers] == [[2], [4], [6]]
-    assert model.asked == [[1, 2, 3]]
+    assert model.inputs == [[1, 2, 3]]
     lonely = submit(batcher, model, 4)
     full = [submit(batcher, model, x, key="other") for x in (5, 6, 7)]
-    assert [answer.result(30)["y"].tolist() for answer in full] == [[10], [12], [14]]  # does not wait for the lonely
+    assert [answer.result(30)["y"].tolist() for answer in full] == [
+        [10],
+        [12],
+        [14],
+    ]  # not delayed by `lonely`
     assert not lonely.done()
-    batcher.close()  # nobody will come any more
+    batcher.close()  # a closed batcher waits for no others
     assert lonely.result(30)["y"].tolist() == [8]
 
 

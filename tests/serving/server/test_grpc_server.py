@@ -25,7 +25,7 @@ for name in (PREDICTION_SERVICE, MODEL_SERVICE):
 """
 
 
-def test_nobody_is_forgotten():
+def test_every_waiter_wakes_up():
     """Many threads finish at the same moments; a lost wake-up would wait for ever."""
 
     async def all_of(futures: list[Future]) -> list[int]:
@@ -77,7 +77,7 @@ def test_cancelled_waiting_cancels_the_future():
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
-        await asyncio.sleep(0)  # a delivery for somebody who has gone
+        await asyncio.sleep(0)  # a delivery after the wait was cancelled
         return future
 
     assert asyncio.run(cancel()).cancelled()
@@ -119,7 +119,7 @@ def test_only_grpcs_false_alarm_is_silent(loop, caplog):
 
 @pytest.fixture
 def server() -> Iterator[GrpcServer]:
-    server = GrpcServer(api=None)  # type: ignore[arg-type] # nothing is asked of it
+    server = GrpcServer(api=None)  # type: ignore[arg-type] # it is not called
     yield server
     server.stop(0.0)
     server.close()
@@ -132,7 +132,7 @@ def health_of(port: int) -> list[Any]:
         return [stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=30).status for name in SERVICES]
 
 
-def test_health_follows_what_was_said(server):
+def test_health_is_what_was_reported(server):
     port = server.listen("127.0.0.1", 0)
     assert health_of(port) == [NOT_SERVING] * 3
     server.report_serving()

@@ -35,7 +35,7 @@ def test_probe(run, example, expected):
 
 
 def test_the_exported_signatures(exported):
-    """`augment` is as wide as the longest history asked for with it; the lists of k items are not."""
+    """The answer of `augment` is as wide as the longest history of the batch; lists of k items are not."""
     version = ServedVersion("shop", 1, exported)
     assert version.load()
     assert version.merging["serving_default"] is version.merging["retrieve"] is Merging.PADDED

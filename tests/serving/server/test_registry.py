@@ -119,7 +119,7 @@ def test_a_label_needs_an_available_version(registry, base, add_version):
     with pytest.raises(ServingError, match="label stable to version 5 of model counting, which is not") as caught:
         registry.apply(config_of(base | {"version_labels": {"stable": 5}, "model_version_policy": {"all": {}}}))
     assert caught.value.code is grpc.StatusCode.FAILED_PRECONDITION
-    assert found(registry) == 1  # what was loaded for it is gone
+    assert found(registry) == 1  # the version loaded for it is unloaded
     assert [status.version for status in registry.statuses(spec_of())] == [1]
 
 
@@ -163,7 +163,7 @@ def test_a_folder_written_otherwise_is_the_same_folder(counting_folder, monkeypa
     monkeypatch.chdir(counting_folder.parent)
     registry.apply(config_of({"name": "counting", "base_path": counting_folder.name}))
     after = registry.acquire(model_pb2.ModelSpec(name="counting"))
-    assert after is before  # not loaded anew
+    assert after is before  # not loaded again
     before.release(), after.release()
     registry.close()
 

@@ -53,7 +53,7 @@ def ask(port: int, name: str, *history: str) -> list[bytes]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_serves_until_it_is_told_to_stop(folder, tmp_path, number):
+def test_it_serves_until_a_signal(folder, tmp_path, number):
     (tmp_path / "batching_parameters.txt").write_text("max_batch_size { value: 8 }")
     arguments = [str(folder), "--port", "0", "--poll-seconds", "0", "--limit", "max_history_length=2"]
     arguments += ["--batching-parameters-file", str(tmp_path / "batching_parameters.txt")]
@@ -129,7 +129,7 @@ def test_limits_of_flags():
     assert limits_of(["max_k=3", "max_history_length=7", "max_k=5"]) == RequestLimits(max_k=5, max_history_length=7)
 
 
-def test_what_the_flags_say_comes_before_the_model(folder, tmp_path, capsys):
+def test_options_are_checked_before_the_model_is_loaded(folder, tmp_path, capsys):
     file = tmp_path / "batching_parameters.txt"
     file.write_text("max_batch_size { value: 0 }")
     for flags, text in (

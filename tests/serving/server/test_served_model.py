@@ -119,7 +119,7 @@ def test_a_version_that_fails_its_warm_up_leaves_the_old_one(counting_folder, ad
     assert model.versions[2].model is None
 
 
-def test_a_damaged_version_is_tried_again_when_it_was_mended(counting_folder, add_version):
+def test_a_damaged_version_is_tried_again_when_its_files_change(counting_folder, add_version):
     model = model_of(counting_folder)
     refresh(model)
     file = add_version(2) / "saved_model.pb"
@@ -133,7 +133,7 @@ def test_a_damaged_version_is_tried_again_when_it_was_mended(counting_folder, ad
     assert refresh(model) == [2]
 
 
-def test_a_folder_that_is_away_is_no_reason_to_stop(counting_folder):
+def test_versions_are_kept_when_the_folder_disappears(counting_folder):
     model = model_of(counting_folder)
     refresh(model)
     counting_folder.rename(counting_folder.with_name("elsewhere"))
@@ -161,7 +161,7 @@ def test_versions_are_taken_over_when_the_folder_is_the_same(counting_folder, ad
     assert model_of(elsewhere, more).versions == {}
 
 
-def test_states_of_versions_long_gone_are_forgotten(counting_folder, add_version, monkeypatch):
+def test_old_states_are_dropped(counting_folder, add_version, monkeypatch):
     monkeypatch.setattr(served_model, "MAX_ENDED", 1)
     model = model_of(counting_folder)
     for number in (2, 3, 4):
@@ -224,7 +224,7 @@ def test_what_was_freed_between_what_is_in_use_goes_back():
     assert len(kept) == 40
 
 
-def test_nothing_happens_where_the_c_library_cannot(monkeypatch: pytest.MonkeyPatch):
+def test_nothing_happens_without_glibc(monkeypatch: pytest.MonkeyPatch):
     asked: list[None] = []
     monkeypatch.setattr(ctypes, "CDLL", lambda name: asked.append(name) or object())
     return_free_memory()

@@ -85,7 +85,7 @@ def refusal(method: Any, request: Any) -> tuple[grpc.StatusCode, str]:
 
 # ---- Predict ---------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("version", [None, 1])
-def test_predict_gives_the_live_answer_and_says_who_gave_it(prediction, retriever, version):
+def test_predict_returns_the_live_answer_and_its_version(prediction, retriever, version):
     response = prediction.Predict(predict_request(version=version, history=HISTORY))
     expected = retriever.serving_default(HISTORY)
     assert tf.make_ndarray(response.outputs["item_ids"]).tolist() == expected["item_ids"].numpy().tolist()
@@ -250,7 +250,7 @@ def test_bytes_that_are_no_request(channel, prediction):
         assert details == "The message is not a tensorflow.serving.PredictRequest."
 
 
-def test_the_log_tells_which_version_and_signature_answered(prediction, caplog):
+def test_the_log_has_the_version_and_the_signature(prediction, caplog):
     caplog.set_level("INFO", logger="laclrec_tf.serving.access")
     prediction.Predict(predict_request(signature="embed_history", history=HISTORY))
     refusal(prediction.Predict, predict_request(signature="nothing", history=HISTORY))
@@ -288,7 +288,7 @@ def metadata_request(*fields: str, name: str = "shop") -> get_model_metadata_pb2
     return request
 
 
-def test_metadata_says_what_signatures_take(prediction):
+def test_metadata_has_the_inputs_of_signatures(prediction):
     response = prediction.GetModelMetadata(metadata_request("signature_def"))
     assert (response.model_spec.name, response.model_spec.version.value) == ("shop", 1)
     signatures = get_model_metadata_pb2.SignatureDefMap()
@@ -425,7 +425,7 @@ def test_settings_out_of_range(settings, tmp_path):
 
 
 @pytest.mark.parametrize("arguments", [(), ("shop",), (None, "models/shop")])
-def test_what_to_serve_must_be_said(arguments):
+def test_a_model_or_a_configuration_must_be_given(arguments):
     with pytest.raises(InputError, match="Give either `model_name` and `base_path`, or `config`."):
         ModelServer(*arguments)
 
@@ -562,7 +562,7 @@ def test_several_models_and_labels(counting_folder, exported):
 
 
 def test_running_requests_end_while_the_server_stops(counting_folder):
-    """The request waits for others for half a second when the server is told to stop."""
+    """The request waits half a second for others while the server stops."""
     batching = BatchingParameters(batch_timeout_micros=500_000)
     with (
         ModelServer("counting", counting_folder, port=0, batching=batching) as server,
@@ -597,7 +597,7 @@ def test_deadlines_and_cancelled_requests(counting_folder):
         gone = predict.future(request)
         wait_until(lambda: server.api._running == 1)
         gone.cancel()
-        wait_until(lambda: server.api._running == 0)  # nobody holds the version any more
+        wait_until(lambda: server.api._running == 0)  # the version is not held any more
         answers = [predict.future(request) for _ in range(2)]
         assert [counted(answer.result(timeout=30)) for answer in answers] == [[10], [10]]
 
@@ -621,7 +621,7 @@ def test_limits_name_themselves(counting_folder):
 
 
 class RememberedMetrics:
-    """Remembers what it is told."""
+    """Remembers all calls."""
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, str, str]] = []
@@ -661,7 +661,7 @@ def test_metrics(counting_folder):
     assert [state for *_, state in metrics.states] == ["START", "LOADING", "AVAILABLE", "UNLOADING", "END"]
 
 
-def test_it_listens_and_says_so_before_the_models_are_loaded(counting_folder):
+def test_it_listens_before_the_models_are_loaded(counting_folder):
     said = []
 
     class Listening(RememberedMetrics):
