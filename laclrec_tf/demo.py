@@ -1,4 +1,4 @@
-"""The whole way once, on simulated events: from a file of events to an answer over gRPC."""
+"""The demo: the stages of a pipeline on simulated events, and queries to the model that it serves."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ from laclrec_tf.runtime.terminal import terminal
 from laclrec_tf.serving.client.answers import AugmentedHistory
 from laclrec_tf.serving.client.client import RetrievalClient
 from laclrec_tf.serving.release.export import export
+from laclrec_tf.serving.release.push import push, told
 from laclrec_tf.serving.server.server import ModelServer
 from laclrec_tf.training.config import TrainConfig
 from laclrec_tf.training.train import train
 
-# A small catalogue and a long first phase: in two minutes of training the augmenter learns to delete some of the noise
-# and next to nothing else. With positions from the end it deletes less of the noise and more of the rest.
+# With a small catalogue and a long pretraining, the augmenter learns in two minutes to delete some of the noise and
+# very little else. Positions counted from the end delete less noise and more of the other events.
 DEMO_EVENTS: dict[str, Any] = {"items": 120, "noise": 0.05}
 DEMO_SETTINGS = {
     "pretrain_epochs": 25,
@@ -42,14 +43,14 @@ INSERTED = "green"
 
 
 def demo(folder: str | Path | None = None, *, seed: int = 0) -> None:
-    """Simulate, prepare, train, evaluate, export, serve and ask, and print what came of it.
+    """Simulate events, prepare, train, evaluate, export, push, serve and query the server, and print the results.
 
     Args:
-        folder: where to keep everything that is made; must be empty or new. Default: a temporary folder.
-        seed: of the simulated events and of training. Default: 0.
+        folder: folder for all results; must be empty or new. Default: None, a temporary folder.
+        seed: seed of the simulated events and of training. Default: 0.
 
     Raises:
-        InputError: `folder` holds something already.
+        InputError: `folder` is not empty.
     """
     if folder is not None and Path(folder).exists() and (Path(folder).is_file() or any(Path(folder).iterdir())):
         raise InputError(f"{folder} is not empty. Give the demo a new folder.")
@@ -60,40 +61,35 @@ def demo(folder: str | Path | None = None, *, seed: int = 0) -> None:
         base.mkdir(parents=True, exist_ok=True)
 
         console.rule("events")
-        events = base / "events.csv"
-        simulate_events(events, **DEMO_EVENTS, seed=seed)
+        events, truth, _ = simulate_events(base / "events.csv", **DEMO_EVENTS, seed=seed)
         data = prepare([events], base / "data")
-        counts = data.counts
         console.print(
-            f"{counts['users']:,} shoppers, {counts['items']:,} items, {counts['events']:,} events, "
-            f"{100 * DEMO_EVENTS['noise']:.0f} % of them planted noise"
+            "{users:,} users, {items:,} items, {events:,} events, ".format(**data.counts)
+            + f"{DEMO_EVENTS['noise']:.0%} of them planted noise"
         )
+
         console.rule("training LACLRec")
-        train(base / "data", base / "run", config)
+        train(data.folder, base / "run", config)
         report = evaluate(base / "run")
-        _print_metrics(console, report, _popularity_recall(data))
+        console.print(
+            f"test: recall@10 {report['recall@10']:.3f}, ndcg@10 {report['ndcg@10']:.3f} over the whole catalogue "
+            f"(the ten most popular items: recall@10 {_popularity_recall(data):.3f})"
+        )
 
-        console.rule("served over gRPC")
-        version = export(base / "run", base / "saved_models" / "demo")
-        with ModelServer("demo", version.parent, port=0) as server:
-            port = server.start()
-            console.print(f"TensorFlow Serving's protocol on 127.0.0.1:{port}")
-            with RetrievalClient(f"127.0.0.1:{port}", "demo") as client:
-                histories = planted_histories(data, base / "events.truth.csv")
-                augmented = client.augment([[item for item, _ in history] for history in histories])
-                shown = [n for n, history in enumerate(histories) if _is_shown(history)][:3]
-                _print_recommendations(console, client, [histories[n] for n in shown])
-                console.print(edits_table([histories[n] for n in shown], [augmented[n] for n in shown]))
-                console.print(noise_deleted(histories, augmented))
+        console.rule("publishing the model")
+        version = export(base / "run", base / "model")
+        pushed = push(version, base / "saved_models" / "demo", data=data.folder)
+        for line in told(pushed):
+            console.print(line)
+
+        console.rule("serving over gRPC")
+        with ModelServer("demo", pushed.version.parent, port=0) as server:
+            address = f"127.0.0.1:{server.start()}"
+            console.print(f"TensorFlow Serving's protocol on {address}")
+            with RetrievalClient(address, "demo") as client:
+                _show_answers(console, client, planted_histories(data, truth))
         if folder is not None:
-            console.print(f"Everything made here is in {base}")
-
-
-def _print_metrics(console: Console, report: dict[str, Any], popularity_recall: float) -> None:
-    console.print(
-        f"test: recall@10 {report['recall@10']:.3f}, ndcg@10 {report['ndcg@10']:.3f} over the whole catalogue "
-        f"(the ten most popular items: recall@10 {popularity_recall:.3f})"
-    )
+            console.print(f"All results are in {base}")
 
 
 def _popularity_recall(data: PreparedData) -> float:
@@ -102,33 +98,36 @@ def _popularity_recall(data: PreparedData) -> float:
     return sum(int(target) <= 10 for _, target in pairs) / len(pairs)
 
 
-def _is_shown(history: PlantedHistory) -> bool:
-    # Whatever the augmenter does to it.
-    return 6 <= len(history) <= 10 and any(is_noise for _, is_noise in history)
-
-
-def _print_recommendations(console: Console, client: RetrievalClient, histories: list[PlantedHistory]) -> None:
+def _show_answers(console: Console, client: RetrievalClient, histories: list[PlantedHistory]) -> None:
+    augmented = client.augment([[item for item, _ in history] for history in histories])
+    # The first with noise, whatever the augmenter does to them.
+    chosen = [
+        n for n, history in enumerate(histories) if 6 <= len(history) <= 10 and any(is_noise for _, is_noise in history)
+    ][:3]
+    shown = [histories[n] for n in chosen]
     table = Table("last items", "recommended next", title="Recommendations", show_lines=True)
-    for history in histories:
+    for history in shown:
         (answer,) = client.recommend([[item for item, _ in history]], k=5)
         scored = [f"{item} ({score:.1f})" for item, score in zip(answer.item_ids, answer.scores, strict=True)]
         table.add_row(", ".join(item for item, _ in history[-3:]), ", ".join(scored))
     console.print(table)
+    console.print(edits_table(shown, [augmented[n] for n in chosen]))
+    console.print(noise_deleted(histories, augmented))
 
 
 def edits_table(histories: list[PlantedHistory], augmented: list[AugmentedHistory]) -> Table:
-    """Lay out what the augmenter did to histories, one below the other.
+    """Return a table with one row for each history: its items, and the items after the augmenter's edits.
 
     Args:
-        histories: as they were planted.
-        augmented: the augmenter's answer for each.
+        histories: the histories with their planted noise.
+        augmented: the augmenter's answer for each history.
     """
     table = Table(
         "history",
         "after the augmenter",
         title="What the augmenter did",
         caption=Text.assemble(
-            "the first shoppers with planted noise and 6 to 10 events; ",
+            "the first users with planted noise and 6 to 10 events; ",
             ("deleted", STYLES["delete"]),
             ", ",
             ("inserted", INSERTED),
@@ -143,17 +142,17 @@ def edits_table(histories: list[PlantedHistory], augmented: list[AugmentedHistor
             after += [Text(each, style=INSERTED) for each in inserted]
             if operation != "delete":
                 after.append(Text(item))
-        # An edited history has a longest length too: its last items stay.
+        # An edited history has a max length too, and keeps its last items.
         table.add_row(Text("\n").join(before), Text("\n").join(after[-len(edits.edited_history) :]))
     return table
 
 
 def noise_deleted(histories: list[PlantedHistory], augmented: list[AugmentedHistory]) -> str:
-    """Say how much of all planted noise the augmenter deleted, and how much else.
+    """Return a sentence with the numbers of noise events and of other events that the augmenter deleted.
 
     Args:
-        histories: as they were planted.
-        augmented: the augmenter's answer for each.
+        histories: the histories with their planted noise.
+        augmented: the augmenter's answer for each history.
     """
     events: Counter[bool] = Counter()
     deleted: Counter[bool] = Counter()
@@ -162,4 +161,4 @@ def noise_deleted(histories: list[PlantedHistory], augmented: list[AugmentedHist
             events[is_noise] += 1
             deleted[is_noise] += operation == "delete"
     noise, others = (f"{deleted[is_noise]:,} of {events[is_noise]:,} " for is_noise in (True, False))
-    return f"In all {len(histories):,} test histories it deleted {noise}planted noise events, and {others}others."
+    return f"From {len(histories):,} test histories it deleted {noise}planted noise events and {others}other events."

@@ -1,4 +1,4 @@
-"""The demo, with fewer shoppers and one epoch."""
+"""The demo, with fewer users and one epoch."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from laclrec_tf.serving.client.answers import AugmentedHistory
 
 
 @pytest.mark.usefixtures("untraced_here")
-def test_the_demo_goes_the_whole_way(tmp_path, monkeypatch, capsys):
+def test_the_demo_runs_every_stage(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(
         demonstration, "DEMO_SETTINGS", {"width": 8, "epochs": 1, "n_recommender_blocks": 0, "targets_per_batch": 2000}
     )
     monkeypatch.setattr(demonstration, "DEMO_EVENTS", {"users": 300, "items": 36, "noise": 0.15})
     demo(tmp_path / "demo", seed=1)
     out = capsys.readouterr().out
-    assert re.search(r"300 shoppers, 36 items, [\d,]+ events", out)
+    assert re.search(r"300 users, 36 items, [\d,]+ events", out)
     assert re.search(r"recall@10 0\.\d{3}", out)
+    assert "blessed: the first version" in out
     assert "What the augmenter did" in out
     assert out.count(" *") >= 3, "each of three histories has a planted noise event"
     assert re.search(
-        r"In all 300 test histories it deleted [\d,]+ of [\d,]+ planted noise events, and [\d,]+ of [\d,]+ others\.",
+        r"From 300 test histories it deleted [\d,]+ of [\d,]+ planted noise events and [\d,]+ of [\d,]+ other events\.",
         out,
     )
     assert (tmp_path / "demo/saved_models/demo/1/saved_model.pb").is_file()
@@ -56,7 +57,7 @@ def test_a_history_cut_after_the_edits_shows_its_last_items():
     assert after.plain == "d\nc"
 
 
-def test_noise_and_the_rest_are_counted_over_all_histories():
+def test_noise_and_other_events_are_counted_over_all_histories():
     clean = AugmentedHistory(("x", "y"), ("delete", "keep"), ((0.0, 0.0, 0.0),) * 2, ((), ()), ("y",))
     text = noise_deleted([PLANTED, [("x", False), ("y", True)]], [EDITED, clean])
-    assert text == "In all 2 test histories it deleted 1 of 2 planted noise events, and 1 of 3 others."
+    assert text == "From 2 test histories it deleted 1 of 2 planted noise events and 1 of 3 other events."
