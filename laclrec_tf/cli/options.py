@@ -145,7 +145,7 @@ RunnerOption = Annotated[
     typer.Option(
         "--runner",
         metavar="RUNNER",
-        help="Beam runner: DirectRunner (this machine), DataflowRunner, FlinkRunner or SparkRunner. Default: DirectRunner.",
+        help="Beam runner: DirectRunner (here, the default), DataflowRunner, FlinkRunner or SparkRunner.",
     ),
 ]
 BeamOptions = Annotated[

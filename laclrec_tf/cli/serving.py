@@ -27,7 +27,7 @@ from laclrec_tf.cli.options import (
     place_argument,
     place_option,
 )
-from laclrec_tf.runtime.cloud_storage import on_this_machine
+from laclrec_tf.runtime.cloud_storage import reachable
 from laclrec_tf.runtime.tensorflow_startup import compile_no_products, import_tensorflow_quietly
 from laclrec_tf.runtime.terminal import terminal
 
@@ -266,8 +266,8 @@ def recommend_all(
     if pipelines is None:
         from laclrec_tf.serving.local.recommend_all import recommend_all as run
 
-        sources = [on_this_machine(source) for source in histories]
-        users = run(on_this_machine(model), sources, on_this_machine(out), **settings)
+        sources = [reachable(source) for source in histories]
+        users = run(reachable(model), sources, reachable(out), **settings)
     else:
         from laclrec_tf.beam.recommend_all import beam_recommend_all
 

@@ -24,7 +24,7 @@ from laclrec_tf.cli.options import (
     place_argument,
     place_option,
 )
-from laclrec_tf.runtime.cloud_storage import on_this_machine
+from laclrec_tf.runtime.cloud_storage import reachable
 from laclrec_tf.runtime.terminal import terminal
 
 training_app = Commands()
@@ -77,7 +77,7 @@ def prepare(
     if pipelines is None:
         from laclrec_tf.data.prepare import prepare as run
 
-        files, folder = [on_this_machine(file) for file in events], on_this_machine(out)
+        files, folder = [reachable(file) for file in events], reachable(out)
         counts = dict(run(files, folder, **settings).counts)
     else:
         from laclrec_tf.beam.prepare import beam_prepare

@@ -1,1 +1,1 @@
-"""What commands need of the process and the machine: terminal, TensorFlow's start, processes, files, buckets."""
+"""The process and the machine: terminal, start-up of TensorFlow, child processes, output files, mounted buckets."""

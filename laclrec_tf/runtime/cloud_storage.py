@@ -1,4 +1,4 @@
-"""Cloud Storage as a folder: Vertex AI mounts every bucket below /gcs/."""
+"""Paths of Cloud Storage: Vertex AI mounts every bucket as a folder in /gcs."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _ANY_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
 def bucket_of(uri: str) -> tuple[str, str]:
-    """Split "gs://BUCKET/NAME" into the bucket and the name in it, which may be empty.
+    """Split "gs://BUCKET/NAME" into the bucket and the name, which may be empty.
 
     Raises:
-        InputError: it is no such address.
+        InputError: `uri` has another form.
 
     Example:
         >>> bucket_of("gs://shop/data/may")
@@ -26,18 +26,18 @@ def bucket_of(uri: str) -> tuple[str, str]:
     """
     bucket, _, name = uri.removeprefix(SCHEME).partition("/")
     if not uri.startswith(SCHEME) or not _BUCKET.fullmatch(bucket):
-        raise InputError(f"A place in Cloud Storage is written gs://BUCKET/FOLDER. Received: {uri!r}.")
+        raise InputError(f"A path in Cloud Storage must have the form gs://BUCKET/FOLDER. Received: {uri!r}.")
     return bucket, name.strip("/")
 
 
 def mounted(place: str) -> Path:
-    """Return the path under which a place is read and written on Vertex AI; local paths stay.
+    """Return the path where Vertex AI mounts "gs://BUCKET/NAME". Other paths are returned unchanged.
 
     Args:
-        place: "gs://BUCKET/NAME", or a path.
+        place: "gs://BUCKET/NAME" or a path.
 
     Raises:
-        InputError: it begins with gs:// but is no address.
+        InputError: `place` starts with gs:// but has another form.
 
     Example:
         >>> mounted("gs://shop/data/may")
@@ -52,52 +52,42 @@ def mounted(place: str) -> Path:
 
 
 def reachable(place: str) -> Path:
-    """Return the path of a place that must be there to be read or written.
+    """Return the local path of a place, for code that reads and writes with the operating system.
+
+    Args:
+        place: "gs://BUCKET/NAME" of a mounted bucket, or a path.
 
     Raises:
-        InputError: it is in a bucket, and no bucket of that name is mounted here.
+        InputError: the bucket is not mounted here, or `place` has another scheme, e.g. s3://.
+
+    Example:
+        >>> reachable("data/may")
+        PosixPath('data/may')
+        >>> reachable("s3://shop/data")
+        Traceback (most recent call last):
+        laclrec_tf.errors.InputError: s3://shop/data is not a local path. Give a local path or gs://BUCKET/FOLDER of a \
+mounted bucket. `laclrec-tf prepare --engine beam` and `laclrec-tf recommend-all --engine beam` support others.
     """
+    beam = "`laclrec-tf prepare --engine beam` and `laclrec-tf recommend-all --engine beam`"
     path = mounted(place)
     if place.startswith(SCHEME):
         bucket = MOUNT / bucket_of(place)[0]
         if not bucket.is_dir():
             raise InputError(
-                f"{place} is reached through {bucket}, which is not there. On Vertex AI it is; elsewhere mount the "
-                f"bucket (`gcsfuse --implicit-dirs BUCKET {MOUNT}/BUCKET`) or give a local path. "
-                "`laclrec-tf prepare --engine beam` and `laclrec-tf recommend-all --engine beam` need no mount."
+                f"{place} must be mounted at {bucket}, which does not exist. Vertex AI mounts it. On other machines "
+                f"mount it (`gcsfuse --implicit-dirs BUCKET {MOUNT}/BUCKET`) or give a local path. "
+                f"{beam} need no mount."
             )
+    elif _ANY_SCHEME.match(place):
+        raise InputError(
+            f"{place} is not a local path. Give a local path or gs://BUCKET/FOLDER of a mounted bucket. "
+            f"{beam} support others."
+        )
     return path
 
 
-def on_this_machine(place: str) -> str:
-    """Return the path of a place that the local engine reads or writes.
-
-    Args:
-        place: "gs://BUCKET/NAME", or a path, which stays as it is.
-
-    Raises:
-        InputError: it is in a bucket that is not mounted here, or has another scheme, such as s3://.
-
-    Example:
-        >>> on_this_machine("data/may")
-        'data/may'
-        >>> on_this_machine("s3://shop/data")
-        Traceback (most recent call last):
-        laclrec_tf.errors.InputError: s3://shop/data is no path of this machine. Add --engine beam, which knows other \
-filesystems, or give a local path.
-    """
-    if place.startswith(SCHEME):
-        return str(reachable(place))
-    if _ANY_SCHEME.match(place):
-        raise InputError(
-            f"{place} is no path of this machine. Add --engine beam, which knows other filesystems, or give a local "
-            "path."
-        )
-    return place
-
-
 def is_in_bucket(path: Path) -> bool:
-    """Say whether a path is one below a mounted bucket, which can neither rename folders nor lock files.
+    """Return whether a path is in a mounted bucket, where folders cannot be renamed and files cannot be locked.
 
     Example:
         >>> is_in_bucket(mounted("gs://shop/data/may"))

@@ -1,4 +1,4 @@
-"""Processes that end with the one that started them, without a word of their own."""
+"""Signals, repeated work in a thread, and child processes that end quietly with their parent."""
 
 from __future__ import annotations
 
@@ -19,11 +19,13 @@ from laclrec_tf.runtime.tensorflow_startup import call_quietly
 GRACE_SECONDS = 10.0
 
 
-# FOLDED: A request to stop, as a spot machine sends it before it goes.
 class StopRequest:
-    """Notes SIGTERM while a block runs, in place of what it does otherwise.
+    """Record SIGTERM while a block runs, instead of ending the process. Spot machines send it before they stop.
 
-    Outside the main thread Python takes no signals, so there nothing is noted.
+    Python delivers signals to the main thread only, so in other threads nothing is recorded.
+
+    Attributes:
+        received: whether SIGTERM has arrived.
 
     Example:
         >>> with StopRequest() as stop:
@@ -36,7 +38,7 @@ class StopRequest:
         self._before: Any = None
 
     def __enter__(self) -> StopRequest:
-        """Begin to listen."""
+        """Install the handler."""
         if threading.current_thread() is threading.main_thread():
             self._before = signal.signal(signal.SIGTERM, self._note)
         return self
@@ -44,7 +46,7 @@ class StopRequest:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Listen no more."""
+        """Restore the previous handler."""
         if self._before is not None:
             signal.signal(signal.SIGTERM, self._before)
 
@@ -52,14 +54,13 @@ class StopRequest:
         self.received = True
 
 
-# FOLDED: Something done again and again beside the work under way.
 class Repetition:
-    """Calls a function every so often in a thread of its own, from entering the context until leaving it.
+    """Call a function at regular intervals in a separate thread while a block runs.
 
     Args:
-        act: what to call; it says whether to go on.
-        every: seconds from the start to the first call, and from the end of a call to the next. None: none is made.
-        name: the thread's name.
+        act: function to call. It returns whether to continue.
+        every: seconds from the start to the first call, and from the end of a call to the next. None: no calls.
+        name: name of the thread.
 
     Example:
         >>> with Repetition(lambda: False, every=None, name="nothing") as repetition:
@@ -74,18 +75,18 @@ class Repetition:
         self._thread = threading.Thread(target=self._repeat, name=name, daemon=True)
 
     def __enter__(self) -> Repetition:
-        """Begin."""
+        """Start the thread."""
         self._began = time.monotonic()
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop, after the call that is under way."""
+        """Stop the thread after its current call."""
         self._stop.set()
         self._thread.join()
 
     def elapsed(self) -> float:
-        """Return the seconds since the start, to a hundredth."""
+        """Return the seconds since the start, rounded to hundredths."""
         return round(time.monotonic() - self._began, 2)
 
     def _repeat(self) -> None:
@@ -95,23 +96,23 @@ class Repetition:
 
 
 class ProcessKilledError(RuntimeError):
-    """A process ended before its function did, most likely for want of memory."""
+    """A child process ended before its function returned, probably because memory ran out."""
 
 
 def call_in_a_process(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function in a process of its own, so that its memory and its graphs go with it.
+    """Call a function in a new process, whose memory and TensorFlow graphs are freed afterwards.
 
     Args:
-        function: of a module, as pickle asks for.
-        *arguments: what to call it with; what pickle takes.
+        function: function of a module, so that it can be pickled.
+        *arguments: arguments of the function. They must be picklable.
 
     Returns:
-        What the function returns.
+        The result of the function.
 
     Raises:
         ProcessKilledError: the process was killed.
-        KeyboardInterrupt: this process was interrupted. The other one has ended.
-        Exception: what the function raises.
+        KeyboardInterrupt: this process was interrupted. The new process has ended.
+        Exception: the exception that the function raised.
 
     Example:
         >>> call_in_a_process(divmod, 17, 5)
@@ -119,7 +120,7 @@ def call_in_a_process(function: Callable[..., Any], *arguments: Any) -> Any:
     """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    task = pickle.dumps((_call_and_tell, (function, arguments)))
+    task = pickle.dumps((_call_and_send, (function, arguments)))
     process = context.Process(target=call_quietly, args=(task, sender), daemon=True)
     try:
         start_child(process)
@@ -134,17 +135,17 @@ def call_in_a_process(function: Callable[..., Any], *arguments: Any) -> Any:
     return result
 
 
-def _call_and_tell(function: Callable[..., Any], arguments: tuple[Any, ...], sender: Connection) -> None:
+def _call_and_send(function: Callable[..., Any], arguments: tuple[Any, ...], sender: Connection) -> None:
     try:
         sender.send((function(*arguments), None))
     except KeyboardInterrupt:
-        return  # the parent itself says so
+        return  # the parent reports it
     except Exception as error:
-        error.add_note(traceback.format_exc())  # where it happened, which does not travel with it
-        sender.send((None, _that_travels(error)))
+        error.add_note(traceback.format_exc())  # pickle drops the traceback
+        sender.send((None, _picklable(error)))
 
 
-def _that_travels(error: Exception) -> Exception:
+def _picklable(error: Exception) -> Exception:
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:
@@ -153,19 +154,19 @@ def _that_travels(error: Exception) -> Exception:
 
 
 def start_child(process: BaseProcess) -> None:
-    """Start a process; an interruption waits until it can be ended without a word.
+    """Start a process so that an interruption of the parent causes no traceback of the child.
 
-    A process whose parent leaves in the middle of starting it finds nothing to read, and says so with a traceback;
-    so does one that Ctrl-C reaches while it still imports. Therefore SIGTERM waits until the process is started, and
-    the process ignores SIGINT: a terminal sends it to everybody, and the parent ends its children itself. In the
-    milliseconds of the start the parent does not hear it either. Outside the main thread, where Python takes no
-    signals, the process is started as always.
+    A child prints a traceback if its parent ends while it starts, or if Ctrl-C reaches it while it imports. So SIGTERM
+    is delayed until the child has started. The child ignores SIGINT, which a terminal sends to parent and child: the
+    parent ends it with `end_child`. The parent ignores SIGINT too for the milliseconds of the start. Outside the main
+    thread, where Python handles no signals, the process is started without these measures.
 
     Args:
-        process: not started yet. Its arguments fit into a pipe, 64 KB: a longer start would hear no signal.
+        process: the process, not started yet. Its pickled arguments must fit into a pipe (64 KB), or the start would
+            block while signals are ignored.
 
     Raises:
-        KeyboardInterrupt: SIGTERM came meanwhile, and interrupts. The process runs; end it.
+        KeyboardInterrupt: SIGTERM arrived during the start, and its handler raises. The process runs; end it.
 
     Example:
         >>> import multiprocessing, os
@@ -189,10 +190,10 @@ def start_child(process: BaseProcess) -> None:
 
 
 def end_child(process: BaseProcess) -> None:
-    """End a process, by force if it does not listen: a training notes SIGTERM, and may take long to act on it.
+    """Terminate a process, and kill it after 10 seconds. A training handles SIGTERM and may take longer to stop.
 
     Args:
-        process: one that runs, has ended, or was never started.
+        process: a process that runs, has ended, or was never started.
 
     Example:
         >>> import multiprocessing, time

@@ -1,4 +1,4 @@
-"""Import TensorFlow without its start-up notes, and keep gRPC's from standard error."""
+"""Import TensorFlow and gRPC without their start-up messages, and set up TensorFlow's matrix products."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-# More than training on Amazon Beauty needs; all of them take some 0.4 GB there.
+# More than training on Amazon Beauty needs, where all of them take about 0.4 GB.
 KEPT_PRODUCTS = 16384
 NATIVE_STANDARD_ERROR = 2
 
 
 def keep_compiled_products() -> None:
-    """Let oneDNN keep the matrix products of all batch shapes. Without effect once TensorFlow is loaded.
+    """Let oneDNN cache the compiled matrix products of all batch shapes. No effect once TensorFlow is loaded.
 
-    oneDNN computes TensorFlow's matrix products on x86 processors. It compiles a product for each shape and keeps the
-    last 1,024 of them; batches that are as long as their longest history have more shapes than that. A value that the
-    environment sets already stays.
+    oneDNN computes TensorFlow's matrix products on x86 processors. It compiles one product for each shape and caches
+    1,024 of them. Batches whose length is that of their longest history have more shapes. A value that is already set
+    in the environment is kept.
 
     Source: https://oneapi-src.github.io/oneDNN/v3.0/dev_guide_primitive_cache.html
 
@@ -31,9 +31,9 @@ def keep_compiled_products() -> None:
 
 
 def compile_no_products() -> None:
-    """Leave products to TensorFlow's own code: the small ones of a server's requests are not worth compiling.
+    """Disable oneDNN, which takes longer to compile the small matrix products of a server's requests than it saves.
 
-    Without effect once TensorFlow is loaded.
+    No effect once TensorFlow is loaded.
 
     Example:
         >>> compile_no_products()
@@ -42,21 +42,20 @@ def compile_no_products() -> None:
 
 
 def _set(name: str, value: str) -> None:
-    # Set too late it would only change what the processes do that this one starts.
+    # Later it would only affect child processes.
     if "tensorflow" not in sys.modules:
         os.environ.setdefault(name, value)
 
 
 def import_tensorflow_quietly(intra_op_threads: int = 0) -> None:
-    """Import TensorFlow and look for its devices while the process's standard error goes nowhere.
+    """Import TensorFlow and list its devices while the standard error of the process is discarded.
 
-    TensorFlow's C++ libraries write notes on CPU features and missing accelerators there, whatever
-    `TF_CPP_MIN_LOG_LEVEL` says; in a terminal they bury the one line that matters. Errors raised in Python
-    come through as always.
+    TensorFlow's C++ libraries write messages on CPU features and missing accelerators there, whatever
+    `TF_CPP_MIN_LOG_LEVEL` says. Exceptions are raised as usual.
 
     Args:
-        intra_op_threads: processors that one operation may use, for the rest of the process; without effect where
-            TensorFlow has run already. Default: 0, all.
+        intra_op_threads: max number of threads of one operation, for the rest of the process. No effect if TensorFlow
+            has already run. Default: 0, all processors.
 
     Example:
         >>> import_tensorflow_quietly()
@@ -67,19 +66,19 @@ def import_tensorflow_quietly(intra_op_threads: int = 0) -> None:
     with _native_standard_error_discarded():
         import tensorflow as tf
 
-        # In a notebook its Python side speaks of what it saves, too.
+        # In a notebook, its Python code also reports what it saves.
         tf.get_logger().setLevel(max(logging.WARNING, tf.get_logger().level))
         if intra_op_threads:
-            with suppress(RuntimeError):  # TensorFlow has run in this process before, and keeps its threads
+            with suppress(RuntimeError):  # TensorFlow has already run in this process and keeps its threads
                 tf.config.threading.set_intra_op_parallelism_threads(intra_op_threads)
         tf.config.list_physical_devices()
-        # The first operations look for devices and fast paths. Workers must find each other before that.
+        # The first operations write messages too. Workers must connect to each other before any operation.
         if not (os.environ.get("TF_CONFIG") or os.environ.get("CLUSTER_SPEC")):
             tf.transpose(tf.zeros([2, 3], tf.int32))
 
 
 def silence_grpc() -> None:
-    """Keep gRPC's notes from standard error, unless the environment asks for them: errors come as statuses, too.
+    """Keep gRPC's messages from standard error, unless the environment sets a verbosity. Errors are raised anyway.
 
     Example:
         >>> silence_grpc()
@@ -88,15 +87,15 @@ def silence_grpc() -> None:
 
 
 def call_quietly(task: bytes, *more: Any) -> None:
-    """Call a function in a new process, TensorFlow imported without its notes first.
+    """Import TensorFlow quietly, then call a function. Use it as the target of a new process.
 
     Args:
-        task: `(function, arguments)`, pickled: reading it may import TensorFlow.
-        *more: further arguments, which only a starting process can be given, a connection for one.
+        task: `(function, arguments)`, pickled, because unpickling may import TensorFlow.
+        *more: further arguments that can only be passed to a starting process, e.g. a connection.
 
     Example:
-        >>> call_quietly(pickle.dumps((print, ("asked of", ))), "the process")
-        asked of the process
+        >>> call_quietly(pickle.dumps((print, ("printed by", ))), "the process")
+        printed by the process
     """
     import_tensorflow_quietly()
     function, arguments = pickle.loads(task)
@@ -105,10 +104,10 @@ def call_quietly(task: bytes, *more: Any) -> None:
 
 @contextmanager
 def _native_standard_error_discarded() -> Iterator[None]:
-    # Not `sys.stderr.fileno()`: in a notebook that is another one than the libraries write to.
+    # Not `sys.stderr.fileno()`: in a notebook the libraries write to another descriptor.
     try:
         kept = os.dup(NATIVE_STANDARD_ERROR)
-    except OSError:  # it is closed, so nothing is to be kept quiet
+    except OSError:  # it is closed
         yield
         return
     if sys.stderr is not None:

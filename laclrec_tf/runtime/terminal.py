@@ -1,4 +1,4 @@
-"""Our own warnings as one line in the terminal, in place of a file, a line number and a piece of code."""
+"""Output to the terminal: lines and tables, progress bars, and warnings of this package in one line."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from laclrec_tf.errors import LACLRecWarning
 
 
 def terminal(stderr: bool = False) -> Console:
-    """Return a console that takes no text for its own commands.
+    """Return a console that prints text unchanged.
 
-    Rich reads `b[/b]` as a mark and `:cat:` as a picture, and breaks lines at 80 columns where there is no terminal;
-    item ids and paths may hold the first two, and programs read the lines.
+    By default Rich interprets `b[/b]` as markup and `:cat:` as an emoji, which item ids and paths may contain. It also
+    breaks lines at 80 columns if there is no terminal, although programs read the lines.
 
     Args:
-        stderr: write to standard error. Default: False, standard output.
+        stderr: whether to write to standard error. Default: False, standard output.
 
     Example:
         >>> terminal().print("wrote a[red]x")
@@ -39,7 +39,12 @@ def terminal(stderr: bool = False) -> Console:
 
 
 def progress_bar(console: Console | None = None, disable: bool = False) -> Progress:
-    """Return a progress bar with counts and the time left, on standard error if that is a terminal."""
+    """Return a progress bar with counts and the remaining time. It is shown only in a terminal.
+
+    Args:
+        console: console to show it on. Default: standard error.
+        disable: whether to show nothing. Default: False.
+    """
     console = console or terminal(stderr=True)
     return Progress(
         TextColumn("{task.description}", markup=False),
@@ -54,12 +59,12 @@ def progress_bar(console: Console | None = None, disable: bool = False) -> Progr
 
 @contextmanager
 def spinner(title: str, console: Console | None = None, disable: bool = False) -> Iterator[None]:
-    """Show while the block runs that it does and for how long, on standard error if that is a terminal.
+    """Show a spinner with the elapsed time while the block runs. It is shown only in a terminal.
 
     Args:
-        title: what is being done.
-        console: where to show it. Default: standard error.
-        disable: show nothing. Default: False.
+        title: description of the work.
+        console: console to show it on. Default: standard error.
+        disable: whether to show nothing. Default: False.
     """
     console = console or terminal(stderr=True)
     columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
@@ -70,11 +75,11 @@ def spinner(title: str, console: Console | None = None, disable: bool = False) -
 
 @contextmanager
 def readable_warnings(console: Console, disable: bool = False) -> Iterator[None]:
-    """Print our warnings in yellow while the block runs; all others go where they went before.
+    """Print warnings of this package as one yellow line while the block runs. Other warnings are shown as before.
 
     Args:
-        console: where to, above a progress bar that is shown there.
-        disable: let ours go where all others go, too. Default: False.
+        console: console to print to, above any progress bar on it.
+        disable: whether to show all warnings as before. Default: False.
     """
     before = warnings.showwarning
 

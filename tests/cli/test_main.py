@@ -220,7 +220,7 @@ def test_mistakes_cost_one_line_and_leave_nothing(way, monkeypatch, capsys, argu
 def test_a_bucket_is_not_taken_for_a_local_folder(tmp_path, monkeypatch, capsys, arguments):
     monkeypatch.chdir(tmp_path)
     Path("events.csv").write_text("user_id,item_id,timestamp\na,x,1\n")
-    assert "is reached through /gcs/no-such-bucket, which is not there" in fail(capsys, *arguments)
+    assert "must be mounted at /gcs/no-such-bucket, which does not exist" in fail(capsys, *arguments)
     assert os.listdir() == ["events.csv"]
 
 

@@ -67,7 +67,7 @@ def test_a_command_gets_the_paths_of_mounted_buckets(tmp_path, monkeypatch, caps
     ]
     assert run(command, "data", "--out", "gs://other/run") == 2
     error = capsys.readouterr().err
-    assert error.startswith(f"program: Invalid value for '--out': gs://other/run is reached through {tmp_path}/other")
+    assert error.startswith(f"program: Invalid value for '--out': gs://other/run must be mounted at {tmp_path}/other")
     assert error.count("\n") == 1
 
 

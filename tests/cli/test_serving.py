@@ -14,7 +14,7 @@ from laclrec_tf.runtime import cloud_storage
 @pytest.mark.parametrize("at", [0, 1, 3])
 @pytest.mark.parametrize(
     ("scheme", "says"),
-    [("s3", "is no path of this machine. Add --engine beam"), ("gs", "is reached through /gcs/no-such-bucket")],
+    [("s3", "is not a local path."), ("gs", "must be mounted at /gcs/no-such-bucket")],
 )
 def test_the_local_engine_takes_no_other_places(tmp_path, monkeypatch, capsys, at, scheme, says):
     monkeypatch.chdir(tmp_path)
@@ -39,5 +39,5 @@ def test_mounted_buckets_are_read_and_written(tmp_path, monkeypatch, capsys):
         main(["recommend-all", "gs://shop/model", "gs://shop/data", "--out", "gs://shop/best.parquet"])
     assert exit_.value.code == 0
     shop = Path(tmp_path, "shop")
-    assert asked == [f"{shop}/model", [f"{shop}/data"], f"{shop}/best.parquet"]
+    assert asked == [shop / "model", [shop / "data"], shop / "best.parquet"]
     assert capsys.readouterr().out == "wrote gs://shop/best.parquet: 3 users\n"

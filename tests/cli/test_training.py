@@ -39,8 +39,8 @@ def test_prepare_writes_to_a_mounted_bucket(events, tmp_path, monkeypatch, capsy
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        (["events.csv", "--out", "s3://shop/data"], "s3://shop/data is no path of this machine. Add --engine beam"),
-        (["hdfs://host/events.csv", "--out", "data"], "hdfs://host/events.csv is no path of this machine."),
+        (["events.csv", "--out", "s3://shop/data"], "s3://shop/data is not a local path. Give"),
+        (["hdfs://host/events.csv", "--out", "data"], "hdfs://host/events.csv is not a local path. Give"),
         (["events.csv", "--out", "gs://no-such-bucket/data"], "`laclrec-tf prepare --engine beam`"),
         (["gs://no-such-bucket/events.csv", "--out", "data"], "`laclrec-tf prepare --engine beam`"),
     ],

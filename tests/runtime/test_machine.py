@@ -14,7 +14,7 @@ from laclrec_tf.runtime.machine import MemoryWatch, resident_megabytes
 pytestmark = pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="the system has no /proc")
 
 
-def test_more_is_seen_as_more():
+def test_larger_memory_is_measured_as_larger():
     script = "import sys; held = bytearray(int(sys.argv[1])); held[::4096] = b'x' * len(held[::4096]); input()"
     sizes = []
     for held in (0, 100_000_000):
@@ -24,11 +24,11 @@ def test_more_is_seen_as_more():
             largest = max(largest, resident_megabytes(process.pid) or 0.0)
         sizes.append(largest)
         process.communicate(b"\n")
-        assert resident_megabytes(process.pid) is None, "a process that is gone"
+        assert resident_megabytes(process.pid) is None, "the process has ended"
     assert sizes[1] >= 100 > sizes[0] > 0
 
 
-def test_the_first_and_the_last_moment_are_noted():
+def test_memory_is_recorded_at_the_start_and_at_the_end():
     with MemoryWatch(os.getpid(), every=60) as watch:
         pass
     (first, size), (last, _) = watch.notes
@@ -36,7 +36,7 @@ def test_the_first_and_the_last_moment_are_noted():
     assert size > 1
 
 
-def test_no_process_no_notes():
+def test_without_a_process_nothing_is_recorded():
     with MemoryWatch(None) as watch:
         pass
     assert watch.notes == []

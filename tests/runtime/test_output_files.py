@@ -83,13 +83,13 @@ def test_a_report_is_refused_at_once_where_no_partial_file_can_be_written(tmp_pa
 
 def fail(folder, worth_keeping, error=KeyboardInterrupt):
     with pytest.raises((error, InputError)), new_folder(folder, lambda _: worth_keeping):
-        (folder / "log.txt").write_text("begun")
+        (folder / "log.txt").write_text("started")
         (folder / "parts").mkdir()
         (folder / "parts/1").write_text("one")
         raise error
 
 
-def test_a_result_stays_and_a_failure_leaves_nothing(tmp_path):
+def test_a_new_folder_is_kept_on_success_and_deleted_on_failure(tmp_path):
     with new_folder(tmp_path / "a/b", lambda _: False):
         (tmp_path / "a/b/log.txt").write_text("done")
     assert (tmp_path / "a/b/log.txt").read_text() == "done"
@@ -99,14 +99,14 @@ def test_a_result_stays_and_a_failure_leaves_nothing(tmp_path):
     assert (tmp_path / "e/parts/1").exists()
 
 
-def test_what_was_there_before_is_not_taken_away(tmp_path):
+def test_earlier_content_of_a_folder_is_never_deleted(tmp_path):
     (tmp_path / "photo.txt").write_text("mine")
     (tmp_path / "album").mkdir()
     fail(tmp_path, worth_keeping=False)
     assert sorted(each.name for each in tmp_path.iterdir()) == ["album", "photo.txt"]
 
 
-def test_what_cannot_be_written_is_told(tmp_path):
+def test_a_folder_that_cannot_be_written_is_an_input_error(tmp_path):
     (tmp_path / "file").write_text("x")
     with (
         pytest.raises(InputError, match="Cannot write .*file.*Choose a folder that can be written"),
@@ -120,7 +120,7 @@ def test_what_cannot_be_written_is_told(tmp_path):
         raise OSError(28, "No space left on device")
 
 
-def test_the_file_that_makes_it_whole_comes_last(tmp_path, monkeypatch):
+def test_the_file_that_marks_a_folder_complete_is_copied_last(tmp_path, monkeypatch):
     folder = tmp_path / "run"
     (folder / "deep").mkdir(parents=True)
     for name in ("run.json", "a", "z", "deep/run.json"):
@@ -136,7 +136,7 @@ def test_the_file_that_makes_it_whole_comes_last(tmp_path, monkeypatch):
     assert order[-1] == str(folder / "run.json")
 
 
-def test_a_place_that_cannot_be_written(tmp_path):
+def test_a_destination_that_cannot_be_written(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run/run.json").write_text("{}")
     (tmp_path / "file").write_text("")
@@ -144,14 +144,14 @@ def test_a_place_that_cannot_be_written(tmp_path):
         copy_whole(tmp_path / "run", tmp_path / "file/run", last="run.json")
 
 
-def test_a_file_that_can_be_written_appears_when_it_is(tmp_path):
+def test_a_report_file_appears_when_it_is_written(tmp_path):
     report = ReportFile(tmp_path / "report.json")
     assert not list(tmp_path.iterdir())
     report.write_json({"users": 3})
     assert json.loads((tmp_path / "report.json").read_text()) == {"users": 3}
 
 
-def test_a_file_that_is_there_stays_as_it_is_until_it_is_replaced(tmp_path):
+def test_an_existing_report_is_unchanged_until_it_is_replaced(tmp_path):
     (tmp_path / "report.json").write_text("old")
     report = ReportFile(tmp_path / "report.json")
     assert (tmp_path / "report.json").read_text() == "old"
@@ -159,7 +159,7 @@ def test_a_file_that_is_there_stays_as_it_is_until_it_is_replaced(tmp_path):
     assert (tmp_path / "report.json").read_text() == "new"
 
 
-def test_a_link_to_a_file_that_is_not_there_yet_stays_a_link(tmp_path):
+def test_a_link_to_a_missing_file_stays_a_link(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "target")
     ReportFile(tmp_path / "link").write(b"new")
     assert (tmp_path / "link").is_symlink()
@@ -175,13 +175,13 @@ def test_a_link_to_a_file_that_is_not_there_yet_stays_a_link(tmp_path):
         ("x" * 300, "File name too long"),
     ],
 )
-def test_what_cannot_be_written_is_said_at_once(tmp_path, name: str, reason: str):
+def test_a_report_that_cannot_be_written_is_refused_at_once(tmp_path, name: str, reason: str):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=f"Cannot write .*: {reason}. Name a file that can be written."):
         ReportFile(tmp_path / name)
 
 
-def test_what_cannot_be_written_in_the_end_is_said_too(tmp_path):
+def test_a_report_that_can_no_longer_be_written_is_an_input_error(tmp_path):
     (tmp_path / "folder").mkdir()
     report = ReportFile(tmp_path / "folder/report.json")
     (tmp_path / "folder").rmdir()
@@ -189,7 +189,7 @@ def test_what_cannot_be_written_in_the_end_is_said_too(tmp_path):
         report.write_json({})
 
 
-def test_a_full_disk_leaves_the_old_report_and_nothing_half_written(tmp_path, monkeypatch):
+def test_a_full_disk_keeps_the_old_report(tmp_path, monkeypatch):
     (tmp_path / "report.html").write_text("old")
     report = ReportFile(tmp_path / "report.html")
 
@@ -204,7 +204,7 @@ def test_a_full_disk_leaves_the_old_report_and_nothing_half_written(tmp_path, mo
     assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {"report.html": "old"}
 
 
-def test_what_is_no_file_takes_the_report_as_it_comes(tmp_path):
+def test_a_pipe_receives_the_report(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
     ReportFile(tmp_path / "pipe").write(b"new")

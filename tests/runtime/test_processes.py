@@ -1,4 +1,4 @@
-"""A function in a process of its own: its result, its error, its end, and an interruption at any moment."""
+"""Repeated calls, SIGTERM, and child processes: results, errors, and interruptions at any moment."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from laclrec_tf.runtime.processes import (
 context = multiprocessing.get_context("spawn")
 
 
-def test_it_goes_on_until_the_context_is_left():
+def test_a_repetition_runs_until_the_block_ends():
     calls, enough = [], threading.Event()
 
     def act() -> bool:
@@ -41,7 +41,7 @@ def test_it_goes_on_until_the_context_is_left():
     assert all(thread.name != "test" for thread in threading.enumerate())
 
 
-def test_what_wants_no_more_is_not_called_again():
+def test_a_repetition_stops_when_its_function_says_so():
     calls, called = [], threading.Event()
 
     def act() -> bool:
@@ -56,7 +56,7 @@ def test_what_wants_no_more_is_not_called_again():
     assert calls == [1]
 
 
-def test_never():
+def test_a_repetition_may_make_no_call():
     calls: list[None] = []
     with Repetition(lambda: calls.append(None), every=None, name="never"):
         pass
@@ -67,7 +67,7 @@ def test_never():
 
 @pytest.fixture
 def interrupting():
-    """Let SIGTERM interrupt, as it does on the command line."""
+    """Let SIGTERM raise KeyboardInterrupt, as on the command line."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     yield
     signal.signal(signal.SIGTERM, before)
@@ -77,16 +77,16 @@ def terminate():
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def test_what_came_in_one_block_is_known_in_the_next(interrupting):
+def test_a_stop_request_in_one_block_is_known_in_the_next(interrupting):
     stop = StopRequest()
     with stop:
         terminate()
     assert stop.received
-    with stop:  # the refit after a strict training in whose last validation it came
+    with stop:  # e.g. a refit, when the request arrived in the last validation before it
         assert stop.received
 
 
-def test_between_blocks_it_interrupts(interrupting):
+def test_between_blocks_sigterm_interrupts(interrupting):
     stop = StopRequest()
     with stop:
         pass
@@ -95,7 +95,7 @@ def test_between_blocks_it_interrupts(interrupting):
     assert not stop.received
 
 
-def test_outside_the_main_thread_nothing_is_noted_and_nothing_fails(interrupting):
+def test_outside_the_main_thread_nothing_is_recorded(interrupting):
     def listen():
         with StopRequest() as stop:
             found.append(stop.received)
@@ -109,7 +109,7 @@ def test_outside_the_main_thread_nothing_is_noted_and_nothing_fails(interrupting
 
 @pytest.fixture
 def terminated_while_starting(monkeypatch):
-    """Send SIGTERM between the start of a process and the sending of what it is to do."""
+    """Send SIGTERM after a process is spawned and before its task is sent."""
     spawn = popen_spawn_posix.util.spawnv_passfds
 
     def spawn_and_terminate(*arguments):
@@ -121,13 +121,13 @@ def terminated_while_starting(monkeypatch):
     monkeypatch.setattr(popen_spawn_posix.util, "spawnv_passfds", spawn_and_terminate)
 
 
-def test_what_a_function_returns_and_raises():
+def test_results_and_errors_of_a_function_are_passed_on():
     assert call_in_a_process(divmod, 17, 5) == (3, 2)
     with pytest.raises(ZeroDivisionError, match="by zero"):
         call_in_a_process(divmod, 17, 0)
 
 
-def test_a_killed_process_is_told_from_an_error():
+def test_a_killed_process_is_reported():
     with pytest.raises(ProcessKilledError):
         call_in_a_process(os._exit, 9)
 
@@ -141,7 +141,7 @@ time.sleep(600)
 
 
 @pytest.mark.parametrize("on_sigterm", ["SIG_DFL", "SIG_IGN"])
-def test_terminated_while_the_function_runs(interrupting, tmp_path, monkeypatch, capfd, on_sigterm):
+def test_sigterm_while_the_function_runs(interrupting, tmp_path, monkeypatch, capfd, on_sigterm):
     monkeypatch.setattr("laclrec_tf.runtime.processes.GRACE_SECONDS", 0.5)
     begun = tmp_path / "begun"
 
@@ -157,18 +157,18 @@ def test_terminated_while_the_function_runs(interrupting, tmp_path, monkeypatch,
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_an_error_says_where_it_happened():
-    with pytest.raises(ZeroDivisionError) as told:
+def test_an_error_has_the_traceback_of_the_child():
+    with pytest.raises(ZeroDivisionError) as raised:
         call_in_a_process(eval, "1 / 0")
-    assert 'File "<string>", line 1' in told.value.__notes__[0]
+    assert 'File "<string>", line 1' in raised.value.__notes__[0]
 
 
-def test_an_error_that_pickle_cannot_carry():
+def test_an_error_that_cannot_be_pickled():
     with pytest.raises(RuntimeError, match="class of its own"):
         call_in_a_process(exec, "class Own(Exception): pass\nraise Own('class of its own')")
 
 
-def test_terminated_in_the_middle_of_a_start(interrupting, terminated_while_starting, capfd):
+def test_sigterm_during_a_start(interrupting, terminated_while_starting, capfd):
     child = context.Process(target=time.sleep, args=(60,), daemon=True)
     with pytest.raises(KeyboardInterrupt):
         start_child(child)
@@ -177,7 +177,7 @@ def test_terminated_in_the_middle_of_a_start(interrupting, terminated_while_star
     assert capfd.readouterr().err == ""
 
 
-def test_the_signals_are_as_before(interrupting):
+def test_signal_handlers_are_restored_after_a_start(interrupting):
     before = signal.getsignal(signal.SIGINT)
     child = context.Process(target=os.getpid, daemon=True)
     start_child(child)
@@ -187,13 +187,13 @@ def test_the_signals_are_as_before(interrupting):
     assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
 
 
-def test_one_that_never_started_is_ended_without_complaint():
+def test_a_process_that_never_started_can_be_ended():
     child = context.Process(target=os.getpid)
     end_child(child)
     assert child.exitcode is None
 
 
-def test_in_a_thread():
+def test_a_process_can_be_started_in_another_thread():
     child = context.Process(target=os.getpid, daemon=True)
     thread = threading.Thread(target=start_child, args=(child,))
     thread.start()
@@ -220,7 +220,7 @@ if __name__ == "__main__":
 """
 
 
-def test_interrupted_at_a_terminal_only_the_parent_hears_it(tmp_path):
+def test_ctrl_c_interrupts_only_the_parent(tmp_path):
     script = tmp_path / "parent.py"
     script.write_text(PARENT)
     run = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Start-up is silent, errors are not."""
+"""Importing TensorFlow prints nothing, and the environment decides on its settings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from laclrec_tf.runtime.tensorflow_startup import compile_no_products, keep_compiled_products
 
 NAMES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "TF_ENABLE_ONEDNN_OPTS")
-# As in a notebook, Python's standard error is not the one that TensorFlow's libraries write to.
+# As in a notebook, TensorFlow's libraries write to another standard error than Python.
 CODE = """
 import os, sys
 sys.stderr = open(os.dup(2), "w")
@@ -32,30 +32,30 @@ def settings() -> list[str | None]:
 
 @pytest.fixture
 def environment(monkeypatch):
-    """Return the patch of an environment that says nothing, in a process without TensorFlow."""
+    """Return a patch of the environment, without settings and without TensorFlow."""
     for name in NAMES:
-        monkeypatch.setenv(name, "")  # so that it is put back
+        monkeypatch.setenv(name, "")  # so that it is restored
         monkeypatch.delenv(name)
     monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
     return monkeypatch
 
 
-def test_a_process_without_tensorflow_is_set_up(environment):
+def test_settings_are_made_before_tensorflow_is_loaded(environment):
     assert settings() == ["16384", "0"]
 
 
-def test_the_environment_has_the_last_word(environment):
+def test_settings_of_the_environment_are_kept(environment):
     environment.setenv(NAMES[0], "100")
     environment.setenv(NAMES[1], "1")
     assert settings() == ["100", "1"]
 
 
-def test_a_process_that_has_loaded_tensorflow_stays_as_it_is(environment):
+def test_no_settings_are_made_after_tensorflow_is_loaded(environment):
     environment.setitem(sys.modules, "tensorflow", object())
     assert settings() == [None, None]
 
 
-def test_importing_tensorflow_says_nothing_and_standard_error_comes_back():
+def test_importing_tensorflow_prints_nothing_and_standard_error_is_restored():
     code = CODE.format(root=str(Path(__file__).parents[2]))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "True\n"

@@ -1,4 +1,4 @@
-"""What users named is printed as they named it."""
+"""Text is printed unchanged."""
 
 import pytest
 from rich.table import Table
@@ -7,7 +7,7 @@ from laclrec_tf.runtime.terminal import terminal
 
 
 @pytest.mark.parametrize("name", ["b[/b]", "a[red]x", "c[bold]", ":cat:", "[link=x]y", "a\\[b]"])
-def test_names_are_printed_as_they_are(capsys, name):
+def test_names_are_printed_unchanged(capsys, name):
     console = terminal()
     console.print(f"wrote {name}")
     table = Table("item", title=name, caption=name)

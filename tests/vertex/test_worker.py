@@ -144,7 +144,7 @@ def test_a_trial_trains_reports_and_leaves_a_model(machine, data, tmp_path):
     [
         (
             ["gs://no-such-bucket/data"],
-            "gs://no-such-bucket/data is reached through /gcs/no-such-bucket, which is not there",
+            "gs://no-such-bucket/data must be mounted at /gcs/no-such-bucket, which does not exist",
         ),
         (["data", "--width"], "as --NAME=VALUE. Received: '--width'"),
     ],
