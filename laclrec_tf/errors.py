@@ -1,13 +1,13 @@
-"""The error for what a user can mend, the base of our warnings, and the reason of the operating system's errors."""
+"""The error for mistakes of a user, the base class of warnings, and reasons of errors of the operating system."""
 
 from __future__ import annotations
 
 
 class InputError(ValueError):
-    """A mistake in what a user gave: a file, a column, an argument.
+    """A mistake in the input of a user: a file, a column or an argument.
 
-    Its text is one line that names what was wrong and how to mend it. The command line prints it without a
-    traceback and exits with code 2.
+    The message is one line that names the mistake and the remedy. The command line prints it without a traceback and
+    exits with code 2.
 
     Example:
         >>> raise InputError("events.csv has no column 'user'. Columns: user_id, item_id.")
@@ -17,14 +17,14 @@ class InputError(ValueError):
 
 
 class LACLRecWarning(UserWarning):
-    """The base class of this package's warnings. A command prints them as one line each."""
+    """The base class of the warnings of this package. A command prints each of them as one line."""
 
 
 def reason_of(error: OSError) -> str:
-    """Say in one line why the operating system refused.
+    """Return the reason of an error of the operating system, in one line.
 
     Args:
-        error: as Python raises it, or a library that has only a text for it.
+        error: an error raised by Python, or by a library that sets only its text.
 
     Example:
         >>> reason_of(FileNotFoundError(2, "No such file or directory"))

@@ -1,4 +1,4 @@
-"""The SHA-256 by which records tell one file's content from another's."""
+"""The SHA-256 digest that identifies the content of a file in records."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 
 
 def file_sha256(file: Path) -> str:
-    """Return the SHA-256 of a file's bytes, in hexadecimal, as the program `sha256sum` prints it.
+    """Return the SHA-256 digest of a file in hexadecimal, as the program `sha256sum` prints it.
 
     Args:
-        file: it is read in pieces, so it may be larger than the memory.
+        file: the file. It is read in chunks, so it may be larger than the memory.
 
     Raises:
         OSError: the file cannot be read.

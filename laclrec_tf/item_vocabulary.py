@@ -1,4 +1,4 @@
-"""The catalogue: item string <-> id, and the ids of the special tokens."""
+"""The vocabulary of a catalogue: ids of item strings and of the special tokens."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from laclrec_tf.errors import InputError
 
 PAD_ID = 0
 
-# Everything that some reader takes for the end of a line; the vocabulary file holds one item a line.
+# All characters that some program reads as the end of a line. The vocabulary file has one item on each line.
 LINE_BREAKS = "\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
 _LINE_BREAK = re.compile(f"[{LINE_BREAKS}]")
 
 
 class ItemVocabulary:
-    """Item strings with the ids `1..N`; `0` is PAD, `N+1` EOS, `N+2` MASK.
+    """Item strings with the ids `1` to `N`. The id `0` is PAD, `N + 1` is EOS and `N + 2` is MASK.
 
     Args:
-        items: the item strings; the first one gets id 1.
+        items: the item strings. The first one gets the id 1.
 
     Raises:
-        InputError: there is no item, an item is empty, holds a line break, is no string or comes twice.
+        InputError: there is no item, or an item is not a string, is empty, contains a line break or is repeated.
 
     Example:
         >>> vocabulary = ItemVocabulary(["tent", "stove"])
@@ -40,12 +40,12 @@ class ItemVocabulary:
         self._ids: dict[str, int] = {}
         for item_id, item in enumerate(self.items, start=1):
             if not isinstance(item, str) or not item:
-                raise InputError(f"Items must be strings, not empty. Received: {item!r} as item {item_id}.")
+                raise InputError(f"Items must be non-empty strings. Received: {item!r} as item {item_id}.")
             if _LINE_BREAK.search(item):
-                raise InputError(f"Items must not hold a line break. Received: {item!r} as item {item_id}.")
+                raise InputError(f"Items must not contain a line break. Received: {item!r} as item {item_id}.")
             first = self._ids.setdefault(item, item_id)
             if first != item_id:
-                raise InputError(f"Items must differ. Received: {item!r} as items {first} and {item_id}.")
+                raise InputError(f"Items must be distinct. Received: {item!r} as items {first} and {item_id}.")
 
     @property
     def n_items(self) -> int:
@@ -59,7 +59,7 @@ class ItemVocabulary:
 
     @property
     def eos_id(self) -> int:
-        """The id that ends an inserted run, `N + 1`."""
+        """The id that ends a sequence of inserted items, `N + 1`."""
         return self.n_items + 1
 
     @property
@@ -69,28 +69,28 @@ class ItemVocabulary:
 
     @property
     def table_size(self) -> int:
-        """Rows of an embedding table: the items and the three special tokens, `N + 3`."""
+        """The number of rows of an embedding table, for the items and the three special tokens: `N + 3`."""
         return self.n_items + 3
 
     def to_ids(self, items: Iterable[str]) -> list[int]:
-        """Look up the ids of item strings; an unknown item gets 0."""
+        """Return the ids of item strings. An unknown item gets 0."""
         return [self._ids.get(item, PAD_ID) for item in items]
 
     def to_items(self, item_ids: Iterable[int]) -> list[str]:
-        """Look up the strings of item ids.
+        """Return the strings of item ids.
 
         Raises:
-            InputError: an id is not in `1..N`; PAD, EOS and MASK have no string.
+            InputError: an id is not in `1` to `N`. PAD, EOS and MASK have no string.
         """
         names = []
         for item_id in item_ids:
             if not 1 <= item_id <= self.n_items:
-                raise InputError(f"Argument `item_ids` must hold 1 to {self.n_items}. Received: {item_id}.")
+                raise InputError(f"Argument `item_ids` must contain ids from 1 to {self.n_items}. Received: {item_id}.")
             names.append(self.items[item_id - 1])
         return names
 
     def save(self, path: str | Path) -> None:
-        r"""Write one item a line, UTF-8, `\n` at every line's end; line 1 is id 1."""
+        r"""Write one item on each line, in UTF-8 with `\n` at the end of each line. Line 1 has the id 1."""
         with open(path, "w", encoding="utf-8", newline="\n") as file:
             file.writelines(f"{item}\n" for item in self.items)
 
@@ -99,10 +99,10 @@ class ItemVocabulary:
         """Read a file that `save` wrote.
 
         Raises:
-            InputError: the file is missing, is not UTF-8, or a line is empty or comes twice.
+            InputError: the file is missing or not UTF-8, or a line is empty or repeated.
         """
         try:
-            # Bytes, so that only `\n` ends a line.
+            # In binary mode only `\n` ends a line.
             text = Path(path).read_bytes().decode("utf-8")
         except OSError as error:
             raise InputError(f"Cannot read the vocabulary {path}: {error.strerror}.") from None
@@ -122,11 +122,11 @@ class ItemVocabulary:
         return iter(self.items)
 
     def __contains__(self, item: object) -> bool:
-        """Return True for a known item string."""
+        """Return whether an item string is known."""
         return item in self._ids
 
     def __eq__(self, other: object) -> bool:
-        """Return True when the other vocabulary has the same items in the same order."""
+        """Return whether another vocabulary has the same items in the same order."""
         return isinstance(other, ItemVocabulary) and self.items == other.items
 
     def __hash__(self) -> int:

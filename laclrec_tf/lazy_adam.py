@@ -1,4 +1,4 @@
-"""Adam that updates only the rows of an embedding table that a step touched."""
+"""Adam that updates only those rows of an embedding table that have a gradient."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ import tensorflow as tf
 
 @keras.saving.register_keras_serializable(package="laclrec_tf")
 class LazyAdam(keras.optimizers.Adam):
-    """Adam for embedding tables: a gradient of some rows moves these rows, their momentum and nothing else.
+    """Adam for embedding tables: a sparse gradient updates only its rows and their moments.
 
-    A dense gradient is applied in one fused operation, as `keras.optimizers.Adam` would, but in one pass over the
-    weights. A gradient of rows (`tf.IndexedSlices`) is summed by row first; then rows without gradient keep weight,
-    momentum and velocity, where Keras's Adam decays and moves all of them. The bias correction counts all steps.
-    Clipping sees whole rows too: it bounds the norm or value that the dense gradient would have.
+    A dense gradient has the same result as in `keras.optimizers.Adam`, computed by one fused operation in one pass over
+    the weights. A sparse gradient (`tf.IndexedSlices`) is first summed by row. Then the other rows keep their weight,
+    momentum and velocity, which Keras's Adam would decay and move. The bias correction counts all steps. Clipping
+    bounds the norm or value that the dense gradient would have.
 
-    What Keras does around a step is not lazy: `weight_decay` and the running average of `use_ema` go through all rows,
-    and `gradient_accumulation_steps` adds up dense gradients, so that every row moves, as with `keras.optimizers.Adam`.
+    The operations of Keras around a step are not lazy. `weight_decay` and the moving average of `use_ema` update all
+    rows. `gradient_accumulation_steps` sums dense gradients, so that every row moves, as in `keras.optimizers.Adam`.
 
     Args:
-        learning_rate: Default: 1e-3.
-        beta_1: decay of the momentum. Default: 0.9.
-        beta_2: decay of the velocity. Default: 0.999.
-        epsilon: Default: 1e-7.
-        **kwargs: passed on to `keras.optimizers.Adam`; `amsgrad` is not offered.
+        learning_rate: learning rate, or a schedule. Default: 1e-3.
+        beta_1: decay rate of the momentum. Default: 0.9.
+        beta_2: decay rate of the velocity. Default: 0.999.
+        epsilon: constant that is added to the root of the velocity. Default: 1e-7.
+        **kwargs: other arguments of `keras.optimizers.Adam`, except `amsgrad`.
 
     Raises:
-        ValueError: `amsgrad` is asked for.
+        ValueError: `amsgrad` is True.
 
     Example:
         >>> optimizer = LazyAdam(0.1)
@@ -54,7 +54,7 @@ class LazyAdam(keras.optimizers.Adam):
         super().__init__(learning_rate, beta_1, beta_2, epsilon, name=name, **kwargs)
 
     def update_step(self, gradient: Any, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
-        """Move one variable, or some of its rows."""
+        """Update one variable, or some of its rows."""
         index = self._get_variable_index(variable)
         momentum, velocity = self._momentums[index].value, self._velocities[index].value
         variable = variable.value if isinstance(variable, keras.Variable) else variable
@@ -83,10 +83,10 @@ class LazyAdam(keras.optimizers.Adam):
             tf.raw_ops.ResourceScatterUpdate(resource=resource.handle, indices=rows, updates=updates)
 
     def _update_model_variables_moving_average(self, trainable_variables: list[Any]) -> None:
-        """Move the running averages as Keras does, each in one fused operation."""
+        """Update the moving averages as Keras does, each with one fused operation."""
         if not self.use_ema:
             return
-        # The average of the first step is its weights.
+        # After the first step, the average is equal to the weights.
         share = 1.0 - self.ema_momentum * keras.ops.cast(keras.ops.not_equal(self.iterations, 0), "float32")
         for variable, average in zip(trainable_variables, self._model_variables_moving_average, strict=True):
             average = average.value
@@ -94,7 +94,7 @@ class LazyAdam(keras.optimizers.Adam):
             tf.raw_ops.ResourceApplyGradientDescent(var=average.handle, alpha=share, delta=step)
 
     def _clip_gradients(self, gradients: list[Any]) -> list[Any]:
-        """Clip as Keras does, but repeated rows by their sum, and by the global norm without making rows dense."""
+        """Clip as Keras does, but sum repeated rows first, and keep sparse gradients sparse for the global norm."""
         if not (self.clipnorm or self.global_clipnorm or self.clipvalue):
             return gradients
         gradients = [_each_row_once(g) if isinstance(g, tf.IndexedSlices) else g for g in gradients]
@@ -110,9 +110,9 @@ class LazyAdam(keras.optimizers.Adam):
 
 
 def _summed_by_row(gradient: tf.IndexedSlices) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the rows `[n]`, repeated ones included, and at each place the whole gradient of its row `[n, D]`.
+    """Return the sorted rows `[n]` with repetitions, and for each the summed gradient of its row `[n, D]`.
 
-    With repetitions the shapes do not depend on the ids, as XLA needs it; places of one row write the same values.
+    Keeping the repetitions makes the shapes independent of the ids, as XLA requires. Repetitions write equal values.
     """
     rows, values = gradient.indices, tf.cast(gradient.values, tf.float32)
     order = tf.argsort(rows)
@@ -124,7 +124,7 @@ def _summed_by_row(gradient: tf.IndexedSlices) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def _each_row_once(gradient: tf.IndexedSlices) -> tf.IndexedSlices:
-    """Return the same gradient with the whole of a row at its first place and zeros at its other places."""
+    """Return the same gradient with the sum of a row at its first position and zeros at its repetitions."""
     rows, total = _summed_by_row(gradient)
     is_first = tf.concat([tf.ones_like(rows[:1], tf.bool), rows[1:] != rows[:-1]], axis=0)
     return tf.IndexedSlices(tf.where(is_first[:, tf.newaxis], total, 0.0), rows, gradient.dense_shape)

@@ -1,4 +1,4 @@
-"""A model for work in Python: tables or lists of histories in, tables or lists of answers out."""
+"""A trained model in Python: tables or lists of histories in, tables or lists of answers out."""
 
 from __future__ import annotations
 
@@ -23,27 +23,29 @@ from laclrec_tf.serving.version.metadata import VersionDescription
 
 
 class Recommender:
-    """A trained model that is asked with tables; `laclrec_tf.load` makes one.
+    """A trained model that answers queries with tables or lists. `laclrec_tf.load` returns one.
 
-    Histories come as a table of pandas, polars or pyarrow, and the answer is a table of the same library. Or they come
-    as a list of item ids or a list of such lists, and the answer is the list of what `RetrievalClient` returns. The
-    signatures that a server calls give all answers.
+    If the histories are a table of pandas, polars or pyarrow, the answer is a table of the same library. If they are a
+    list of item ids or a list of such lists, the answer is a list of the results that `RetrievalClient` returns. The
+    answers are those of a server, since the same signatures compute them.
 
-    A table has a row for each event (`user_id`, `item_id`, `timestamp`), or a row for each history (`history`, a list
-    of item ids; `user_id` if wanted). The arguments `user_column`, `item_column`, `time_column` and `history_column`
-    name other columns; `time_column=None` takes rows as ordered. The answer's first column is the user's, with its own
-    type, or `row`, the number of the history from 0.
+    A table has one row for each event (`user_id`, `item_id`, `timestamp`) or one row for each history (`history`, a
+    list of item ids, and optionally `user_id`). The arguments `user_column`, `item_column`, `time_column` and
+    `history_column` name other columns; with `time_column=None` the rows are in order. The first column of the answer
+    is the user's, with its own type, or `row`, the number of the history from 0.
 
     Args:
-        model: what answers.
+        model: the model that answers queries.
         vocabulary: the items that it knows.
-        max_length: how many of a history's last items it reads.
-        has_augmenter: whether `augment` and `clean` can be asked.
-        source: where it came from, for `repr`.
+        max_length: max number of items of a history that it reads, the last ones.
+        has_augmenter: whether it can answer `augment` and `clean`.
+        source: description of its origin, for `repr`.
 
     Attributes:
-        model: what answers; `model.rank` and the embeddings are asked of it.
+        model: the model that answers queries, also those for ranks and embeddings, e.g. `model.rank`.
         vocabulary: the items that it knows.
+        max_length: max number of items of a history that it reads, the last ones.
+        has_augmenter: whether it can answer `augment` and `clean`.
 
     Example:
         >>> import laclrec_tf  # doctest: +SKIP
@@ -60,7 +62,6 @@ class Recommender:
     def __init__(
         self, model: HistoryQueries, vocabulary: ItemVocabulary, *, max_length: int, has_augmenter: bool, source: str
     ) -> None:
-        """Take what answers."""
         self.model = model
         self.vocabulary = vocabulary
         self.max_length = max_length
@@ -101,12 +102,12 @@ class Recommender:
         """Recommend the next items for each user.
 
         Args:
-            histories: a table, or lists of item ids. Unknown items are skipped; a history without a known one gets the
-                most popular items.
-            k: how many items. Default: 10.
+            histories: a table, or lists of item ids. Unknown items are skipped. A history without a known item gets
+                the most popular items.
+            k: max number of items. Default: 10.
             exclude: item ids never to recommend. Default: none.
-            allow: the only item ids to recommend. Default: every item may come.
-            exclude_history: never recommend an item of the history. Default: True.
+            allow: the only item ids to recommend. Default: all items.
+            exclude_history: whether to exclude the items of the history. Default: True.
             **columns: names of the table's columns, see the class.
 
         Returns:
@@ -115,13 +116,13 @@ class Recommender:
         Raises:
             InputError: an argument is out of its range, or the table cannot be read.
         """
-        asked = _asked(histories, columns)
-        if not isinstance(asked, HistoryTable):
-            return self.model.recommend(asked, k, exclude, allow, exclude_history)
-        answers = self._each(
-            lambda rows: self.model.recommend(rows, k, exclude, allow, exclude_history), asked.histories
+        queries = _queries(histories, columns)
+        if not isinstance(queries, HistoryTable):
+            return self.model.recommend(queries, k, exclude, allow, exclude_history)
+        answers = _answers(
+            lambda rows: self.model.recommend(rows, k, exclude, allow, exclude_history), queries.histories
         )
-        return asked.answer([len(answer.item_ids) for answer in answers], ranked_columns(answers, "item_id"))
+        return queries.answer([len(answer.item_ids) for answer in answers], ranked_columns(answers, "item_id"))
 
     @overload
     def similar_items(self, items: Sequence[str], k: int = 10) -> list[SimilarItems]: ...
@@ -131,13 +132,13 @@ class Recommender:
         """Find the items most similar to each of the given ones.
 
         Args:
-            items: item ids, or a table with a row for each item.
-            k: how many neighbours of each. Default: 10.
-            item_column: of the table. Default: "item_id".
+            items: item ids, or a table with one row for each item.
+            k: number of similar items. Default: 10.
+            item_column: column of the items in the table. Default: "item_id".
 
         Returns:
-            A table with the columns item, `rank`, `similar_item_id` and `score`, without rows for an unknown item; or
-            a list of `SimilarItems`.
+            A table with the columns item, `rank`, `similar_item_id` and `score`, without rows for unknown items; or a
+            list of `SimilarItems`.
 
         Raises:
             InputError: an argument is out of its range, or the table cannot be read.
@@ -146,7 +147,7 @@ class Recommender:
             return self.model.similar_items(items, k)
         columns = {"item_column": item_column}
         ids = as_ids("The table", table_columns(items, columns)[item_column]).fill_null("").to_list()
-        answers = self._each(lambda rows: self.model.similar_items(rows, k), ids)
+        answers = _answers(lambda rows: self.model.similar_items(rows, k), ids)
         rows = [row for row, answer in enumerate(answers) for _ in answer.item_ids]
         return add_columns(
             eager_frame(items, columns).select(item_column)[rows], ranked_columns(answers, "similar_item_id")
@@ -157,36 +158,34 @@ class Recommender:
     @overload
     def augment(self, histories: IntoDataFrameT, **columns: str | None) -> IntoDataFrameT: ...
     def augment(self, histories: Any, **columns: str | None) -> Any:
-        """Ask what the learned augmenter does to each item of each history.
+        """Return the edits of the learned augmenter for each item of each history.
 
         Args:
-            histories: a table, or lists of item ids. Unknown items are skipped, and the most recent ones are read.
+            histories: a table, or lists of item ids. Unknown items are skipped, and the last `max_length` are read.
             **columns: names of the table's columns, see the class.
 
         Returns:
-            A table with a row for each item that was read: user, `position` (from 1), `item_id`, `operation` ("keep",
-            "delete" or "insert"), its probabilities `keep`, `delete` and `insert`, and `inserted`, how many items come
-            before this one; `clean` has which. Or a list of `AugmentedHistory`.
+            A table with one row for each item that was read: user, `position` (from 1), `item_id`, `operation` ("keep",
+            "delete" or "insert"), the probabilities `keep`, `delete` and `insert`, and `inserted`, the number of items
+            inserted before this one (`clean` returns the items). Or a list of `AugmentedHistory`.
 
         Raises:
             InputError: the model has no augmenter, or the table cannot be read.
         """
-        self._check_augmenter()
-        asked = _asked(histories, columns)
-        if not isinstance(asked, HistoryTable):
-            return self.model.augment(asked)
-        answers = self._each(self.model.augment, asked.histories)
-        return asked.answer([len(answer.history) for answer in answers], edit_columns(answers))
+        queries, answers = self._edits(histories, columns)
+        if not isinstance(queries, HistoryTable):
+            return answers
+        return queries.answer([len(answer.history) for answer in answers], edit_columns(answers))
 
     @overload
     def clean(self, histories: Items) -> list[list[str]]: ...
     @overload
     def clean(self, histories: IntoDataFrameT, **columns: str | None) -> IntoDataFrameT: ...
     def clean(self, histories: Any, **columns: str | None) -> Any:
-        """Return histories as the augmenter leaves them: noise deleted, what is missing inserted.
+        """Return the histories after the edits of the augmenter: noise deleted, missing items inserted.
 
         Args:
-            histories: a table, or lists of item ids. Unknown items are skipped, and the most recent ones are read.
+            histories: a table, or lists of item ids. Unknown items are skipped, and the last `max_length` are read.
             **columns: names of the table's columns, see the class.
 
         Returns:
@@ -195,12 +194,24 @@ class Recommender:
         Raises:
             InputError: the model has no augmenter, or the table cannot be read.
         """
-        self._check_augmenter()
-        asked = _asked(histories, columns)
-        if not isinstance(asked, HistoryTable):
-            return [list(answer.edited_history) for answer in self.model.augment(asked)]
-        cleaned = [answer.edited_history for answer in self._each(self.model.augment, asked.histories)]
-        return asked.answer([len(history) for history in cleaned], history_columns(cleaned))
+        queries, answers = self._edits(histories, columns)
+        cleaned = [list(answer.edited_history) for answer in answers]
+        if not isinstance(queries, HistoryTable):
+            return cleaned
+        return queries.answer([len(history) for history in cleaned], history_columns(cleaned))
+
+    def _edits(
+        self, histories: Any, columns: dict[str, Any]
+    ) -> tuple[HistoryTable, list[AugmentedHistory]] | tuple[Items, list[AugmentedHistory]]:
+        if not self.has_augmenter:
+            raise InputError(
+                f"{self!r} cannot edit histories. Train a model with an augmenter, e.g. "
+                "`laclrec-tf train --preset laclrec`."
+            )
+        queries = _queries(histories, columns)
+        if not isinstance(queries, HistoryTable):
+            return queries, self.model.augment(queries)
+        return queries, _answers(self.model.augment, queries.histories)
 
     def __repr__(self) -> str:
         augmenter = "with" if self.has_augmenter else "without"
@@ -209,45 +220,41 @@ class Recommender:
             f"history, {augmenter} an augmenter)"
         )
 
-    def _check_augmenter(self) -> None:
-        if not self.has_augmenter:
-            raise InputError(
-                f"{self!r} cannot edit histories. Train one that can, such as `laclrec-tf train --preset laclrec`."
-            )
 
-    @staticmethod
-    def _each(ask: Callable[[Sequence[Any]], list[Answer]], rows: Sequence[Any]) -> list[Answer]:
-        return ask(rows) if rows else []  # an empty list of histories would be one empty history
+def _answers(query: Callable[[Sequence[Any]], list[Answer]], rows: Sequence[Any]) -> list[Answer]:
+    return query(rows) if rows else []  # the model would read an empty list as one empty history
 
 
-def _asked(histories: Any, columns: dict[str, Any]) -> HistoryTable | Items:
+def _queries(histories: Any, columns: dict[str, Any]) -> HistoryTable | Items:
     if is_table(histories):
-        strange = sorted(columns.keys() - {"user_column", "item_column", "time_column", "history_column"})
-        if strange:
+        unknown = sorted(columns.keys() - {"user_column", "item_column", "time_column", "history_column"})
+        if unknown:
             raise InputError(
-                f"Unknown argument `{strange[0]}`. Columns are named by user_column, item_column, time_column and "
-                "history_column."
+                f"Unknown argument `{unknown[0]}`. The arguments for columns are user_column, item_column, time_column "
+                "and history_column."
             )
         return HistoryTable.read(histories, **columns)
     if columns:
-        raise InputError(f"Argument `{next(iter(columns))}` names a column of a table. Received: lists of item ids.")
+        raise InputError(
+            f"Argument `{next(iter(columns))}` names a column of a table. Received: lists of item ids. Remove it."
+        )
     return histories
 
 
 def load(path: str | Path) -> Recommender:
     """Load a trained model.
 
-    A run's answers are those of the version that `laclrec-tf export` makes of it with an exact index.
+    A run gives the same answers as the SavedModel that `laclrec-tf export` writes with an exact index.
 
     Args:
-        path: a folder made by `laclrec-tf train` or `grow`; or `saved_models/NAME`, of which the newest version is
-            taken, or `saved_models/NAME/VERSION`.
+        path: run folder made by `laclrec-tf train` or `grow`; `saved_models/NAME`, for its newest version; or
+            `saved_models/NAME/VERSION`.
 
     Returns:
         A `Recommender`.
 
     Raises:
-        InputError: the folder holds neither a finished run nor an exported model, or a damaged one.
+        InputError: the folder contains neither a finished run nor an exported model, or it is damaged.
 
     Example:
         >>> import laclrec_tf  # doctest: +SKIP
@@ -261,10 +268,10 @@ def load(path: str | Path) -> Recommender:
         return _of_run(RunFolder.open(folder))
     if (folder / SAVED_MODEL_FILE).is_file() or version_numbers(folder):
         return _of_export(version_folder(folder))
-    problem = "holds neither a finished run nor an exported model" if folder.is_dir() else "is no folder"
+    problem = "contains neither a finished run nor an exported model" if folder.is_dir() else "is not a folder"
     raise InputError(
-        f"{folder} {problem}. Give what `laclrec-tf train --out` made, or saved_models/NAME that `laclrec-tf export` "
-        "wrote."
+        f"{folder} {problem}. Give a run folder made by `laclrec-tf train`, or saved_models/NAME made by "
+        "`laclrec-tf export`."
     )
 
 

@@ -1,4 +1,4 @@
-"""Histories out of a table of pandas, polars or pyarrow, and answers back into a table of the same kind."""
+"""Read histories from a table of pandas, polars or pyarrow, and write answers to a table of the same library."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from laclrec_tf.data.tables import eager_frame, table_columns
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving.client.answers import AugmentedHistory, Recommendation, SimilarItems
 
-# By name: the Python type of the values, and the values of all rows in order.
+# By column: the Python type of the values, and the values of all rows in order.
 Columns = dict[str, tuple[type, Sequence[Any]]]
 DTYPES = {str: nw.String(), int: nw.Int64(), float: nw.Float64(), bool: nw.Boolean()}
 
 
 def ranked_columns(answers: Sequence[Recommendation] | Sequence[SimilarItems], item_column: str) -> Columns:
-    """Give each item of ranked lists a row.
+    """Return columns with one row for each item of ranked lists.
 
     Args:
-        answers: the lists.
-        item_column: the name of the items' column.
+        answers: the ranked lists.
+        item_column: name of the column of the items.
 
     Returns:
-        `rank` (from 1), the items' column and `score`.
+        `rank` (from 1), the column of the items and `score`.
 
     Example:
         >>> columns = ranked_columns([Recommendation(("tent", "mug"), (1.5, 0.5))], "item_id")
@@ -45,14 +45,14 @@ def ranked_columns(answers: Sequence[Recommendation] | Sequence[SimilarItems], i
 
 
 def edit_columns(answers: Sequence[AugmentedHistory]) -> Columns:
-    """Give each item that the augmenter read a row.
+    """Return columns with one row for each item that the augmenter read.
 
     Args:
-        answers: what it does to each history.
+        answers: the edits of each history.
 
     Returns:
-        `position` (from 1), `item_id`, `operation`, its probabilities `keep`, `delete` and `insert`, and `inserted`,
-        how many items come before this one.
+        `position` (from 1), `item_id`, `operation`, the probabilities `keep`, `delete` and `insert`, and `inserted`,
+        the number of items inserted before this one.
     """
     chances = [chance for answer in answers for chance in answer.probabilities]
     return {
@@ -66,7 +66,7 @@ def edit_columns(answers: Sequence[AugmentedHistory]) -> Columns:
 
 
 def history_columns(histories: Sequence[Sequence[str]]) -> Columns:
-    """Give each item of histories a row.
+    """Return columns with one row for each item of histories.
 
     Args:
         histories: item ids, oldest first.
@@ -86,12 +86,12 @@ def history_columns(histories: Sequence[Sequence[str]]) -> Columns:
 
 @dataclass(frozen=True)
 class HistoryTable:
-    """Histories, and whose each is.
+    """Histories and their users.
 
     Args:
         histories: item ids of each user, oldest first.
-        owners: a table of one column, a row for each history: the user ids with their own type, or `row`, the number
-            of each history from 0.
+        owners: table with one column and one row for each history: the user ids with their own type, or `row`, the
+            number of the history from 0.
 
     Example:
         >>> table = pl.DataFrame({"user_id": [7, 8, 7], "item_id": ["rope", "mug", "tent"], "timestamp": [2, 5, 1]})
@@ -115,23 +115,24 @@ class HistoryTable:
         time_column: str | None = "timestamp",
         history_column: str = "history",
     ) -> HistoryTable:
-        """Read histories.
+        """Read the histories of a table.
 
-        A table has a row for each event, or it has `history_column`, which holds lists, and so a row for each history.
-        Of events with the same user, item and time the first counts, as in `laclrec-tf prepare`.
+        The table has one row for each event, or one row for each history if it has `history_column`. Of events with the
+        same user, item and time the first is used, as in `laclrec-tf prepare`.
 
         Args:
             table: a table of pandas, polars or pyarrow.
-            user_column: with lists it may be missing. Default: "user_id".
-            item_column: of events. Default: "item_id".
-            time_column: of events, see `read_interactions`; None: the rows are in order. Default: "timestamp".
-            history_column: of lists of item ids, oldest first. Default: "history".
+            user_column: column of the user ids. Optional if there is one row for each history. Default: "user_id".
+            item_column: column of the item ids of events. Default: "item_id".
+            time_column: column of the times of events, see `read_interactions`. None: the rows are in order.
+                Default: "timestamp".
+            history_column: column of histories, lists of item ids, oldest first. Default: "history".
 
         Returns:
             Users in the order of their first row.
 
         Raises:
-            InputError: a column is missing, or what it holds cannot be read.
+            InputError: a column is missing, or a value in it cannot be read.
         """
         names = list(getattr(table, "column_names", getattr(table, "columns", ())))
         if history_column in names and item_column not in names:
@@ -146,7 +147,7 @@ class HistoryTable:
                 [column.rename(name) for column, name in zip(ids, ("user_id", "item_id"), strict=True)]
             )
             if events.null_count().sum_horizontal().item():
-                raise InputError("The table has events without a user or an item. Fill them in or drop the rows.")
+                raise InputError("The table has events without a user or an item. Fill in the ids or drop the rows.")
             events = events.with_row_index("row")
         else:
             events = table_interactions(
@@ -170,35 +171,37 @@ class HistoryTable:
         return f"HistoryTable({len(self.histories):,} histories, {items:,} items in all)"
 
     def answer(self, counts: Sequence[int], columns: Mapping[str, tuple[type, Sequence[Any]]]) -> Any:
-        """Make a table of the kind that was read.
+        """Return a table of the library of the table that was read.
 
         Args:
-            counts: how many rows each history gets.
+            counts: number of rows of each history.
             columns: further columns by name: the Python type of the values, and the values of all rows in order.
 
         Returns:
-            The owners' column, repeated, and the columns.
+            The column of the owners, repeated by `counts`, and the further columns.
         """
         rows = [row for row, count in enumerate(counts) for _ in range(count)]
         return add_columns(self.owners[rows], columns)
 
 
 def add_columns(frame: nw.DataFrame[Any], columns: Mapping[str, tuple[type, Sequence[Any]]]) -> Any:
-    """Put columns beside those of a frame and return the table of its own library.
+    """Add columns to a frame and return a table of its library.
 
     Args:
-        frame: rows to go by; in pandas they are numbered anew.
-        columns: see `HistoryTable.answer`.
+        frame: the frame. The index of a pandas table is replaced by row numbers.
+        columns: the columns, see `HistoryTable.answer`.
 
     Returns:
         A table of pandas, polars or pyarrow.
 
     Raises:
-        InputError: the frame has a column of such a name.
+        InputError: the frame already has a column of such a name.
     """
     taken = sorted(set(frame.columns) & set(columns))
     if taken:
-        raise InputError(f"The answer has a column {taken[0]!r} of its own. Rename the table's column of that name.")
+        raise InputError(
+            f"The answer has a column {taken[0]!r}, and the table has one of the same name. Rename the table's column."
+        )
     made = [
         nw.new_series(name, list(values), DTYPES[kind], backend=frame.implementation)
         for name, (kind, values) in columns.items()
@@ -220,7 +223,7 @@ def _items(history: Any, row: int) -> tuple[str, ...]:
     if items is None or not all(map(_is_id, items)):
         raise InputError(
             f"The table, row {row + 1}: the history must be a list of item ids, which are text or integers. "
-            "Write an empty list for a user without any."
+            "Use an empty list for a user without items."
         )
     return tuple(map(str, items))
 

@@ -1,4 +1,4 @@
-"""A training run on disk: the trained model and all that is needed to evaluate and export it."""
+"""A training run on disk: the trained model and the files needed to evaluate and export it."""
 
 from __future__ import annotations
 
@@ -23,19 +23,10 @@ RECORD_FILE = "run.json"
 RETIRED_FILE = "retired.txt"
 _RECORD_TYPES = {"trained_on": str, "data_folder": str, "data_hash": str, "max_length": int, "settings": dict}
 _REMEDY = "Train again with `laclrec-tf train`."
-__all__ = [
-    "FORMAT_VERSION",
-    "RECORD_FILE",
-    "RETIRED_FILE",
-    "RunFolder",
-    "check_new_run",
-    "has_epochs",
-    "write_record",
-]
 
 
 def has_epochs(folder: Path) -> bool:
-    """Say whether a training, finished or not, has done an epoch in this folder."""
+    """Return whether a training has completed an epoch in this folder."""
     return any(file.stat().st_size for file in folder.glob("epochs-*.csv"))
 
 
@@ -43,13 +34,13 @@ def has_epochs(folder: Path) -> bool:
 class RunFolder:
     """A finished run: `run.json`, `model.keras`, `vocabulary.txt`, `popularity.npy`, `epochs-*.csv`, `tensorboard/`.
 
-    A run made by `laclrec-tf grow` has no epochs and no `tensorboard/`, and `retired.txt` if items left the index.
-    `run.json` is written last by the training; a folder without it holds no finished run. `laclrec-tf evaluate` adds
+    A run made by `laclrec-tf grow` has no epochs and no `tensorboard/`. It has `retired.txt` if items are no longer
+    recommended. `run.json` is written last: a folder without it contains no finished run. `laclrec-tf evaluate` adds
     `evaluation-SPLIT-PROTOCOL.json`.
 
     Args:
-        folder: where the run lies.
-        record: what `run.json` says.
+        folder: the run folder.
+        record: content of `run.json`.
 
     Example:
         >>> run = RunFolder.open("run")  # doctest: +SKIP
@@ -66,13 +57,13 @@ class RunFolder:
         """Open a finished run.
 
         Raises:
-            InputError: there is no finished run, it is damaged, or was written by another format version.
+            InputError: there is no finished run, or it is damaged or has another format version.
         """
         folder = Path(folder)
         file = folder / RECORD_FILE
         if not file.is_file():
             state = "an unfinished run" if has_epochs(folder) else "no run"
-            raise InputError(f"{folder} holds {state}: {file} is missing. Make one with `laclrec-tf train`.")
+            raise InputError(f"{folder} contains {state}: {file} is missing. Create one with `laclrec-tf train`.")
         try:
             record = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -84,10 +75,10 @@ class RunFolder:
                 f"{folder} has run format {record.get('format_version')}, "
                 f"this version reads {FORMAT_VERSION}. {_REMEDY}"
             )
-        lost = [name for name, kind in _RECORD_TYPES.items() if not isinstance(record.get(name), kind)]
-        lost += [name for name in ("preset", "seed") if not lost and name not in record["settings"]]
-        if lost:
-            raise InputError(f"{file} is damaged: it does not tell {lost[0]!r}. {_REMEDY}")
+        missing = [name for name, kind in _RECORD_TYPES.items() if not isinstance(record.get(name), kind)]
+        missing += [name for name in ("preset", "seed") if not missing and name not in record["settings"]]
+        if missing:
+            raise InputError(f"{file} is damaged: it lacks {missing[0]!r}. {_REMEDY}")
         return cls(folder, record)
 
     @cached_property
@@ -105,27 +96,27 @@ class RunFolder:
 
     @cached_property
     def vocabulary(self) -> ItemVocabulary:
-        """The items the model knows."""
+        """The items that the model knows."""
         return ItemVocabulary.load(self.folder / "vocabulary.txt")
 
     @cached_property
     def retired(self) -> tuple[str, ...]:
-        """The items that are never recommended, though histories may hold them; usually none.
+        """The items that are read in histories but never recommended. Usually there are none.
 
         Raises:
-            InputError: the file is damaged, or names an item the run does not know.
+            InputError: the file is damaged, or names an item that the run does not know.
         """
         file = self.folder / RETIRED_FILE
         if not file.exists():
             return ()
         retired = ItemVocabulary.load(file).items
         if not all(item in self.vocabulary for item in retired) or len(retired) == self.vocabulary.n_items:
-            raise InputError(f"{file} and vocabulary.txt do not fit together. Grow the old run again.")
+            raise InputError(f"{file} does not match vocabulary.txt. Run `laclrec-tf grow` on the old run again.")
         return retired
 
     @cached_property
     def popularity(self) -> np.ndarray:
-        """`[N]` int64: how often each item, by id from 1, stands in the training split.
+        """`[N]` int64: number of events of each item in the training split, by id from 1.
 
         Raises:
             InputError: the file is missing or damaged.
@@ -141,16 +132,16 @@ class RunFolder:
 
     @cached_property
     def data(self) -> PreparedData:
-        """The prepared data the run was trained on.
+        """The prepared data that the run was trained on.
 
         Raises:
-            InputError: the data folder is gone, or holds other data than the run was trained on.
+            InputError: the data folder is missing, or contains other data.
         """
         data = PreparedData.open(self.record["data_folder"])
         if data.data_hash != self.record["data_hash"]:
             raise InputError(
-                f"{data.folder} now holds other data than {self.folder} was trained on (hash {data.data_hash[:12]}, "
-                f"trained on {self.record['data_hash'][:12]}). Prepare the old events again or train anew."
+                f"{data.folder} contains other data than {self.folder} was trained on (hash {data.data_hash[:12]}, "
+                f"trained on {self.record['data_hash'][:12]}). Prepare the old events again, or train again."
             )
         return data
 
@@ -163,19 +154,27 @@ class RunFolder:
 
 
 def check_new_run(out: Path) -> None:
-    """Refuse a folder that a new run would overwrite.
+    """Check that a new run overwrites nothing.
+
+    Args:
+        out: the run folder to create.
 
     Raises:
         InputError: `out` is a file, or a folder that is not empty.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         unfinished = has_epochs(out) and not (out / RECORD_FILE).exists()
-        state = "holds an unfinished run" if unfinished else "exists already and is not overwritten"
-        first = "Go on with --resume, or give" if unfinished else "Give"
-        raise InputError(f"{out} {state}. {first} another --out, or delete it first.")
+        state = "contains an unfinished run" if unfinished else "exists already and is not overwritten"
+        remedy = "Resume it with --resume, or give" if unfinished else "Give"
+        raise InputError(f"{out} {state}. {remedy} another --out, or delete it first.")
 
 
 def write_record(folder: Path, record: dict[str, Any]) -> None:
-    """Write `run.json`. Write it last: a run folder that has it is complete."""
+    """Write `run.json`. Write it last: a run folder that has it is complete.
+
+    Args:
+        folder: the run folder.
+        record: content of the file, which JSON can represent.
+    """
     with atomic_write(folder / RECORD_FILE) as partial:
         partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Tests of the catalogue."""
+"""Item strings and their ids."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from laclrec_tf.item_vocabulary import LINE_BREAKS, PAD_ID, ItemVocabulary
 ITEMS = st.text(st.characters(exclude_characters=LINE_BREAKS, exclude_categories=["Cs"]), min_size=1)
 
 
-def test_ids_start_at_one_and_specials_stand_behind():
+def test_items_have_the_ids_from_one_and_special_tokens_follow():
     vocabulary = ItemVocabulary(["tent", "stove", "007"])
     assert vocabulary.items == ("tent", "stove", "007")
     assert vocabulary.n_items == len(vocabulary) == 3
@@ -28,7 +28,7 @@ def test_ids_start_at_one_and_specials_stand_behind():
 
 @pytest.mark.parametrize("item_id", [0, -1, 3, 4])
 def test_an_id_without_a_string_is_an_error(item_id):
-    with pytest.raises(InputError, match=f"must hold 1 to 2. Received: {item_id}"):
+    with pytest.raises(InputError, match=f"must contain ids from 1 to 2. Received: {item_id}"):
         ItemVocabulary(["a", "b"]).to_items([item_id])
 
 
@@ -36,13 +36,13 @@ def test_an_id_without_a_string_is_an_error(item_id):
     ("items", "message"),
     [
         ([], "at least one item"),
-        (["a", ""], "not empty. Received: '' as item 2"),
-        (["a", 7], "must be strings, not empty. Received: 7 as item 2"),
+        (["a", ""], "must be non-empty strings. Received: '' as item 2"),
+        (["a", 7], "must be non-empty strings. Received: 7 as item 2"),
         (["a", "b", "a"], "Received: 'a' as items 1 and 3"),
-        *[([f"a{character}b"], "must not hold a line break") for character in LINE_BREAKS],
+        *[([f"a{character}b"], "must not contain a line break") for character in LINE_BREAKS],
     ],
 )
-def test_items_that_make_no_catalogue(items, message):
+def test_items_that_are_refused(items, message):
     with pytest.raises(InputError) as raised:
         ItemVocabulary(items)
     assert message in str(raised.value)
@@ -50,14 +50,14 @@ def test_items_that_make_no_catalogue(items, message):
 
 
 @given(st.lists(ITEMS, min_size=1, unique=True))
-def test_saved_items_come_back(tmp_path_factory, items):
+def test_saved_items_are_loaded(tmp_path_factory, items):
     file = tmp_path_factory.mktemp("vocabulary") / "vocabulary.txt"
     ItemVocabulary(items).save(file)
     assert file.read_bytes() == "".join(f"{item}\n" for item in items).encode()
     assert ItemVocabulary.load(file) == ItemVocabulary(items)
 
 
-def test_equality_is_order_too():
+def test_equality_includes_the_order():
     assert ItemVocabulary(["a", "b"]) == ItemVocabulary(["a", "b"])
     assert hash(ItemVocabulary(["a", "b"])) == hash(ItemVocabulary(["a", "b"]))
     assert ItemVocabulary(["a", "b"]) != ItemVocabulary(["b", "a"])

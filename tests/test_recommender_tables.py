@@ -1,4 +1,4 @@
-"""Histories out of tables and answers back into tables."""
+"""Histories from tables, and answers to tables."""
 
 from __future__ import annotations
 
@@ -75,14 +75,14 @@ def complaint(table, **columns) -> str:
     return str(raised.value)
 
 
-def test_events_are_ordered_by_time_and_duplicates_go(make):
+def test_events_are_ordered_by_time_and_duplicates_dropped(make):
     read = HistoryTable.read(make(EVENTS))
     # The second (7, rope, 2) is a duplicate; mug and lamp at the same time keep the order of the rows.
     assert read.histories == (("tent", "rope"), ("mug", "lamp"))
     assert columns_of(read.owners.to_native()) == {"user_id": [7, 3]}
 
 
-def test_rows_may_be_in_order_already(make):
+def test_rows_may_already_be_in_order(make):
     read = HistoryTable.read(make(EVENTS), time_column=None)
     assert read.histories == (("rope", "tent", "rope"), ("mug", "lamp"))
     without = {name: EVENTS[name] for name in ("user_id", "item_id")}
@@ -91,7 +91,7 @@ def test_rows_may_be_in_order_already(make):
     assert "without a user or an item" in complaint(make(EVENTS | {"item_id": [None, *"abcd"]}), time_column=None)
 
 
-def test_a_row_for_each_history(make):
+def test_one_row_for_each_history(make):
     read = HistoryTable.read(make({"user_id": ["a", "b"], "history": [["x", "y"], []]}))
     assert read.histories == (("x", "y"), ())
     assert columns_of(read.owners.to_native()) == {"user_id": ["a", "b"]}
@@ -100,14 +100,14 @@ def test_a_row_for_each_history(make):
     assert columns_of(read.owners.to_native()) == {"row": [0, 1]}
 
 
-def test_a_history_that_is_no_list(make):
+def test_a_history_must_be_a_list(make):
     expected = "The table, row 2: the history must be a list of item ids, which are text or integers."
     assert complaint(make({"history": [["x"], None]})).startswith(expected)
     assert complaint(make({"history": [["x"], [None]]})).startswith(expected)
     assert complaint(make({"history": ["x,y"]})).startswith("The table, row 1: the history must be a list")
 
 
-def test_answers_repeat_the_owner_with_its_own_type(make):
+def test_answers_repeat_the_user_with_its_own_type(make):
     read = HistoryTable.read(make(EVENTS))
     answer = read.answer([2, 1], {"item_id": (str, ["a", "b", "c"]), "score": (float, [1.5, 0.5, 2.0])})
     assert type(answer) is type(make(EVENTS))
@@ -116,7 +116,7 @@ def test_answers_repeat_the_owner_with_its_own_type(make):
         assert answer.index.tolist() == [0, 1, 2]
 
 
-def test_no_rows_give_no_rows(make):
+def test_an_empty_table_gives_an_empty_answer(make):
     empty = make({name: values[:0] for name, values in EVENTS.items()})
     answer = HistoryTable.read(empty).answer([], {"item_id": (str, [])})
     assert columns_of(answer) == {"user_id": [], "item_id": []}
@@ -125,6 +125,6 @@ def test_no_rows_give_no_rows(make):
 @pytest.mark.parametrize("name", ["rank", "item_id"])
 def test_an_answer_replaces_no_column_of_the_table(name):
     events = pl.DataFrame({name: ["u"], "item": ["tent"], "timestamp": [1]})
-    asked = HistoryTable.read(events, user_column=name, item_column="item")
-    with pytest.raises(InputError, match=f"a column '{name}' of its own. Rename"):
-        asked.answer([1], {"rank": (int, [1]), "item_id": (str, ["stove"])})
+    queries = HistoryTable.read(events, user_column=name, item_column="item")
+    with pytest.raises(InputError, match=f"a column '{name}', and the table has one of the same name. Rename"):
+        queries.answer([1], {"rank": (int, [1]), "item_id": (str, ["stove"])})

@@ -187,7 +187,7 @@ def test_the_command_writes_the_page_or_says_in_a_line_why_not(sasrec_run, tmp_p
     with pytest.raises(SystemExit) as exit_:
         main(["report", str(tmp_path), "--out", str(out)])
     assert exit_.value.code == 2 and not out.exists()
-    assert re.fullmatch(r"laclrec-tf: .* holds no run: .*\n", capsys.readouterr().err)
+    assert re.fullmatch(r"laclrec-tf: .* contains no run: .*\n", capsys.readouterr().err)
     with pytest.raises(SystemExit) as exit_:
         main(["report", str(sasrec_run.folder), "--out", str(out), "--users", "30"])
     assert exit_.value.code == 0

@@ -253,7 +253,7 @@ def test_mistakes_cost_one_line_and_leave_nothing(run, listed, tmp_path, mistake
     assert "no prepared data" in mistaken(out, "--vocabulary", tmp_path)
     bad = tmp_path / "bad.txt"
     bad.write_text("")
-    assert "is damaged: Items must be strings, not empty" in mistaken(out, "--vocabulary", bad)
+    assert "is damaged: Items must be non-empty strings" in mistaken(out, "--vocabulary", bad)
     bad.write_text("tent\nlamp\ntent\n")
     assert "'tent' as items 1 and 3" in mistaken(out, "--vocabulary", bad)
     assert "adds no item to the run and retires none" in mistaken(out, "--vocabulary", listed(*items))
@@ -294,7 +294,7 @@ def test_nothing_is_overwritten(run, listed, tmp_path):
 def test_a_damaged_grown_run_is_named(run, listed, tmp_path):
     new = grown(run, listed(*run.vocabulary.items[1:]), tmp_path / "run")
     (new.folder / "retired.txt").write_text("never heard of\n")
-    with pytest.raises(InputError, match="retired.txt and vocabulary.txt do not fit together"):
+    with pytest.raises(InputError, match="retired.txt does not match vocabulary.txt"):
         _ = RunFolder.open(new.folder).retired
     shutil.copy(run.folder / "model.keras", new.folder)
     (new.folder / "retired.txt").unlink()
