@@ -1,4 +1,4 @@
-"""Histories to batches: seeded, cached, bucketed by length, padded, with random views and corruptions."""
+"""Batches for training and evaluation: seeded, bucketed by length, padded, with random views and corruptions."""
 
 from __future__ import annotations
 
@@ -13,105 +13,15 @@ from laclrec_tf.data.random_views import DEFAULT_KINDS, random_view
 from laclrec_tf.item_vocabulary import PAD_ID
 from laclrec_tf.ops.masking import history_lengths, take_prefixes
 
-# Upper ends of the length buckets. Most shoppers' histories are short, so the first buckets are narrow.
+# Max lengths of the buckets. Most histories are short, so the first buckets are narrow.
 BUCKETS = (4, 6, 8, 12, 16, 24, 32)
-BOUNDARIES = [end + 2 for end in BUCKETS]  # exclusive, and the last item of a history is a target only
+BOUNDARIES = [end + 2 for end in BUCKETS]  # exclusive; the last item of a history is a target only
 TYPICAL_LENGTHS = [
     *((start + 1 + end) / 2 for start, end in zip((0, *BUCKETS), BUCKETS, strict=False)),
-    BUCKETS[-1] * 1.25,  # a guess: the last bucket has no end
+    BUCKETS[-1] * 1.25,  # an estimate: the last bucket has no max length
 ]
 PARALLEL_CALLS = 2
 PREFETCHED_BATCHES = 4
-
-
-class FlatHistories:
-    """All histories one behind the other, and where each begins and ends.
-
-    A dataset shuffles and batches the bounds, sixteen bytes a history, and a whole batch is gathered at once: faster
-    than a tensor for each history, and none of them is kept.
-
-    Args:
-        histories: per user `[n]` integer ids, oldest first.
-
-    Attributes:
-        bounds: `[U, 2]` int64, first and one behind the last position of each history.
-
-    Example:
-        >>> histories = FlatHistories([np.array([5, 6, 7]), np.array([8])])
-        >>> histories.gather(histories.bounds[::-1]).numpy().tolist()
-        [[8, 0, 0], [5, 6, 7]]
-    """
-
-    def __init__(self, histories: Sequence[np.ndarray]) -> None:
-        lengths = np.array([len(history) for history in histories], np.int64)
-        ends = np.cumsum(lengths)
-        self.bounds = np.stack([ends - lengths, ends], axis=1)
-        # One more, so that there is something to point at behind the last history.
-        self.item_ids = tf.constant(np.concatenate([*histories, [PAD_ID]]).astype(np.int32))
-
-    def gather(self, bounds: tf.Tensor, width: int | tf.Tensor | None = None) -> tf.Tensor:
-        """Return histories side by side.
-
-        Args:
-            bounds: `[B, 2]` rows of `bounds`.
-            width: columns of the result, no fewer than the longest history has items. Default: as many.
-
-        Returns:
-            `[B, width]` int32 ids, PAD behind each history.
-        """
-        starts, ends = tf.unstack(tf.cast(bounds, tf.int64), num=2, axis=1)
-        width = tf.reduce_max(ends - starts) if width is None else tf.cast(width, tf.int64)
-        places = starts[:, tf.newaxis] + tf.range(width)  # [B, width]
-        item_ids = tf.gather(self.item_ids, tf.minimum(places, tf.size(self.item_ids, tf.int64) - 1))
-        return tf.where(places < ends[:, tf.newaxis], item_ids, PAD_ID)
-
-    def __repr__(self) -> str:
-        return f"FlatHistories({len(self.bounds):,} histories, {self.item_ids.shape[0] - 1:,} items in all)"
-
-
-def batch_sizes(targets_per_batch: int) -> list[int]:
-    """Return how many histories a batch of each bucket holds, that of the longest last.
-
-    Args:
-        targets_per_batch: next-item targets a batch, about.
-
-    Example:
-        >>> batch_sizes(512)[0], batch_sizes(512)[-1]
-        (205, 13)
-    """
-    return [max(1, round(targets_per_batch / length)) for length in TYPICAL_LENGTHS]
-
-
-def count_batches(histories: Sequence[np.ndarray], targets_per_batch: int = 512) -> int:
-    """Return how many batches an epoch of `training_dataset` has.
-
-    Args:
-        histories: `[n]` int32 histories.
-        targets_per_batch: as there. Default: 512.
-
-    Example:
-        >>> count_batches([np.array([5, 6]), np.array([7])])
-        1
-    """
-    sizes = np.array(batch_sizes(targets_per_batch))
-    usable = np.array([len(history) for history in histories if len(history) >= 2])
-    per_bucket = np.bincount(np.searchsorted(BOUNDARIES, usable, side="right"), minlength=len(sizes))
-    return int(np.sum(-(-per_bucket // sizes)))
-
-
-def bucket_end(rows: tf.Tensor, boundaries: Sequence[int]) -> tf.Tensor:
-    """Return the longest length of the bucket that histories with these bounds are in.
-
-    Args:
-        rows: `[B, 2]` int64, where each history begins and ends.
-        boundaries: the buckets' exclusive upper ends.
-
-    Returns:
-        Scalar int64.
-    """
-    ends = tf.constant(boundaries, tf.int64) - 1
-    longest = tf.reduce_max(rows[:, 1] - rows[:, 0])
-    return ends[tf.searchsorted(ends, longest[tf.newaxis])[0]]
 
 
 def training_dataset(
@@ -136,48 +46,48 @@ def training_dataset(
 ) -> tf.data.Dataset:
     """Make training batches from histories.
 
-    Every pass over the dataset draws a new order, new views and new corruptions; two datasets made with the
-    same arguments draw the same ones.
+    Every pass over the dataset draws a new order, new views and new corruptions; two datasets with the same arguments
+    draw the same ones.
 
     Args:
-        histories: `[n]` int32 histories, oldest item first, the last one a target: a list of arrays, or a
-            dataset for what does not fit in memory. Histories of fewer than two items teach nothing and are
-            skipped.
+        histories: per user `[n]` int32 ids, oldest first; the last item is a target only. A list of arrays, or a
+            dataset if they do not fit in memory. Histories of fewer than two items have no target and are skipped.
         n_items: catalogue size `N`.
-        targets_per_batch: next-item targets a batch, about: a batch of long histories holds fewer of them. Were
-            batches to hold equally many histories, the mean over a batch would let a target of a long history
-            count a tenth of a short one's. Default: 512.
-        n_random_views: 0, 1 (`random_view`) or 2 (`random_view_2` too). Default: 0.
-        random_kinds: what a random view may do, see `random_view`. Default: crop, mask, reorder.
-        similar_items: `[N + 3]` substitutes, for the kind "substitute". Default: None.
+        targets_per_batch: approximate number of next-item targets in a batch, so a batch of long histories has fewer
+            histories. With the same number of histories in all batches, a target of a long history would weigh a tenth
+            of a target of a short one in the mean over a batch. Default: 512.
+        n_random_views: number of random views: 0, 1 (`random_view`) or 2 (also `random_view_2`). Default: 0.
+        random_kinds: operations of random views, see `random_view`. Default: "crop", "mask" and "reorder".
+        similar_items: `[N + 3]` integer ids, see `random_view`; required for "substitute". Default: None.
         corruption: add `corrupted`, `operations` and `insertions`. Default: False.
         p_keep: see `corrupt`. Default: 0.40.
         p_delete: see `corrupt`. Default: 0.45.
         max_insertions: see `corrupt`. Default: 5.
-        max_edited_length: width `M` of corruptions. Default: 60.
-        prefix_share: share of a history's prefixes that carry the contrastive losses, cut at random each time, so that
-            every prefix is as likely. In a batch `P` is this share of the longest history, but at least 1.
-            Default: 0, one prefix of each history.
-        static_shapes: pad every batch to the end of its length bucket, so that a compiler sees one shape a bucket
-            (and one more for each bucket's last, smaller batch); a corruption then has at most twice the items of
-            its bucket. Needs `histories` as a list. Default: False.
-        cache: keep the histories of a dataset in memory after the first pass; those of a list are there already.
-            Default: True.
-        seed: of order, views and corruptions. Default: 0.
-        position: `[2]` int64, read when a pass begins: the number of its epoch, and how many of that epoch's batches
-            to leave out at its start. What an epoch draws depends on `seed` and its number alone, so training can go on
-            in the middle of one. Default: None, each pass is another epoch.
-        steps: with `position`: a pass goes on with the next epochs without end, and each is cut to so many batches, for
-            workers that take them side by side. Default: None, a pass is an epoch.
+        max_edited_length: max length `M` of a corrupted history. Default: 60.
+        prefix_share: share of a history's prefixes that are used in the contrastive losses; they are drawn uniformly
+            each time. In a batch, `P` is this share of the longest history, but at least 1. Default: 0, one prefix of
+            each history.
+        static_shapes: pad every batch to the max length of its bucket, so that a compiler sees one shape for each
+            bucket (and one for each bucket's last, smaller batch); a corrupted history then has at most twice as many
+            items as the bucket's max length. Requires `histories` as a list. Default: False.
+        cache: keep the histories of a dataset in memory after the first pass; a list is in memory already. Default:
+            True.
+        seed: seed of order, views and corruptions. Default: 0.
+        position: `[2]` int64 variable, read when a pass begins: the number of its epoch, and the number of batches to
+            skip at the start of that epoch. The draws of an epoch depend only on `seed` and its number, so training can
+            resume in the middle of an epoch. Default: None, each pass is another epoch.
+        steps: with `position`, the number of batches to which each epoch is cut, and a pass continues with the next
+            epochs without end, so that several workers do the same number of steps. Default: None, a pass is one whole
+            epoch.
 
     Returns:
-        A dataset of dicts: `history` and `target` `[B, L]` int32, and as asked for `prefix_lengths [B, P]`,
+        A dataset of dicts: `history` and `target` `[B, L]` int32, and as requested `prefix_lengths [B, P]`,
         `random_view` and `random_view_2` `[B * P, L]`, `corrupted` and `operations` `[B, C]` and
-        `insertions [B, C, K]` with `C` the longest corruption of the batch.
+        `insertions [B, C, K]`, where `C` is the length of the longest corrupted history of the batch.
 
     Raises:
         ValueError: `targets_per_batch` is below 1, `prefix_share` is outside [0, 1], `n_random_views` is not 0, 1
-            or 2, or `static_shapes` comes with a dataset, whose longest history is not known.
+            or 2, or `static_shapes` is used with a dataset, whose longest history is not known.
 
     Example:
         >>> batch = next(iter(training_dataset([np.array([5, 6, 7, 8])], n_items=20)))
@@ -191,17 +101,11 @@ def training_dataset(
     if n_random_views not in (0, 1, 2):
         raise ValueError(f"Argument `n_random_views` must be 0, 1 or 2. Received: {n_random_views}.")
 
-    rows_of_a_batch = batch_sizes(targets_per_batch)
-    n_batches = tf.data.UNKNOWN_CARDINALITY
     boundaries = BOUNDARIES
-    if static_shapes:
-        if isinstance(histories, tf.data.Dataset):
-            raise ValueError("Argument `static_shapes` needs `histories` as a list of arrays. Received: a dataset.")
-        # The last bucket needs an end too, which the longest history gives.
-        longest = max([2, *(len(history) for history in histories)])
-        boundaries = [*(end for end in BOUNDARIES if end <= longest), longest + 1]
     if isinstance(histories, tf.data.Dataset):
-        flat = None
+        if static_shapes:
+            raise ValueError("Argument `static_shapes` requires `histories` as a list of arrays. Received: a dataset.")
+        n_batches, flat = tf.data.UNKNOWN_CARDINALITY, None
         rows = histories.filter(lambda item_ids: tf.size(item_ids) >= 2)
         if cache:
             rows = rows.cache()
@@ -209,18 +113,23 @@ def training_dataset(
         n_batches = count_batches(histories, targets_per_batch)
         flat = FlatHistories([history for history in histories if len(history) >= 2])
         rows = tf.data.Dataset.from_tensor_slices(flat.bounds)
-    # With static shapes the last boundary ends the last bucket, and nothing is beyond it.
-    sizes = [*rows_of_a_batch[: len(boundaries)], rows_of_a_batch[min(len(boundaries), len(rows_of_a_batch) - 1)]]
+        if static_shapes:
+            # The last bucket also needs a max length: the length of the longest history.
+            longest = max([2, *(len(history) for history in histories)])
+            boundaries = [*(end for end in BOUNDARIES if end <= longest), longest + 1]
+    sizes = batch_sizes(targets_per_batch)
+    # One size more than boundaries. With static shapes it is never used: no history is beyond the last boundary.
+    sizes = [*sizes[: len(boundaries)], sizes[min(len(boundaries), len(sizes) - 1)]]
 
     @tf.autograph.experimental.do_not_convert
     def epoch_of(epoch_seed: tf.Tensor, left_out: tf.Tensor) -> tf.data.Dataset:
-        # Of this function's graph: without it the process's seed has a say too, and a seed of 0 fails.
+        # The seed of this function's graph: otherwise the process's seed matters, and a process seed of 0 fails.
         tf.random.set_seed(1)
         order, mixing, views = tf.unstack(tf.random.stateless_uniform([3], epoch_seed, None, None, tf.int64))
         batches = rows.shuffle(100_000, seed=order, reshuffle_each_iteration=False).bucket_by_sequence_length(
             tf.size if flat is None else _length_between, boundaries, sizes
         )
-        # Full batches leave a bucket when they are full, so their order follows length; mix them again.
+        # A bucket yields a batch when it is full, so batches come in order of length; shuffle them.
         batches = batches.shuffle(16, seed=mixing, reshuffle_each_iteration=False)
         batches = tf.data.Dataset.zip(batches, tf.data.Dataset.random(seed=views).batch(2)).skip(left_out)
         return batches if steps is None else batches.take(steps)
@@ -229,7 +138,7 @@ def training_dataset(
     def add_views(rows: tf.Tensor, seed_pair: tf.Tensor) -> dict[str, tf.Tensor]:
         items = rows
         if flat is not None:
-            items = flat.gather(rows, bucket_end(rows, boundaries) if static_shapes else None)
+            items = flat.gather(rows, _bucket_end(rows, boundaries) if static_shapes else None)
         view_seed, other_seed, corruption_seed, prefix_seed = tf.unstack(
             tf.random.experimental.stateless_split(seed_pair, 4), num=4
         )
@@ -240,26 +149,26 @@ def training_dataset(
             lengths = _prefix_lengths(history, prefix_share, prefix_seed)
             prefixes = take_prefixes(history, lengths)
             batch["prefix_lengths"] = lengths
-            for name, its_seed in [("random_view", view_seed), ("random_view_2", other_seed)][:n_random_views]:
+            for name, seed_of_view in [("random_view", view_seed), ("random_view_2", other_seed)][:n_random_views]:
                 batch[name] = random_view(
                     prefixes,
                     mask_id=n_items + 2,
-                    seed=its_seed,
+                    seed=seed_of_view,
                     kinds=random_kinds,
                     similar_items=similar_items,
                 )
         if corruption:
-            longest = tf.minimum(max_edited_length, 2 * tf.shape(items)[1]) if static_shapes else max_edited_length
-            corruption_of_batch = corrupt(
+            width = tf.minimum(max_edited_length, 2 * tf.shape(items)[1]) if static_shapes else max_edited_length
+            batch |= _corruption(
                 items,
+                trim=not static_shapes,
                 n_items=n_items,
-                max_length=longest,
+                max_length=width,
                 max_insertions=max_insertions,
                 p_keep=p_keep,
                 p_delete=p_delete,
                 seed=corruption_seed,
             )
-            batch |= _named(corruption_of_batch) if static_shapes else _trimmed(_named(corruption_of_batch))
         return batch
 
     batches = (
@@ -273,7 +182,7 @@ def training_dataset(
 
 
 def _passes(seed: int, position: tf.Variable | None, endless: bool) -> tf.data.Dataset:
-    """Return the epochs of a pass: the `[2]` seed of each, and how many batches to leave out at its start."""
+    """Return the epochs of a pass: the `[2]` seed of each, and the number of batches to skip at its start."""
     first = tf.cast(seed, tf.int64)
     if position is None:
         numbers = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).batch(1).take(1)
@@ -296,17 +205,16 @@ def evaluation_dataset(
     corruption: dict[str, Any] | None = None,
     seed: int = 0,
 ) -> tf.data.Dataset:
-    """Make batches for `model.evaluate` and for `validation_data`, the same ones on every pass.
+    """Make batches for `model.evaluate` and `validation_data`, the same ones on every pass.
 
     Args:
         histories: per user `[n]` int32 ids, oldest first.
-        targets: `[U]` int32, each user's held-out item.
-        batch_size: users a batch. Default: 512.
-        n_batches: in place of `batch_size`, so many batches of equally many users, but for one more or less. Default:
-            None.
+        targets: `[U]` int32, the held-out item of each user.
+        batch_size: number of users in a batch. Default: 512.
+        n_batches: number of batches, instead of `batch_size`; their sizes differ by at most one user. Default: None.
         corruption: arguments of `corrupt` (`n_items`, `max_length`, ...), to measure how well the augmenter
             repairs these histories. Default: None, no corruption.
-        seed: of the corruption. Default: 0.
+        seed: seed of the corruption. Default: 0.
 
     Returns:
         A dataset of dicts: `history` `[B, L]` and `held_out_item` `[B]` int32, and with `corruption` the keys
@@ -323,45 +231,127 @@ def evaluation_dataset(
     if n_batches is None:
         batches = pairs.batch(batch_size)
     else:
-        least, more = divmod(len(order), n_batches)
-        larger = more * (least + 1)
-        batches = pairs.take(larger).batch(least + 1).concatenate(pairs.skip(larger).batch(max(1, least)))
+        size, n_larger = divmod(len(order), n_batches)
+        in_larger = n_larger * (size + 1)
+        batches = pairs.take(in_larger).batch(size + 1).concatenate(pairs.skip(in_larger).batch(max(1, size)))
     batches = batches.map(lambda rows, held_out: {"history": flat.gather(rows), "held_out_item": held_out})
     if corruption is not None:
 
         @tf.autograph.experimental.do_not_convert
         def add_corruption(index: tf.Tensor, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            its_seed = tf.stack([tf.cast(seed, tf.int64), index])
-            return batch | _trimmed(_named(corrupt(batch["history"], seed=its_seed, **corruption)))
+            seed_of_batch = tf.stack([tf.cast(seed, tf.int64), index])
+            return batch | _corruption(batch["history"], trim=True, seed=seed_of_batch, **corruption)
 
         batches = batches.enumerate().map(add_corruption, num_parallel_calls=PARALLEL_CALLS)
     return _without_autotuning(batches.cache().prefetch(PREFETCHED_BATCHES))
-
-
-def _without_autotuning(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    # An iterator's end waits for the autotuner to wake, which sleeps twice as long each time: epochs came out
-    # at 10, 20 and 41 s (10 ms times a power of two) for 10 s of work. The pipeline needs no tuning.
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    return dataset.with_options(options)
-
-
-def _named(corruption: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
-    return dict(zip(("corrupted", "operations", "insertions"), corruption, strict=True))
-
-
-def _trimmed(corruption: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """Cut the columns that are padding in the whole batch."""
-    longest = tf.reduce_max(history_lengths(corruption["corrupted"]))
-    return {name: values[:, :longest] for name, values in corruption.items()}
 
 
 def _length_between(bounds: tf.Tensor) -> tf.Tensor:
     return tf.cast(bounds[1] - bounds[0], tf.int32)
 
 
+def _without_autotuning(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    # At its end, an iterator waits for the autotuner thread, which sleeps twice as long each time: epochs took 10, 20
+    # and 41 s (10 ms times a power of two) for 10 s of work. The pipeline needs no tuning.
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)
+
+
+def _corruption(histories: tf.Tensor, *, trim: bool, **arguments: Any) -> dict[str, tf.Tensor]:
+    """Return the results of `corrupt` by name, optionally without the columns that are padding in the whole batch."""
+    named = dict(zip(("corrupted", "operations", "insertions"), corrupt(histories, **arguments), strict=True))
+    if not trim:
+        return named
+    longest = tf.reduce_max(history_lengths(named["corrupted"]))
+    return {name: values[:, :longest] for name, values in named.items()}
+
+
 def _prefix_lengths(history: tf.Tensor, share: float, seed: tf.Tensor) -> tf.Tensor:
+    """Draw the lengths of prefixes uniformly, `[B, P]` int32."""
     lengths = history_lengths(history)[:, tf.newaxis]
     count = tf.maximum(tf.cast(tf.round(share * tf.cast(tf.shape(history)[1], tf.float32)), tf.int32), 1)
     uniform = tf.random.stateless_uniform([tf.shape(history)[0], count], seed)
     return tf.minimum(1 + tf.cast(uniform * tf.cast(lengths, tf.float32), tf.int32), lengths)
+
+
+def _bucket_end(bounds: tf.Tensor, boundaries: Sequence[int]) -> tf.Tensor:
+    """Return the max length of the bucket that histories with these `[B, 2]` bounds are in, scalar int64."""
+    ends = tf.constant(boundaries, tf.int64) - 1
+    longest = tf.reduce_max(bounds[:, 1] - bounds[:, 0])
+    return ends[tf.searchsorted(ends, longest[tf.newaxis])[0]]
+
+
+def count_batches(histories: Sequence[np.ndarray], targets_per_batch: int = 512) -> int:
+    """Return the number of batches in an epoch of `training_dataset`.
+
+    Args:
+        histories: per user `[n]` int32 ids.
+        targets_per_batch: see `training_dataset`. Default: 512.
+
+    Example:
+        >>> count_batches([np.array([5, 6]), np.array([7])])
+        1
+    """
+    sizes = np.array(batch_sizes(targets_per_batch))
+    usable = np.array([len(history) for history in histories if len(history) >= 2])
+    per_bucket = np.bincount(np.searchsorted(BOUNDARIES, usable, side="right"), minlength=len(sizes))
+    return int(np.sum(-(-per_bucket // sizes)))
+
+
+def batch_sizes(targets_per_batch: int) -> list[int]:
+    """Return the number of histories in a batch of each bucket, shortest histories first.
+
+    Args:
+        targets_per_batch: approximate number of next-item targets in a batch.
+
+    Example:
+        >>> batch_sizes(512)[0], batch_sizes(512)[-1]
+        (205, 13)
+    """
+    return [max(1, round(targets_per_batch / length)) for length in TYPICAL_LENGTHS]
+
+
+class FlatHistories:
+    """All histories in one tensor, with the bounds of each history.
+
+    A dataset shuffles and batches the bounds, sixteen bytes for each history, and gathers a whole batch at once. This
+    is faster than a tensor for each history and needs less memory.
+
+    Args:
+        histories: per user `[n]` integer ids, oldest first.
+
+    Attributes:
+        bounds: `[U, 2]` int64, the first position of each history, and the position behind its last.
+
+    Example:
+        >>> histories = FlatHistories([np.array([5, 6, 7]), np.array([8])])
+        >>> histories.gather(histories.bounds[::-1]).numpy().tolist()
+        [[8, 0, 0], [5, 6, 7]]
+    """
+
+    def __init__(self, histories: Sequence[np.ndarray]) -> None:
+        lengths = np.array([len(history) for history in histories], np.int64)
+        ends = np.cumsum(lengths)
+        self.bounds = np.stack([ends - lengths, ends], axis=1)
+        # One item more, so that the position behind the last history exists.
+        self.item_ids = tf.constant(np.concatenate([*histories, [PAD_ID]]).astype(np.int32))
+
+    def gather(self, bounds: tf.Tensor, width: int | tf.Tensor | None = None) -> tf.Tensor:
+        """Return a batch of histories.
+
+        Args:
+            bounds: `[B, 2]` int64, rows of `self.bounds`.
+            width: number of columns, at least the longest history's length. Default: the longest history's length.
+
+        Returns:
+            `[B, width]` int32 ids, PAD behind each history.
+        """
+        starts, ends = tf.unstack(tf.cast(bounds, tf.int64), num=2, axis=1)
+        width = tf.reduce_max(ends - starts) if width is None else tf.cast(width, tf.int64)
+        places = starts[:, tf.newaxis] + tf.range(width)  # [B, width]
+        item_ids = tf.gather(self.item_ids, tf.minimum(places, tf.size(self.item_ids, tf.int64) - 1))
+        return tf.where(places < ends[:, tf.newaxis], item_ids, PAD_ID)
+
+    def __repr__(self) -> str:
+        return f"FlatHistories({len(self.bounds):,} histories, {self.item_ids.shape[0] - 1:,} items in all)"

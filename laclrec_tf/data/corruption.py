@@ -1,10 +1,10 @@
-"""Random edits of a history together with the labels that undo them: the augmenter's training pairs.
+"""Corrupted histories with the labels that undo the corruption: the augmenter's training pairs.
 
 Source: LACLRec (arXiv 2503.20232), self-supervised training of the augmenter.
 
-The walk over a history is sequential, but only through two small numbers per row: how many items the
-current run has dropped, and how many random items were put in so far. So every draw is made at once, one
-short loop over positions carries those two numbers for the whole batch, and the rest is index arithmetic.
+A history is corrupted position by position, but only two numbers per row depend on earlier positions: the number of
+items that the current run has dropped, and the number of random items inserted so far. So all random numbers are drawn
+at once, one short loop over positions computes those two numbers for the whole batch, and the rest is index arithmetic.
 """
 
 from __future__ import annotations
@@ -26,33 +26,33 @@ def corrupt(
     p_delete: float = 0.45,
     seed: int | tf.Tensor = 0,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Break a batch of histories at random and say how to repair them.
+    """Corrupt a batch of histories at random, and label how to repair them.
 
-    At each step one of three things is drawn. Keep: the item is copied and labelled KEEP. Delete: the item
-    is dropped, and so are those after it, until another draw ends the run, `max_insertions` items are gone
-    or the last item is reached; the item behind the run is copied and labelled INSERT, its target being
-    the run nearest first, closed by EOS when shorter than `max_insertions`. Insert: a random item that is
-    not in the history is put in and labelled DELETE. The last item is never dropped: a delete drawn there
-    is drawn again. Random items stop coming when the rest of the history would no longer fit.
+    At each step, one of three operations is drawn. Keep: the item is copied and labelled KEEP. Delete: the item and the
+    items after it are dropped, until another draw ends the run, `max_insertions` items are dropped, or the last item is
+    reached; the item behind the run is copied and labelled INSERT. Its insertion target is the run, nearest item first,
+    closed by EOS if it is shorter than `max_insertions`. Insert: a random item that is not in the history is inserted
+    and labelled DELETE. The last item is never dropped: a delete drawn there is drawn again. No more random items are
+    inserted once the rest of the history would not fit.
 
-    Applying the labels gives the history back, always:
+    Applying the labels always restores the history:
     `apply_edits(*corrupt(x), eos_id=n_items + 1, max_length=...) == x`.
 
     Args:
         item_ids: `[B, L]` integer ids, right-padded with 0, `L <= max_length`.
         n_items: catalogue size `N`; EOS is `N + 1`.
-        max_length: width `M` of the corrupted history. Default: 60.
-        max_insertions: longest run `K` that one INSERT repairs. Default: 5.
+        max_length: width `M` of the corrupted histories. Default: 60.
+        max_insertions: max length `K` of a run that one INSERT repairs. Default: 5.
         p_keep: probability of keep. Default: 0.40.
-        p_delete: probability of delete; insert has the rest. Default: 0.45.
-        seed: an int, or a `[2]` integer tensor for a stateless draw that changes from batch to batch.
+        p_delete: probability of delete; insert has the remaining probability. Default: 0.45.
+        seed: an int, or a `[2]` integer tensor, which may differ from batch to batch; draws are stateless. Default: 0.
 
     Returns:
         `(corrupted [B, M], operations [B, M], insertions [B, M, K])` of `item_ids`' dtype; operations on
         padding are KEEP, insertions are PAD wherever the operation is not INSERT.
 
     Raises:
-        ValueError: the probabilities are not a distribution, or histories are wider than `max_length`.
+        ValueError: the probabilities are invalid, or histories are wider than `max_length`.
 
     Example:
         >>> corrupted, operations, insertions = corrupt(tf.constant([[5, 6, 7, 8]]), n_items=20, seed=3)
@@ -82,7 +82,7 @@ def corrupt(
     copied = tf.logical_and(real, run_length >= 0)
     batch, length = tf.unstack(tf.shape(item_ids))
 
-    # Where each copied item lands, and from there which raw position each slot of the result shows.
+    # The slot of the result that each copied item gets, and then the raw position that each slot is copied from.
     slot = tf.cumsum(tf.cast(copied, tf.int32), axis=1) - 1 + inserted_before
     slot = tf.where(copied, slot, max_length)
     rows = tf.broadcast_to(tf.range(batch)[:, tf.newaxis], tf.shape(slot))
@@ -121,27 +121,27 @@ def _walk(
     p_insert: float,
     seeds: list[tf.Tensor],
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Carry the run length and the count of random items over the positions.
+    """Compute run lengths and the number of random items, position by position.
 
-    Returns `run_length [B, L]`, the dropped items that end right before a copied item (-1 where the item is
-    dropped itself), and `inserted_before [B, L]`, the random items put in up to and including that position.
+    Returns `run_length [B, L]`, the number of dropped items right before a copied item (-1 where the item itself is
+    dropped), and `inserted_before [B, L]`, the number of random items inserted before the item at each position.
     """
     shape = tf.shape(item_ids)
     lengths = history_lengths(item_ids)
-    # Random items before a fresh position: a geometric count. Between two of them lies a keep or a delete.
+    # The number of random items before a position that begins with a new draw is geometric.
     uniform = tf.random.stateless_uniform(shape, seeds[0], minval=1e-7)
     before_end = tf.zeros(shape, tf.int32)
     if p_insert > 0:
         before_end = tf.cast(tf.math.log(uniform) / tf.math.log(tf.constant(p_insert)), tf.int32)
     starts_run = tf.random.stateless_uniform(shape, seeds[1]) < p_delete / (p_keep + p_delete)
-    goes_on = tf.random.stateless_uniform(shape, seeds[2]) < p_delete
-    # At the last item only keep and insert are left, so inserts are likelier there.
+    continues_run = tf.random.stateless_uniform(shape, seeds[2]) < p_delete
+    # At the last item only keep and insert are possible, so inserts are more likely.
     p_insert_last = p_insert / (p_insert + p_keep)
     at_end = tf.zeros(shape, tf.int32)
     if p_insert > 0:
         at_end = tf.cast(tf.math.log(uniform) / tf.math.log(tf.constant(p_insert_last)), tf.int32)
     is_last = tf.equal(tf.range(shape[1])[tf.newaxis, :], lengths[:, tf.newaxis] - 1)
-    wanted = tf.where(is_last, at_end, before_end)
+    n_wanted = tf.where(is_last, at_end, before_end)
 
     def step(
         i: tf.Tensor,
@@ -153,10 +153,10 @@ def _walk(
     ) -> tuple[tf.Tensor, ...]:
         last = is_last[:, i]
         fresh = tf.equal(run, 0)
-        # Every raw item that is not dropped yet may still be copied; only the rest of M is free.
+        # Every raw item that is not dropped yet may still be copied; only the remaining slots of M are free.
         room = tf.maximum(max_length - (lengths - dropped) - used, 0)
-        used += tf.where(fresh, tf.minimum(wanted[:, i], room), 0)
-        drop = tf.where(fresh, starts_run[:, i], tf.logical_and(goes_on[:, i], run < max_insertions))
+        used += tf.where(fresh, tf.minimum(n_wanted[:, i], room), 0)
+        drop = tf.where(fresh, starts_run[:, i], tf.logical_and(continues_run[:, i], run < max_insertions))
         drop = tf.logical_and(drop, tf.logical_not(last))
         runs = runs.write(i, tf.where(drop, -1, run))
         inserted = inserted.write(i, used)
@@ -170,10 +170,10 @@ def _walk(
 
 
 def _items_not_in(item_ids: tf.Tensor, n_items: int, count: int | tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Draw `count` items a row, uniform over the catalogue without the row's own items: `[B, count]`.
+    """Draw `count` items for each row, uniformly from the catalogue without the row's own items: `[B, count]`.
 
-    A rank among the absent items is drawn, and moved up by the present items below it. When a history
-    holds the whole catalogue, any item may come.
+    A rank among the absent items is drawn, and increased by the number of present items below it. If a history has the
+    whole catalogue, any item may be drawn.
     """
     ordered = tf.sort(tf.where(tf.equal(item_ids, PAD_ID), item_ids.dtype.max, item_ids), axis=1)
     repeated = tf.concat([tf.zeros_like(ordered[:, :1], tf.bool), ordered[:, 1:] == ordered[:, :-1]], axis=1)
@@ -184,8 +184,8 @@ def _items_not_in(item_ids: tf.Tensor, n_items: int, count: int | tf.Tensor, see
     choices = tf.cast(tf.where(absent > 0, absent, n_items), tf.float32)
     rank = tf.cast(tf.floor(uniform * choices), item_ids.dtype) + 1
     rank = tf.minimum(rank, tf.cast(choices, item_ids.dtype))
-    # The j-th distinct present id (j from 1) lies below the answer exactly when id - (j - 1) <= rank.
+    # The j-th distinct present id (j from 1) is below the result exactly if id - (j - 1) <= rank.
     threshold = tf.where(tf.logical_and(present, absent > 0), ordered - (distinct - 1), item_ids.dtype.max)
-    # Repeated ids get no threshold of their own, so counting them stays exact; sorting keeps searchsorted valid.
+    # Repeated ids have no threshold, so the count is exact; searchsorted requires sorted thresholds.
     below = tf.searchsorted(tf.sort(threshold, axis=1), rank, side="right")
     return rank + tf.cast(below, item_ids.dtype)

@@ -9,11 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from laclrec_tf.data.batches import (
-    BOUNDARIES,
     BUCKETS,
     FlatHistories,
     batch_sizes,
-    bucket_end,
     count_batches,
     evaluation_dataset,
     training_dataset,
@@ -65,12 +63,6 @@ def test_batches_are_counted_before_they_are_made():
         made = training_dataset(histories, n_items=60, targets_per_batch=targets)
         assert count_batches(histories, targets) == sum(1 for _ in made)
     assert count_batches([], 512) == 0
-
-
-def test_the_end_of_a_bucket():
-    for length, end in ((2, 5), (5, 5), (6, 7), (33, 33)):
-        bounds = tf.constant([[10, 10 + length]], tf.int64)
-        assert int(bucket_end(bounds, BOUNDARIES)) == end
 
 
 def histories() -> list[np.ndarray]:
@@ -373,7 +365,7 @@ def test_static_corruptions_can_be_undone(static_epoch):
 
 
 def test_static_shapes_need_a_list():
-    with pytest.raises(ValueError, match="`static_shapes` needs `histories` as a list"):
+    with pytest.raises(ValueError, match="`static_shapes` requires `histories` as a list"):
         training_dataset(as_dataset(lambda: iter(histories())), n_items=N_ITEMS, static_shapes=True)
 
 
