@@ -20,12 +20,11 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from laclrec_tf.cli.main import run_app
-from laclrec_tf.cli.options import Settings
+from laclrec_tf.cli.options import Commands, Settings, place_option
 from laclrec_tf.data.event_files import format_of
 from laclrec_tf.errors import InputError
 from laclrec_tf.runtime.cloud_storage import mounted, reachable
 from laclrec_tf.runtime.output_files import ReportFile
-from laclrec_tf.runtime.tensorflow_startup import import_tensorflow_quietly
 from laclrec_tf.serving.version.folder import version_numbers
 from laclrec_tf.vertex.job import default_image
 
@@ -214,12 +213,12 @@ def push(
     return str(done.version)
 
 
-app = typer.Typer(help="From events to a served model, as a Kubeflow pipeline.", add_completion=False)
+app = Commands(help="From events to a served model, as a Kubeflow pipeline.", add_completion=False)
 
 
-@app.command("compile")
+@app.command("compile", tensorflow=False)
 def compile_pipeline(
-    out: Annotated[Path, typer.Option(help="File to write, .yaml.")],
+    out: Annotated[Path, place_option(help="File to write, .yaml.")],
     image: Annotated[
         str | None, typer.Option(help="Image of each step. Default: TensorFlow's own.", show_default=False)
     ] = None,
@@ -242,13 +241,12 @@ def compile_pipeline(
 @app.command("run")
 def run_pipeline(
     served: Annotated[str, typer.Argument(help="saved_models/NAME, the folder that is served.")],
-    artifacts: Annotated[Path, typer.Option(help="Folder for what the steps write.")],
+    artifacts: Annotated[Path, place_option(help="Folder for what the steps write.")],
     events: Annotated[str | None, typer.Option(help="A table of events. Default: simulated events.")] = None,
     min_interactions: Annotated[int, typer.Option(help="k-core: min events of each user and item.")] = 5,
     set_: Settings = None,
 ) -> None:
     """Run the pipeline on this machine, each step in its own process."""
-    import_tensorflow_quietly()
     from laclrec_tf.training.config import TrainConfig, parse_assignments
 
     settings = parse_assignments(set_ or [])

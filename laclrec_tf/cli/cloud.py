@@ -14,6 +14,7 @@ from laclrec_tf.runtime.terminal import terminal
 vertex_app = Commands(help="Train and serve on Google Cloud's Vertex AI.", no_args_is_help=True)
 console = terminal()
 Project = Annotated[str, typer.Option(envvar="GOOGLE_CLOUD_PROJECT", help="Google Cloud project.")]
+Bucket = Annotated[str, typer.Option(metavar="gs://BUCKET", help="Bucket for package, data and results.")]
 Region = Annotated[str, typer.Option(help="Region of the machines. The bucket should be in it too.")]
 Name = Annotated[
     str | None, typer.Option(help="Name on Vertex AI. Default: laclrec- and the time.", show_default=False)
@@ -39,7 +40,7 @@ ApiEndpoint = Annotated[
 def train(
     data: Annotated[str, typer.Argument(help="Data folder made by `prepare`: a path, which is uploaded, or gs://...")],
     project: Project,
-    bucket: Annotated[str, typer.Option(metavar="gs://BUCKET", help="Bucket for package, data and results.")],
+    bucket: Bucket,
     region: Region = "us-central1",
     name: Name = None,
     set_: Settings = None,
@@ -73,7 +74,7 @@ def train(
     from laclrec_tf.vertex.submit import train_on_vertex, upload_for, vertex_job
 
     if dry_run and upload_only:
-        raise InputError("--dry-run uploads nothing and --upload-only uploads. Give one of them.")
+        raise InputError("--dry-run uploads nothing, so it cannot be combined with --upload-only. Give one of them.")
     job = vertex_job(
         data,
         package,
@@ -100,8 +101,7 @@ def train(
         return
     done = train_on_vertex(job, data, build_package=package is None, api_endpoint=api_endpoint, on_step=console.print)
     console.print(f"submitted {done.resource}, results in {done.folder}")
-    number = done.resource.rpartition("/")[2]
-    console.print(f"watch it: gcloud ai custom-jobs stream-logs {number} --project={project} --region={region}")
+    console.print(f"watch it: {done.logs_command}")
 
 
 @vertex_app.command()
@@ -170,7 +170,7 @@ def deploy(
         print(deployment.as_yaml(), end="")
         return
     done = deploy_on_vertex(deployment, folder, api_endpoint=api_endpoint, on_step=console.print)
-    console.print(f"serves {done.model} at {done.endpoint}")
+    console.print(f"{done.endpoint} serves {done.model}")
 
 
 @vertex_app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -179,7 +179,7 @@ def run(
     data: Annotated[str, typer.Argument(help="Data folder made by `prepare`: gs://... or a path.")],
     set_: Settings = None,
 ) -> None:
-    """Train, evaluate and export as the environment of Vertex AI says. Each machine of a job runs this command.
+    """Train, evaluate and export on a machine of a Vertex AI job, to the places that its environment names.
 
     A tuning job adds its parameters as --NAME=VALUE. They are settings and override --set.
     """
@@ -192,7 +192,7 @@ def run(
     tuned = [argument.removeprefix("--") for argument in context.args]
     wrong = [argument for argument in context.args if not argument.startswith("--") or "=" not in argument]
     if wrong:
-        raise InputError(f"`vertex run` takes parameters of a tuning job as --NAME=VALUE. Received: {wrong[0]!r}.")
+        raise InputError(f"Parameters of a tuning job are given as --NAME=VALUE. Received: {wrong[0]!r}.")
     settings = parse_assignments(set_ or []) | parse_assignments(tuned)
     for line in train_here(data, TrainConfig.of(settings), read_training_environment(), workers):
         console.print(line)

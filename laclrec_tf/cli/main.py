@@ -85,6 +85,8 @@ def run_app(
 ) -> NoReturn:
     """Run a program: a typer app, or a function whose parameters are its arguments and options.
 
+    Before such a function runs, TensorFlow is imported without its start-up messages.
+
     A user's mistake is one line on standard error and exit code 2. A program that is interrupted or terminated deletes
     half-written files and exits with code 130. Without arguments it prints its help.
 
@@ -96,7 +98,7 @@ def run_app(
     program = program or Path(sys.argv[0]).name
     arguments = sys.argv[1:] if arguments is None else arguments
     if not isinstance(app, typer.Typer):
-        function, app = app, typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        function, app = app, Commands(add_completion=False, pretty_exceptions_enable=False)
         app.command()(function)
     status: int | None
     # SIGTERM raises an exception like SIGINT, so that the code it passes through deletes half-written files.

@@ -1,4 +1,4 @@
-"""Serve an exported model on Vertex AI: upload it, and put it behind an endpoint."""
+"""Serve an exported model on Vertex AI: upload it and deploy it to an endpoint."""
 
 from __future__ import annotations
 
@@ -14,39 +14,38 @@ from laclrec_tf.runtime.cloud_storage import SCHEME, bucket_of
 from laclrec_tf.serving.release.push import exported_version
 from laclrec_tf.serving.version.folder import SAVED_MODEL_FILE
 from laclrec_tf.serving.version.manifest import manifest_sha256, verify_manifest
-from laclrec_tf.vertex.client import VertexClient, finished, refusals
-from laclrec_tf.vertex.job import check_labels, check_machine, check_name
-from laclrec_tf.vertex.submit import StagingBucket
+from laclrec_tf.vertex.client import StagingBucket, VertexClient, as_message, finished, refusals
+from laclrec_tf.vertex.job import check_labels, check_machine, check_name, machine_spec
 
-# The newest prebuilt image. It runs TensorFlow Serving; what is exported here holds stock ops only.
+# The newest prebuilt image. It runs TensorFlow Serving; exported models have stock ops only.
 IMAGE = "us-docker.pkg.dev/vertex-ai/prediction/tf2-{device}.2-15:latest"
 UPLOAD_SECONDS, DEPLOY_SECONDS = 1800.0, 3600.0
 
 
 @dataclass(frozen=True)
 class VertexDeployment:
-    """What to serve where.
+    """A model, an endpoint and its machines.
 
     Args:
-        name: of the model and of a new endpoint, as the console shows them.
+        name: name of the model and of a new endpoint in the console.
         project: Google Cloud project.
-        model: "gs://..." of the folder that holds `saved_model.pb`.
-        region: Default: "us-central1".
-        machine_type: Default: "n1-standard-4".
-        accelerator: such as "NVIDIA_TESLA_T4". Default: None.
-        accelerator_count: accelerators a machine. Default: 1.
-        min_replicas: machines that always run. Default: 1.
-        max_replicas: machines under load. Default: 1.
-        service_account: e-mail of the account that the server runs as. Default: None, Vertex AI's own.
-        endpoint: ID of an endpoint that is there; all its traffic goes to this model then. Default: None, a new one.
-        undeploy_old: take the endpoint's other models off it once this one serves. Default: False, they go on running
-            without traffic, and are billed.
-        parent_model: ID of a model of which this is the next version. Default: None, a new model.
-        image: serving container. Default: None, the newest prebuilt TensorFlow one.
-        labels: Default: none.
+        model: "gs://..." of the folder with `saved_model.pb`.
+        region: Google Cloud region. Default: "us-central1".
+        machine_type: type of each machine. Default: "n1-standard-4".
+        accelerator: accelerator of each machine, e.g. "NVIDIA_TESLA_T4". Default: None.
+        accelerator_count: number of accelerators of each machine. Default: 1.
+        min_replicas: number of machines that always run. Default: 1.
+        max_replicas: max number of machines under load. Default: 1.
+        service_account: e-mail of the account that the server runs as. Default: Vertex AI's own account.
+        endpoint: ID of an existing endpoint, whose whole traffic moves to this model. Default: a new endpoint.
+        undeploy_old: undeploy the endpoint's other models once this one serves. Default: False, they keep running
+            without traffic and are billed.
+        parent_model: ID of a model that gets this one as its next version. Default: a new model.
+        image: serving container. Default: the newest prebuilt TensorFlow container.
+        labels: labels of the model and of a new endpoint. Default: none.
 
     Raises:
-        InputError: the arguments do not fit together.
+        InputError: an argument is invalid, or two of them do not fit together.
     """
 
     name: str
@@ -74,12 +73,12 @@ class VertexDeployment:
                 f"Received: {self.max_replicas} and {self.min_replicas}."
             )
         if self.undeploy_old and not self.endpoint:
-            raise InputError("--undeploy-old is about the other models of an endpoint. Give --endpoint too.")
+            raise InputError("--undeploy-old undeploys the other models of an endpoint. Also give --endpoint.")
         check_labels(self.labels)
         bucket_of(self.model)
 
     def model_resource(self) -> dict[str, Any]:
-        """Return the `Model` to upload, as JSON has it."""
+        """Return the `Model` to upload, in its JSON form."""
         image = self.image or IMAGE.format(device="gpu" if self.accelerator else "cpu")
         return {
             "displayName": self.name,
@@ -89,19 +88,16 @@ class VertexDeployment:
         }
 
     def deployed_model(self, model: str) -> dict[str, Any]:
-        """Return the `DeployedModel`, as JSON has it.
+        """Return the `DeployedModel`, in its JSON form.
 
         Args:
-            model: the uploaded model's resource name.
+            model: resource name of the uploaded model.
         """
-        machine: dict[str, Any] = {"machineType": self.machine_type}
-        if self.accelerator:
-            machine |= {"acceleratorType": self.accelerator, "acceleratorCount": self.accelerator_count}
         deployed: dict[str, Any] = {
             "model": model,
             "displayName": self.name,
             "dedicatedResources": {
-                "machineSpec": machine,
+                "machineSpec": machine_spec(self.machine_type, self.accelerator, self.accelerator_count),
                 "minReplicaCount": self.min_replicas,
                 "maxReplicaCount": self.max_replicas,
             },
@@ -109,7 +105,7 @@ class VertexDeployment:
         return deployed | ({"serviceAccount": self.service_account} if self.service_account else {})
 
     def as_yaml(self) -> str:
-        """Return the requests for people to read."""
+        """Return the requests in readable form."""
         endpoint = self.endpoint or {"displayName": self.name, "labels": dict(self.labels)}
         requests: dict[str, Any] = {
             "uploadModel": ({"parentModel": self.parent_model} if self.parent_model else {})
@@ -118,13 +114,13 @@ class VertexDeployment:
             "deployModel": {"deployedModel": self.deployed_model("MODEL"), "trafficSplit": {"0": 100}},
         }
         if self.undeploy_old:
-            requests["undeployModel"] = "all others of the endpoint"
+            requests["undeployModel"] = "all other models of the endpoint"
         return yaml.safe_dump(requests, sort_keys=False, width=10_000)
 
 
 @dataclass(frozen=True)
 class Deployed:
-    """What is served now.
+    """The served model.
 
     Args:
         model: "projects/P/locations/R/models/ID@VERSION".
@@ -135,29 +131,6 @@ class Deployed:
     endpoint: str
 
 
-def place_of(saved_model: str, bucket: str | None, name: str) -> tuple[str, Path | None]:
-    """Say where in the bucket a model will lie, and which local folder it is uploaded from.
-
-    Args:
-        saved_model: a version's folder, a model's folder (its newest version), or "gs://..." of a version's folder.
-        bucket: "gs://BUCKET" or a folder in it; only for local models.
-        name: the model's.
-
-    Returns:
-        "gs://...", and the version's local folder or None.
-
-    Raises:
-        InputError: there is no exported model, it is damaged, or no bucket is given for it.
-    """
-    if saved_model.startswith(SCHEME):
-        return saved_model.rstrip("/"), None
-    folder = exported_version(Path(saved_model))
-    verify_manifest(folder)
-    if bucket is None:
-        raise InputError(f"{saved_model} is on this machine. Give --bucket gs://BUCKET to upload it to.")
-    return f"{bucket.rstrip('/')}/models/{name}/{manifest_sha256(folder)[:16]}", folder
-
-
 def deploy_on_vertex(
     deployment: VertexDeployment,
     folder: Path | None = None,
@@ -165,20 +138,20 @@ def deploy_on_vertex(
     api_endpoint: str | None = None,
     on_step: Callable[[str], None] = lambda step: None,
 ) -> Deployed:
-    """Upload a model, make an endpoint unless one is given, and send all its traffic to the model.
+    """Upload a model, create an endpoint unless one is given, and send all its traffic to the model.
 
     Args:
-        deployment: what and where.
-        folder: the version's local folder, uploaded to `deployment.model`. Default: None, it is there.
+        deployment: the model, the endpoint and its machines.
+        folder: the version's local folder, to be uploaded to `deployment.model`. Default: None, it is there already.
         api_endpoint: see `VertexClient`. Default: None.
-        on_step: called with what was done, a line each. Default: nothing.
+        on_step: function called with a line of text after each step. Default: nothing.
 
     Returns:
         The model's version and the endpoint.
 
     Raises:
-        InputError: no credentials, no such bucket or endpoint, or Google Cloud refuses; what was made until then is
-            named by the lines of `on_step` and stays.
+        InputError: there are no credentials, the bucket or the endpoint does not exist, or Google Cloud refuses.
+            Everything created before the error is kept, and `on_step` has named it.
     """
     client = VertexClient(deployment.project, deployment.region, api_endpoint)
     models, endpoints = client.service("ModelServiceClient"), client.service("EndpointServiceClient")
@@ -190,54 +163,60 @@ def deploy_on_vertex(
             old = list(endpoints.get_endpoint(name=endpoint).deployed_models)  # before anything is uploaded
     if folder is not None:
         on_step(f"uploaded {bucket.upload_folder(folder, deployment.model, last=SAVED_MODEL_FILE)}")
-    request: dict[str, Any] = {"parent": client.parent, "model": _model(deployment)}
+    model_message = as_message("Model", deployment.model_resource())
+    request: dict[str, Any] = {"parent": client.parent, "model": model_message}
     if deployment.parent_model:
         request["parent_model"] = f"{client.parent}/models/{deployment.parent_model}"
     with refusals("Uploading the model"):
         uploading = models.upload_model(request)
     uploaded = finished(uploading, "Uploading the model", UPLOAD_SECONDS)
     model = f"{uploaded.model}@{uploaded.model_version_id or '1'}"
-    on_step(f"made model {model}")
+    on_step(f"created model {model}")
     if not deployment.endpoint:
-        about = {"display_name": deployment.name, "labels": dict(deployment.labels)}
-        with refusals("Making the endpoint"):
-            making = endpoints.create_endpoint(parent=client.parent, endpoint=about)
-        endpoint = finished(making, "Making the endpoint", UPLOAD_SECONDS).name
-        on_step(f"made endpoint {endpoint}")
+        named = {"display_name": deployment.name, "labels": dict(deployment.labels)}
+        with refusals("Creating the endpoint"):
+            creating = endpoints.create_endpoint(parent=client.parent, endpoint=named)
+        endpoint = finished(creating, "Creating the endpoint", UPLOAD_SECONDS).name
+        on_step(f"created endpoint {endpoint}")
+    deployed_model = as_message("DeployedModel", deployment.deployed_model(model))
     with refusals("Deploying the model"):
         # "0" is the model that this request deploys.
-        deploying = endpoints.deploy_model(
-            endpoint=endpoint, deployed_model=_deployed_model(deployment, model), traffic_split={"0": 100}
-        )
-    finished(deploying, "Deploying the model", DEPLOY_SECONDS, lambda: on_step("deploying, 10 minutes or so ..."))
+        deploying = endpoints.deploy_model(endpoint=endpoint, deployed_model=deployed_model, traffic_split={"0": 100})
+    on_step("deploying the model, which takes about 10 minutes ...")
+    finished(deploying, "Deploying the model", DEPLOY_SECONDS)
     for each in old:
         if deployment.undeploy_old:
             with refusals(f"Undeploying {each.model}"):
-                leaving = endpoints.undeploy_model(endpoint=endpoint, deployed_model_id=each.id)
-            finished(leaving, f"Undeploying {each.model}", DEPLOY_SECONDS)
+                undeploying = endpoints.undeploy_model(endpoint=endpoint, deployed_model_id=each.id)
+            finished(undeploying, f"Undeploying {each.model}", DEPLOY_SECONDS)
             on_step(f"undeployed {each.model}")
         else:
             on_step(
-                f"still deployed, billed and without traffic: {each.model}. Take it off: gcloud ai endpoints "
+                f"still deployed and billed, without traffic: {each.model}. Undeploy it: gcloud ai endpoints "
                 f"undeploy-model {deployment.endpoint} --deployed-model-id={each.id} --project={deployment.project} "
                 f"--region={deployment.region}"
             )
     return Deployed(model, endpoint)
 
 
-def _model(deployment: VertexDeployment) -> Any:
-    from google.cloud.aiplatform_v1.types import Model
-    from google.protobuf import json_format
+def place_of(saved_model: str, bucket: str | None, name: str) -> tuple[str, Path | None]:
+    """Find a model's place in the bucket, and the local folder to upload it from.
 
-    model = Model()
-    json_format.ParseDict(deployment.model_resource(), Model.pb(model))
-    return model
+    Args:
+        saved_model: a version's folder, a model's folder (its newest version), or "gs://..." of a version's folder.
+        bucket: "gs://BUCKET" or a folder in it; only local models need it.
+        name: name of the model.
 
+    Returns:
+        "gs://..." of the model, and the version's local folder. None if the model is in a bucket already.
 
-def _deployed_model(deployment: VertexDeployment, model: str) -> Any:
-    from google.cloud.aiplatform_v1.types import DeployedModel
-    from google.protobuf import json_format
-
-    deployed = DeployedModel()
-    json_format.ParseDict(deployment.deployed_model(model), DeployedModel.pb(deployed))
-    return deployed
+    Raises:
+        InputError: there is no exported model, it is damaged, or a local model comes without a bucket.
+    """
+    if saved_model.startswith(SCHEME):
+        return saved_model.rstrip("/"), None
+    folder = exported_version(Path(saved_model))
+    verify_manifest(folder)
+    if bucket is None:
+        raise InputError(f"{saved_model} is on this machine. Give --bucket gs://BUCKET to upload it to.")
+    return f"{bucket.rstrip('/')}/models/{name}/{manifest_sha256(folder)[:16]}", folder

@@ -1,4 +1,4 @@
-"""What a machine of a Vertex AI job does: train, evaluate, export, and leave all in the bucket."""
+"""The work of one machine of a Vertex AI job: train, evaluate, export, and write everything to the bucket."""
 
 from __future__ import annotations
 
@@ -26,122 +26,37 @@ from laclrec_tf.training.config import TrainConfig
 from laclrec_tf.training.train import finished_before, train
 from laclrec_tf.training.workers import WorkerGroup, agreed
 
-METRIC = "ndcg_at_10"  # "@" is no character of a metric's name there
+METRIC = "ndcg_at_10"  # Vertex AI allows no "@" in the name of a metric
 DEFAULT_FILE = "/tmp/hypertune/output.metrics"
-
-
-@dataclass(frozen=True)
-class VertexTrainingEnvironment:
-    """Where results go, as paths below the mounted buckets.
-
-    Args:
-        model: `AIP_MODEL_DIR`: what is served later.
-        checkpoints: `AIP_CHECKPOINT_DIR`, or None.
-        tensorboard: `AIP_TENSORBOARD_LOG_DIR`, or None.
-
-    Source: https://cloud.google.com/vertex-ai/docs/training/code-requirements
-    """
-
-    model: Path
-    checkpoints: Path | None
-    tensorboard: Path | None
-
-
-def read_training_environment(environment: Mapping[str, str] = os.environ) -> VertexTrainingEnvironment:
-    """Read the variables.
-
-    Args:
-        environment: the variables by name; empty ones say nothing. Default: this process's.
-
-    Raises:
-        InputError: `AIP_MODEL_DIR` is missing, or a bucket is not mounted.
-
-    Example:
-        >>> read_training_environment({"AIP_MODEL_DIR": "out/model"}).model
-        PosixPath('out/model')
-    """
-    model = environment.get("AIP_MODEL_DIR")
-    if not model:
-        raise InputError(
-            "AIP_MODEL_DIR is not set. Vertex AI sets it for jobs with a baseOutputDirectory; elsewhere set it to the "
-            "folder that the model shall go to."
-        )
-    checkpoints, tensorboard = (
-        reachable(place) if (place := environment.get(name)) else None
-        for name in ("AIP_CHECKPOINT_DIR", "AIP_TENSORBOARD_LOG_DIR")
-    )
-    return VertexTrainingEnvironment(reachable(model), checkpoints, tensorboard)
-
-
-class TuningMetrics(keras.callbacks.Callback):
-    """Write the validation metric after each epoch into the file that Vertex AI reads on a trial's machine.
-
-    The format is cloudml-hypertune's: a JSON object a line, numbers as strings.
-
-    Args:
-        monitor: the metric among an epoch's, more is better. Default: "val_ndcg@10".
-        environment: variables by name: `CLOUD_ML_HP_METRIC_FILE`, and `CLOUD_ML_TRIAL_ID`. Default: this process's.
-
-    Source: https://github.com/GoogleCloudPlatform/cloudml-hypertune
-    """
-
-    def __init__(self, monitor: str = "val_ndcg@10", environment: Mapping[str, str] = os.environ) -> None:
-        super().__init__()
-        self.monitor = monitor
-        self.file = Path(environment.get("CLOUD_ML_HP_METRIC_FILE") or DEFAULT_FILE)
-        self.trial = environment.get("CLOUD_ML_TRIAL_ID") or "0"
-        self.lines: list[str] = []
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Add the epoch's line; an epoch without validation has none."""
-        value = (logs or {}).get(self.monitor)
-        if value is None:
-            return
-        line = {
-            "timestamp": time.time(),
-            "trial": self.trial,
-            METRIC: str(float(value)),
-            "global_step": str(epoch + 1),
-            "checkpoint_path": "",
-        }
-        self.lines.append(json.dumps(line, sort_keys=True) + "\n")
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(self.file) as partial:  # the tuning service reads the file during training
-            partial.write_text("".join(self.lines), encoding="utf-8")
-
-
-def is_tuning_trial(environment: Mapping[str, str] = os.environ) -> bool:
-    """Say whether this process is a trial of a tuning job."""
-    return bool(environment.get("CLOUD_ML_TRIAL_ID"))
 
 
 def train_here(
     data: str, config: TrainConfig, environment: VertexTrainingEnvironment, workers: WorkerGroup | None = None
 ) -> Iterator[str]:
-    """Train on this machine; `model/` is what `vertex deploy` takes, `run/` beside it what all other commands take.
+    """Train on this machine, and write the exported model to `model/` and the run to `run/`, next to each other.
 
-    Started again, as a spot machine's job is, it goes on from the newest checkpoint; a job that had left its model
-    already has nothing to do. The model is exported on the
-    machine's disk and then copied: a mounted bucket cannot rename folders.
+    `laclrec-tf vertex deploy` takes the model; all other commands take the run. A job that is started again, e.g.
+    because its spot machine was stopped, resumes from the newest checkpoint. If its model is there already, it does
+    nothing. The model is exported to the machine's disk and then copied: a mounted bucket cannot rename folders.
 
     Args:
-        data: "gs://..." of a folder made by `laclrec-tf prepare`, or its path.
-        config: settings.
-        environment: what Vertex AI says.
-        workers: who trains together; the chief alone writes. Default: one alone.
+        data: a folder made by `laclrec-tf prepare`, local or "gs://...".
+        config: settings of the training.
+        environment: places of the results.
+        workers: the machines that train together; only the chief writes. Default: this machine alone.
 
     Yields:
-        What was done, a line each.
+        A line of text after each step.
 
     Raises:
-        InputError: the data cannot be read, there is another model already, or nothing can be written.
+        InputError: the data cannot be read, `model/` holds a model of another job, or it cannot be written.
     """
     workers = workers or WorkerGroup()
     place, run = reachable(data), environment.model.parent / "run"
     with agreed(workers):
         is_done = _is_done(environment.model, run, config, place)
     if workers.largest(int(is_done)):
-        yield f"{environment.model} holds this job's model already"
+        yield f"{environment.model} has this job's model already"
         return
     done = train(
         place,
@@ -165,7 +80,7 @@ def train_here(
 
 
 def _is_done(model: Path, run: Path, config: TrainConfig, data: Path) -> bool:
-    """Say whether this very job was here and came to its end; refuse what another one left."""
+    """Return whether this job has written its model; refuse a model of another job."""
     if not (model / SAVED_MODEL_FILE).exists():
         return False
     try:
@@ -173,10 +88,96 @@ def _is_done(model: Path, run: Path, config: TrainConfig, data: Path) -> bool:
         if finished is not None:
             verify_manifest(model)
             return True
-        reason = f"{run} beside it is no finished run"
+        reason = f"{run} is no finished run"
     except InputError as error:
         reason = str(error)
     raise InputError(
-        f"{model} holds a model already, of which it is not sure that this job left it: {reason.rstrip('.')}. "
-        "It is not overwritten: give the job another name."
+        f"{model} has a model already, which may be that of another job: {reason.rstrip('.')}. "
+        "It is not overwritten. Give the job another name."
     )
+
+
+@dataclass(frozen=True)
+class VertexTrainingEnvironment:
+    """Places of the results, as paths below the mounted buckets.
+
+    Args:
+        model: `AIP_MODEL_DIR`, folder of the exported model.
+        checkpoints: `AIP_CHECKPOINT_DIR`, or None.
+        tensorboard: `AIP_TENSORBOARD_LOG_DIR`, or None.
+
+    Source: https://cloud.google.com/vertex-ai/docs/training/code-requirements
+    """
+
+    model: Path
+    checkpoints: Path | None
+    tensorboard: Path | None
+
+
+def read_training_environment(environment: Mapping[str, str] = os.environ) -> VertexTrainingEnvironment:
+    """Read Vertex AI's environment variables.
+
+    Args:
+        environment: values by name; an empty value counts as missing. Default: the environment of this process.
+
+    Raises:
+        InputError: `AIP_MODEL_DIR` is missing, or a bucket is not mounted.
+
+    Example:
+        >>> read_training_environment({"AIP_MODEL_DIR": "out/model"}).model
+        PosixPath('out/model')
+    """
+    model = environment.get("AIP_MODEL_DIR")
+    if not model:
+        raise InputError(
+            "AIP_MODEL_DIR is not set. Vertex AI sets it for jobs with a baseOutputDirectory; elsewhere set it to a "
+            "folder for the model."
+        )
+    checkpoints, tensorboard = (
+        reachable(place) if (place := environment.get(name)) else None
+        for name in ("AIP_CHECKPOINT_DIR", "AIP_TENSORBOARD_LOG_DIR")
+    )
+    return VertexTrainingEnvironment(reachable(model), checkpoints, tensorboard)
+
+
+class TuningMetrics(keras.callbacks.Callback):
+    """Write the validation metric after each epoch to the file that Vertex AI reads on a trial's machine.
+
+    The format is that of cloudml-hypertune: a JSON object per line, numbers as strings.
+
+    Args:
+        monitor: name of the metric in the logs of an epoch; more is better. Default: "val_ndcg@10".
+        environment: variables by name, with `CLOUD_ML_HP_METRIC_FILE` and `CLOUD_ML_TRIAL_ID`. Default: the
+            environment of this process.
+
+    Source: https://github.com/GoogleCloudPlatform/cloudml-hypertune
+    """
+
+    def __init__(self, monitor: str = "val_ndcg@10", environment: Mapping[str, str] = os.environ) -> None:
+        super().__init__()
+        self.monitor = monitor
+        self.file = Path(environment.get("CLOUD_ML_HP_METRIC_FILE") or DEFAULT_FILE)
+        self.trial = environment.get("CLOUD_ML_TRIAL_ID") or "0"
+        self.lines: list[str] = []
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Add a line for the epoch, unless it had no validation."""
+        value = (logs or {}).get(self.monitor)
+        if value is None:
+            return
+        line = {
+            "timestamp": time.time(),
+            "trial": self.trial,
+            METRIC: str(float(value)),
+            "global_step": str(epoch + 1),
+            "checkpoint_path": "",
+        }
+        self.lines.append(json.dumps(line, sort_keys=True) + "\n")
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(self.file) as partial:  # the tuning service reads the file during training
+            partial.write_text("".join(self.lines), encoding="utf-8")
+
+
+def is_tuning_trial(environment: Mapping[str, str] = os.environ) -> bool:
+    """Return whether this process is a trial of a tuning job."""
+    return bool(environment.get("CLOUD_ML_TRIAL_ID"))

@@ -2,9 +2,7 @@
 
 import json
 import re
-import runpy
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -23,28 +21,19 @@ from laclrec_tf.serving.version.manifest import verify_manifest
 from pipelines import kubeflow
 from pipelines.kubeflow import compile_pipeline, run_pipeline
 
-SCRIPT = Path(kubeflow.__file__)
 
-
-def test_as_a_script(tmp_path):
-    def script(*arguments):
-        command = [sys.executable, SCRIPT, *arguments]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-
-    done = script("compile", "--out", "pipeline.yaml", "--image", "my/image:1")
+def test_as_a_script(process, tmp_path):
+    done = process("kubeflow.py", "compile", "--out", "pipeline.yaml", "--image", "my/image:1", cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "wrote pipeline.yaml\n", "")
-    done = script("compile", "--out", "no/pipeline.yaml", "--image", "my/image:1")
+    done = process("kubeflow.py", "compile", "--out", "no/pipeline.yaml", "--image", "my/image:1", cwd=tmp_path)
     says = "kubeflow.py: Cannot write no/pipeline.yaml: its folder does not exist. Name a file that can be written.\n"
     assert (done.returncode, done.stdout, done.stderr) == (2, "", says)
     assert [path.name for path in tmp_path.iterdir()] == ["pipeline.yaml"]
 
 
-def test_without_the_extra(monkeypatch, capsys):
+def test_without_the_extra(monkeypatch, script):
     monkeypatch.setitem(sys.modules, "kfp", None)
-    with pytest.raises(SystemExit, match="2"):
-        runpy.run_path(str(SCRIPT), run_name="__main__")
-    says = "kubeflow.py: this pipeline needs kfp. Install it: pip install 'laclrec_tf[kubeflow]'.\n"
-    assert capsys.readouterr().err == says
+    assert "pip install 'laclrec_tf[kubeflow]'" in script("kubeflow.py", "--help", code=2)
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["run", "saved_models/shop", "--artifacts", "artifacts"]])

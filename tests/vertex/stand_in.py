@@ -1,6 +1,6 @@
-"""A stand-in of Google Cloud on this machine: Cloud Storage and Vertex AI over HTTP, keeping what arrives.
+"""A stand-in for Google Cloud on this machine: Cloud Storage and Vertex AI over HTTP, which keep the requests.
 
-It parses each request into the API's own message, so a field that does not exist is an error of the test.
+Each request is parsed into the message of the API, so an unknown field fails the test.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import google.auth
+import pytest
 from google.cloud.aiplatform_v1 import types
+from google.oauth2.credentials import Credentials
 from google.protobuf import json_format
 
 TOKEN = "a-token"
@@ -23,19 +26,23 @@ PARENT = "projects/shop-project/locations/europe-west4"
 
 
 class GoogleCloud:
-    """What is there, and what was asked for.
+    """Buckets, endpoints and jobs, and the requests received.
 
     Attributes:
-        objects: bytes by "BUCKET/NAME"; a bucket is there when it is in `buckets`.
-        asked: the calls of Vertex AI, as (method, message).
-        refuse: by path's end the HTTP status and message to answer with instead.
+        buckets: names of the existing buckets.
+        objects: bytes by "BUCKET/NAME".
+        endpoints: IDs of the existing endpoints.
+        states: states of a job, one for each request for it; the last one stays. A failed job has an error message.
+        received: requests to Vertex AI, as (method, message).
+        refuse: HTTP status and message to answer with instead, by the end of the path.
     """
 
     def __init__(self) -> None:
         self.buckets = {"shop-bucket"}
         self.objects: dict[str, bytes] = {}
         self.endpoints = {"77"}
-        self.asked: list[tuple[str, Any]] = []
+        self.states = ["JOB_STATE_SUCCEEDED"]
+        self.received: list[tuple[str, Any]] = []
         self.refuse: dict[str, tuple[int, str]] = {}
         self.address = ""
 
@@ -59,7 +66,7 @@ class GoogleCloud:
             assert query["uploadType"] == ["multipart"]
             parts = message_from_bytes(f"Content-Type: {headers['Content-Type']}\n\n".encode() + body).get_payload()
             about = json.loads(parts[0].get_payload())
-            # email decodes text; what is between the boundaries is the file
+            # `email` decodes text; the file is the bytes between the boundaries
             content = body.split(b"\r\n\r\n", 2)[2].rsplit(b"\r\n--", 1)[0]
             self.objects[f"{bucket}/{about['name']}"] = content
             return 200, {"bucket": bucket, "name": about["name"]}
@@ -76,6 +83,10 @@ class GoogleCloud:
             if found[1] not in self.endpoints:
                 return 404, {"error": {"code": 404, "message": f"Endpoint {found[1]} is not found."}}
             return 200, {"name": path, "deployedModels": [{"id": "8", "model": f"{PARENT}/models/4"}]}
+        if call == "customJobs/42":
+            state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
+            failed = {"error": {"message": "Out of memory."}} if state == "JOB_STATE_FAILED" else {}
+            return 200, {"name": path, "state": state} | failed
         if call == "customJobs":
             job = self._keep("customJobs", types.CustomJob, sent)
             return 200, {"name": f"{PARENT}/customJobs/42", "displayName": job.display_name}
@@ -96,7 +107,7 @@ class GoogleCloud:
     def _keep(self, name: str, kind: Any, sent: dict[str, Any]) -> Any:
         message = kind()
         json_format.ParseDict(sent, kind.pb(message))
-        self.asked.append((name, message))
+        self.received.append((name, message))
         return message
 
     def _done(self, kind: str, response: dict[str, Any]) -> tuple[int, Any]:
@@ -107,7 +118,7 @@ class GoogleCloud:
 
 @contextmanager
 def google_cloud() -> Iterator[GoogleCloud]:
-    """Run the stand-in on a free port of this machine."""
+    """Run the stand-in on a free port of this machine. The SDK finds a token for it and contacts no other machine."""
     cloud = GoogleCloud()
 
     class Handler(BaseHTTPRequestHandler):
@@ -116,7 +127,7 @@ def google_cloud() -> Iterator[GoogleCloud]:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             try:
                 status, answer = cloud.answer(self.command, address.path, parse_qs(address.query), self.headers, body)
-            except Exception as error:  # what the test did not expect is told to the one who asked
+            except Exception as error:  # the caller gets an unexpected request's error
                 status, answer = 400, {"error": {"code": 400, "message": f"stand-in: {error}"}}
             text = json.dumps(answer).encode()
             self.send_response(status)
@@ -133,8 +144,11 @@ def google_cloud() -> Iterator[GoogleCloud]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     cloud.address = f"http://127.0.0.1:{server.server_address[1]}"
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield cloud
-    finally:
-        server.shutdown()
-        server.server_close()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STORAGE_EMULATOR_HOST", cloud.address)
+        patch.setattr(google.auth, "default", lambda *_, **__: (Credentials(TOKEN), "shop-project"))
+        try:
+            yield cloud
+        finally:
+            server.shutdown()
+            server.server_close()

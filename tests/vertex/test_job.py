@@ -1,4 +1,4 @@
-"""The job's spec is what the API's own message says it is."""
+"""A job's spec, read back as the message of the API."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ JOB = {
 }
 
 
-def test_the_accelerators_are_the_apis_own():
+def test_the_accelerators_are_those_of_the_api():
     nvidia = {kind.name for kind in AcceleratorType if kind.name.startswith("NVIDIA_")}
     assert set(ACCELERATORS) == nvidia - {"NVIDIA_TESLA_K80"}
 
@@ -51,11 +51,11 @@ def test_what_goes_together(machine, accelerator, count):
 @pytest.mark.parametrize(
     ("machine", "accelerator", "count", "says"),
     [
-        ("g2-standard-12", None, 1, "Give --accelerator NVIDIA_L4 too"),
+        ("g2-standard-12", None, 1, "Also give --accelerator NVIDIA_L4"),
         ("g2-standard-12", "NVIDIA_TESLA_T4", 1, "has NVIDIA_L4"),
-        ("n1-standard-8", "NVIDIA_L4", 1, "comes with machine types g2-standard only"),
-        ("e2-standard-4", "NVIDIA_TESLA_T4", 1, "goes with n1 machines only"),
-        ("g2-standard-12", "nvidia_l4x", 1, "nvidia_l4x is none of Vertex AI's. Did you mean NVIDIA_L4"),
+        ("n1-standard-8", "NVIDIA_L4", 1, "Only machine types g2-standard have NVIDIA_L4"),
+        ("e2-standard-4", "NVIDIA_TESLA_T4", 1, "Only n1 machines can have NVIDIA_TESLA_T4"),
+        ("g2-standard-12", "nvidia_l4x", 1, "has no --accelerator nvidia_l4x. Did you mean NVIDIA_L4"),
         ("n1-standard-8", "NVIDIA_TESLA_T4", 3, "must be one of 1, 2, 4, 8, 16. Received: 3"),
         ("n1-standard-8", "NVIDIA_TESLA_T4", 8, "must be one of 1, 2, 4 for NVIDIA_TESLA_T4. Received: 8"),
         ("n1-standard-8", "NVIDIA_TESLA_V100", 16, "must be one of 1, 2, 4, 8 for NVIDIA_TESLA_V100"),
@@ -65,9 +65,9 @@ def test_what_goes_together(machine, accelerator, count):
         ("g2-standard-24", "NVIDIA_L4", 1, "g2-standard-24 has 2 accelerators. Received: --accelerator-count 1"),
         ("g4-standard-48", "NVIDIA_RTX_PRO_6000", 2, "g4-standard-48 has 1 accelerator. "),
         ("a4-highgpu-8g", "NVIDIA_B200", 4, "a4-highgpu-8g has 8 accelerators. "),
-        ("a2-megagpu-16g", "NVIDIA_TESLA_A100", None, "has 16 accelerators, and a worker .* such as a2-highgpu-1g"),
-        ("g2-standard-48", "NVIDIA_L4", None, "has 4 accelerators, and a worker .* such as g2-standard-12"),
-        ("a4-highgpu-8g", "NVIDIA_B200", None, "has 8 .* such as a2-highgpu-1g with NVIDIA_TESLA_A100"),
+        ("a2-megagpu-16g", "NVIDIA_TESLA_A100", None, "has 16 accelerators, and a worker .* e.g. a2-highgpu-1g"),
+        ("g2-standard-48", "NVIDIA_L4", None, "has 4 accelerators, and a worker .* e.g. g2-standard-12"),
+        ("a4-highgpu-8g", "NVIDIA_B200", None, "has 8 .* e.g. a2-highgpu-1g with NVIDIA_TESLA_A100"),
     ],
 )
 def test_what_does_not(machine, accelerator, count, says):
@@ -76,7 +76,7 @@ def test_what_does_not(machine, accelerator, count, says):
 
 
 def parsed(job):
-    """Read the YAML back into the API's message, which knows every field of a `CustomJobSpec` and no other."""
+    """Read the YAML back as the message of the API, which refuses unknown fields."""
     spec = CustomJobSpec()
     json_format.ParseDict(yaml.safe_load(job.as_yaml()), CustomJobSpec.pb(spec))
     return spec
@@ -121,7 +121,7 @@ def test_a_job_with_everything():
     assert spec.scheduling.strategy == Scheduling.Strategy.SPOT
     assert spec.scheduling.restart_job_on_worker_restart
     assert (spec.service_account, spec.tensorboard) == ("me@shop.iam.gserviceaccount.com", tensorboard)
-    # A spec has no labels: they are gcloud's option.
+    # A spec has no labels; gcloud has an option for them.
     command = shlex.split(job.as_yaml().splitlines()[0].removeprefix("# "))
     assert command[:4] == ["gcloud", "ai", "custom-jobs", "create"]
     assert set(command[4:]) == {
@@ -134,7 +134,7 @@ def test_a_job_with_everything():
     ("arguments", "says"),
     [
         ({"tensorboard": "tb"}, "projects/PROJECT/locations/REGION/tensorboards/ID"),
-        ({"tensorboard": "projects/1/locations/r/tensorboards/2"}, "Give --service-account too"),
+        ({"tensorboard": "projects/1/locations/r/tensorboards/2"}, "Also give --service-account"),
         ({"labels": {"Team": "shop"}}, "lower-case"),
         ({"name": "a b"}, "Argument `name`"),
         ({"replicas": 0}, "Argument `replicas`"),

@@ -1,4 +1,4 @@
-"""Jobs and deployments as the real SDK asks a stand-in of Google Cloud for them."""
+"""Jobs and deployments: the requests that the real SDK sends to a stand-in for Google Cloud."""
 
 import io
 import os
@@ -6,31 +6,29 @@ import re
 import sys
 import tarfile
 
-import google.auth
 import pytest
 import yaml
 from google.cloud.aiplatform_v1.types import CustomJobSpec
-from google.oauth2.credentials import Credentials
 from google.protobuf import json_format
 
 from laclrec_tf.cli.main import main
+from laclrec_tf.errors import InputError
 from laclrec_tf.vertex.client import import_vertex
-from tests.vertex.stand_in import PARENT, TOKEN, google_cloud
+from laclrec_tf.vertex.submit import SubmittedJob, wait_for_job
+from tests.vertex.stand_in import PARENT, google_cloud
 
 PLACE = ["--project", "shop-project", "--region", "europe-west4"]
 
 
 @pytest.fixture
-def cloud(monkeypatch):
-    """Return the stand-in; the SDK finds a token for it, and asks no other machine for one."""
+def cloud():
+    """Return the stand-in."""
     with google_cloud() as running:
-        monkeypatch.setenv("STORAGE_EMULATOR_HOST", running.address)
-        monkeypatch.setattr(google.auth, "default", lambda *_, **__: (Credentials(TOKEN), "shop-project"))
         yield running
 
 
 def run(capsys, *arguments, code=0):
-    """Run a command in this process and return what it prints; a mistake is one line."""
+    """Run a command in this process and return its output; an error is one line."""
     with pytest.raises(SystemExit) as exit_:
         main(["vertex", *map(str, arguments)])
     captured = capsys.readouterr()
@@ -44,17 +42,17 @@ def test_train_uploads_and_submits_what_the_dry_run_prints(cloud, data, capsys):
     job += ["--machine-type", "n1-standard-4", "--accelerator", "NVIDIA_TESLA_T4", "--label", "team=shop"]
     printed = CustomJobSpec()
     json_format.ParseDict(yaml.safe_load(run(capsys, *job, "--dry-run")), CustomJobSpec.pb(printed))
-    assert cloud.asked == []
+    assert cloud.received == []
     assert cloud.objects == {}
 
     said = run(capsys, *job, "--api-endpoint", cloud.address)
     assert f"submitted {PARENT}/customJobs/42, results in gs://shop-bucket/a/may" in said
-    ((name, sent),) = cloud.asked
+    ((name, sent),) = cloud.received
     assert name == "customJobs"
     assert (sent.display_name, dict(sent.labels)) == ("may", {"team": "shop"})
     assert sent.job_spec == printed
 
-    # What the job's command names is where it says.
+    # The places that the job's command names exist.
     script, _, place, *_ = sent.job_spec.worker_pool_specs[0].container_spec.args
     package = cloud.objects["shop-bucket/a/may/package/laclrec_tf-0.1.0.tar.gz"]
     assert "/gcs/shop-bucket/a/may/package/laclrec_tf-0.1.0.tar.gz" in script
@@ -64,32 +62,32 @@ def test_train_uploads_and_submits_what_the_dry_run_prints(cloud, data, capsys):
     uploaded = [name for name in cloud.objects if name.startswith(place.removeprefix("gs://"))]
     for file in data.iterdir():
         assert cloud.objects[f"{place.removeprefix('gs://')}/{file.name}"] == file.read_bytes()
-    assert uploaded[-1].endswith("/dataset.json")  # a cut upload is not prepared data
+    assert uploaded[-1].endswith("/dataset.json")  # an interrupted upload is not taken for prepared data
 
 
-def test_upload_only_prints_a_spec_whose_places_are_there(cloud, data, capsys):
+def test_upload_only_prints_a_spec_whose_places_exist(cloud, data, capsys):
     job = ["train", data, *PLACE, "--bucket", "gs://shop-bucket", "--api-endpoint", cloud.address]
     printed = CustomJobSpec()
     json_format.ParseDict(yaml.safe_load(run(capsys, *job, "--upload-only")), CustomJobSpec.pb(printed))
     script, _, place, *_ = printed.worker_pool_specs[0].container_spec.args
     assert f"{place.removeprefix('gs://')}/dataset.json" in cloud.objects
     assert re.search(r"/gcs/(\S+)", script)[1] in cloud.objects
-    assert cloud.asked == []
+    assert cloud.received == []
     assert "Give one of them" in run(capsys, *job, "--upload-only", "--dry-run", code=2)
 
 
-def test_data_and_package_that_are_there_are_not_uploaded(cloud, capsys):
+def test_existing_data_and_package_are_not_uploaded(cloud, capsys):
     own = ["--package", "gs://shop-bucket/x.tar.gz", "--bucket", "gs://shop-bucket", "--api-endpoint", cloud.address]
     run(capsys, "train", "gs://shop-bucket/data", *PLACE, *own)
     assert cloud.objects == {}
-    assert len(cloud.asked) == 1
+    assert len(cloud.received) == 1
 
 
 def test_deploy_uploads_the_model_and_moves_the_traffic(cloud, sasrec_export, capsys):
     model = ["deploy", sasrec_export, *PLACE, "--bucket", "gs://shop-bucket", "--name", "shop", "--max-replicas", "3"]
     said = run(capsys, *model, "--label", "team=shop", "--api-endpoint", cloud.address)
-    assert f"serves {PARENT}/models/5@1 at {PARENT}/endpoints/99" in said
-    (_, upload), (_, endpoint), (call, deploy) = cloud.asked
+    assert f"{PARENT}/endpoints/99 serves {PARENT}/models/5@1" in said
+    (_, upload), (_, endpoint), (call, deploy) = cloud.received
     assert upload.model.container_spec.image_uri == "us-docker.pkg.dev/vertex-ai/prediction/tf2-cpu.2-15:latest"
     assert dict(upload.model.labels) == dict(endpoint.labels) == {"team": "shop"}
     place = upload.model.artifact_uri.removeprefix("gs://")
@@ -106,36 +104,36 @@ def test_deploy_uploads_the_model_and_moves_the_traffic(cloud, sasrec_export, ca
     assert (resources.min_replica_count, resources.max_replica_count) == (1, 3)
 
 
-def test_deploy_takes_over_an_endpoint(cloud, capsys):
+def test_deploy_moves_the_traffic_of_an_endpoint(cloud, capsys):
     model = ["deploy", "gs://shop-bucket/may/model", *PLACE, "--endpoint", "77", "--parent-model", "5"]
     said = run(capsys, *model, "--api-endpoint", cloud.address)
-    (_, upload), (call, _) = cloud.asked
+    (_, upload), (call, _) = cloud.received
     assert upload.parent_model == f"{PARENT}/models/5"
     assert call == "endpoints/77:deployModel"
-    assert f"still deployed, billed and without traffic: {PARENT}/models/4. Take it off: gcloud ai endpoints" in said
+    assert f"still deployed and billed, without traffic: {PARENT}/models/4. Undeploy it: gcloud ai endpoints" in said
     assert "undeploy-model 77 --deployed-model-id=8 --project=shop-project" in said
 
-    cloud.asked.clear()
+    cloud.received.clear()
     said = run(capsys, *model, "--undeploy-old", "--api-endpoint", cloud.address)
     assert f"undeployed {PARENT}/models/4" in said
-    _, _, (call, undeploy) = cloud.asked
+    _, _, (call, undeploy) = cloud.received
     assert (call, undeploy.deployed_model_id) == ("endpoints/77:undeployModel", "8")
-    assert "Give --endpoint too" in run(capsys, *model[:6], "--undeploy-old", code=2)
+    assert "Also give --endpoint" in run(capsys, *model[:6], "--undeploy-old", code=2)
 
 
-def test_a_dry_deployment_asks_nobody(cloud, sasrec_export, capsys):
+def test_a_dry_deployment_sends_nothing(cloud, sasrec_export, capsys):
     model = ["deploy", sasrec_export, *PLACE, "--bucket", "gs://shop-bucket", "--name", "shop"]
-    asked_for = yaml.safe_load(run(capsys, *model, "--dry-run"))
-    assert asked_for["uploadModel"]["model"]["artifactUri"].startswith("gs://shop-bucket/models/shop/")
-    assert cloud.asked == []
+    printed = yaml.safe_load(run(capsys, *model, "--dry-run"))
+    assert printed["uploadModel"]["model"]["artifactUri"].startswith("gs://shop-bucket/models/shop/")
+    assert cloud.received == []
     assert cloud.objects == {}
 
 
 def test_a_bucket_that_does_not_exist(cloud, data, capsys):
     job = ["train", data, *PLACE, "--bucket", "gs://no-such-bucket", "--api-endpoint", cloud.address]
     said = run(capsys, *job, code=2)
-    assert "The bucket gs://no-such-bucket does not exist. Make it with `gcloud storage buckets create" in said
-    assert cloud.asked == []
+    assert "The bucket gs://no-such-bucket does not exist. Create it with `gcloud storage buckets create" in said
+    assert cloud.received == []
 
 
 def test_an_endpoint_that_does_not_exist(cloud, sasrec_export, capsys):
@@ -163,8 +161,8 @@ def test_a_refusal_is_one_line(cloud, capsys, status, message, says):
 def test_no_credentials(monkeypatch, tmp_path, capsys):
     for name in ("GOOGLE_APPLICATION_CREDENTIALS", "STORAGE_EMULATOR_HOST"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))  # where gcloud would keep them
-    monkeypatch.setenv("NO_GCE_CHECK", "true")  # nobody asks the machine's metadata
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))  # folder of gcloud's own credentials
+    monkeypatch.setenv("NO_GCE_CHECK", "true")  # no request to the machine's metadata server
     job = ["train", "gs://shop-bucket/data", *PLACE, "--bucket", "gs://shop-bucket"]
     said = run(capsys, *job, code=2)
     assert "No Google Cloud credentials were found. Run `gcloud auth application-default login`" in said
@@ -187,18 +185,21 @@ def test_without_the_extra(monkeypatch, capsys):
     assert "Install it with `pip install 'laclrec_tf[vertex]'`" in run(capsys, *job, code=2)
     monkeypatch.setitem(sys.modules, "google.api_core.exceptions", None)
     assert "Install it with `pip install 'laclrec_tf[vertex]'`" in run(capsys, *job, "--upload-only", code=2)
-    assert "workerPoolSpecs" in run(capsys, *job, "--dry-run")  # which asks nobody
+    assert "workerPoolSpecs" in run(capsys, *job, "--dry-run")  # no request
 
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--machine-type", "e2-standard-4", "--accelerator", "NVIDIA_TESLA_T4"], "goes with n1 machines only"),
+        (
+            ["--machine-type", "e2-standard-4", "--accelerator", "NVIDIA_TESLA_T4"],
+            "Only n1 machines can have",
+        ),
         (["--label", "team"], "`--label` takes NAME=VALUE"),
         (["--set", "widht=3"], "Did you mean 'width'?"),
         (
             ["--machine-type", "a2-megagpu-16g", "--accelerator", "NVIDIA_TESLA_A100"],
-            "has 16 accelerators, and a worker trains on one. Give a machine type with one, such as a2-highgpu-1g.",
+            "has 16 accelerators, and a worker trains on one. Give a machine type with one, e.g. a2-highgpu-1g.",
         ),
     ],
 )
@@ -214,7 +215,11 @@ def test_mistakes(capsys, arguments, says):
             ["--machine-type", "a2-highgpu-1g", "--accelerator", "NVIDIA_TESLA_A100", "--accelerator-count", "8"],
             "Machine type a2-highgpu-1g has 1 accelerator. Received: --accelerator-count 8. Give --accelerator-count 1",
         ),
-        (["--name", "x y/z"], "Argument `name` takes up to 128 letters, digits, '-', '_' and '.'. Received: 'x y/z'."),
+        (
+            ["--name", "x y/z"],
+            "Argument `name` must have at most 128 letters, digits, '-', '_' and '.', and start with a letter or "
+            "a digit. Received: 'x y/z'.",
+        ),
     ],
 )
 def test_mistakes_of_a_deployment(capsys, arguments, says):
@@ -226,3 +231,18 @@ def test_local_data_must_be_prepared(capsys, tmp_path):
     job = ["train", tmp_path, *PLACE, "--bucket", "gs://shop-bucket", "--dry-run"]
     assert "is not prepared data" in run(capsys, *job, code=2)
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("end", "says"),
+    [
+        ("FAILED", "The job ended as FAILED: Out of memory. See its log: `gcloud ai custom-jobs stream-logs 42 "),
+        ("CANCELLED", "The job ended as CANCELLED. See its log"),
+    ],
+)
+def test_a_job_that_ends_without_a_model(cloud, end, says):
+    cloud.states = [f"JOB_STATE_{state}" for state in ("PENDING", "PENDING", "RUNNING", end)]
+    job, lines = SubmittedJob(f"{PARENT}/customJobs/42", "gs://shop-bucket/may", "shop-project"), []
+    with pytest.raises(InputError, match=says):
+        wait_for_job(job, poll_seconds=0, api_endpoint=cloud.address, on_step=lines.append)
+    assert lines == ["job: pending", "job: running", f"job: {end.lower()}"]

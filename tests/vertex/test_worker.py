@@ -1,4 +1,4 @@
-"""The sdist in a fresh environment, started as the job's command starts it, with Vertex AI's variables."""
+"""The source distribution in a fresh environment, run by the job's command with Vertex AI's variables."""
 
 from __future__ import annotations
 
@@ -83,13 +83,13 @@ def test_mistakes(environment, says):
 
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory):
-    """Return an environment with the sdist in it; what it requires is this environment's, not downloaded again."""
+    """Return the Python of an environment with the package; its requirements come from this environment."""
     folder = tmp_path_factory.mktemp("machine")
     package = build_source_distribution(folder)
     venv.create(folder / "venv", with_pip=False)
     python = folder / "venv/bin/python"
     site = next((folder / "venv").glob("lib/python*/site-packages"))
-    # Everything here is on the path but this package's checkout, which an editable installation would add.
+    # This environment's packages, without the checkout that an editable installation would add.
     (site / "requirements.pth").write_text(next(path for path in sys.path if path.endswith("site-packages")) + "\n")
     pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps"]
     pip += ["--no-build-isolation", "--no-index", "--ignore-installed", "--disable-pip-version-check", str(package)]
@@ -110,7 +110,7 @@ def vertex_run(machine, *arguments, cwd, **variables):
 
 
 def test_a_trial_trains_reports_and_leaves_a_model(machine, data, tmp_path):
-    where = run(machine, "-c", "import pipelines; print(pipelines.__file__)", cwd=tmp_path)
+    where = run(machine, "-c", "import laclrec_tf; print(laclrec_tf.__file__)", cwd=tmp_path)
     assert Path(where.stdout.strip()).is_relative_to(machine.parents[1])
 
     out = tmp_path / "job/3"
@@ -160,7 +160,7 @@ def test_mistakes_cost_one_line(monkeypatch, capsys, tmp_path, arguments, says):
 
 
 class Preemption(keras.callbacks.Callback):
-    """Takes the machine away after the second epoch."""
+    """Stops the machine after the second epoch."""
 
     def on_epoch_end(self, epoch, logs=None):
         if epoch == 1:
@@ -168,14 +168,14 @@ class Preemption(keras.callbacks.Callback):
 
 
 @pytest.mark.usefixtures("untraced_here")
-def test_a_job_started_again_goes_on_from_its_checkpoint(data, tmp_path):
+def test_a_job_started_again_resumes_from_its_checkpoint(data, tmp_path):
     config = TrainConfig.of({"preset": "sasrec", "width": 8, "epochs": 4})
     environment = VertexTrainingEnvironment(tmp_path / "model", tmp_path / "checkpoints", None)
     with pytest.raises(KeyboardInterrupt):
-        # A checkpoint after every step, where the environment says.
+        # A checkpoint after every step, in the environment's folder.
         often = CheckpointSettings(minutes=0, folder=environment.checkpoints)
         train(data, tmp_path / "run", config, checkpoints=often, callbacks=[Preemption()], show_progress=False)
-    (tmp_path / "run/epochs-strict.csv").unlink()  # what a mounted bucket may not have got
+    (tmp_path / "run/epochs-strict.csv").unlink()  # a mounted bucket may not have it
 
     said = list(train_here(str(data), config, environment))
     assert said[-1] == f"wrote {tmp_path / 'model'}"
@@ -185,14 +185,14 @@ def test_a_job_started_again_goes_on_from_its_checkpoint(data, tmp_path):
         assert "0" not in [row["epoch"] for row in csv.DictReader(rows)]
     assert not list((tmp_path / "checkpoints").glob("*"))  # a finished run has none left
 
-    # Taken away after the copy and before its exit, it is started once more.
+    # A job that is stopped between the copy and its exit is started once more.
     model = environment.model
-    assert list(train_here(str(data), config, environment)) == [f"{model} holds this job's model already"]
+    assert list(train_here(str(data), config, environment)) == [f"{model} has this job's model already"]
     other = TrainConfig.of({"preset": "sasrec", "width": 8, "epochs": 5})
-    with pytest.raises(InputError, match="holds a model already, .* epochs differ.* give the job another name"):
+    with pytest.raises(InputError, match="has a model already, .* epochs differ.* Give the job another name"):
         list(train_here(str(data), other, environment))
     (model / "saved_model.pb").write_bytes(b"damaged")
-    with pytest.raises(InputError, match="is not as it was exported.* give the job another name"):
+    with pytest.raises(InputError, match="is not as it was exported.* Give the job another name"):
         list(train_here(str(data), config, environment))
 
 
@@ -221,7 +221,7 @@ def test_two_machines_train_one_model(machine, data, tmp_path):
 
 
 def free_ports(count):
-    """Return ports of this machine that nobody listens on."""
+    """Return free ports of this machine."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [each.getsockname()[1] for each in sockets]
     for each in sockets:
