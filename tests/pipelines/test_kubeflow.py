@@ -16,6 +16,8 @@ from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec
 
 from laclrec_tf.cli.main import main
 from laclrec_tf.errors import InputError
+from laclrec_tf.serving.release import push as push_module
+from laclrec_tf.serving.release import validation
 from laclrec_tf.serving.version.folder import version_numbers
 from laclrec_tf.serving.version.manifest import verify_manifest
 from pipelines import kubeflow
@@ -132,7 +134,7 @@ def test_a_worse_model_is_refused(in_this_process, data, sasrec_export, tmp_path
 
 def test_the_first_model_is_blessed_and_pushed(data, sasrec_export, tmp_path, monkeypatch):
     validated = []
-    monkeypatch.setattr("laclrec_tf.serving.release.validation.validate", validated.append)  # the push has its own
+    monkeypatch.setattr(validation, "validate", validated.append)  # `push` has its own reference
     candidate = dsl.Model(uri=str(sasrec_export / "1"))
     comparison = dsl.Metrics(uri=str(tmp_path / "comparison"))
     bar = {"served": str(tmp_path / "shop"), "metric": "ndcg@10", "tolerance": 0.02}
@@ -146,8 +148,8 @@ def test_the_first_model_is_blessed_and_pushed(data, sasrec_export, tmp_path, mo
 
 def test_in_a_bucket_a_version_is_what_is_whole(data, sasrec_export, laclrec_export, tmp_path, monkeypatch):
     monkeypatch.setattr("laclrec_tf.runtime.cloud_storage.MOUNT", tmp_path)
-    monkeypatch.setattr("laclrec_tf.serving.release.push.validate", lambda folder: None)
-    monkeypatch.setattr("laclrec_tf.serving.release.validation.validate", lambda folder: None)
+    for module in (push_module, validation):
+        monkeypatch.setattr(module, "validate", lambda folder: None)
     model = tmp_path / "shop-bucket/shop"
     (model / "1/variables").mkdir(parents=True)  # left by a push that was killed
     bar = {"served": "gs://shop-bucket/shop", "metric": "ndcg@10", "tolerance": 0.02}
