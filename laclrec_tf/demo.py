@@ -15,7 +15,7 @@ from rich.text import Text
 from laclrec_tf.data.prepare import prepare
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.data.simulated import PlantedHistory, planted_histories, simulate_events
-from laclrec_tf.data.splits import held_out
+from laclrec_tf.data.splits import held_out_pairs
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.evaluate import evaluate
 from laclrec_tf.runtime.terminal import terminal
@@ -94,7 +94,7 @@ def demo(folder: str | Path | None = None, *, seed: int = 0) -> None:
 
 def _popularity_recall(data: PreparedData) -> float:
     # Ids are ordered by popularity, so the ten most popular items have the ids 1 to 10.
-    pairs = [pair for history in data.histories()[1] if (pair := held_out(history, "test")) is not None]
+    pairs = held_out_pairs(data.histories()[1], "test")
     return sum(int(target) <= 10 for _, target in pairs) / len(pairs)
 
 

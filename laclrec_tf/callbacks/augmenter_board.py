@@ -18,17 +18,92 @@ from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.ops.edits import DELETE, INSERT, KEEP, OPERATION_NAMES
 from laclrec_tf.ops.masking import pad_histories
 
+MAX_WATCHED = 128
+MAX_SHOWN = 3
 _MARKS = {"keep": "{}", "delete": "*\u2212{}*", "insert": "**+{}**"}
-_MEANING_IN_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|~:])")
-WATCHED = 128
-SHOWN = 3
+_MARKDOWN_SYNTAX = re.compile(r"([\\`*_{}\[\]()#+\-.!|~:])")
+
+
+class AugmenterBoard(keras.callbacks.Callback):
+    """Write histograms of operation rates and edited lengths, three histories before and after editing, and warnings.
+
+    The operations are the likeliest ones, whatever the model's `decision`. So nothing is sampled, and the training is
+    the same without this callback.
+
+    Args:
+        folder: folder of the event file.
+        histories: per user `[n]` int32 ids, oldest first; 128 of them are edited each epoch, three are shown.
+        vocabulary: the items.
+        watch: callback whose warnings are shown in addition. Default: None.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        histories: Sequence[np.ndarray],
+        vocabulary: ItemVocabulary,
+        watch: AugmenterWatch | None = None,
+    ) -> None:
+        super().__init__()
+        self.folder = folder
+        self.vocabulary = vocabulary
+        self.watch = watch
+        self.watched = pad_histories(watched_histories(histories))
+        self._writer: Any = None
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Edit the watched histories and write the results."""
+        history = tf.constant(self.watched)
+        edits = likeliest_edits(self.model, history)
+        operations, real = edits.operations.numpy(), self.watched > 0
+        lengths = np.sum(real, axis=1)
+        with self.writer.as_default(step=epoch):
+            for operation, name in zip((KEEP, DELETE, INSERT), OPERATION_NAMES, strict=True):
+                rates = np.sum((operations == operation) & real, axis=1) / lengths
+                tf.summary.histogram(f"histories/{name}_rate", rates)
+            tf.summary.histogram("histories/edited_length", np.sum(edits.edited.numpy() > 0, axis=1))
+            first = type(edits)(*(part[:MAX_SHOWN] for part in edits))
+            shown = edited_histories(self.watched[:MAX_SHOWN], first, self.vocabulary)
+            tf.summary.text("histories before and after editing", histories_in_markdown(shown))
+            if self.watch is not None and self.watch.warning is not None:
+                tf.summary.text("warning", f"**{self.watch.warning}**")
+        self.writer.flush()
+
+    @property
+    def writer(self) -> Any:
+        """Writer of the event file, which is created with the first event."""
+        if self._writer is None:
+            self._writer = tf.summary.create_file_writer(str(self.folder))
+        return self._writer
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Close the event file."""
+        if self._writer is not None:
+            self._writer.close()
+
+
+def watched_histories(histories: Sequence[np.ndarray], max_histories: int = MAX_WATCHED) -> list[np.ndarray]:
+    """Select histories evenly spread over all, and put those of five to twelve items first, which are easy to read.
+
+    Args:
+        histories: per user `[n]` ids.
+        max_histories: max number of histories. Default: 128.
+
+    Example:
+        >>> [len(history) for history in watched_histories([np.ones(n) for n in (2, 30, 0, 5)])]
+        [5, 2, 30]
+    """
+    filled = [history for history in histories if len(history)]
+    places = np.linspace(0, len(filled) - 1, min(max_histories, len(filled))).astype(int)
+    chosen = [filled[place] for place in places]
+    return sorted(chosen, key=lambda history: not 5 <= len(history) <= 12)
 
 
 def histories_in_markdown(histories: Iterable[EditedHistory]) -> str:
-    """Lay histories out as a table of two columns; `-` marks what is deleted, `+` what is inserted.
+    """Format histories as a table with a column before and one after editing; `-` marks deleted items, `+` inserted.
 
     Args:
-        histories: any number.
+        histories: edited histories, a row each.
 
     Example:
         >>> item = EditedItem("sku_1", "keep", 0.9)
@@ -46,81 +121,6 @@ def histories_in_markdown(histories: Iterable[EditedHistory]) -> str:
 
 
 def _text(item: EditedItem, with_probability: bool = False) -> str:
-    name = _MEANING_IN_MARKDOWN.sub(r"\\\1", html.escape(" ".join(item.item.split()), quote=False))
+    name = _MARKDOWN_SYNTAX.sub(r"\\\1", html.escape(" ".join(item.item.split()), quote=False))
     text = _MARKS[item.operation].format(name)
     return f"{text} ({100 * item.probability:.0f} %)" if with_probability and item.probability is not None else text
-
-
-class AugmenterBoard(keras.callbacks.Callback):
-    """Write histograms of operation rates and edited lengths, three histories before and after editing, and warnings.
-
-    The operations are the likeliest ones whatever the model's `decision`, so nothing random is drawn and training goes
-    on as if nobody watched.
-
-    Args:
-        folder: of the event file.
-        histories: per user `[n]` int32 ids, oldest first; 128 of them are watched, three are shown.
-        vocabulary: the items.
-        watch: whose warnings are shown too. Default: none.
-    """
-
-    def __init__(
-        self,
-        folder: Path,
-        histories: Sequence[np.ndarray],
-        vocabulary: ItemVocabulary,
-        watch: AugmenterWatch | None = None,
-    ) -> None:
-        super().__init__()
-        self.folder = folder
-        self.vocabulary = vocabulary
-        self.watch = watch
-        self.watched = pad_histories(watched_histories(histories))
-        self._writer: Any = None
-
-    @property
-    def writer(self) -> Any:
-        """The event file, made when the first event is written."""
-        if self._writer is None:
-            self._writer = tf.summary.create_file_writer(str(self.folder))
-        return self._writer
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Edit the watched histories and write what came of it."""
-        history = tf.constant(self.watched)
-        edits = likeliest_edits(self.model, history)
-        operations, real = edits.operations.numpy(), self.watched > 0
-        lengths = np.sum(real, axis=1)
-        with self.writer.as_default(step=epoch):
-            for operation, name in zip((KEEP, DELETE, INSERT), OPERATION_NAMES, strict=True):
-                rates = np.sum((operations == operation) & real, axis=1) / lengths
-                tf.summary.histogram(f"histories/{name}_rate", rates)
-            tf.summary.histogram("histories/edited_length", np.sum(edits.edited.numpy() > 0, axis=1))
-            first = type(edits)(*(part[:SHOWN] for part in edits))
-            shown = edited_histories(self.watched[:SHOWN], first, self.vocabulary)
-            tf.summary.text("histories before and after editing", histories_in_markdown(shown))
-            if self.watch is not None and self.watch.warning is not None:
-                tf.summary.text("warning", f"**{self.watch.warning}**")
-        self.writer.flush()
-
-    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Close the file."""
-        if self._writer is not None:
-            self._writer.close()
-
-
-def watched_histories(histories: Sequence[np.ndarray], most: int = WATCHED) -> list[np.ndarray]:
-    """Choose histories evenly among all, those of five to twelve items first: they are looked at.
-
-    Args:
-        histories: per user `[n]` ids.
-        most: how many. Default: 128.
-
-    Example:
-        >>> [len(history) for history in watched_histories([np.ones(n) for n in (2, 30, 0, 5)])]
-        [5, 2, 30]
-    """
-    filled = [history for history in histories if len(history)]
-    places = np.linspace(0, len(filled) - 1, min(most, len(filled))).astype(int)
-    chosen = [filled[place] for place in places]
-    return sorted(chosen, key=lambda history: not 5 <= len(history) <= 12)

@@ -1,95 +1,40 @@
-"""Whether an augmenter has collapsed, judging by an epoch's logs, and the likely cause."""
+"""Callbacks that watch the augmenter during training: whether it has collapsed, and how well it finds known noise."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from laclrec_tf.errors import LACLRecWarning
+from laclrec_tf.evaluation.augmenter_repairs import Deletions, deletions_of
 
-NEARLY_ALL = 0.98
-# Of the noise in broken histories, which is random: an augmenter that has learnt anything finds more.
-LITTLE_FOUND = 0.1
-
-
-def collapse(logs: Mapping[str, float]) -> str | None:
-    """Say how the augmenter has collapsed, judging by the operation rates on real histories; None if it has not.
-
-    Args:
-        logs: an epoch's, `keep_rate` and `delete_rate` are read.
-
-    Example:
-        >>> collapse({"keep_rate": 0.99, "delete_rate": 0.0})
-        'keeps 99 % of the items: the learned view is the raw history'
-        >>> collapse({"keep_rate": 0.7, "delete_rate": 0.1})
-    """
-    if logs.get("keep_rate", 0.0) > NEARLY_ALL:
-        return f"keeps {100 * logs['keep_rate']:.0f} % of the items: the learned view is the raw history"
-    if logs.get("delete_rate", 0.0) > NEARLY_ALL:
-        return f"deletes {100 * logs['delete_rate']:.0f} % of the items: the learned view is empty"
-    return None
-
-
-def likely_cause(logs: Mapping[str, float], settings: Mapping[str, Any] | None = None) -> str:
-    """Say why an augmenter has most likely collapsed, and what to change.
-
-    Args:
-        logs: an epoch's; `val_deletion_recall`, or `deletion_recall` of the training batches, tells whether the
-            augmenter repairs broken histories.
-        settings: `LACLRec`'s arguments; `lambda_aug`, `decision` and `decision_temperature` are read. Default: unknown.
-
-    Example:
-        >>> likely_cause({"keep_rate": 1.0}, {"lambda_aug": 0.0})
-        'Likely cause: lambda_aug is 0, so its heads are not trained beside the recommender. Set lambda_aug=0.03.'
-    """
-    settings = settings or {}
-    if settings.get("lambda_aug") == 0:
-        return (
-            "Likely cause: lambda_aug is 0, so its heads are not trained beside the recommender. Set lambda_aug=0.03."
-        )
-    found = logs.get("val_deletion_recall", logs.get("deletion_recall"))
-    if found is None:
-        return (
-            "Likely causes: too little training of the augmenter (raise pretrain_epochs or lambda_aug), "
-            "or a decision_temperature that is too low for decision=gumbel."
-        )
-    found_text = f"it deletes {100 * found:.0f} % of the noise in broken histories"
-    deletes_all = logs.get("delete_rate", 0.0) > NEARLY_ALL
-    if not deletes_all and found < LITTLE_FOUND:
-        return f"Likely cause: it has learnt little yet, {found_text}. Raise pretrain_epochs or lambda_aug."
-    if deletes_all:
-        return (
-            f"Likely cause: it takes every item for noise ({found_text}, and all else with it). "
-            "Raise pretrain_epochs or lambda_aug, or lower learning_rate."
-        )
-    if settings.get("decision") == "gumbel" and settings.get("decision_temperature", 1.0) < 1:
-        return "Likely cause: a decision_temperature below 1 leaves only the likeliest operation, KEEP. Raise it."
-    remedy = "decision=gumbel draws edits it is less sure of."
-    if settings.get("decision") in ("gumbel", "noise"):
-        remedy = "Raise decision_temperature, or lambda_aug."
-    return f"Likely cause: real histories look whole to it, though {found_text}. {remedy}"
+# Rate of one operation on real histories above which the augmenter has collapsed.
+COLLAPSED_RATE = 0.98
+# Recall of the random noise in corrupted histories below which the augmenter has learned next to nothing.
+LOW_RECALL = 0.1
 
 
 class AugmenterCollapseWarning(LACLRecWarning):
-    """The augmenter keeps everything or deletes everything, so the learned view teaches nothing."""
+    """The augmenter keeps or deletes every item, so the learned view teaches nothing."""
 
 
 class AugmenterWatch(keras.callbacks.Callback):
-    """Add gradient ratios to the epoch's logs, and warn when the augmenter has collapsed.
+    """Add gradient ratios to the epoch's logs, and warn if the augmenter has collapsed.
 
-    At the end of each epoch the logs gain `gradient_ratio/<term>`: the norm of the weighted term's gradient on
-    the shared encoder, relative to that of the next-item loss, on one fixed batch; and `augmenter_collapsed`, 1 or 0.
-    A collapse warns in its first epoch. Place this callback before those that read the logs (TensorBoard, CSVLogger).
+    At the end of each epoch the logs gain `augmenter_collapsed`, 1 or 0, and `gradient_ratio/<term>`: the norm of the
+    weighted term's gradient on the shared encoder, divided by that of the next-item loss, on one fixed batch. The
+    first epoch of a collapse warns. Place this callback before those that read the logs (TensorBoard, CSVLogger).
 
     Args:
-        batch: one training batch. Default: None, no gradient ratios.
+        batch: one training batch for the gradient ratios. Default: None, no ratios.
 
     Attributes:
-        warning: what is wrong after the last epoch, with its likely cause; None when nothing is.
+        warning: the collapse after the last epoch with its likely cause; None if there is none.
 
     Example:
         >>> logs = {"keep_rate": 0.7, "delete_rate": 0.1}
@@ -104,22 +49,22 @@ class AugmenterWatch(keras.callbacks.Callback):
         self.warning: str | None = None
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Extend the logs and warn on a collapse."""
+        """Extend the logs, and warn if a collapse starts."""
         logs = {} if logs is None else logs
         if self.batch is not None:
             logs |= self.gradient_ratios()
-        what, begins = collapse(logs), self.warning is None
+        what, is_new = collapse(logs), self.warning is None
         self.warning = None
         if "keep_rate" in logs:
             logs["augmenter_collapsed"] = float(what is not None)
         if what:
             settings = self.model.get_config() if self.model is not None else None
             self.warning = f"Epoch {epoch + 1}: the augmenter {what}. {likely_cause(logs, settings)}"
-            if begins:
+            if is_new:
                 warnings.warn(self.warning, AugmenterCollapseWarning, stacklevel=2)
 
     def gradient_ratios(self) -> dict[str, float]:
-        """Return each weighted term's gradient norm on the encoder relative to the next-item loss's."""
+        """Return the gradient norm of each weighted term on the encoder, divided by that of the next-item loss."""
         variables = self.model.encoder.trainable_variables
         weights = self.model.term_weights
         with tf.GradientTape(persistent=True) as tape:
@@ -132,3 +77,94 @@ class AugmenterWatch(keras.callbacks.Callback):
         if not base:
             return {}
         return {f"gradient_ratio/{name}": norm / base for name, norm in norms.items()}
+
+
+def collapse(logs: Mapping[str, float]) -> str | None:
+    """Describe how the augmenter has collapsed, judging by the operation rates on real histories.
+
+    Args:
+        logs: logs of an epoch, of which `keep_rate` and `delete_rate` are read.
+
+    Returns:
+        The description, None if the augmenter has not collapsed.
+
+    Example:
+        >>> collapse({"keep_rate": 0.99, "delete_rate": 0.0})
+        'keeps 99 % of the items: the learned view is the raw history'
+        >>> collapse({"keep_rate": 0.7, "delete_rate": 0.1})
+    """
+    if logs.get("keep_rate", 0.0) > COLLAPSED_RATE:
+        return f"keeps {100 * logs['keep_rate']:.0f} % of the items: the learned view is the raw history"
+    if logs.get("delete_rate", 0.0) > COLLAPSED_RATE:
+        return f"deletes {100 * logs['delete_rate']:.0f} % of the items: the learned view is empty"
+    return None
+
+
+def likely_cause(logs: Mapping[str, float], settings: Mapping[str, Any] | None = None) -> str:
+    """Describe the most likely cause of a collapse, and what to change.
+
+    Args:
+        logs: logs of an epoch. `val_deletion_recall`, or else `deletion_recall` of the training batches, shows whether
+            the augmenter repairs corrupted histories.
+        settings: arguments of `LACLRec`, of which `lambda_aug`, `decision` and `decision_temperature` are read.
+            Default: None, unknown.
+
+    Example:
+        >>> likely_cause({"keep_rate": 1.0}, {"lambda_aug": 0.0})
+        'Likely cause: lambda_aug is 0, so its heads are not trained with the recommender. Set lambda_aug=0.03.'
+    """
+    settings = settings or {}
+    if settings.get("lambda_aug") == 0:
+        return "Likely cause: lambda_aug is 0, so its heads are not trained with the recommender. Set lambda_aug=0.03."
+    recall = logs.get("val_deletion_recall", logs.get("deletion_recall"))
+    if recall is None:
+        return (
+            "Likely causes: too little training of the augmenter (raise pretrain_epochs or lambda_aug), "
+            "or a decision_temperature that is too low for decision=gumbel."
+        )
+    found = f"it deletes {100 * recall:.0f} % of the noise in corrupted histories"
+    deletes_all = logs.get("delete_rate", 0.0) > COLLAPSED_RATE
+    if not deletes_all and recall < LOW_RECALL:
+        return f"Likely cause: it has learned little yet, {found}. Raise pretrain_epochs or lambda_aug."
+    if deletes_all:
+        return (
+            f"Likely cause: it takes every item for noise ({found}, and everything else). "
+            "Raise pretrain_epochs or lambda_aug, or lower learning_rate."
+        )
+    if settings.get("decision") == "gumbel" and settings.get("decision_temperature", 1.0) < 1:
+        return "Likely cause: a decision_temperature below 1 leaves only the likeliest operation, KEEP. Raise it."
+    remedy = "decision=gumbel samples edits that it is less sure of."
+    if settings.get("decision") in ("gumbel", "noise"):
+        remedy = "Raise decision_temperature, or lambda_aug."
+    return f"Likely cause: it finds no noise in real histories, although {found}. {remedy}"
+
+
+class PlantedNoiseWatch(keras.callbacks.Callback):
+    """Record after each epoch how likely the augmenter is to delete each event of histories whose noise is known.
+
+    It samples nothing, so the training is the same without it. One watch may be given to several `fit`s.
+
+    Args:
+        histories: per user `[n]` int32 ids, oldest first.
+        is_noise: `[E]` bool, whether each event is noise, one history after the other. `planted_ids` makes both.
+
+    Attributes:
+        epochs: `Deletions` after each epoch so far.
+
+    Example:
+        >>> planted = planted_histories(data, "events.truth.csv")  # doctest: +SKIP
+        >>> watch = PlantedNoiseWatch(*planted_ids(planted, data.vocabulary))  # doctest: +SKIP
+        >>> model.fit(batches, epochs=3, callbacks=[watch])  # doctest: +SKIP
+        >>> [each.summary()["recall"] for each in watch.epochs]  # doctest: +SKIP
+        [0.0, 0.02, 0.11]
+    """
+
+    def __init__(self, histories: Sequence[np.ndarray], is_noise: np.ndarray) -> None:
+        super().__init__()
+        self.histories = histories
+        self.is_noise = is_noise
+        self.epochs: list[Deletions] = []
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Record the deletions."""
+        self.epochs.append(deletions_of(self.model, self.histories, self.is_noise))

@@ -1,8 +1,7 @@
-"""Item vectors with their names for TensorBoard's embedding projector."""
+"""A callback that writes item vectors with their names for TensorBoard's embedding projector."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from keras import ops
 
 from laclrec_tf.item_vocabulary import ItemVocabulary
 
-MOST_ITEMS = 10_000
+MAX_ITEMS = 10_000
 _CONFIG = """embeddings {
   tensor_name: "item vectors"
   tensor_path: "item_vectors.tsv"
@@ -21,46 +20,33 @@ _CONFIG = """embeddings {
 """
 
 
-def write_item_projector(folder: Path, vectors: np.ndarray, items: Sequence[str], counts: Sequence[int]) -> None:
-    """Write `projector_config.pbtxt`, `item_vectors.tsv` and `metadata.tsv`.
-
-    Args:
-        folder: a run of TensorBoard's.
-        vectors: `[P, D]` float.
-        items: `[P]` names.
-        counts: `[P]`, how often each was trained on.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    names = [" ".join(item.split()) for item in items]  # a tab would begin a column
-    lines = [f"{name}\t{count}\n" for name, count in zip(names, counts, strict=True)]
-    (folder / "metadata.tsv").write_text("item\tevents\n" + "".join(lines), encoding="utf-8")
-    np.savetxt(folder / "item_vectors.tsv", vectors, fmt="%.3g", delimiter="\t")
-    (folder / "projector_config.pbtxt").write_text(_CONFIG, encoding="utf-8")
-
-
 class ItemProjector(keras.callbacks.Callback):
-    """Write the vectors of the 10,000 most frequent items after the first epoch, to be looked at soon, and at the end.
+    """Write the vectors of the 10,000 most frequent items after the first epoch and at the end of training.
 
-    Place it behind what puts the best weights back at the end of training.
+    The files are `projector_config.pbtxt`, `item_vectors.tsv` and `metadata.tsv`.
+
+    Place this callback after the one that restores the best weights at the end of training.
 
     Args:
-        folder: a run of TensorBoard's.
+        folder: folder of one TensorBoard run.
         vocabulary: the items.
-        counts: `[N]`, how often each was trained on.
-        most: items written. Default: 10,000.
+        counts: `[N]`, number of training events of each item.
+        max_items: max number of items to write. Default: 10,000.
     """
 
-    def __init__(self, folder: Path, vocabulary: ItemVocabulary, counts: np.ndarray, most: int = MOST_ITEMS) -> None:
+    def __init__(
+        self, folder: Path, vocabulary: ItemVocabulary, counts: np.ndarray, max_items: int = MAX_ITEMS
+    ) -> None:
         super().__init__()
         self.folder = folder
-        places = np.argsort(-counts, kind="stable")[:most]
+        places = np.argsort(-counts, kind="stable")[:max_items]
         self.item_ids = 1 + places
         self.items = vocabulary.to_items(self.item_ids.tolist())
         self.counts = counts[places].tolist()
         self._is_written = False
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Write for the first time."""
+        """Write the vectors after the first epoch."""
         if not self._is_written:
             self._write()
 
@@ -69,6 +55,11 @@ class ItemProjector(keras.callbacks.Callback):
         self._write()
 
     def _write(self) -> None:
-        vectors = ops.convert_to_numpy(ops.take(self.model.item_vectors, self.item_ids, axis=0))
-        write_item_projector(self.folder, vectors, self.items, self.counts)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        names = [" ".join(item.split()) for item in self.items]  # a tab would start a column
+        lines = [f"{name}\t{count}\n" for name, count in zip(names, self.counts, strict=True)]
+        (self.folder / "metadata.tsv").write_text("item\tevents\n" + "".join(lines), encoding="utf-8")
+        vectors = ops.convert_to_numpy(ops.take(self.model.item_vectors, self.item_ids, axis=0))  # [P, D]
+        np.savetxt(self.folder / "item_vectors.tsv", vectors, fmt="%.3g", delimiter="\t")
+        (self.folder / "projector_config.pbtxt").write_text(_CONFIG, encoding="utf-8")
         self._is_written = True

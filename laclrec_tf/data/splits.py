@@ -7,6 +7,7 @@ A history of fewer than three items is never evaluated, and all of it is trainin
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -67,3 +68,20 @@ def held_out(history: np.ndarray, split: Split) -> tuple[np.ndarray, int] | None
         return None
     target = len(history) - (1 if split == "test" else 2)
     return history[:target], int(history[target])
+
+
+def held_out_pairs(histories: Iterable[np.ndarray], split: Split) -> list[tuple[np.ndarray, int]]:
+    """Return the inputs and targets of all histories that are long enough, see `held_out`.
+
+    Args:
+        histories: per user `[n]` item ids, oldest first.
+        split: "validation" or "test".
+
+    Raises:
+        InputError: `split` is unknown.
+
+    Example:
+        >>> held_out_pairs([np.array([5, 6, 7]), np.array([8])], "test")
+        [(array([5, 6]), 7)]
+    """
+    return [pair for history in histories if (pair := held_out(history, split)) is not None]

@@ -1,4 +1,4 @@
-"""How well deletions find noise, where it is known which events are noise."""
+"""How well an augmenter repairs histories where the right edits are known: corrupted histories, and planted noise."""
 
 from __future__ import annotations
 
@@ -20,34 +20,13 @@ from laclrec_tf.ops.masking import is_item
 HISTORIES_AT_ONCE = 256
 
 
-@dataclass(frozen=True)
-class Repairs:
-    """What the augmenter says of broken histories beside what is true.
-
-    Args:
-        probabilities: `[E, 3]` float, of each operation at each event.
-        decided: `[E]` int, the likeliest operation.
-        operations: `[E]` int, the one that undoes the breaking.
-        insertion_ranks: `[T]` int, of each missing item from 0 over the catalogue, without what the broken history
-            holds and given the run's items behind it.
-    """
-
-    probabilities: np.ndarray
-    decided: np.ndarray
-    operations: np.ndarray
-    insertion_ranks: np.ndarray
-
-    def __repr__(self) -> str:
-        return f"Repairs({len(self.operations):,} events, {len(self.insertion_ranks):,} missing items)"
-
-
 def repairs_of(model: LACLRec, histories: Sequence[np.ndarray], seed: int) -> Repairs:
-    """Break histories as in training and let the augmenter repair them.
+    """Corrupt histories as in training and let the augmenter repair them.
 
     Args:
-        model: has an augmenter.
+        model: a model with an augmenter.
         histories: per user `[n]` int32 ids, oldest first.
-        seed: of the breaking.
+        seed: seed of the corruption.
     """
     corruption = corruption_arguments(model)
     signature = [tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([2], tf.int64)]
@@ -56,7 +35,7 @@ def repairs_of(model: LACLRec, histories: Sequence[np.ndarray], seed: int) -> Re
     def repair(history: tf.Tensor, its_seed: tf.Tensor) -> tuple[tf.Tensor, ...]:
         corrupted, operations, insertions = corrupt(history, seed=its_seed, **corruption)
         repaired = model.augmenter.repair(model.encoder, corrupted, operations, insertions, training=False)
-        item = repaired.run_targets <= model.n_items  # the rest are ends of runs
+        item = repaired.run_targets <= model.n_items  # the others end a run
         scores = model.score(repaired.run_states[item])
         ranks = target_ranks(scores, repaired.run_targets[item], exclude=repaired.run_present[item])
         logits = repaired.operation_logits
@@ -70,6 +49,27 @@ def repairs_of(model: LACLRec, histories: Sequence[np.ndarray], seed: int) -> Re
     return Repairs(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
 
+@dataclass(frozen=True)
+class Repairs:
+    """The augmenter's predictions on corrupted histories, and the operations that undo the corruption.
+
+    Args:
+        probabilities: `[E, 3]` float, the probability of each operation at each event.
+        decided: `[E]` int, the likeliest operation.
+        operations: `[E]` int, the operation that undoes the corruption.
+        insertion_ranks: `[T]` int, the rank of each missing item from 0 over the catalogue without the items of the
+            corrupted history, given the items of its run that follow it.
+    """
+
+    probabilities: np.ndarray
+    decided: np.ndarray
+    operations: np.ndarray
+    insertion_ranks: np.ndarray
+
+    def __repr__(self) -> str:
+        return f"Repairs({len(self.operations):,} events, {len(self.insertion_ranks):,} missing items)"
+
+
 def corruption_arguments(model: LACLRec) -> dict[str, Any]:
     """Return the arguments with which `laclrec_tf.data.corruption.corrupt` corrupts the model's training histories.
 
@@ -78,25 +78,40 @@ def corruption_arguments(model: LACLRec) -> dict[str, Any]:
         0.45
     """
     needs = model.batch_requirements
-    names = ("n_items", "max_insertions", "p_keep", "p_delete")
+    names = "n_items", "max_insertions", "p_keep", "p_delete"
     return {name: needs[name] for name in names} | {"max_length": needs["max_edited_length"]}
 
 
-def history_batches(histories: Sequence[np.ndarray]) -> Iterator[tf.Tensor]:
-    """Yield `[B, L]` int32 histories, the shortest first."""
-    unused = np.zeros(len(histories), np.int32)
-    for batch in evaluation_dataset(histories, unused, batch_size=HISTORIES_AT_ONCE):
-        yield batch["history"]
+def deletions_of(model: LACLRec, histories: Sequence[np.ndarray], is_noise: np.ndarray) -> Deletions:
+    """Predict the likeliest operation on every event. Nothing is sampled, whatever the model's `decision`.
+
+    Args:
+        model: a model with an augmenter.
+        histories: per user `[n]` int32 ids, oldest first.
+        is_noise: `[E]` bool, whether each event is noise, one history after the other.
+
+    Returns:
+        The deletions of the same events, those of short histories first.
+    """
+    order = np.argsort([len(history) for history in histories], kind="stable")
+    starts = np.cumsum([0, *(len(history) for history in histories)])
+    marks = np.concatenate([is_noise[starts[row] : starts[row + 1]] for row in order])
+    probabilities = []
+    for history in history_batches(histories):
+        logits = model.augmenter(model.augmenter.encode(model.encoder, history, training=False))
+        probabilities.append(ops.convert_to_numpy(ops.softmax(logits))[history.numpy() > 0])
+    by_event = np.concatenate(probabilities)  # [E, 3]
+    return Deletions(by_event[:, DELETE], np.argmax(by_event, axis=-1) == DELETE, marks)
 
 
 @dataclass(frozen=True)
 class Deletions:
-    """How likely the augmenter finds it that each event is noise, and whether it is.
+    """The augmenter's deletions of events, and which events are noise.
 
     Args:
-        probabilities: `[E]` float, of DELETE.
-        decided: `[E]` bool, the augmenter deletes the event.
-        is_noise: `[E]` bool, the truth.
+        probabilities: `[E]` float, the probability of DELETE.
+        decided: `[E]` bool, whether the augmenter deletes the event.
+        is_noise: `[E]` bool, whether the event is noise.
     """
 
     probabilities: np.ndarray
@@ -104,7 +119,7 @@ class Deletions:
     is_noise: np.ndarray
 
     def summary(self) -> dict[str, float]:
-        """Return precision and recall of the decisions, and of as many deletions drawn at random.
+        """Return precision and recall of the decisions, and those of as many deletions at random.
 
         Example:
             >>> marks = np.array([True, True, False, False])
@@ -134,29 +149,14 @@ class Deletions:
         """
         order = np.argsort(-self.probabilities, kind="stable")
         noise = np.asarray(self.is_noise, bool)[order]
-        # Events that are equally likely noise go together.
+        # Events of equal probability share a threshold.
         last = np.append(np.diff(self.probabilities[order]) != 0, True)
         hits, misses = np.cumsum(noise)[last], np.cumsum(~noise)[last]
         return hits / (hits + misses), hits / max(1, noise.sum()), misses / max(1, np.sum(~noise))
 
 
-def deletions_of(model: LACLRec, histories: Sequence[np.ndarray], is_noise: np.ndarray) -> Deletions:
-    """Ask the augmenter for the likeliest operation on every event; nothing is drawn, whatever the model's `decision`.
-
-    Args:
-        model: has an augmenter.
-        histories: per user `[n]` int32 ids, oldest first.
-        is_noise: `[E]` bool, the truth about their events, one history after the other.
-
-    Returns:
-        The same events, those of short histories first.
-    """
-    order = np.argsort([len(history) for history in histories], kind="stable")
-    starts = np.cumsum([0, *(len(history) for history in histories)])
-    marks = np.concatenate([is_noise[starts[row] : starts[row + 1]] for row in order])
-    probabilities = []
-    for history in history_batches(histories):
-        logits = model.augmenter(model.augmenter.encode(model.encoder, history, training=False))
-        probabilities.append(ops.convert_to_numpy(ops.softmax(logits))[history.numpy() > 0])
-    of_each = np.concatenate(probabilities)
-    return Deletions(of_each[:, DELETE], np.argmax(of_each, axis=-1) == DELETE, marks)
+def history_batches(histories: Sequence[np.ndarray]) -> Iterator[tf.Tensor]:
+    """Yield batches of histories, `[B, L]` int32, the shortest first."""
+    unused = np.zeros(len(histories), np.int32)
+    for batch in evaluation_dataset(histories, unused, batch_size=HISTORIES_AT_ONCE):
+        yield batch["history"]

@@ -1,4 +1,4 @@
-"""Plots of what an augmenter does, one file each."""
+"""Measure what a run's augmenter does, and plot it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from laclrec_tf.data.simulated import planted_histories, planted_ids
-from laclrec_tf.data.splits import held_out
+from laclrec_tf.data.splits import held_out_pairs
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.augmenter_repairs import Deletions, deletions_of, repairs_of
 from laclrec_tf.evaluation.views import ViewVectors, view_vectors
@@ -24,21 +24,107 @@ from laclrec_tf.run_folder import RunFolder
 from laclrec_tf.runtime.output_files import ReportFile, new_folder
 
 matplotlib.use("Agg")
-
-
 GREY = "tab:gray"
 
 
+def augmenter_report(
+    run: str | Path, out: str | Path, *, truth: str | Path | None = None, seed: int = 0
+) -> dict[str, Any]:
+    """Measure a run's augmenter and plot the results.
+
+    The validation histories (everything before the validation item) are corrupted as in training, to measure precision
+    and recall of deletions, and the generator's rank of each missing item among the items that the corrupted history
+    does not contain, given the items of its run that follow it. On the unchanged histories, the user vectors of the
+    learned and the random view are compared with the raw one. With `truth`, the shares of planted noise and of all
+    other events that are deleted are measured as well.
+
+    Args:
+        run: folder made by `laclrec-tf train`.
+        out: folder to write: `augmenter.json`, `operations.png`, `insertions.png`, `views.png`, and with `truth`
+            `planted_noise.png`.
+        truth: for a run on simulated events, their `.truth.csv` file. Default: None.
+        seed: seed of corruptions and random views. Default: 0.
+
+    Returns:
+        The content of `augmenter.json`, with the keys `deletions`, `insertions`, `views` and `planted_noise`.
+
+    Raises:
+        InputError: the run cannot be read or has no trained augmenter, `out` has content or cannot be written, or
+            `truth` does not fit the run.
+    """
+    folder, out = RunFolder.open(run), Path(out)
+    model = folder.model
+    if not model.has_augmenter:
+        raise InputError(
+            f"{folder.folder} has no trained augmenter (preset {folder.record['settings']['preset']}). "
+            "Give a laclrec run."
+        )
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} exists already and is not overwritten. Give another --out, or delete it first.")
+    histories = [history for history, _ in held_out_pairs(folder.data.histories()[1], "validation")]
+    planted = None if truth is None else planted_histories(folder.data, truth)
+    with new_folder(out, lambda _: False):
+        report: dict[str, Any] = {
+            "run": str(run),
+            "preset": folder.record["settings"]["preset"],
+            "data_hash": folder.record["data_hash"],
+            "seed": seed,
+            "histories": len(histories),
+        }
+        repairs = repairs_of(model, histories, seed)
+        ranks = repairs.insertion_ranks
+        deletions = Deletions(repairs.probabilities[:, DELETE], repairs.decided == DELETE, repairs.operations == DELETE)
+        report["deletions"] = deletions.summary()
+        popular = np.cumsum(np.sort(folder.popularity)[::-1]) / folder.popularity.sum()
+        report["insertions"] = insertion_summary(ranks, model.n_items, popular)
+        similarity = view_vectors(model, histories, seed).similarity()
+        report["views"] = {
+            "cosine_raw_learned": float(np.mean(similarity["learned"])),
+            "cosine_raw_random": float(np.mean(similarity["random"])),
+            "learned_is_nearer": float(np.mean(similarity["learned_is_nearer"])),
+            "learned_is_raw": float(np.mean(similarity["learned"] > 1 - 1e-6)),
+        }
+        plot_operations(*deletions.curve()[:2], report["deletions"], out / "operations.png")
+        plot_insertions(ranks, model.n_items, popular, out / "insertions.png")
+        plot_views(similarity, out / "views.png")
+        if planted is not None:
+            noise = deletions_of(model, *planted_ids(planted, folder.vocabulary))
+            report["planted_noise"] = noise.summary()
+            plot_planted_noise(*noise.curve()[1:], report["planted_noise"], out / "planted_noise.png")
+        ReportFile(out / "augmenter.json").write_json(report)
+    return report
+
+
+def insertion_summary(ranks: np.ndarray, n_items: int, popular: np.ndarray) -> dict[str, float]:
+    """Return the hit rates of the generator's first 1 and 10 items, of random items, and of the most popular items.
+
+    Args:
+        ranks: `[T]`, rank of each missing item over the catalogue, from 0.
+        n_items: catalogue size `N`.
+        popular: `[N]`, share of all events that the k most popular items have, for k from 1.
+
+    Example:
+        >>> insertion_summary(np.array([0, 3]), 20, np.linspace(0.05, 1.0, 20))["hit@1"]
+        0.5
+    """
+    summary: dict[str, float] = {"missing_items": len(ranks)}
+    for k in (1, 10):
+        summary[f"hit@{k}"] = float(np.mean(ranks < k)) if len(ranks) else float("nan")
+        summary[f"hit@{k}_at_random"] = min(1.0, k / n_items)
+        summary[f"hit@{k}_of_most_popular"] = float(popular[min(k, len(popular)) - 1])
+    return summary
+
+
 def plot_operations(precision: np.ndarray, recall: np.ndarray, summary: Mapping[str, float], file: Path) -> None:
-    """Plot precision against recall of deletions on broken histories, over all thresholds.
+    """Plot precision against recall of deletions on corrupted histories, over all thresholds.
 
     Args:
         precision: `[T]`.
         recall: `[T]`.
-        summary: of `laclrec_tf.evaluation.augmenter_repairs.Deletions`.
-        file: the PNG to write.
+        summary: result of `Deletions.summary`.
+        file: PNG file to write.
     """
-    figure, axis = _new("deletions on broken histories", "recall", "precision")
+    figure, axis = _new("deletions on corrupted histories", "recall", "precision")
     axis.plot(recall, precision, label="augmenter, every threshold")
     axis.plot(summary["recall"], summary["precision"], "o", color="C0", label="its decisions")
     axis.axhline(summary["precision_at_random"], color=GREY, linestyle="--", label="at random")
@@ -50,13 +136,13 @@ def plot_insertions(ranks: np.ndarray, n_items: int, popular: np.ndarray, file: 
     """Plot the share of missing items among the generator's first k, for k up to 100.
 
     Args:
-        ranks: `[T]` of each missing item over the catalogue, from 0.
+        ranks: `[T]`, rank of each missing item over the catalogue, from 0.
         n_items: catalogue size `N`.
-        popular: `[N]`, share of all events that are of the k most popular items.
-        file: the PNG to write.
+        popular: `[N]`, share of all events that the k most popular items have, for k from 1.
+        file: PNG file to write.
     """
     k = np.arange(1, min(100, n_items) + 1)
-    figure, axis = _new("insertions into broken histories", "k", "missing items among the first k")
+    figure, axis = _new("insertions into corrupted histories", "k", "missing items among the first k")
     axis.plot(k, np.searchsorted(np.sort(ranks), k) / max(1, len(ranks)), label="augmenter")
     axis.plot(k, popular[np.minimum(k, len(popular)) - 1], color="C1", label="most popular items")
     axis.plot(k, k / n_items, color=GREY, linestyle="--", label="at random")
@@ -65,11 +151,11 @@ def plot_insertions(ranks: np.ndarray, n_items: int, popular: np.ndarray, file: 
 
 
 def plot_views(similarity: Mapping[str, np.ndarray], file: Path) -> None:
-    """Plot how near the learned and the random view are to the raw history.
+    """Plot the similarity of the learned and the random view to the raw history.
 
     Args:
         similarity: `learned` and `random`, `[U]` cosines with the raw history's user vector.
-        file: the PNG to write.
+        file: PNG file to write.
     """
     figure, axis = _new(
         "views of real histories", "cosine with the raw history's user vector", "share of histories below"
@@ -82,13 +168,13 @@ def plot_views(similarity: Mapping[str, np.ndarray], file: Path) -> None:
 
 
 def plot_planted_noise(recall: np.ndarray, lost: np.ndarray, summary: Mapping[str, float], file: Path) -> None:
-    """Plot how much planted noise goes against how much else goes with it, over all thresholds.
+    """Plot the share of planted noise that is deleted against that of all other events, over all thresholds.
 
     Args:
         recall: `[T]`, share of the noise that is deleted.
         lost: `[T]`, share of all other events that are deleted.
-        summary: of `laclrec_tf.evaluation.augmenter_repairs.Deletions`.
-        file: the PNG to write.
+        summary: result of `Deletions.summary`.
+        file: PNG file to write.
     """
     figure, axis = _new("planted noise", "other events deleted", "noise deleted")
     axis.plot([0, *lost], [0, *recall], label="augmenter, every threshold")
@@ -99,18 +185,18 @@ def plot_planted_noise(recall: np.ndarray, lost: np.ndarray, summary: Mapping[st
 
 
 def plot_sharpening(epochs: Sequence[Deletions], file: Path, *, joint_from: int | None = None) -> None:
-    """Plot how far apart noise and other events come over the epochs, and how well noise is found.
+    """Plot the deletion probabilities of noise and of other events over the epochs, and how well noise is found.
 
     Args:
-        epochs: after each epoch, the same events.
-        file: the PNG to write.
-        joint_from: mark the epoch, from 1, in which the augmenter no longer trained alone. Default: none.
+        epochs: deletions of the same events after each epoch.
+        file: PNG file to write.
+        joint_from: epoch to mark, from 1: the first in which the augmenter was not trained alone. Default: None.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
     numbers = np.arange(1, len(epochs) + 1)
     for label, color, wanted in (("planted noise", "C3", True), ("other events", GREY, False)):
-        of_each = [each.probabilities[each.is_noise == wanted] for each in epochs]
-        low, middle, high = np.array([np.quantile(values, (0.25, 0.5, 0.75)) for values in of_each]).T
+        by_epoch = [each.probabilities[each.is_noise == wanted] for each in epochs]
+        low, middle, high = np.array([np.quantile(values, (0.25, 0.5, 0.75)) for values in by_epoch]).T
         left.fill_between(numbers, low, high, color=color, alpha=0.25, linewidth=0)
         left.plot(numbers, middle, color=color, label=label)
     left.set(title="how likely an event is to be deleted", xlabel="epoch", ylabel="probability: median and middle half")
@@ -126,17 +212,17 @@ def plot_sharpening(epochs: Sequence[Deletions], file: Path, *, joint_from: int 
     _save(figure, right, file)
 
 
-def plot_view_map(views: ViewVectors, share: float, file: Path, *, most: int = 40) -> None:
-    """Plot where the learned and the random view of some histories lie in the plane, each at the end of an arrow.
+def plot_view_map(views: ViewVectors, share: float, file: Path, *, max_arrows: int = 40) -> None:
+    """Plot user vectors in the plane, with arrows from some raw histories to their learned and random views.
 
     Args:
-        views: of `ViewVectors.in_plane`.
-        share: of the raw vectors' variance that the plane shows.
-        file: the PNG to write.
-        most: arrows a panel, evenly among all histories. Default: 40.
+        views: projections by `ViewVectors.in_plane`.
+        share: share of the raw vectors' variance that the plane explains.
+        file: PNG file to write.
+        max_arrows: max number of arrows in a panel, evenly spread over the histories. Default: 40.
     """
     figure, panels = plt.subplots(1, 2, figsize=(9, 4.4), sharex=True, sharey=True, layout="constrained")
-    chosen = np.unique(np.linspace(0, len(views.raw) - 1, most).astype(int))
+    chosen = np.unique(np.linspace(0, len(views.raw) - 1, max_arrows).astype(int))
     for axis, name, color in zip(panels, ("learned", "random"), ("C0", "C1"), strict=True):
         start, end = views.raw[chosen], getattr(views, name)[chosen]
         axis.plot(*views.raw.T, ".", color="lightgray", markersize=2, label="raw histories", zorder=0)
@@ -159,97 +245,5 @@ def _save(figure: Figure, axis: Axes, file: Path) -> None:
     drawn = io.BytesIO()
     figure.savefig(drawn, dpi=80)
     plt.close(figure)
-    # A plot has few colours; with a palette its file is a third as large.
+    # A plot has few colours, so a palette makes its file three times smaller.
     Image.open(drawn).convert("RGB").quantize(64).save(file, optimize=True)
-
-
-def augmenter_report(
-    run: str | Path, out: str | Path, *, truth: str | Path | None = None, seed: int = 0
-) -> dict[str, Any]:
-    """Measure a run's augmenter and plot what came of it.
-
-    On the validation histories (everything before the validation item), broken as in training: precision and recall
-    of deletions, and how high the generator ranks a missing item among those that the broken history does not hold,
-    given the run's items behind it. On the same histories as they are: how near the learned and the random view are
-    to the raw one. With `truth` also how much planted noise is deleted, and how much else.
-
-    Args:
-        run: a folder made by `laclrec-tf train`.
-        out: the folder to make: `augmenter.json`, `operations.png`, `insertions.png`, `views.png`, and with `truth`
-            `planted_noise.png`.
-        truth: for a run on simulated events, the `.truth.csv` beside them. Default: none.
-        seed: of corruptions and random views. Default: 0.
-
-    Returns:
-        What `augmenter.json` holds, under `deletions`, `insertions`, `views` and `planted_noise`.
-
-    Raises:
-        InputError: the run cannot be read or has no trained augmenter, `out` holds something already or cannot be
-            written, or `truth` does not fit.
-    """
-    folder, out = RunFolder.open(run), Path(out)
-    model = folder.model
-    if not model.has_augmenter:
-        raise InputError(
-            f"{folder.folder} has no trained augmenter (preset {folder.record['settings']['preset']}). "
-            "Give a laclrec run."
-        )
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out} exists already and is not overwritten. Give another --out, or delete it first.")
-    whole = folder.data.histories()[1]
-    histories = [pair[0] for history in whole if (pair := held_out(history, "validation")) is not None]
-    planted = None if truth is None else planted_histories(folder.data, truth)
-    with new_folder(out, lambda _: False):
-        report: dict[str, Any] = {
-            "run": str(run),
-            "preset": folder.record["settings"]["preset"],
-            "data_hash": folder.record["data_hash"],
-            "seed": seed,
-            "histories": len(histories),
-        }
-        repairs = repairs_of(model, histories, seed)
-        ranks = repairs.insertion_ranks
-        deletions = Deletions(repairs.probabilities[:, DELETE], repairs.decided == DELETE, repairs.operations == DELETE)
-        report["deletions"] = deletions.summary()
-        popular = np.cumsum(np.sort(folder.popularity)[::-1]) / folder.popularity.sum()
-        report["insertions"] = insertion_summary(ranks, model.n_items, popular)
-        similarity = view_vectors(model, histories, seed).similarity()
-        report["views"] = _view_summary(similarity)
-        plot_operations(*deletions.curve()[:2], report["deletions"], out / "operations.png")
-        plot_insertions(ranks, model.n_items, popular, out / "insertions.png")
-        plot_views(similarity, out / "views.png")
-        if planted is not None:
-            noise = deletions_of(model, *planted_ids(planted, folder.vocabulary))
-            report["planted_noise"] = noise.summary()
-            plot_planted_noise(*noise.curve()[1:], report["planted_noise"], out / "planted_noise.png")
-        ReportFile(out / "augmenter.json").write_json(report)
-    return report
-
-
-def insertion_summary(ranks: np.ndarray, n_items: int, popular: np.ndarray) -> dict[str, float]:
-    """Say how often a missing item is the generator's first choice or among its first ten, and by other means.
-
-    Args:
-        ranks: `[T]` of each missing item over the catalogue, from 0.
-        n_items: catalogue size `N`.
-        popular: `[N]`, share of all events that are of the k most popular items.
-
-    Example:
-        >>> insertion_summary(np.array([0, 3]), 20, np.linspace(0.05, 1.0, 20))["hit@1"]
-        0.5
-    """
-    summary: dict[str, float] = {"missing_items": len(ranks)}
-    for k in (1, 10):
-        summary[f"hit@{k}"] = float(np.mean(ranks < k)) if len(ranks) else float("nan")
-        summary[f"hit@{k}_at_random"] = min(1.0, k / n_items)
-        summary[f"hit@{k}_of_most_popular"] = float(popular[min(k, len(popular)) - 1])
-    return summary
-
-
-def _view_summary(similarity: dict[str, np.ndarray]) -> dict[str, float]:
-    return {
-        "cosine_raw_learned": float(np.mean(similarity["learned"])),
-        "cosine_raw_random": float(np.mean(similarity["random"])),
-        "learned_is_nearer": float(np.mean(similarity["learned_is_nearer"])),
-        "learned_is_raw": float(np.mean(similarity["learned"] > 1 - 1e-6)),
-    }

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from laclrec_tf.data.events import read_interactions
-from laclrec_tf.data.splits import Split, held_out
+from laclrec_tf.data.splits import Split, held_out, held_out_pairs
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.ranking import rank_targets, sample_negatives
 from laclrec_tf.files import file_sha256
@@ -21,57 +21,6 @@ from laclrec_tf.metrics.ranking import TIE_RULE, ranking_metrics
 from laclrec_tf.run_folder import RunFolder
 from laclrec_tf.runtime.output_files import ReportFile, atomic_write
 from laclrec_tf.runtime.terminal import progress_bar
-
-
-def sampled_negatives(
-    users: Sequence[str],
-    met: Sequence[np.ndarray],
-    targets: np.ndarray,
-    own: Mapping[str, np.ndarray],
-    n_items: int,
-    seed: int = 0,
-) -> np.ndarray:
-    """Draw each evaluated user's negatives.
-
-    A user of the run gets the items that an evaluation on the run's own histories draws, whatever noise the evaluated
-    history holds. Another user gets items never met, and so does one whose target the run's own history lacks.
-
-    Args:
-        users: ids of the evaluated users.
-        met: per evaluated user, the integer ids of all items in the evaluated events.
-        targets: `[U]` integer ids of the held-out items.
-        own: the run's own histories by user id, in the order of its data, those that are evaluated.
-        n_items: catalogue size `N`.
-        seed: Default: 0.
-
-    Returns:
-        `[U, 99]` int32 ids.
-
-    Raises:
-        InputError: the catalogue is too small for some user, or `seed` is below 0.
-
-    Example:
-        >>> own = {"ann": np.array([1, 2, 3])}
-        >>> noisy = sampled_negatives(["ann"], [np.array([1, 50, 2, 3])], np.array([3]), own, n_items=200)
-        >>> bool((noisy == sampled_negatives(["ann"], [own["ann"]], np.array([3]), own, n_items=200)).all())
-        True
-    """
-    drawn = dict(zip(own, sample_negatives(list(own.values()), n_items, seed=seed), strict=True))
-    known = np.array([user in own and target in own[user] for user, target in zip(users, targets, strict=True)], bool)
-    of_others = sample_negatives(
-        [
-            np.concatenate([items, own.get(user, items)])
-            for user, items, is_known in zip(users, met, known, strict=True)
-            if not is_known
-        ],
-        n_items,
-        seed=seed,
-    )
-    negatives = np.empty((len(users), of_others.shape[1]), np.int32)
-    negatives[~known] = of_others
-    for row in np.flatnonzero(known):
-        negatives[row] = drawn[users[int(row)]]
-    return negatives
 
 
 def evaluate(
@@ -88,39 +37,39 @@ def evaluate(
 ) -> dict[str, Any]:
     """Rank every user's held-out item and report recall, MRR and NDCG at 5, 10 and 20.
 
-    A report on the run's data, without `clean`, is kept in the run folder, where `export` finds it. In a run that
-    `laclrec-tf grow` made, new items are ranked too; retired items are not, and users whose held-out item is one of
-    them are left out.
+    A report on the run's own data, without `clean`, is also written to the run folder, where `export` reads it. In a
+    run made by `laclrec-tf grow`, new items are ranked as well. Retired items are not, and users whose held-out item
+    is retired are skipped.
 
     Args:
-        run: a folder made by `laclrec-tf train`.
+        run: folder made by `laclrec-tf train`.
         split: "test" (the last item) or "validation" (the one before). Default: "test".
-        protocol: "full", "full-with-history" or "sampled-99". Default: "full".
-        histories: a table of events to evaluate on in place of the run's data, for example the same users with
-            noise; columns `user_id`, `item_id`, `timestamp`. Items the run does not know are left out, as are
-            users whose held-out item it does not know. Default: the run's data.
-        clean: let the augmenter edit each history before recommending; items of the raw history stay excluded.
+        protocol: "full", "full-with-history" or "sampled-99", see `laclrec_tf.evaluation.ranking`. Default: "full".
+        histories: table of events to evaluate on instead of the run's data, e.g. the same users with added noise, with
+            the columns `user_id`, `item_id` and `timestamp`. Unknown items are skipped, and so are users whose
+            held-out item is unknown. Default: None, the run's data.
+        clean: whether the augmenter edits each history before recommending; items of the raw history stay excluded.
             Default: False.
-        ranks_out: also write each user's rank from 0, `[U]` int32, to this .npy file, users in the order of the data
-            or of `histories`. Default: no.
-        json_out: also write the report to this file. Default: no.
-        seed: of the sampled items of "sampled-99", which are the same for the run's data and for `histories` of its
-            users. Default: 0.
-        show_progress: Default: True.
+        ranks_out: .npy file for each user's rank from 0, `[U]` int32, in the order of the data or of `histories`.
+            Default: None.
+        json_out: file for the report. Default: None.
+        seed: seed of the sampled items of "sampled-99", which are the same for the run's data and for `histories` of
+            its users. Default: 0.
+        show_progress: whether to show a progress bar. Default: True.
 
     Returns:
-        `recall@5` ... `ndcg@20`, and what they were measured on: `protocol`, `split`, `trained_on`, `tie_rule`,
-        `data_hash`, `users`, `seed`, `preset`, `clean`, `run`; with `histories` that, `histories_sha256`,
-            `unknown_item_events` and `users_with_unknown_target`; with retired items `users_with_retired_target`.
+        `recall@5` ... `ndcg@20`, and what they describe: `protocol`, `split`, `trained_on`, `tie_rule`, `data_hash`,
+        `users`, `seed`, `preset`, `clean`, `run`; with `histories` also `histories`, `histories_sha256`,
+        `unknown_item_events` and `users_with_unknown_target`; with retired items also `users_with_retired_target`.
 
     Raises:
-        InputError: the run or a file cannot be read, a file cannot be written, the split does not exist, or a refit
-            run is asked for its validation split, which it was trained on, or a model without augmenter to clean
-            histories.
+        InputError: the run or a file cannot be read, a file cannot be written, the split does not exist or is the
+            validation split of a refit, which was trained on it, or `clean` is set for a model without augmenter.
     """
     if split not in ("test", "validation"):
         raise InputError(f"Argument `split` must be 'test' or 'validation'. Received: {split!r}.")
     folder = RunFolder.open(run)
+    preset = folder.record["settings"]["preset"]
     if split == "validation" and folder.record["trained_on"] == "refit":
         raise InputError(
             f"{folder.folder} is a refit: it was trained on the validation items. Evaluate it on --split test, "
@@ -128,8 +77,8 @@ def evaluate(
         )
     if clean and not folder.model.has_augmenter:
         raise InputError(
-            f"{folder.folder} has no trained augmenter to clean histories with (preset "
-            f"{folder.record['settings']['preset']}). Evaluate it without --clean, or a laclrec run."
+            f"{folder.folder} has no trained augmenter to clean histories with (preset {preset}). "
+            "Evaluate it without --clean, or a laclrec run."
         )
     report_file = None if json_out is None else ReportFile(json_out)
     ranks_file = None if ranks_out is None else ReportFile(ranks_out)
@@ -139,26 +88,27 @@ def evaluate(
     else:
         users, whole, skipped = _known_histories(Path(histories), folder, split)
     retired = np.array(folder.vocabulary.to_ids(folder.retired), np.int32)
-    met = _evaluated(users, whole, split, retired)
+    evaluated = _evaluated(users, whole, split, retired)
     if retired.size:
-        skipped["users_with_retired_target"] = len(_evaluated(users, whole, split)) - len(met)
-    pairs = [pair for history in met.values() if (pair := held_out(history, split)) is not None]
+        skipped["users_with_retired_target"] = len(_evaluated(users, whole, split)) - len(evaluated)
+    pairs = held_out_pairs(evaluated.values(), split)
     if not pairs:
         source = "the prepared data" if histories is None else f"{histories} (items the run knows)"
-        raise InputError(f"No history in {source} has the three events that a held-out item takes. Give longer ones.")
-    before = [history for history, _ in pairs]
+        raise InputError(
+            f"No history in {source} has the three events that holding out an item takes. Give longer ones."
+        )
     targets = np.array([target for _, target in pairs], np.int32)
     negatives = None
     if protocol == "sampled-99":
-        own = met if histories is None else _evaluated(*folder.data.histories(), split, retired)
-        own = {user: np.union1d(items, retired) for user, items in own.items()}  # retired items are never drawn
-        events = [np.union1d(items, retired) for items in met.values()]
-        negatives = sampled_negatives(list(met), events, targets, own, folder.vocabulary.n_items, seed)
+        own = evaluated if histories is None else _evaluated(*folder.data.histories(), split, retired)
+        own = {user: np.union1d(items, retired) for user, items in own.items()}  # retired items are never sampled
+        seen = [np.union1d(items, retired) for items in evaluated.values()]
+        negatives = negatives_of_users(list(evaluated), seen, targets, own, folder.vocabulary.n_items, seed)
     with progress_bar(disable=not show_progress) as progress:
         task = progress.add_task(f"ranking, {protocol}", total=len(pairs))
         ranks = rank_targets(
             folder.model,
-            before,
+            [history for history, _ in pairs],
             targets,
             protocol=protocol,
             negatives=negatives,
@@ -176,7 +126,7 @@ def evaluate(
         "data_hash": folder.record["data_hash"],
         "seed": folder.record["settings"]["seed"],
         "negatives_seed": seed,
-        "preset": folder.record["settings"]["preset"],
+        "preset": preset,
         "clean": clean,
         "run": str(run),
     }
@@ -194,28 +144,8 @@ def evaluate(
     return report
 
 
-def _write_to_run(run: RunFolder, report: Mapping[str, Any]) -> None:
-    """Write `evaluation-SPLIT-PROTOCOL.json`, which `export` reads. A read-only run folder is left as it is."""
-    file = run.folder / f"evaluation-{report['split']}-{report['protocol']}.json"
-    with suppress(OSError), atomic_write(file) as partial:
-        partial.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-
-
-def _evaluated(
-    users: list[str], histories: list[np.ndarray], split: Split, retired: Sequence[int] | np.ndarray = ()
-) -> dict[str, np.ndarray]:
-    """Return by user the histories that an item is held out of, which is not retired."""
-    gone = set(np.asarray(retired).tolist())
-    pairs = [held_out(history, split) for history in histories]
-    return {
-        user: history
-        for user, history, pair in zip(users, histories, pairs, strict=True)
-        if pair is not None and pair[1] not in gone
-    }
-
-
 def _known_histories(file: Path, folder: RunFolder, split: str) -> tuple[list[str], list[np.ndarray], dict[str, int]]:
-    """Read whole histories from a table, as ids; users whose held-out item is unknown are left out and counted."""
+    """Read histories from a table as ids; skip and count unknown items, and users whose held-out item is unknown."""
     n_held_out = 1 if split == "test" else 2
     events = read_interactions([file], named_by_option=False)
     items = pl.DataFrame({"item_id": folder.vocabulary.items}).with_row_index("id", offset=1)
@@ -225,9 +155,9 @@ def _known_histories(file: Path, folder: RunFolder, split: str) -> tuple[list[st
     users = (
         events.sort("user_id", "timestamp", maintain_order=True)
         .group_by("user_id", maintain_order=True)
-        .agg(pl.col("id").drop_nulls(), pl.col("id").tail(n_held_out).is_null().any().alias("lost"))
+        .agg(pl.col("id").drop_nulls(), pl.col("id").tail(n_held_out).is_null().any().alias("is_target_unknown"))
     )
-    known = users.filter(~pl.col("lost"))
+    known = users.filter(~pl.col("is_target_unknown"))
     length = folder.record["max_length"]
     histories = [row.to_numpy()[-length:] for row in known.get_column("id")]
     return (
@@ -238,3 +168,74 @@ def _known_histories(file: Path, folder: RunFolder, split: str) -> tuple[list[st
             "users_with_unknown_target": users.height - known.height,
         },
     )
+
+
+def _evaluated(
+    users: list[str], histories: list[np.ndarray], split: Split, retired: Sequence[int] | np.ndarray = ()
+) -> dict[str, np.ndarray]:
+    """Return by user the histories whose split has a held-out item that is not retired."""
+    retired_ids = set(np.asarray(retired).tolist())
+    pairs = [held_out(history, split) for history in histories]
+    return {
+        user: history
+        for user, history, pair in zip(users, histories, pairs, strict=True)
+        if pair is not None and pair[1] not in retired_ids
+    }
+
+
+def negatives_of_users(
+    users: Sequence[str],
+    seen: Sequence[np.ndarray],
+    targets: np.ndarray,
+    own: Mapping[str, np.ndarray],
+    n_items: int,
+    seed: int = 0,
+) -> np.ndarray:
+    """Sample each evaluated user's negatives.
+
+    A user of the run gets the negatives of an evaluation on the run's own histories, whatever noise the evaluated
+    history contains. Any other user, and one whose target is not in the run's own history, gets unseen items.
+
+    Args:
+        users: ids of the evaluated users.
+        seen: per evaluated user, the integer ids of all items in the evaluated events.
+        targets: `[U]` integer ids of the held-out items.
+        own: the run's own histories that can be evaluated, by user id, in the order of its data.
+        n_items: catalogue size `N`.
+        seed: seed of the samples. Default: 0.
+
+    Returns:
+        `[U, 99]` int32 ids.
+
+    Raises:
+        InputError: the catalogue is too small for some user, or `seed` is below 0.
+
+    Example:
+        >>> own = {"ann": np.array([1, 2, 3])}
+        >>> noisy = negatives_of_users(["ann"], [np.array([1, 50, 2, 3])], np.array([3]), own, n_items=200)
+        >>> bool((noisy == negatives_of_users(["ann"], [own["ann"]], np.array([3]), own, n_items=200)).all())
+        True
+    """
+    sampled = dict(zip(own, sample_negatives(list(own.values()), n_items, seed=seed), strict=True))
+    known = np.array([user in own and target in own[user] for user, target in zip(users, targets, strict=True)], bool)
+    of_others = sample_negatives(
+        [
+            np.concatenate([items, own.get(user, items)])
+            for user, items, is_known in zip(users, seen, known, strict=True)
+            if not is_known
+        ],
+        n_items,
+        seed=seed,
+    )
+    negatives = np.empty((len(users), of_others.shape[1]), np.int32)
+    negatives[~known] = of_others
+    for row in np.flatnonzero(known):
+        negatives[row] = sampled[users[int(row)]]
+    return negatives
+
+
+def _write_to_run(run: RunFolder, report: Mapping[str, Any]) -> None:
+    """Write `evaluation-SPLIT-PROTOCOL.json`, which `export` reads. A read-only run folder is left as it is."""
+    file = run.folder / f"evaluation-{report['split']}-{report['protocol']}.json"
+    with suppress(OSError), atomic_write(file) as partial:
+        partial.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")

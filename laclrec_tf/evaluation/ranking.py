@@ -1,8 +1,8 @@
-"""Ranks of held-out targets under a protocol, and the report made of them.
+"""Rank held-out targets under one of three protocols.
 
-Protocols: "full" ranks against the whole catalogue without the user's history (a target that is itself in the
-history stays in), "full-with-history" against the whole catalogue, "sampled-99" against 99 items the user
-never met, drawn with a seed and the same for every model.
+"full" ranks against the whole catalogue without the user's history (a target that is itself in the history stays in),
+"full-with-history" against the whole catalogue, and "sampled-99" against 99 items that the user has not seen, sampled
+with a seed that is the same for every model.
 """
 
 from __future__ import annotations
@@ -19,58 +19,7 @@ from laclrec_tf.ops.masking import pad_histories, trim_padding
 
 PROTOCOLS = ("full", "full-with-history", "sampled-99")
 N_NEGATIVES = 99
-SCORES_AT_ONCE = 2**27
-
-
-def users_at_once(n_items: int, most: int = 512) -> int:
-    """Return how many users to rank at a time, so that their scores stay below half a gigabyte.
-
-    Args:
-        n_items: catalogue size `N`.
-        most: Default: 512.
-
-    Example:
-        >>> users_at_once(12_101), users_at_once(10_000_000)
-        (512, 13)
-    """
-    return max(1, min(most, SCORES_AT_ONCE // n_items))
-
-
-def sample_negatives(
-    met: Sequence[np.ndarray], n_items: int, n_negatives: int = N_NEGATIVES, seed: int = 0
-) -> np.ndarray:
-    """Draw items that each user never met, uniformly and without repetition.
-
-    Args:
-        met: per user, the integer ids of all items in the user's events, held-out ones included.
-        n_items: catalogue size `N`.
-        n_negatives: items a user. Default: 99.
-        seed: Default: 0.
-
-    Returns:
-        `[U, n_negatives]` int32 ids.
-
-    Raises:
-        InputError: the catalogue is too small for some user, or `seed` is below 0.
-
-    Example:
-        >>> sorted(sample_negatives([np.array([2, 4])], n_items=5, n_negatives=3)[0].tolist())
-        [1, 3, 5]
-    """
-    if seed < 0:
-        raise InputError(f"Argument `seed` must be 0 or above. Received: seed={seed}.")
-    generator = np.random.default_rng(seed)
-    negatives = np.empty((len(met), n_negatives), np.int32)
-    for user, items in enumerate(met):
-        items = np.unique(items)
-        if n_items - items.size < n_negatives:
-            raise InputError(
-                f"The protocol needs {n_negatives} items that a user never met, but the catalogue holds {n_items} "
-                f"items and a user met {items.size} of them. Use the protocol 'full'."
-            )
-        drawn = generator.choice(n_items, n_negatives + items.size, replace=False) + 1
-        negatives[user] = drawn[~np.isin(drawn, items)][:n_negatives]
-    return negatives
+MAX_SCORES = 2**27  # at a time
 
 
 def rank_targets(
@@ -85,21 +34,21 @@ def rank_targets(
     batch_size: int | None = None,
     on_batch: Callable[[int], None] | None = None,
 ) -> np.ndarray:
-    """Rank each user's target.
+    """Rank each user's target among the other items of the protocol.
 
     Args:
-        model: has `n_items`, `max_length`, gives user vectors when called with `[B, L]` histories and
-            catalogue scores `[B, N + 3]` by `score(user_vectors)`.
+        model: model with `n_items` and `max_length` that returns user vectors when called with `[B, L]` histories, and
+            catalogue scores `[B, N + 3]` from `score(user_vectors)`.
         histories: per user `[n]` integer ids, oldest first; the last `max_length` are used.
         targets: `[U]` integer ids.
         protocol: "full", "full-with-history" or "sampled-99". Default: "full".
-        negatives: for "sampled-99", `[U, 99]` integer ids of items each user never met. Default: drawn with the seed 0
-            from all items but history and target.
+        negatives: for "sampled-99", `[U, 99]` integer ids of items that each user has not seen. Default: None, sampled
+            with the seed 0 from all items but history and target.
         retired: integer ids of items that are never recommended: they rank last, whatever their scores. Default: none.
-        clean: let the model's augmenter edit each history before it is ranked on; items of the raw history stay
+        clean: whether the model's augmenter edits each history before ranking; items of the raw history stay
             excluded. Default: False.
-        batch_size: users at a time. Default: `users_at_once`, 512 up to some 260,000 items.
-        on_batch: called with the number of users done in each batch. Default: None.
+        batch_size: users at a time. Default: `users_at_once`, 512 up to about 260,000 items.
+        on_batch: function called after each batch with the number of its users. Default: None.
 
     Returns:
         `[U]` int32 ranks from 0, in the order of `histories`. Ties count against the target.
@@ -117,11 +66,11 @@ def rank_targets(
         raise InputError(f"Argument `protocol` must be one of {', '.join(PROTOCOLS)}. Received: {protocol!r}.")
     batch_size = batch_size or users_at_once(model.n_items)
     if protocol == "sampled-99" and negatives is None:
-        met = [np.append(history, target) for history, target in zip(histories, targets, strict=True)]
-        negatives = sample_negatives(met, model.n_items)
+        seen = [np.append(history, target) for history, target in zip(histories, targets, strict=True)]
+        negatives = sample_negatives(seen, model.n_items)
     ranks = np.empty(len(histories), np.int32)
     rank_batch = _ranker(model, protocol, clean, np.asarray(retired, np.int32))
-    # Neighbours in length share a batch, so little padding is computed.
+    # Histories of similar length share a batch, so that little padding is computed.
     order = np.argsort([len(history) for history in histories], kind="stable")
     for start in range(0, len(order), batch_size):
         users = order[start : start + batch_size]
@@ -139,8 +88,8 @@ def _ranker(model: Any, protocol: str, clean: bool, retired: np.ndarray) -> Call
 
     @tf.function(input_signature=[ids, tf.TensorSpec([None], tf.int32), ids], autograph=False)
     def rank_batch(history: tf.Tensor, target: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
-        asked = trim_padding(model.edit(history).edited) if clean else history
-        scores = model.score(model(asked, training=False))
+        queries = trim_padding(model.edit(history).edited) if clean else history
+        scores = model.score(model(queries, training=False))
         if retired.size:
             scores = tf.where(is_retired, -np.inf, scores)
         if protocol == "full":
@@ -151,3 +100,54 @@ def _ranker(model: Any, protocol: str, clean: bool, retired: np.ndarray) -> Call
         return target_ranks(tf.gather(scores, columns, batch_dims=1), tf.zeros_like(target))
 
     return rank_batch
+
+
+def users_at_once(n_items: int, max_users: int = 512) -> int:
+    """Return how many users to rank at a time, so that their scores stay below half a gigabyte.
+
+    Args:
+        n_items: catalogue size `N`.
+        max_users: max number of users. Default: 512.
+
+    Example:
+        >>> users_at_once(12_101), users_at_once(10_000_000)
+        (512, 13)
+    """
+    return max(1, min(max_users, MAX_SCORES // n_items))
+
+
+def sample_negatives(
+    seen: Sequence[np.ndarray], n_items: int, n_negatives: int = N_NEGATIVES, seed: int = 0
+) -> np.ndarray:
+    """Sample items that each user has not seen, uniformly and without repetition.
+
+    Args:
+        seen: per user, the integer ids of all items in the user's events, including held-out ones.
+        n_items: catalogue size `N`.
+        n_negatives: number of items for each user. Default: 99.
+        seed: seed of the samples. Default: 0.
+
+    Returns:
+        `[U, n_negatives]` int32 ids.
+
+    Raises:
+        InputError: the catalogue is too small for some user, or `seed` is below 0.
+
+    Example:
+        >>> sorted(sample_negatives([np.array([2, 4])], n_items=5, n_negatives=3)[0].tolist())
+        [1, 3, 5]
+    """
+    if seed < 0:
+        raise InputError(f"Argument `seed` must be 0 or above. Received: seed={seed}.")
+    generator = np.random.default_rng(seed)
+    negatives = np.empty((len(seen), n_negatives), np.int32)
+    for user, items in enumerate(seen):
+        items = np.unique(items)
+        if n_items - items.size < n_negatives:
+            raise InputError(
+                f"The protocol needs {n_negatives} items that a user has not seen, but the catalogue holds {n_items} "
+                f"items and a user has seen {items.size} of them. Use the protocol 'full'."
+            )
+        drawn = generator.choice(n_items, n_negatives + items.size, replace=False) + 1
+        negatives[user] = drawn[~np.isin(drawn, items)][:n_negatives]
+    return negatives

@@ -1,4 +1,4 @@
-"""The three views of histories as vectors: raw, as the augmenter edits them, and changed at random."""
+"""User vectors of the three views of histories: raw, learned (edited by the augmenter) and random."""
 
 from __future__ import annotations
 
@@ -14,14 +14,33 @@ from laclrec_tf.models import LACLRec
 from laclrec_tf.ops.masking import trim_padding
 
 
+def view_vectors(model: LACLRec, histories: Sequence[np.ndarray], seed: int = 0) -> ViewVectors:
+    """Encode histories unchanged, edited by the augmenter, and cropped, masked or reordered at random.
+
+    Args:
+        model: a model with an augmenter.
+        histories: per user `[n]` int32 ids, oldest first.
+        seed: seed of the random views. Default: 0.
+
+    Returns:
+        The vectors, those of short histories first.
+    """
+    found: list[tuple[np.ndarray, ...]] = []
+    for number, history in enumerate(history_batches(histories)):
+        view = random_view(history, mask_id=model.n_items + 2, seed=tf.constant([seed, number], tf.int64))
+        views = (history, trim_padding(model.edit(history).edited), trim_padding(view))
+        found.append(tuple(model(each, training=False).numpy() for each in views))
+    return ViewVectors(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+
+
 @dataclass(frozen=True, eq=False)
 class ViewVectors:
     """User vectors of the same histories, a row each.
 
     Args:
-        raw: `[U, D]` float, of the histories as they are.
-        learned: `[U, D]`, of the histories after the augmenter.
-        random: `[U, D]`, of a random view of each.
+        raw: `[U, D]` float, vectors of the unchanged histories.
+        learned: `[U, D]`, vectors of the histories edited by the augmenter.
+        random: `[U, D]`, vectors of a random view of each history.
     """
 
     raw: np.ndarray
@@ -31,7 +50,7 @@ class ViewVectors:
     def similarity(self) -> dict[str, np.ndarray]:
         """Return the cosine of each `learned` and `random` vector with the raw one, and `learned_is_nearer`, all `[U]`.
 
-        Nearer is what has the larger dot product, as the triplet loss counts it.
+        As in the triplet loss, the nearer vector is the one with the larger dot product.
 
         Example:
             >>> raw, learned, random = (np.array([row], float) for row in ([2, 0], [1, 0], [0, 3]))
@@ -48,10 +67,10 @@ class ViewVectors:
         }
 
     def in_plane(self) -> tuple[ViewVectors, float]:
-        """Project all vectors onto the plane in which the raw ones differ most (PCA), the same for all views.
+        """Project all views onto the first two principal components of the raw vectors.
 
         Returns:
-            `[U, 2]` each, and the share of the raw vectors' variance that the plane shows.
+            The projections, `[U, 2]` each, and the share of the raw vectors' variance that they explain.
 
         Example:
             >>> vectors = np.array([[1.0, 0, 0], [-1.0, 0, 0]])
@@ -63,25 +82,6 @@ class ViewVectors:
         _, lengths, axes = np.linalg.svd(self.raw - centre, full_matrices=False)
         shown = ViewVectors(*((vectors - centre) @ axes[:2].T for vectors in (self.raw, self.learned, self.random)))
         return shown, float(np.sum(lengths[:2] ** 2) / np.sum(lengths**2))
-
-
-def view_vectors(model: LACLRec, histories: Sequence[np.ndarray], seed: int = 0) -> ViewVectors:
-    """Encode histories as they are, as the augmenter edits them, and cropped, masked or reordered at random.
-
-    Args:
-        model: has an augmenter.
-        histories: per user `[n]` int32 ids, oldest first.
-        seed: of the random views. Default: 0.
-
-    Returns:
-        The vectors, those of short histories first.
-    """
-    found: list[tuple[np.ndarray, ...]] = []
-    for number, history in enumerate(history_batches(histories)):
-        view = random_view(history, mask_id=model.n_items + 2, seed=tf.constant([seed, number], tf.int64))
-        views = (history, trim_padding(model.edit(history).edited), trim_padding(view))
-        found.append(tuple(model(each, training=False).numpy() for each in views))
-    return ViewVectors(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
 
 def _normalised(vectors: np.ndarray) -> np.ndarray:

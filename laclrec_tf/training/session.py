@@ -17,7 +17,7 @@ import tensorflow as tf
 from laclrec_tf.callbacks.augmenter_watch import AugmenterWatch
 from laclrec_tf.data.batches import count_batches, evaluation_dataset
 from laclrec_tf.data.prepared import PreparedData
-from laclrec_tf.data.splits import Protocol, held_out, training_part
+from laclrec_tf.data.splits import Protocol, held_out_pairs, training_part
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.augmenter_repairs import corruption_arguments
 from laclrec_tf.evaluation.ranking import users_at_once
@@ -156,7 +156,7 @@ class TrainingSession:
 
     def _validation(self, model: LACLRec) -> dict[str, Any]:
         """Return the arguments of `Model.fit` for the validation."""
-        pairs = [pair for history in self.histories if (pair := held_out(history, "validation")) is not None]
+        pairs = held_out_pairs(self.histories, "validation")
         batch_size = users_at_once(model.n_items)
         n_batches = None
         if not self.workers.is_alone:

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from laclrec_tf.data.prepared import PreparedData
-from laclrec_tf.data.splits import held_out
+from laclrec_tf.data.splits import held_out_pairs
 from laclrec_tf.errors import InputError
 from laclrec_tf.run_folder import FORMAT_VERSION, RunFolder, check_new_run, has_epochs, write_record
 from laclrec_tf.runtime.machine import package_versions
@@ -201,7 +201,7 @@ def _is_first_file(file: Path) -> bool:
 
 def _check_validation(session: TrainingSession) -> None:
     """Refuse data without a history of three events, because nothing can be validated on it."""
-    if all(held_out(history, "validation") is None for history in session.histories):
+    if not held_out_pairs(session.histories, "validation"):
         raise InputError(
             f"{session.prepared.folder} has no history of three or more events, so none to validate on. "
             "Prepare more events."

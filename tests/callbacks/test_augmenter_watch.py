@@ -9,8 +9,16 @@ import keras
 import numpy as np
 import pytest
 
-from laclrec_tf.callbacks.augmenter_watch import AugmenterCollapseWarning, AugmenterWatch, collapse, likely_cause
+from laclrec_tf.callbacks.augmenter_watch import (
+    AugmenterCollapseWarning,
+    AugmenterWatch,
+    PlantedNoiseWatch,
+    collapse,
+    likely_cause,
+)
 from laclrec_tf.data.batches import training_dataset
+from laclrec_tf.data.simulated import planted_ids
+from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.models import LACLRec
 
 KEEPS = {"keep_rate": 1.0, "delete_rate": 0.0}
@@ -80,10 +88,10 @@ def test_nearly_all_is_a_collapse_and_a_little_less_is_none():
     [
         (KEEPS, {"lambda_aug": 0.0}, "lambda_aug is 0"),
         (KEEPS, {"lambda_aug": 0.03}, "too little training.*pretrain_epochs"),
-        (KEEPS | {"val_deletion_recall": 0.02}, {}, "learnt little yet, it deletes 2 % of the noise"),
-        (KEEPS | {"val_deletion_recall": 0.5}, {}, "real histories look whole to it"),
+        (KEEPS | {"val_deletion_recall": 0.02}, {}, "learned little yet, it deletes 2 % of the noise"),
+        (KEEPS | {"val_deletion_recall": 0.5}, {}, "no noise in real histories"),
         # What is validated goes before what is trained on.
-        (KEEPS | {"val_deletion_recall": 0.5, "deletion_recall": 0.0}, {}, "look whole"),
+        (KEEPS | {"val_deletion_recall": 0.5, "deletion_recall": 0.0}, {}, "no noise in real histories"),
         (
             KEEPS | {"deletion_recall": 0.5},
             {"decision": "gumbel", "decision_temperature": 0.1},
@@ -93,10 +101,28 @@ def test_nearly_all_is_a_collapse_and_a_little_less_is_none():
         (
             KEEPS | {"deletion_recall": 0.5},
             {"decision": "gumbel", "decision_temperature": 1.0},
-            "look whole.*Raise decision_temperature",
+            "no noise in real histories.*Raise decision_temperature",
         ),
         (DELETES | {"val_deletion_recall": 0.95}, {}, "takes every item for noise"),
     ],
 )
 def test_the_likely_cause(logs, settings, cause):
     assert re.search(cause, likely_cause(logs, settings))
+
+
+def test_planted_noise_is_recorded_each_epoch_and_the_model_is_unchanged():
+    model = LACLRec(3, width=8, seed=1)
+    histories = [[("tent", False), ("kayak", True), ("stove", False)], [("stove", True)]]
+    watch = PlantedNoiseWatch(*planted_ids(histories, ItemVocabulary(["kayak", "tent", "stove"])))
+    watch.set_model(model)
+    before = [np.array(variable) for variable in model.variables]
+    watch.on_epoch_end(0)
+    model.augmenter.operation_head.bias.assign([0.0, 50.0, 0.0])  # as if it had learned to delete
+    watch.on_epoch_end(1)
+    first, second = watch.epochs
+    assert first.is_noise.tolist() == second.is_noise.tolist() == [True, False, True, False]  # the shortest first
+    assert np.all(first.probabilities < 0.999) and np.all(second.probabilities > 0.999)
+    assert second.decided.all() and second.summary()["precision"] == 0.5
+    pairs = zip(model.variables, before, strict=True)
+    changed = [variable.path for variable, old in pairs if not np.array_equal(np.array(variable), old)]
+    assert changed == [model.augmenter.operation_head.bias.path]

@@ -7,12 +7,15 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from laclrec_tf.cli.measuring import augmenter_table
 from laclrec_tf.data.corruption import corrupt
 from laclrec_tf.data.splits import held_out
 from laclrec_tf.errors import InputError
-from laclrec_tf.evaluation.augmenter_report import augmenter_report
+from laclrec_tf.evaluation.augmenter_repairs import Deletions
+from laclrec_tf.evaluation.augmenter_report import augmenter_report, plot_sharpening, plot_view_map
+from laclrec_tf.evaluation.views import ViewVectors
 from laclrec_tf.ops.edits import DELETE
 
 
@@ -105,3 +108,17 @@ def test_a_truth_that_does_not_fit_is_named_and_leaves_nothing(laclrec_run, tmp_
     with pytest.raises(InputError, match=message):
         augmenter_report(laclrec_run.folder, tmp_path / "out", truth=file)
     assert not (tmp_path / "out").exists()
+
+
+def test_the_plots_are_small_pictures_with_something_in_them(tmp_path):
+    marks = np.array([True, False, False])
+    epochs = [Deletions(np.array([0.2, 0.2, 0.1]), np.zeros(3, bool), marks)] * 2
+    epochs.append(Deletions(np.array([0.9, 0.1, 0.0]), marks, marks))
+    plot_sharpening(epochs, tmp_path / "sharpening.png", joint_from=3)
+    vectors = np.random.default_rng(0).normal(size=(50, 2))
+    plot_view_map(ViewVectors(vectors, vectors + 0.1, -vectors), 0.5, tmp_path / "map.png")
+    for name in ("sharpening.png", "map.png"):
+        picture = Image.open(tmp_path / name)
+        assert picture.width == 720
+        assert 10 < len(picture.convert("RGB").getcolors(256)) <= 64
+        assert (tmp_path / name).stat().st_size < 40_000

@@ -11,7 +11,7 @@ import pytest
 
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.errors import InputError
-from laclrec_tf.evaluation.evaluate import evaluate, sampled_negatives
+from laclrec_tf.evaluation.evaluate import evaluate, negatives_of_users
 from laclrec_tf.evaluation.ranking import sample_negatives
 from laclrec_tf.run_folder import RunFolder
 
@@ -24,7 +24,7 @@ def of(**histories):
     return dict(
         zip(
             histories,
-            sampled_negatives(list(histories), list(histories.values()), targets, OWN, N_ITEMS, 3),
+            negatives_of_users(list(histories), list(histories.values()), targets, OWN, N_ITEMS, 3),
             strict=True,
         )
     )
@@ -133,7 +133,7 @@ def test_histories_too_short_to_hold_an_item_out(run, tmp_path):
 def test_a_column_that_is_missing_can_only_be_renamed(run, tmp_path):
     file = tmp_path / "events.csv"
     file.write_text("user,item_id,timestamp\nu1,i1,1\n")
-    with pytest.raises(InputError, match=r"no column 'user_id'\. Did you mean user\?.* Rename it\.$"):
+    with pytest.raises(InputError, match=r"no column 'user_id'\. Did you mean user\?.* Rename the column\.$"):
         evaluate(run.folder, histories=file, show_progress=False)
 
 

@@ -43,7 +43,7 @@ def test_full_with_history_ranks_against_everything():
 
 
 def test_retired_items_rank_last_under_every_protocol():
-    # Of 1 to 4, which stand before 5, user 0 has met 1 and 2, and 4 is retired.
+    # Of 1 to 4, which stand before 5, user 0 has seen 1 and 2, and 4 is retired.
     assert rank_targets(FixedScores(10), HISTORIES, TARGETS, retired=[2, 4]).tolist() == [1, 0, 0]
     # 3 alone stands before 5; 1, retired itself, ties with what may not be recommended, and all 12 columns beat it.
     retired = [2, 4, 1]
@@ -61,13 +61,13 @@ def test_batches_do_not_change_ranks_or_their_order():
     assert rank_targets(FixedScores(10), HISTORIES, TARGETS, batch_size=1).tolist() == whole.tolist()
 
 
-def test_sampled_ranks_against_99_items_the_user_never_met():
+def test_sampled_ranks_against_99_items_the_user_has_not_seen():
     model = FixedScores(103)
     histories = [np.array([1, 2]), np.array([3, 4])]
-    met = [np.array([1, 2, 50, 103]), np.array([3, 4, 101, 103])]
+    seen = [np.array([1, 2, 50, 103]), np.array([3, 4, 101, 103])]
     # 103 - 4 = 99 items are left, so the sample is exactly those, whatever the seed: of the ids below 50 all
     # but 1 and 2; of the ids below 101 all but 3 and 4.
-    negatives = sample_negatives(met, n_items=103, seed=7)
+    negatives = sample_negatives(seen, n_items=103, seed=7)
     ranks = rank_targets(model, histories, np.array([50, 101]), protocol="sampled-99", negatives=negatives)
     assert ranks.tolist() == [47, 98]
 
@@ -99,16 +99,16 @@ def test_clean_ranks_on_the_edited_history_and_still_leaves_out_the_raw_one():
     assert rank_targets(NextItem(10), histories, np.array([7]), clean=True).tolist() == [4]
 
 
-def test_negatives_are_distinct_unmet_and_seeded():
-    met = [np.arange(1, 20), np.array([500, 400])]
-    negatives = sample_negatives(met, n_items=500, seed=3)
+def test_negatives_are_distinct_unseen_and_seeded():
+    seen = [np.arange(1, 20), np.array([500, 400])]
+    negatives = sample_negatives(seen, n_items=500, seed=3)
     assert negatives.shape == (2, 99)
-    for items, row in zip(met, negatives, strict=True):
+    for items, row in zip(seen, negatives, strict=True):
         assert len(set(row.tolist())) == 99
         assert not set(row.tolist()) & set(items.tolist())
         assert row.min() >= 1 and row.max() <= 500
-    np.testing.assert_array_equal(negatives, sample_negatives(met, n_items=500, seed=3))
-    assert (negatives != sample_negatives(met, n_items=500, seed=4)).any()
+    np.testing.assert_array_equal(negatives, sample_negatives(seen, n_items=500, seed=3))
+    assert (negatives != sample_negatives(seen, n_items=500, seed=4)).any()
 
 
 def test_a_seed_below_zero_is_refused():

@@ -241,7 +241,7 @@ def test_an_interrupted_run_keeps_its_best_weights_and_is_not_taken_for_finished
     with pytest.raises(InputError, match="unfinished run"):
         RunFolder.open(tmp_path / "run")
     with pytest.raises(
-        InputError, match="run contains an unfinished run. Resume it with --resume, or give another --out, or delete it"
+        InputError, match="run holds an unfinished run. Go on with --resume, or give another --out, or delete it"
     ):
         trained(data, tmp_path / "run")
     assert (tmp_path / "run/best.keras").is_file()
@@ -271,9 +271,7 @@ def test_a_full_disk_is_named_and_what_was_done_is_kept(data, tmp_path, monkeypa
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(training.np, "save", full)
-    with pytest.raises(
-        InputError, match="Cannot write .*run: No space left on device.* The results so far are in .*run"
-    ):
+    with pytest.raises(InputError, match="Cannot write .*run: No space left on device.* results so far are in .*run"):
         trained(data, tmp_path / "run", epochs=1)
     assert (tmp_path / "run/epochs-strict.csv").is_file()
 
@@ -283,9 +281,7 @@ def test_a_full_disk_under_tensorboard_is_named(data, tmp_path):
         raise tf.errors.ResourceExhaustedError(None, None, "run/tensorboard/events.out.v2; No space left on device")
 
     later = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: epoch == 1 and full(epoch, logs))
-    with pytest.raises(
-        InputError, match="Cannot write .*run: No space left on device.* The results so far are in .*run"
-    ):
+    with pytest.raises(InputError, match="Cannot write .*run: No space left on device.* results so far are in .*run"):
         train(data, tmp_path / "run", TrainConfig.of(SMALL), callbacks=[later], show_progress=False)
     assert (tmp_path / "run/best.keras").is_file()
 
@@ -338,7 +334,7 @@ def test_the_largest_seed_trains(pretrained):
     ("file", "content", "message"),
     [
         ("run.json", "{", "run.json is damaged"),
-        ("run.json", '{"format_version": 2}', "run.json is damaged: it lacks 'trained_on'. Train again"),
+        ("run.json", '{"format_version": 2}', "run.json is damaged: it does not tell 'trained_on'. Train again"),
         ("run.json", '{"format_version": 9}', "has run format 9, this version reads 2"),
         ("model.keras", "no zip file", "model.keras is missing or damaged"),
         ("popularity.npy", "", "popularity.npy is missing or damaged"),
@@ -367,13 +363,13 @@ def test_a_missing_part_of_a_run_is_named(refit, tmp_path, file):
 def test_a_record_that_does_not_tell_all_is_named(refit, tmp_path, name):
     record = {key: value for key, value in refit.record.items() if key != name}
     (tmp_path / "run.json").write_text(json.dumps(record))
-    with pytest.raises(InputError, match=f"run.json is damaged: it lacks '{name}'"):
+    with pytest.raises(InputError, match=f"run.json is damaged: it does not tell '{name}'"):
         RunFolder.open(tmp_path)
 
 
 def test_a_run_whose_data_changed_is_not_evaluated(refit, tmp_path):
     (tmp_path / "run.json").write_text(json.dumps(refit.record | {"data_hash": "0" * 64}))
-    with pytest.raises(InputError, match="contains other data"):
+    with pytest.raises(InputError, match="now holds other data"):
         _ = RunFolder.open(tmp_path).data
 
 

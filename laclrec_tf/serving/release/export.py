@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
 
-from laclrec_tf.data.splits import held_out
+from laclrec_tf.data.splits import held_out_pairs
 from laclrec_tf.errors import InputError
 from laclrec_tf.metrics.ranking import TIE_RULE
 from laclrec_tf.run_folder import RunFolder
@@ -414,7 +414,7 @@ def held_out_histories(run: RunFolder) -> HeldOutHistories | None:
         _, histories = run.data.histories()
     except InputError:
         return None
-    before = [pair[0] for history in histories if (pair := held_out(history, "test")) is not None]
+    before = [history for history, _ in held_out_pairs(histories, "test")]
     if not before:
         return None
     chosen = np.linspace(0, len(before) - 1, min(N_HELD_OUT, len(before))).round().astype(int)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from laclrec_tf.data.prepared import PreparedData
-from laclrec_tf.data.splits import held_out
+from laclrec_tf.data.splits import held_out_pairs
 from laclrec_tf.errors import InputError, reason_of
 from laclrec_tf.runtime.output_files import copy_whole
 from laclrec_tf.runtime.terminal import spinner
@@ -392,7 +392,7 @@ def last_items(data: PreparedData) -> HeldOutItems:
     Raises:
         InputError: no history has the three events it takes.
     """
-    pairs = [pair for history in data.histories()[1] if (pair := held_out(history, "test")) is not None]
+    pairs = held_out_pairs(data.histories()[1], "test")
     if not pairs:
         raise InputError(f"No history in {data.folder} has the three events that a held-out item takes.")
     return HeldOutItems(
