@@ -29,9 +29,9 @@ from laclrec_tf.training.train import train
 
 @contextmanager
 def untraced() -> Iterator[None]:
-    """Run training steps as Python calls them: of a step that is run five times, tracing takes most of the time.
+    """Run training steps eagerly: for a few steps, tracing takes longer than running them.
 
-    Training steps are traced in the tests of the models, and wherever a test starts a command.
+    The tests of the models, and tests that start a command, trace them.
     """
     before = tf.config.functions_run_eagerly()
     tf.config.run_functions_eagerly(True)
@@ -43,21 +43,21 @@ def untraced() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def untraced_training() -> Iterator[None]:
-    """Trace no training step of a file's tests."""
+    """Run the training steps of all tests of a module eagerly."""
     with untraced():
         yield
 
 
 @pytest.fixture
 def untraced_here() -> Iterator[None]:
-    """Trace no training step of one test."""
+    """Run the training steps of one test eagerly."""
     with untraced():
         yield
 
 
 @pytest.fixture(scope="session")
 def data(made_once) -> Path:
-    """Return a folder of prepared data: 150 shoppers, 150 items, nobody dropped."""
+    """Return a folder of prepared data: 150 users and 150 items, none dropped."""
 
     def make(folder: Path) -> None:
         simulate_events(folder / "events.csv", users=150, items=150, seed=5)
@@ -68,14 +68,14 @@ def data(made_once) -> Path:
 
 @pytest.fixture(scope="session")
 def sasrec_run(data: Path, made_once) -> RunFolder:
-    """Return a run of a model without an augmenter, three epochs."""
+    """Return a run of three epochs of a model without an augmenter."""
     config = TrainConfig.of({"preset": "sasrec", "width": 16, "epochs": 3, "learning_rate": 0.02, "seed": 3})
     return RunFolder.open(made_once("sasrec", _trained(data, config)) / "run")
 
 
 @pytest.fixture(scope="session")
 def laclrec_run(data: Path, made_once) -> RunFolder:
-    """Return a run of a model with an augmenter, one epoch."""
+    """Return a run of one epoch of a model with an augmenter."""
     config = TrainConfig.of(
         {"width": 8, "epochs": 1, "lambda_aug": 1.0, "learning_rate": 0.02, "dropout": 0.0, "seed": 4}
     )
@@ -92,7 +92,7 @@ def _trained(data: Path, config: TrainConfig) -> Callable[[Path], object]:
 
 @pytest.fixture(scope="session")
 def evaluated_run(sasrec_run: RunFolder, made_once) -> Path:
-    """Return the run without an augmenter, evaluated on the test split under two protocols."""
+    """Return the run without an augmenter, evaluated on the test split with two protocols."""
 
     def make(folder: Path) -> None:
         shutil.copytree(sasrec_run.folder, folder / "run")
@@ -104,59 +104,56 @@ def evaluated_run(sasrec_run: RunFolder, made_once) -> Path:
 
 @pytest.fixture(scope="session")
 def sasrec_export(evaluated_run: Path, made_once) -> Path:
-    """Return the model's folder of an export of the evaluated run, `.../shop`, which holds version 1."""
+    """Return `.../shop`, the folder of a model whose version 1 is the evaluated run."""
     make = lambda folder: export(evaluated_run, folder / "shop", show_progress=False)  # noqa: E731
     return made_once("sasrec-export", make) / "shop"
 
 
 @pytest.fixture(scope="session")
 def laclrec_export(laclrec_run: RunFolder, made_once) -> Path:
-    """Return the model's folder of an export of the run with an augmenter, `.../shop`, which holds version 1."""
+    """Return `.../shop`, the folder of a model whose version 1 is the run with an augmenter."""
     make = lambda folder: export(laclrec_run.folder, folder / "shop", show_progress=False)  # noqa: E731
     return made_once("laclrec-export", make) / "shop"
 
 
-# No test asserts a time, and every run tries the same examples.
+# No test asserts a duration, and every run tries the same examples.
 settings.register_profile("repeatable", deadline=None, derandomize=True)
-
-
 settings.load_profile("repeatable")
 
-
-# The graphs here are traced to run a few times on a few rows: rewriting them costs more than it saves. The commands
-# that tests start as processes of their own keep it.
+# The graphs of tests run a few times on a few rows, so optimizing them costs more than it saves. Commands that tests
+# start as processes optimize them.
 tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
-# What takes longest begins first, so that in the end no worker works alone.
-LONGEST = ("test_resume.py", "test_cli.py", "test_worker_resume.py", "test_kubeflow.py", "test_vertex_training.py")
+# The longest files run first, so that at the end no worker runs alone.
+LONGEST = ("test_resume.py", "test_main.py", "test_worker_resume.py", "test_kubeflow.py", "test_worker.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Order the files by how long they take."""
+    """Order the files by duration."""
     items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
 def pytest_collection_finish() -> None:
-    """Let the garbage collector look at what the tests make alone, not at TensorFlow's modules again and again."""
+    """Exclude the modules of TensorFlow and others from garbage collection, which would scan them again and again."""
     gc.collect()
     gc.freeze()
 
 
 @pytest.fixture(scope="session")
 def shared_dir() -> Path:
-    """Return the folder with the real data sets, which stands beside the repository."""
+    """Return the folder of the real data sets, next to the repository."""
     folder = Path(__file__).resolve().parents[2] / "shared"
     if not folder.is_dir():
-        pytest.skip("the real data sets are missing: no ../shared beside the repository")
+        pytest.skip("the real data sets are missing: there is no ../shared next to the repository")
     return folder
 
 
 @pytest.fixture(scope="session")
 def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
-    """Return a function that has a folder made, by name, once for all workers of a test run.
+    """Return a function that creates a folder, by name, once for all workers of a test run.
 
-    The first worker that asks makes it, the others wait. All read it; a test that changes it takes a copy.
+    The first worker that calls it creates the folder, and the others wait. A test that changes the folder copies it.
     """
     own = tmp_path_factory.getbasetemp()
     shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
@@ -165,7 +162,7 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callab
         folder, made = shared / f"shared-{name}", shared / f"shared-{name}.made"
         with FileLock(shared / f"shared-{name}.lock"):
             if not made.exists():
-                shutil.rmtree(folder, ignore_errors=True)  # of a worker that failed
+                shutil.rmtree(folder, ignore_errors=True)  # left by a worker that failed
                 folder.mkdir()
                 maker(folder)
                 made.touch()
@@ -175,11 +172,11 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callab
 
 
 class HandWrittenService(prediction_service_pb2_grpc.PredictionServiceServicer):
-    """Answers each signature with the arrays it was given, and keeps the requests."""
+    """A service that answers each signature with the arrays in `answers`, and keeps the requests."""
 
     def __init__(self) -> None:
         self.answers: dict[str, dict[str, Any]] = {}
-        self.refusals: list[grpc.StatusCode | None] = []  # for the first requests, one each; None is an answer
+        self.refusals: list[grpc.StatusCode | None] = []  # one for each of the first requests; None: an answer
         self.requests: list[predict_pb2.PredictRequest] = []
         self.target = ""
 
@@ -205,7 +202,7 @@ class HandWrittenService(prediction_service_pb2_grpc.PredictionServiceServicer):
 
 @pytest.fixture
 def hand_written() -> Iterator[HandWrittenService]:
-    """Return a service, served at its `target`, that answers what the test writes into it."""
+    """Return a running service at `target` whose answers the test sets."""
     service, server = HandWrittenService(), grpc.server(ThreadPoolExecutor(4))
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(service, server)
     service.target = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
