@@ -234,19 +234,12 @@ def metrics_table(report: dict[str, Any]) -> Table:
 
 def cost_table(report: dict[str, Any]) -> Table:
     """Lay out a benchmark report as a table."""
-    table = Table(
-        title=f"{report['preset']}: {report['users']:,} users, {report['items']:,} items",
-        caption=report["machine"],
-        show_header=False,
-    )
-    table.add_column()
-    table.add_column(justify="right")
     rows = {
-        "an epoch": f"{report['seconds_per_epoch']:.1f} s",
-        "histories": f"{report['histories_per_second']:,.0f} a second",
-        "a step": f"{report['milliseconds_per_step']:.1f} ms",
-        "the first step": f"{report['first_step_seconds']:.1f} s",
-        "reading an epoch alone": f"{report['reading_seconds']:.2f} s",
+        "epoch": f"{report['seconds_per_epoch']:.1f} s",
+        "histories per second": f"{report['histories_per_second']:,.0f}",
+        "step": f"{report['milliseconds_per_step']:.1f} ms",
+        "first step": f"{report['first_step_seconds']:.1f} s",
+        "reading an epoch": f"{report['reading_seconds']:.2f} s",
         "peak memory": f"{report['peak_memory_gb']:.2f} GB",
     }
     if "shares" in report:
@@ -255,10 +248,18 @@ def cost_table(report: dict[str, Any]) -> Table:
             for name, share in report["shares"].items()
             if share or name != "augmenter"
         }
-        rows["matrix peak"] = f"{report['matrix_peak'] / 1e9:,.0f} GFLOP/s"
-        rows["of it in training"] = f"{report['fraction_of_peak']:.0%}"
-    for name, value in rows.items():
-        table.add_row(name, value)
+        rows["peak of matrix products"] = f"{report['matrix_peak'] / 1e9:,.0f} GFLOP/s"
+        rows["fraction of the peak in training"] = f"{report['fraction_of_peak']:.0%}"
+    title = f"{report['preset']}: {report['users']:,} users, {report['items']:,} items"
+    return _table_of_values(title, report["machine"], rows)
+
+
+def _table_of_values(title: str, caption: str, rows: dict[str, str]) -> Table:
+    table = Table(title=title, caption=caption, show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    for row in rows.items():
+        table.add_row(*row)
     return table
 
 
@@ -281,48 +282,39 @@ def augmenter_table(report: dict[str, Any]) -> Table:
     views = report["views"]
     for name in ("learned", "random"):
         table.add_row(f"cosine of raw and {name} view", f"{views[f'cosine_raw_{name}']:.3f}", "")
-    table.add_row("learned view nearer than the random one", f"{views['learned_is_nearer']:.3f}", "")
+    table.add_row("share of learned views nearer than the random view", f"{views['learned_is_nearer']:.3f}", "")
     return table
 
 
 def index_table(report: dict[str, Any]) -> Table:
-    """Lay out the report of `index_benchmark`.
-
-    Args:
-        report: see `index_benchmark`.
-    """
+    """Lay out a report of `index_benchmark` as a table."""
     table = Table("20 best items", "1 query", "32 queries", "", title=f"{report['items']:,} items x {report['width']}")
-    for name, way in report["ways"].items():
-        times = [f"{way['milliseconds'][queries]:.2f} ms" for queries in ("1 query", "32 queries")]
-        about = ", ".join(f"{key} {value}" for key, value in way.items() if key != "milliseconds")
+    for name, index in report["ways"].items():
+        times = [f"{index['milliseconds'][queries]:.2f} ms" for queries in ("1 query", "32 queries")]
+        about = ", ".join(f"{key} {value}" for key, value in index.items() if key != "milliseconds")
         table.add_row(name, *times, about)
     return table
 
 
 def loadtest_table(report: dict[str, Any]) -> Table:
     """Lay out a report of `loadtest` as a table."""
-    asked = f"{report['signature']}, {report['rows']} " + ("history" if report["rows"] == 1 else "histories")
-    table = Table(
-        title=f"{report['model']} version {report['model_version']}: {report['items']:,} items, {asked} a request",
-        caption=report["machine"],
-        show_header=False,
-    )
-    table.add_column()
-    table.add_column(justify="right")
     rows = {"first request": f"{report['first_request_ms']:.2f} ms"} if "first_request_ms" in report else {}
     rows |= {
         "clients": str(report["clients"]),
         "requests": f"{report['requests']:,}",
-        "answers a second": f"{report['requests_per_second']:,.0f}",
+        "answers per second": f"{report['requests_per_second']:,.0f}",
         **{name: f"{value:.2f} ms" for name, value in report["latency_ms"].items()},
         "failed": f"{report['failed']:,}",
         **{f"  {status}": f"{count:,}" for status, count in report["errors"].items()},
     }
     if report["pushed"]:
-        rows["versions pushed"] = f"{len(report['pushed'])}, then served: {report['model_version_after']}"
+        rows["pushed versions"] = f"{len(report['pushed'])}, then served: {report['model_version_after']}"
     memory = report.get("memory_mb", {})
     if memory.get("before") and memory.get("after"):
-        rows["server's memory"] = f"{memory['before']:,.0f} MB before, {memory['after']:,.0f} MB after"
-    for name, value in rows.items():
-        table.add_row(name, value)
-    return table
+        rows["memory of the server"] = f"{memory['before']:,.0f} MB before, {memory['after']:,.0f} MB after"
+    histories = "1 history" if report["rows"] == 1 else f"{report['rows']} histories"
+    title = (
+        f"{report['model']} version {report['model_version']}: {report['items']:,} items, {report['signature']}, "
+        f"{histories} per request"
+    )
+    return _table_of_values(title, report["machine"], rows)

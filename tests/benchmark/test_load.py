@@ -148,7 +148,7 @@ def test_a_running_server(model, target, tmp_path, capsys):
     assert 0 < latency["p50"] <= latency["p90"] <= latency["p99"] <= latency["max"]
     assert "memory_mb" not in report, "whose memory it is nobody knows"
     shown = capsys.readouterr().out
-    assert f"shop version 1: {N_ITEMS} items, retrieve, 2 histories a request" in shown
+    assert f"shop version 1: {N_ITEMS} items, retrieve, 2 histories per request" in shown
     assert f"{latency['p99']:.2f} ms" in shown
 
 

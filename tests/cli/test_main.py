@@ -1,4 +1,4 @@
-"""The command line as users call it: the whole way once, and mistakes that cost one line."""
+"""The command line as users call it: all stages once, mistakes in one line, and interruptions."""
 
 import ast
 import json
@@ -20,23 +20,23 @@ ROOT = Path(__file__).parents[2]
 
 
 def run(*arguments, cwd):
-    """Run the real command in a process of its own."""
+    """Run the real command in a new process."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"}
     command = [sys.executable, "-m", "laclrec_tf.cli.main", *map(str, arguments)]
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
 
 
 def options_of(command):
-    """Return the options of a command, all commands' when it is no command."""
+    """Return the options of a command, or of all commands if it is None or unknown."""
     commands = dict(typer.main.get_command(app).commands)
     for group in [each for each in commands.values() if hasattr(each, "commands")]:
         commands |= {f"{group.name} {name}": each for name, each in group.commands.items()}
-    asked = [commands[command]] if command in commands else commands.values()
-    return {"--help", *(option for each in asked for parameter in each.params for option in parameter.opts)}
+    chosen = [commands[command]] if command in commands else commands.values()
+    return {"--help", *(option for each in chosen for parameter in each.params for option in parameter.opts)}
 
 
 def options_in(message):
-    """Return the options that a message names, but for those of a command that it names too."""
+    """Return the options that a message names, without those in quoted commands."""
     own = re.sub(r"`(?:laclrec-tf|gcloud|gcsfuse) [^`]*`", "", message)
     return set(re.findall(r"(?<![\w-])--[a-z][\w-]*", own))
 
@@ -44,7 +44,7 @@ def options_in(message):
 def fail(capsys, *arguments):
     """Run the command in this process, expect exit code 2 and one line, and return the line.
 
-    An option that the line names must be one of the command.
+    The command must have every option that the line names.
     """
     with pytest.raises(SystemExit) as exit_:
         main([str(argument) for argument in arguments])
@@ -57,9 +57,9 @@ def fail(capsys, *arguments):
 
 
 @pytest.fixture(scope="module")
-def way(tmp_path_factory):
-    """The folder in which all commands were run, one after the other."""
-    folder = tmp_path_factory.mktemp("way")
+def workspace(tmp_path_factory):
+    """Return a folder in which all stages were run, one after the other."""
+    folder = tmp_path_factory.mktemp("workspace")
     small = ["--set", "width=16", "--set", "max_insertions=2", "--set", "n_recommender_blocks=0", "--epochs", "2"]
     steps = [
         ["simulate", "--out", "events.csv", "--users", "300", "--items", "60", "--seed", "1"],
@@ -71,7 +71,7 @@ def way(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for step in steps:
-            if step[0] not in ("train", "export"):  # to start a process takes longer than these do
+            if step[0] not in ("train", "export"):  # starting a process takes longer than these
                 assert main_status(step) == 0
                 continue
             done = run(*step, cwd=folder)
@@ -81,8 +81,8 @@ def way(tmp_path_factory):
     return folder
 
 
-def test_the_whole_way_leaves_what_it_should(way):
-    report = json.loads((way / "report.json").read_text())
+def test_the_stages_write_their_results(workspace):
+    report = json.loads((workspace / "report.json").read_text())
     for metric in ("recall", "ndcg", "mrr"):
         for k in (5, 10, 20):
             assert 0 <= report[f"{metric}@{k}"] <= 1
@@ -91,38 +91,38 @@ def test_the_whole_way_leaves_what_it_should(way):
     assert report["trained_on"] == "strict"
     assert report["tie_rule"] == "ties count against the target"
     assert report["seed"] == 3
-    assert report["data_hash"] == json.loads((way / "data/dataset.json").read_text())["data_hash"]
-    record = json.loads((way / "run/run.json").read_text())
+    assert report["data_hash"] == json.loads((workspace / "data/dataset.json").read_text())["data_hash"]
+    record = json.loads((workspace / "run/run.json").read_text())
     assert record["settings"]["model"] == {"width": 16, "max_insertions": 2, "n_recommender_blocks": 0}
     assert 1 <= record["best_epoch"] <= 2
-    assert list((way / "run/tensorboard/strict").rglob("events.out*"))
-    header = (way / "run/epochs-strict.csv").read_text().splitlines()[0].split(",")
+    assert list((workspace / "run/tensorboard/strict").rglob("events.out*"))
+    header = (workspace / "run/epochs-strict.csv").read_text().splitlines()[0].split(",")
     for name in ("triplet_loss", "contrast_loss", "keep_rate", "val_ndcg@10", "val_deletion_precision"):
         assert name in header
-    assert (way / "saved_models/shop/1/saved_model.pb").is_file()
+    assert (workspace / "saved_models/shop/1/saved_model.pb").is_file()
 
 
-def test_served_and_local_answers_agree(way, monkeypatch, capsys):
-    history = (way / "data/vocabulary.txt").read_text().split()[:3]
+def test_served_and_local_answers_agree(workspace, monkeypatch, capsys):
+    history = (workspace / "data/vocabulary.txt").read_text().split()[:3]
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "laclrec_tf.cli.main", "serve", "saved_models/shop", "--port", str(port)]
-    server = subprocess.Popen(command, cwd=way, env=environment, stderr=subprocess.PIPE, text=True)
+    server = subprocess.Popen(command, cwd=workspace, env=environment, stderr=subprocess.PIPE, text=True)
     try:
         assert "serving shop on 127.0.0.1" in server.stderr.readline()
-        asked = ["recommend", "--history", ",".join(history), "--k", "4", "--json"]
-        over_grpc = run(*asked, "--server", f"127.0.0.1:{port}", "--model-name", "shop", cwd=way)
+        query = ["recommend", "--history", ",".join(history), "--k", "4", "--json"]
+        over_grpc = run(*query, "--server", f"127.0.0.1:{port}", "--model-name", "shop", cwd=workspace)
         assert over_grpc.returncode == 0, over_grpc.stderr
         answer = json.loads(over_grpc.stdout)
         assert len(answer["item_ids"]) == 4
         assert not set(answer["item_ids"]) & set(history)
-        local = run(*asked, "--model", "saved_models/shop", "--exclude", answer["item_ids"][0], cwd=way)
+        local = run(*query, "--model", "saved_models/shop", "--exclude", answer["item_ids"][0], cwd=workspace)
         assert json.loads(local.stdout)["item_ids"][:3] == answer["item_ids"][1:]
-        monkeypatch.chdir(way)
+        monkeypatch.chdir(workspace)
         assert "in use" in fail(capsys, "serve", "saved_models/shop", "--port", port)
-        wrong = run(*asked, "--server", f"127.0.0.1:{port}", "--model-name", "shoe", cwd=way)
+        wrong = run(*query, "--server", f"127.0.0.1:{port}", "--model-name", "shoe", cwd=workspace)
         assert wrong.returncode == 2
         assert "NOT_FOUND" in wrong.stderr
     finally:
@@ -130,13 +130,13 @@ def test_served_and_local_answers_agree(way, monkeypatch, capsys):
         assert server.wait(timeout=20) == 0
 
 
-def test_the_version_is_told(capsys):
+def test_version(capsys):
     assert main_status(["--version"]) == 0
     assert capsys.readouterr().out.strip() == laclrec_tf.__version__
 
 
-def test_histories_of_the_same_users_with_noise(way, capsys):
-    assert main_status(["evaluate", way / "run", "--histories", way / "events.csv"]) == 0
+def test_evaluation_on_other_histories(workspace, capsys):
+    assert main_status(["evaluate", workspace / "run", "--histories", workspace / "events.csv"]) == 0
     assert "recall" in capsys.readouterr().out
 
 
@@ -200,11 +200,11 @@ def main_status(arguments):
         (["train"], "'data'"),
     ],
 )
-def test_mistakes_cost_one_line_and_leave_nothing(way, monkeypatch, capsys, arguments, message):
-    monkeypatch.chdir(way)
-    before = sorted(way.rglob("*"))
+def test_a_mistake_is_one_line_and_leaves_nothing(workspace, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(workspace)
+    before = sorted(workspace.rglob("*"))
     assert message in fail(capsys, *arguments)
-    assert sorted(way.rglob("*")) == before
+    assert sorted(workspace.rglob("*")) == before
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_mistakes_cost_one_line_and_leave_nothing(way, monkeypatch, capsys, argu
         ["recommend-all", "saved_models/shop", "data", "--out", "gs://no-such-bucket/best.parquet"],
     ],
 )
-def test_a_bucket_is_not_taken_for_a_local_folder(tmp_path, monkeypatch, capsys, arguments):
+def test_a_bucket_is_not_read_as_a_local_folder(tmp_path, monkeypatch, capsys, arguments):
     monkeypatch.chdir(tmp_path)
     Path("events.csv").write_text("user_id,item_id,timestamp\na,x,1\n")
     assert "must be mounted at /gcs/no-such-bucket, which does not exist" in fail(capsys, *arguments)
@@ -225,7 +225,7 @@ def test_a_bucket_is_not_taken_for_a_local_folder(tmp_path, monkeypatch, capsys,
 
 
 def raised_texts():
-    """Yield file, line and text of each text in an `InputError(...)` or a `remedy = ...`."""
+    """Yield file, line and text of each `InputError(...)` and each `remedy = ...`."""
     for file in sorted([*(ROOT / "laclrec_tf").rglob("*.py"), *(ROOT / "pipelines").rglob("*.py")]):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             raises = isinstance(node, ast.Call) and getattr(node.func, "id", "") == "InputError"
@@ -243,26 +243,26 @@ def test_no_error_names_an_option_that_no_command_has():
 
 
 def interrupted(capsys, *arguments):
-    """Run the command in this process, expect the exit code of an interruption, and return what it said."""
+    """Run the command in this process, expect the exit code of an interruption, and return standard error."""
     assert main_status(arguments) == 130
     return capsys.readouterr().err
 
 
 @pytest.fixture()
-def interrupts_heard():
-    """A shell starts what runs in the background with interrupts ignored, and so these tests."""
+def sigint_enabled():
+    """Handle SIGINT, which a shell disables for programs in the background, e.g. these tests."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("stop", ["SIGINT", "SIGTERM"])
-def test_what_is_stopped_says_so_and_leaves_nothing(way, monkeypatch, capsys, stop, interrupts_heard):
+def test_an_interrupted_command_leaves_nothing(workspace, monkeypatch, capsys, stop, sigint_enabled):
     def stopped(*_, **__):
         os.kill(os.getpid(), getattr(signal, stop))
 
-    monkeypatch.chdir(way)
-    before = sorted(way.rglob("*"))
+    monkeypatch.chdir(workspace)
+    before = sorted(workspace.rglob("*"))
     handlers = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr("polars.DataFrame.write_csv", lambda table, file: (file.touch(), stopped()))
     assert interrupted(capsys, "simulate", "--out", "new.csv") == "laclrec-tf: interrupted\n"
@@ -272,11 +272,11 @@ def test_what_is_stopped_says_so_and_leaves_nothing(way, monkeypatch, capsys, st
     assert interrupted(capsys, "export", "run", "--to", "saved_models/new").endswith("laclrec-tf: interrupted\n")
     monkeypatch.setattr("laclrec_tf.training.session.training_batches", stopped)
     assert interrupted(capsys, "train", "data", "--out", "new") == "laclrec-tf: interrupted\n"
-    assert sorted(way.rglob("*")) == before
+    assert sorted(workspace.rglob("*")) == before
     assert signal.getsignal(signal.SIGTERM) == handlers
 
 
-def test_what_the_operating_system_refuses_is_one_line(monkeypatch, capsys, tmp_path):
+def test_an_error_of_the_operating_system_is_one_line(monkeypatch, capsys, tmp_path):
     def refuse(*_, **__):
         raise PermissionError(13, "Permission denied", "locked/events.csv")
 
@@ -286,8 +286,8 @@ def test_what_the_operating_system_refuses_is_one_line(monkeypatch, capsys, tmp_
     )
 
 
-def test_another_format_version_is_named(way, monkeypatch, capsys, tmp_path):
-    about = json.loads((way / "data/dataset.json").read_text())
+def test_another_format_version_is_named(workspace, monkeypatch, capsys, tmp_path):
+    about = json.loads((workspace / "data/dataset.json").read_text())
     (tmp_path / "data").mkdir()
     (tmp_path / "data/dataset.json").write_text(json.dumps(about | {"format_version": 99}))
     line = fail(capsys, "train", tmp_path / "data", "--out", tmp_path / "run")
@@ -324,4 +324,4 @@ def test_help_fits_one_page(command, capsys, monkeypatch):
     assert main_status([command, "--help"]) == 0
     page = capsys.readouterr().out
     assert 5 < len(page.splitlines()) <= 50
-    assert "…" not in page, "a flag's name is cut off"
+    assert "…" not in page, "the name of an option is cut off"

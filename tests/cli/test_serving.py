@@ -1,4 +1,4 @@
-"""Recommending for all users from the command line: places that this machine does not have."""
+"""Recommending for all users: places of the local engine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from laclrec_tf.runtime import cloud_storage
     ("scheme", "says"),
     [("s3", "is not a local path."), ("gs", "must be mounted at /gcs/no-such-bucket")],
 )
-def test_the_local_engine_takes_no_other_places(tmp_path, monkeypatch, capsys, at, scheme, says):
+def test_the_local_engine_refuses_other_places(tmp_path, monkeypatch, capsys, at, scheme, says):
     monkeypatch.chdir(tmp_path)
     given = ["saved_models/shop", "data", "--out", "best.parquet"]
     given[at] = f"{scheme}://no-such-bucket/best.parquet"
@@ -29,9 +29,9 @@ def test_the_local_engine_takes_no_other_places(tmp_path, monkeypatch, capsys, a
 
 
 def test_mounted_buckets_are_read_and_written(tmp_path, monkeypatch, capsys):
-    asked = []
+    received = []
     monkeypatch.setattr(
-        "laclrec_tf.serving.local.recommend_all.recommend_all", lambda *places, **_: asked.extend(places) or 3
+        "laclrec_tf.serving.local.recommend_all.recommend_all", lambda *places, **_: received.extend(places) or 3
     )
     monkeypatch.setattr(cloud_storage, "MOUNT", tmp_path)
     (tmp_path / "shop").mkdir()
@@ -39,5 +39,5 @@ def test_mounted_buckets_are_read_and_written(tmp_path, monkeypatch, capsys):
         main(["recommend-all", "gs://shop/model", "gs://shop/data", "--out", "gs://shop/best.parquet"])
     assert exit_.value.code == 0
     shop = Path(tmp_path, "shop")
-    assert asked == [shop / "model", [shop / "data"], shop / "best.parquet"]
+    assert received == [shop / "model", [shop / "data"], shop / "best.parquet"]
     assert capsys.readouterr().out == "wrote gs://shop/best.parquet: 3 users\n"

@@ -1,4 +1,4 @@
-"""The commands up to a trained run: where the local engine writes, and what an interrupted training says."""
+"""The commands up to a trained run: places of the local engine, and interrupted trainings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def end(capsys, *arguments: str) -> tuple[int, str]:
 
 @pytest.fixture
 def events(tmp_path, monkeypatch) -> str:
-    """Return a file of events in the working directory, which holds nothing else."""
+    """Return a file of events, the only file in the working directory."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     rows = "".join(f"u{user},i{item},{item}\n" for user in range(3) for item in range(4))
@@ -45,7 +45,7 @@ def test_prepare_writes_to_a_mounted_bucket(events, tmp_path, monkeypatch, capsy
         (["gs://no-such-bucket/events.csv", "--out", "data"], "`laclrec-tf prepare --engine beam`"),
     ],
 )
-def test_prepare_here_takes_no_other_places(events, capsys, given, says):
+def test_the_local_engine_of_prepare_refuses_other_places(events, capsys, given, says):
     code, error = end(capsys, "prepare", *given)
     assert (code, error.count("\n")) == (2, 1)
     assert says in error
@@ -53,7 +53,7 @@ def test_prepare_here_takes_no_other_places(events, capsys, given, says):
 
 
 @pytest.mark.parametrize("folder", [None, "kept"])
-def test_an_interrupted_training_says_how_to_go_on(tmp_path, monkeypatch, capsys, folder):
+def test_an_interrupted_training_says_how_to_resume(tmp_path, monkeypatch, capsys, folder):
     def interrupted(data, out, config, *, checkpoints, **_):
         place = checkpoints.folder_for(out)
         place.mkdir(parents=True)
@@ -70,7 +70,7 @@ def test_an_interrupted_training_says_how_to_go_on(tmp_path, monkeypatch, capsys
     ]
 
 
-def test_without_a_checkpoint_there_is_nothing_to_go_on_with(tmp_path, monkeypatch, capsys):
+def test_an_interrupted_training_without_a_checkpoint(tmp_path, monkeypatch, capsys):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
