@@ -1,4 +1,4 @@
-"""Events in Beam: each file read and validated by one worker as the local engine does, then rows as elements."""
+"""Events in Beam: one worker reads and validates a file as the local engine does, then each row is an element."""
 
 from __future__ import annotations
 
@@ -18,23 +18,63 @@ from laclrec_tf.data.timestamps import comparable_numbers
 from laclrec_tf.errors import InputError
 from laclrec_tf.files import file_sha256
 
-ROWS_IN_A_PIECE = 2**18
-Event = tuple[str, str, Any, int]  # user, item, timestamp, place in all files
+ROWS_PER_PIECE = 2**18
+Event = tuple[str, str, Any, int]  # user, item, timestamp, row number over all files
+_DTYPES: dict[str, Any] = {"int": pl.Int64, "float": pl.Float64, "us": pl.Datetime("us"), "ns": pl.Datetime("ns")}
 
 
-class ReadEventFile(beam.DoFn):
-    """Validates a file and writes its rows as Parquet pieces, with a summary beside them.
+def read_event_files(
+    pipelines: BeamPipelines, work: str, paths: list[str], columns: Mapping[str, str]
+) -> tuple[list[dict[str, Any]], list[tuple[int, int, int, str]]]:
+    """Read and validate files, and write their rows as pieces for `ReadPiece`.
 
     Args:
-        work: the folder to write to.
-        columns: what each column is needed for -> its name.
+        pipelines: the runner.
+        work: folder for the pieces.
+        paths: the files.
+        columns: names of the columns by their roles "user", "item" and "time".
+
+    Returns:
+        "file", "sha256" and "rows" of each file, and an element for `ReadPiece` of each piece.
+
+    Raises:
+        InputError: two columns have the same name, a file has a mistake, or the timestamps of two files cannot be
+            compared.
     """
+    if len(set(columns.values())) < len(columns):
+        raise InputError(
+            "Arguments `user_column`, `item_column` and `time_column` must differ. "
+            f"Received: {', '.join(map(repr, columns.values()))}."
+        )
+    files = list(enumerate(paths))
+    pipelines.run(lambda p: p | beam.Create(files) | beam.Reshuffle() | beam.ParDo(_WritePieces(work, columns)))
+    summaries = [json.loads(read_bytes(_summary(work, number))) for number in range(len(paths))]
+    for summary in summaries:
+        if "error" in summary:
+            raise InputError(summary["error"])
+    ends = [pl.Series("timestamp", summary["ends"], dtype=_DTYPES[summary["kind"]]) for summary in summaries]
+    kind = _common_kind(ends, comparable_numbers(ends, paths))
+    pieces, first = [], 0
+    for number, summary in enumerate(summaries):
+        for piece, start in enumerate(range(0, summary["rows"], ROWS_PER_PIECE)):
+            pieces.append((number, piece, first + start, kind))
+        first += summary["rows"]
+    return [{name: summary[name] for name in ("file", "sha256", "rows")} for summary in summaries], pieces
+
+
+def _common_kind(ends: list[pl.Series], compared: list[pl.Series]) -> str:
+    if isinstance(ends[0].dtype, pl.Datetime):
+        return "ns" if any(each.dtype == pl.Datetime("ns") for each in ends) else "us"
+    return "float" if compared[0].dtype == pl.Float64 else "int"
+
+
+class _WritePieces(beam.DoFn):
+    """Validate a file, given by its number and path, and write its rows as Parquet pieces with a summary."""
 
     def __init__(self, work: str, columns: Mapping[str, str]) -> None:
         self.work, self.columns = work, dict(columns)
 
     def process(self, element: tuple[int, str]) -> Iterator[None]:
-        """Take a file's number and path."""
         number, path = element
         with fetched(path) as local:
             try:
@@ -43,97 +83,48 @@ class ReadEventFile(beam.DoFn):
                 summary: dict[str, Any] = {"error": str(error).replace(str(local), path)}
             else:
                 summary = {"file": local.name, "sha256": file_sha256(local), "rows": table.height}
-                summary |= _times(table["timestamp"])
-                for piece, rows in enumerate(table.iter_slices(ROWS_IN_A_PIECE)):
-                    _send_parquet(rows, piece_of(self.work, number, piece))
+                summary |= _kind_and_ends(table["timestamp"])
+                for piece, rows in enumerate(table.iter_slices(ROWS_PER_PIECE)):
+                    _send_parquet(rows, _piece(self.work, number, piece))
         write_bytes(_summary(self.work, number), json.dumps(summary).encode())
         yield from ()
 
 
+def _kind_and_ends(times: pl.Series) -> dict[str, Any]:
+    # `comparable_numbers` needs no more than the smallest and the largest timestamp.
+    (kind,) = (kind for kind, dtype in _DTYPES.items() if dtype == times.dtype)
+    numbers = times.to_physical()
+    return {"kind": kind, "ends": [numbers.min(), numbers.max()]}
+
+
+def _send_parquet(table: pl.DataFrame, path: str) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        local = Path(scratch) / "piece.parquet"
+        table.write_parquet(local)
+        send(local, path)
+
+
 class ReadPiece(beam.DoFn):
-    """Gives the events of a piece, with timestamps of the number type that all files share.
+    """Read the events of a piece, with timestamps of the number type that all files share.
 
     Args:
-        work: the folder that `ReadEventFile` wrote to.
+        work: the folder that `read_event_files` wrote to.
     """
 
     def __init__(self, work: str) -> None:
         self.work = work
 
     def process(self, element: tuple[int, int, int, str]) -> Iterator[Event]:
-        """Take a file's number, a piece's number, the place of its first row, and the type of timestamps."""
+        """Yield the events of a piece: number of the file, number of the piece, its first row, type of timestamps."""
         number, piece, first, kind = element
-        with fetched(piece_of(self.work, number, piece)) as local:
+        with fetched(_piece(self.work, number, piece)) as local:
             table = pl.read_parquet(local)
         times = _as_kind(table["timestamp"], kind)
         if kind == "float":
-            times = times + 0.0  # -0.0 is 0.0, also as a key
+            times = times + 0.0  # makes -0.0 the same key as 0.0
         rows = zip(table["user_id"].to_list(), table["item_id"].to_list(), times.to_list(), strict=True)
         for place, (user, item, time) in enumerate(rows, start=first):
             yield user, item, time, place
-
-
-def read_event_files(
-    pipelines: BeamPipelines, work: str, paths: list[str], columns: Mapping[str, str]
-) -> tuple[list[dict[str, Any]], list[tuple[int, int, int, str]]]:
-    """Read and validate files, and leave their rows in pieces.
-
-    Args:
-        pipelines: the runner.
-        work: the folder for the pieces.
-        paths: the files.
-        columns: "user", "item" and "time" -> the column's name.
-
-    Returns:
-        "file", "sha256" and "rows" of each file, and what `ReadPiece` takes.
-
-    Raises:
-        InputError: columns are the same, a file has a mistake, or timestamps of files do not fit together.
-    """
-    if len(set(columns.values())) < len(columns):
-        raise InputError(
-            "Arguments `user_column`, `item_column` and `time_column` must differ. "
-            f"Received: {', '.join(map(repr, columns.values()))}."
-        )
-    files = list(enumerate(paths))
-    pipelines.run(lambda p: p | beam.Create(files) | beam.Reshuffle() | beam.ParDo(ReadEventFile(work, columns)))
-    summaries = [json.loads(read_bytes(_summary(work, number))) for number in range(len(paths))]
-    for summary in summaries:
-        if "error" in summary:
-            raise InputError(summary["error"])
-    ends = [pl.Series("timestamp", summary["ends"], dtype=_DTYPES[summary["kind"]]) for summary in summaries]
-    (kind,) = {_kind_after(ends, comparable_numbers(ends, paths))}
-    pieces, first = [], 0
-    for number, summary in enumerate(summaries):
-        for piece, start in enumerate(range(0, summary["rows"], ROWS_IN_A_PIECE)):
-            pieces.append((number, piece, first + start, kind))
-        first += summary["rows"]
-    return [{name: summary[name] for name in ("file", "sha256", "rows")} for summary in summaries], pieces
-
-
-def piece_of(work: str, number: int, piece: int) -> str:
-    """Name the file of a piece."""
-    return f"{work}/events-{number:05d}-{piece:05d}.parquet"
-
-
-def _summary(work: str, number: int) -> str:
-    return f"{work}/summary-{number:05d}.json"
-
-
-_DTYPES: dict[str, Any] = {"int": pl.Int64, "float": pl.Float64, "us": pl.Datetime("us"), "ns": pl.Datetime("ns")}
-
-
-def _times(times: pl.Series) -> dict[str, Any]:
-    """Tell the type of a column and its ends, which is all that `comparable_numbers` looks at."""
-    (kind,) = (kind for kind, dtype in _DTYPES.items() if dtype == times.dtype)
-    numbers = times.to_physical()
-    return {"kind": kind, "ends": [numbers.min(), numbers.max()]}
-
-
-def _kind_after(ends: list[pl.Series], compared: list[pl.Series]) -> str:
-    if isinstance(ends[0].dtype, pl.Datetime):
-        return "ns" if any(each.dtype == pl.Datetime("ns") for each in ends) else "us"
-    return "float" if compared[0].dtype == pl.Float64 else "int"
 
 
 def _as_kind(times: pl.Series, kind: str) -> pl.Series:
@@ -142,8 +133,9 @@ def _as_kind(times: pl.Series, kind: str) -> pl.Series:
     return times.cast(_DTYPES[kind])
 
 
-def _send_parquet(table: pl.DataFrame, path: str) -> None:
-    with tempfile.TemporaryDirectory() as scratch:
-        local = Path(scratch) / "piece.parquet"
-        table.write_parquet(local)
-        send(local, path)
+def _piece(work: str, number: int, piece: int) -> str:
+    return f"{work}/events-{number:05d}-{piece:05d}.parquet"
+
+
+def _summary(work: str, number: int) -> str:
+    return f"{work}/summary-{number:05d}.json"

@@ -1,4 +1,4 @@
-"""Files on any filesystem that Beam knows: whole small ones, fetched ones, tables of rows, and taking all away."""
+"""Files on any filesystem that Beam supports: list, read, write, fetch, send and delete them."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from apache_beam.io.filesystems import FileSystems
 
 from laclrec_tf.errors import InputError
 
-_OF_PATTERNS = set("[]*?")
+_PATTERN_CHARACTERS = set("[]*?")
+_COPY_BYTES = 2**20  # copied at a time
 
 
 def matched(pattern: str) -> list[str]:
-    """List the files that fit a path or a pattern such as `gs://bucket/events-*.parquet`, in order.
+    """List the files that match a path or a pattern such as `gs://bucket/events-*.parquet`, sorted.
 
-    What is on this machine under exactly that name is no pattern, whatever characters it has.
+    A local file of exactly that name is never treated as a pattern, whatever characters its name has.
 
     Raises:
-        InputError: the path's filesystem is unknown, lacks a library here, or refuses.
+        InputError: Beam does not support the filesystem, a library for it is not installed, or it refuses.
     """
-    if _OF_PATTERNS & set(pattern) and os.path.exists(pattern):
+    if _PATTERN_CHARACTERS & set(pattern) and os.path.exists(pattern):
         return [pattern]
     if pattern.startswith("gs://"):
         _check_google_storage(pattern)
@@ -42,26 +43,37 @@ def matched(pattern: str) -> list[str]:
         raise InputError(f"{pattern} cannot be read: {str(error).splitlines()[0]}.") from None
 
 
+def _check_google_storage(place: str) -> None:
+    # Without these libraries Beam itself would try for two minutes, without credentials.
+    try:
+        importlib.import_module("apache_beam.io.gcp.gcsfilesystem")
+        importlib.import_module("google_auth_httplib2")
+    except ImportError:
+        raise InputError(
+            f"{place}: Beam's library for Google Cloud is not installed. Install it: pip install 'apache-beam[gcp]'."
+        ) from None
+
+
 def matched_below(folder: str, pattern: str) -> list[str]:
-    """List the files below a folder that fit a pattern there; the folder's own name is none.
+    """List the files below a folder that match a pattern. The folder's own name is never treated as a pattern.
 
     Raises:
         InputError: see `matched`.
     """
-    if not _OF_PATTERNS & set(folder):
+    if not _PATTERN_CHARACTERS & set(folder):
         return matched(f"{folder}/{pattern}")
-    # Beam has no escape, and lists nothing for a pattern without a folder before it.
+    # Beam cannot escape a character, and finds nothing for a pattern that starts with a bare name.
     whole = folder if "://" in folder else os.path.abspath(folder)
-    anything = "".join("?" if character in _OF_PATTERNS else character for character in whole)
-    found = [path for path in matched(f"{anything}/{pattern}") if path.startswith(f"{whole}/")]
+    wildcards = "".join("?" if character in _PATTERN_CHARACTERS else character for character in whole)
+    found = [path for path in matched(f"{wildcards}/{pattern}") if path.startswith(f"{whole}/")]
     return [folder + path.removeprefix(whole) for path in found]
 
 
 def existing(pattern: str) -> list[str]:
-    """List the files that fit, in order.
+    """List the files that match, sorted.
 
     Raises:
-        InputError: there is none, or a folder is among them; or see `matched`.
+        InputError: no file matches, or a folder does; or see `matched`.
     """
     found = matched(pattern)
     if not found:
@@ -73,26 +85,26 @@ def existing(pattern: str) -> list[str]:
 
 
 def check_result_name(out: str) -> None:
-    """Refuse a name for a result that Beam could write beside, but would take for a pattern then.
+    """Refuse a name for a result that Beam would read as a pattern.
 
     Raises:
-        InputError: it has a character of patterns.
+        InputError: the name has a character of patterns.
 
     Example:
         >>> check_result_name("data [may]")
         Traceback (most recent call last):
-        laclrec_tf.errors.InputError: With --engine beam --out may hold none of []*?, which stand for patterns. \
+        laclrec_tf.errors.InputError: Beam reads []*? in names as patterns, so a result's name cannot have them. \
 Received: data [may]. Give another name.
     """
-    if _OF_PATTERNS & set(out):
+    if _PATTERN_CHARACTERS & set(out):
         raise InputError(
-            f"With --engine beam --out may hold none of []*?, which stand for patterns. Received: {out}. "
+            f"Beam reads []*? in names as patterns, so a result's name cannot have them. Received: {out}. "
             "Give another name."
         )
 
 
 def is_local_folder(path: str) -> bool:
-    """Say whether it is a folder of this machine; elsewhere folders are but part of a name."""
+    """Return whether the path is a folder of this machine. Elsewhere a folder is only a prefix of names."""
     return "://" not in path and Path(path).is_dir()
 
 
@@ -108,37 +120,45 @@ def write_bytes(path: str, content: bytes) -> None:
         file.write(content)
 
 
-def make_folder(path: str) -> None:
-    """Make a folder and its parents; where folders are but part of a name, nothing happens."""
-    if not FileSystems.exists(path):
-        FileSystems.mkdirs(path)
-
-
 @contextmanager
 def fetched(path: str) -> Iterator[Path]:
     """Copy a file to this machine for the block.
 
     Yields:
-        The copy, of the same name.
+        The copy, which has the same name.
     """
     with tempfile.TemporaryDirectory() as scratch:
         local = Path(scratch) / FileSystems.split(path)[1]
         with FileSystems.open(path, compression_type="uncompressed") as source, local.open("wb") as copy:
-            shutil.copyfileobj(source, copy, 2**20)
+            shutil.copyfileobj(source, copy, _COPY_BYTES)
         yield local
 
 
 def send(local: Path, path: str) -> None:
     """Copy a file from this machine."""
     with local.open("rb") as source, FileSystems.create(path, compression_type="uncompressed") as copy:
-        shutil.copyfileobj(source, copy, 2**20)
+        shutil.copyfileobj(source, copy, _COPY_BYTES)
+
+
+def join(pieces: list[str], path: str) -> None:
+    """Write the contents of files, one after the other, to one file."""
+    with FileSystems.create(path, compression_type="uncompressed") as whole:
+        for each in pieces:
+            with FileSystems.open(each, compression_type="uncompressed") as piece:
+                shutil.copyfileobj(piece, whole, _COPY_BYTES)
+
+
+def make_folder(path: str) -> None:
+    """Make a folder and its parents. Filesystems whose folders are only prefixes of names ignore this."""
+    if not FileSystems.exists(path):
+        FileSystems.mkdirs(path)
 
 
 @contextmanager
 def work_folder(out: str) -> Iterator[str]:
-    """Make a folder beside `out` for the block, and delete it with all that is in it.
+    """Make a folder next to `out` for the block, and delete it afterwards.
 
-    That it cannot be deleted is a warning: it hides neither the block's error nor its result.
+    If it cannot be deleted, a warning is logged: this neither hides an error of the block nor spoils its result.
 
     Yields:
         Its path.
@@ -161,14 +181,3 @@ def _delete_folder(path: str) -> None:
         FileSystems.delete(files)
     if FileSystems.exists(path):
         FileSystems.delete([path])
-
-
-def _check_google_storage(place: str) -> None:
-    # Beam itself asks without credentials then, for two minutes.
-    try:
-        importlib.import_module("apache_beam.io.gcp.gcsfilesystem")
-        importlib.import_module("google_auth_httplib2")
-    except ImportError:
-        raise InputError(
-            f"{place}: Beam's library for Google Cloud is not installed. Install it: pip install 'apache-beam[gcp]'."
-        ) from None

@@ -1,10 +1,10 @@
-"""`prepare` on Apache Beam: the folder that the local engine makes, from and to any filesystem that Beam knows."""
+"""`prepare` on Apache Beam: the same folder as the local engine, on any filesystem that Beam supports."""
 
 from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
@@ -29,15 +29,13 @@ from laclrec_tf.beam.files import (
     write_bytes,
 )
 from laclrec_tf.beam.histories import (
-    CORE_ROUNDS,
-    CoreRound,
-    LastEvents,
-    SizeLargestSum,
-    WithoutDuplicates,
-    WriteShards,
+    core_round,
+    last_events,
     read_rows,
+    without_duplicates,
     write_events,
     write_rows,
+    write_shards,
 )
 from laclrec_tf.beam.runner import BeamPipelines
 from laclrec_tf.data.k_core import nothing_left
@@ -46,7 +44,9 @@ from laclrec_tf.data.prepared import DATASET_FILE, VOCABULARY_FILE, shard_names
 from laclrec_tf.errors import InputError
 from laclrec_tf.item_vocabulary import ItemVocabulary
 
-STRETCHES = 1024
+# Rounds of the k-core in one pipeline. If they are not enough, another pipeline follows.
+CORE_ROUNDS = 4
+STRETCHES = 1024  # max number of stretches of rows whose users are sorted together
 
 
 def beam_prepare(
@@ -63,12 +63,12 @@ def beam_prepare(
 ) -> dict[str, int]:
     """Make the folder that `prepare` makes of the same files, byte for byte.
 
-    Each file is read whole by one worker: give many. The catalogue's names must fit into a worker's memory, the events
-    need not. What is made on the way is in `OUT.partial-*` and is taken away.
+    One worker reads a whole file, so give many files. The item ids must fit into a worker's memory, the events need
+    not. Intermediate files are in `OUT.partial-*`, which is deleted at the end.
 
     Args:
-        events: files, or patterns such as `gs://bucket/events-*.parquet`, whose files are taken in order.
-        out: the folder to make; no character of patterns is in it.
+        events: files, or patterns such as `gs://bucket/events-*.parquet`, whose files are read in sorted order.
+        out: folder to create. Its name has no character of patterns.
         pipelines: the runner. Default: this process.
         user_column: see `prepare`.
         item_column: see `prepare`.
@@ -78,7 +78,7 @@ def beam_prepare(
         duplicates: see `prepare`.
 
     Returns:
-        The counts that `dataset.json` holds.
+        The counts of `dataset.json`.
 
     Raises:
         InputError: see `prepare`; or the pipeline failed.
@@ -104,27 +104,27 @@ def beam_prepare(
         "duplicates": duplicates,
     }
     with work_folder(out) as work:
-        about, made = _Preparation(pipelines or BeamPipelines(), work, paths, settings).run()
+        about, names = _Preparation(pipelines or BeamPipelines(), work, paths, settings).run()
         make_folder(out)
-        FileSystems.rename([f"{work}/{name}" for name in made], [f"{out}/{name}" for name in made])
+        FileSystems.rename([f"{work}/{name}" for name in names], [f"{out}/{name}" for name in names])
     return dict(about["counts"])
 
 
 class _Preparation:
-    """The pipelines of one folder, one after the other."""
+    """The pipelines that make one folder, one after the other."""
 
     def __init__(self, pipelines: BeamPipelines, work: str, paths: list[str], settings: dict[str, Any]) -> None:
         self.pipelines, self.work, self.paths, self.settings = pipelines, work, paths, settings
 
     def run(self) -> tuple[dict[str, Any], list[str]]:
-        """Make all files in `work`; return what `dataset.json` says, and the names to keep, that file last."""
+        """Make all files in `work`; return the content of `dataset.json`, and the names to keep, this file last."""
         self._read_files()
         events = self._filter()
         self._histories(events)
         items = self._catalogue()
-        stretches = {int(name): count for name, count in self._noted("stretches").items()}
-        users, kept, core = self._noted("users"), self._noted("kept"), self._noted("core")
-        (users_read, _, unique), (items_read, _, _) = self._noted("user-counts"), self._noted("item-counts")
+        stretches = {int(name): count for name, count in self._read_note("stretches").items()}
+        users, kept, core = self._read_note("users"), self._read_note("kept"), self._read_note("core")
+        (users_read, _, unique), (items_read, _, _) = self._read_note("user-counts"), self._read_note("item-counts")
         counts = {"users": users, "items": len(items), "events": kept}
         counts |= {"rows_read": self.rows, "users_read": users_read, "items_read": items_read}
         counts["duplicates_dropped"] = self.rows - unique
@@ -144,7 +144,7 @@ class _Preparation:
         self.stretch = self.rows // STRETCHES + 1
 
     def _filter(self) -> str:
-        """Drop duplicates and what is below the bound; return the prefix of the files of events kept."""
+        """Drop duplicates and the events below the k-core; return the prefix of the files with the others."""
         least, rounds = self.settings["min_interactions"], 0
         prefix = f"{self.work}/core-0-"
 
@@ -154,21 +154,20 @@ class _Preparation:
             fields = {"user": pyarrow.string(), "place": pyarrow.int64()}
             first_places | "WriteFirsts" >> write_rows(f"{self.work}/firsts-", fields)
             if self.settings["duplicates"] == "drop":
-                events = events | WithoutDuplicates()
-            self._note("user-counts", events | "CountUsers" >> _Counted(0))
-            self._note("item-counts", events | "CountItems" >> _Counted(1))
+                events = events | without_duplicates()
+            self._note("user-counts", events | "CountUsers" >> _counts_by(0))
+            self._note("item-counts", events | "CountItems" >> _counts_by(1))
             self._core(events, prefix, 0 if least <= 1 else CORE_ROUNDS)
 
         self.pipelines.run(first)
-        while self._noted("core") and self._noted("core-before") != self._noted("core"):
+        while self._read_note("core") and self._read_note("core-before") != self._read_note("core"):
             rounds += 1
             before, prefix = prefix, f"{self.work}/core-{rounds}-"
             self.pipelines.run(partial(self._more_rounds, before, prefix))
-        if not self._noted("core"):
+        if not self._read_note("core"):
             shown = ", ".join(self.paths[:3]) + (", ..." if len(self.paths) > 3 else "")
-            raise InputError(
-                f"{shown}: {nothing_left(least, *self._noted('user-counts')[:2], *self._noted('item-counts')[:2])}"
-            )
+            users, items = self._read_note("user-counts"), self._read_note("item-counts")
+            raise InputError(f"{shown}: {nothing_left(least, *users[:2], *items[:2])}")
         return prefix
 
     def _more_rounds(self, before: str, prefix: str, pipeline: beam.Pipeline) -> None:
@@ -177,21 +176,21 @@ class _Preparation:
     def _core(self, events: beam.PCollection, prefix: str, rounds: int) -> None:
         before = events
         for number in range(rounds):
-            before, events = events, events | f"Round{number}" >> CoreRound(self.settings["min_interactions"])
+            before, events = events, events | f"Round{number}" >> core_round(self.settings["min_interactions"])
         events | "WriteCore" >> write_events(prefix, self.kind)
         self._note("core", events | "CountCore" >> beam.combiners.Count.Globally())
         self._note("core-before", before | "CountBefore" >> beam.combiners.Count.Globally())
 
     def _histories(self, prefix: str) -> None:
         def build(pipeline: beam.Pipeline) -> None:
-            histories = pipeline | read_rows(prefix) | LastEvents(self.settings["max_length"])
+            histories = pipeline | read_rows(prefix) | last_events(self.settings["max_length"])
             items = histories | beam.FlatMapTuple(lambda _, items: items) | beam.combiners.Count.PerElement()
             fields = {"item_id": pyarrow.string(), "len": pyarrow.int64()}
             items | "WriteItems" >> write_rows(f"{self.work}/items-", fields)
             kept = items | beam.MapTuple(lambda _, count: count) | beam.CombineGlobally(sum)
             self._note("kept", kept)
             firsts = pipeline | "Firsts" >> read_rows(f"{self.work}/firsts-")
-            # One history and one place a user.
+            # Each user has one history and one place.
             placed = (
                 (histories, firsts)
                 | beam.CoGroupByKey()
@@ -224,7 +223,7 @@ class _Preparation:
         in_order = sorted(stretches)
         sums = accumulate((stretches[stretch] for stretch in in_order), initial=0)
         before = dict(zip(in_order, sums, strict=False))
-        write = WriteShards(
+        write = write_shards(
             self.work,
             [f"{self.work}/{name}" for name in shards],
             f"{self.work}/{VOCABULARY_FILE}",
@@ -237,23 +236,23 @@ class _Preparation:
         path = f"{self.work}/{name}.json"
         value | f"Note {name}" >> beam.Map(lambda found: write_bytes(path, json.dumps(found).encode()))
 
-    def _noted(self, name: str) -> Any:
+    def _read_note(self, name: str) -> Any:
         return json.loads(read_bytes(f"{self.work}/{name}.json"))
 
 
-class _Counted(beam.PTransform):
-    """How many different values events have at an index, the most events of one, and events in all."""
+@beam.ptransform_fn
+def _counts_by(events: beam.PCollection, index: int) -> beam.PCollection:
+    """Return the number of values at an index of the events, the largest number of events of one, and of all."""
+    return (
+        events
+        | beam.Map(lambda event: event[index])
+        | beam.combiners.Count.PerElement()
+        | beam.MapTuple(lambda _, count: (1, count, count))
+        | beam.CombineGlobally(_size_largest_total)
+    )
 
-    def __init__(self, index: int) -> None:
-        super().__init__()
-        self.index = index
 
-    def expand(self, events: beam.PCollection) -> beam.PCollection:
-        index = self.index
-        return (
-            events
-            | beam.Map(lambda event: event[index])
-            | beam.combiners.Count.PerElement()
-            | beam.MapTuple(lambda _, count: count)
-            | beam.CombineGlobally(SizeLargestSum())
-        )
+def _size_largest_total(counted: Iterable[tuple[int, int, int]]) -> tuple[int, int, int]:
+    # A combiner receives its own results, too, and an empty iterable where there are no events.
+    sizes, largest, totals = zip((0, 0, 0), *counted, strict=True)
+    return sum(sizes), max(largest), sum(totals)

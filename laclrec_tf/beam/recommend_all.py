@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from laclrec_tf.beam.files import (
     work_folder,
     write_bytes,
 )
-from laclrec_tf.beam.histories import LastEvents, WithoutDuplicates
+from laclrec_tf.beam.histories import last_events, without_duplicates
 from laclrec_tf.beam.runner import BeamPipelines
 from laclrec_tf.data.prepared import DATASET_FILE, VOCABULARY_FILE, read_shard
 from laclrec_tf.data.user_histories import COLUMNS
@@ -34,7 +34,7 @@ from laclrec_tf.serving.local.loaded_model import LoadedModel
 from laclrec_tf.serving.local.recommend_all import check_recommend_all, recommended
 from laclrec_tf.serving.version.folder import SAVED_MODEL_FILE
 
-USERS_AT_A_TIME = 1024
+USERS_PER_BATCH = 1024
 _FIELDS = {
     "user_id": pyarrow.string(),
     "item_ids": pyarrow.list_(pyarrow.string()),
@@ -54,20 +54,20 @@ def beam_recommend_all(
     max_length: int | None = None,
     columns: Mapping[str, str] | None = None,
 ) -> int:
-    """Recommend items for every user; see `recommend_all` for what its arguments have in common with these.
+    """Recommend items for every user; see `recommend_all`, which does the same on one machine.
 
-    Model, histories and `out` may be on any filesystem that Beam knows. The runner tries failed work again; a pipeline
-    that was stopped begins anew.
+    Model, histories and `out` may be on any filesystem that Beam supports. The runner retries failed work; a pipeline
+    that was stopped starts from scratch.
 
     Args:
-        model: a model's folder or a version's.
-        histories: a folder that `prepare` made, or files and patterns of events.
-        out: the `.parquet` file to make; no character of patterns is in it.
+        model: folder of a model or of one of its versions.
+        histories: a folder made by `prepare`, or files and patterns of events.
+        out: `.parquet` file to create. Its name has no character of patterns.
         pipelines: the runner. Default: this process.
-        k: how many items. Default: 10.
+        k: number of items for each user. Default: 10.
         exclude_history: never recommend an item of the history. Default: True.
-        max_length: most recent events of each user. Default: 50 of files; of a folder, what it was prepared with.
-        columns: see `read_user_histories`.
+        max_length: max number of events of a user; the latest are used. Default: 50 for files; all of a folder's.
+        columns: see `read_user_histories`. Default: none.
 
     Returns:
         The number of users.
@@ -82,13 +82,13 @@ def beam_recommend_all(
     if matched(out):
         raise InputError(f"{out} exists. Give another --out, or delete it first.")
     pipelines = pipelines or BeamPipelines()
-    asked = Recommend(_version(model.rstrip("/")), k, exclude_history)
+    recommend = _Recommend(_version(model.rstrip("/")), k, exclude_history)
     with work_folder(out) as work:
         read = _reader(pipelines, work, histories, max_length, columns or {})
 
         def build(pipeline: beam.Pipeline) -> None:
-            users = pipeline | read
-            rows = users | beam.BatchElements(USERS_AT_A_TIME, USERS_AT_A_TIME) | beam.ParDo(asked)
+            users = read(pipeline)
+            rows = users | beam.BatchElements(USERS_PER_BATCH, USERS_PER_BATCH) | beam.ParDo(recommend)
             schema = pyarrow.schema(list(_FIELDS.items()))
             rows | WriteToParquet(f"{work}/whole.parquet", schema, num_shards=1, shard_name_template="")
             count = users | beam.combiners.Count.Globally()
@@ -100,32 +100,79 @@ def beam_recommend_all(
     return users
 
 
-class Recommend(beam.DoFn):
-    """Asks a model, which each worker loads once, for the items of many users.
+def _version(model: str) -> str:
+    """Return the version's folder, as `version_folder` does for a local folder."""
+    if matched(f"{model}/{SAVED_MODEL_FILE}"):
+        return model
+    found = [path.rsplit("/", 2)[-2] for path in matched_below(model, f"*/{SAVED_MODEL_FILE}")]
+    numbers = sorted((name for name in found if name.isascii() and name.isdigit()), key=int)
+    if not numbers:
+        raise InputError(
+            f"{model} holds no version of a model. Make one with `laclrec-tf export RUN --to saved_models/NAME`."
+        )
+    return f"{model}/{numbers[-1]}"
 
-    Args:
-        version: the version's folder.
-        k: how many items.
-        exclude_history: leave out the items of the history.
-    """
+
+class _Recommend(beam.DoFn):
+    """Answer batches of users with a model, which each worker loads once."""
 
     def __init__(self, version: str, k: int, exclude_history: bool) -> None:
         self.version, self.k, self.exclude_history = version, k, exclude_history
 
     def setup(self) -> None:
-        """Fetch and load the model."""
         with tempfile.TemporaryDirectory() as scratch:
             _fetch_folder(self.version, Path(scratch))
             self.model = LoadedModel(Path(scratch))
 
     def process(self, element: list[tuple[str, list[str]]]) -> Iterator[dict[str, Any]]:
-        """Take users with their histories, give a row each."""
         user_ids, histories = zip(*element, strict=True)
         yield from recommended(self.model, user_ids, histories, self.k, self.exclude_history).to_dicts()
 
     def teardown(self) -> None:
-        """Give the memory back."""
         self.model.close()
+
+
+def _fetch_folder(path: str, to: Path) -> None:
+    for file in matched_below(path, "**"):
+        name = file.split(f"{path.rstrip('/')}/", 1)[1]
+        if Path(file).is_dir() or name.endswith("/"):
+            continue
+        (to / name).parent.mkdir(parents=True, exist_ok=True)
+        with fetched(file) as local:
+            local.replace(to / name)
+
+
+def _reader(
+    pipelines: BeamPipelines, work: str, sources: Sequence[str], max_length: int | None, columns: Mapping[str, str]
+) -> Callable[[beam.Pipeline], beam.PCollection]:
+    """Return a function that adds the reading of `(user, items)` to a pipeline."""
+    folder = sources[0].rstrip("/")
+    if matched(f"{folder}/{DATASET_FILE}"):
+        if len(sources) > 1 or columns:
+            raise InputError(
+                f"{folder} is a folder of prepared data, so it cannot be combined with other files or columns. "
+                "Give it alone, or give files of events."
+            )
+        names = json.loads(read_bytes(f"{folder}/{DATASET_FILE}"))["shards"]
+        shards = [f"{folder}/{name}" for name in names]
+        read_shard = _ReadShard(f"{folder}/{VOCABULARY_FILE}", max_length)
+        return lambda pipeline: (
+            pipeline | beam.Create(shards) | beam.Reshuffle() | beam.ParDo(read_shard) | "Spread" >> beam.Reshuffle()
+        )
+    paths = [path for pattern in sources for path in existing(pattern)]
+    names = {**COLUMNS, **columns}
+    by_role = {role: names[f"{role}_column"] for role in ("user", "item", "time")}
+    _, pieces = read_event_files(pipelines, work, paths, by_role)
+    events = ReadPiece(work)
+    length = 50 if max_length is None else max_length
+    return lambda pipeline: (
+        pipeline
+        | beam.Create(pieces)
+        | beam.Reshuffle()
+        | beam.ParDo(events)
+        | without_duplicates()
+        | last_events(length)
+    )
 
 
 class _ReadShard(beam.DoFn):
@@ -141,57 +188,3 @@ class _ReadShard(beam.DoFn):
             user_ids, histories = read_shard(file)
         for user_id, item_ids in zip(user_ids, histories, strict=True):
             yield user_id, self.vocabulary.to_items(item_ids[self.last :].tolist())
-
-
-def _reader(
-    pipelines: BeamPipelines, work: str, sources: Sequence[str], max_length: int | None, columns: Mapping[str, str]
-) -> beam.PTransform:
-    folder = sources[0].rstrip("/")
-    if matched(f"{folder}/{DATASET_FILE}"):
-        if len(sources) > 1 or columns:
-            raise InputError(f"{folder} is a folder. Give it alone, without columns, or give files of events.")
-        names = json.loads(read_bytes(f"{folder}/{DATASET_FILE}"))["shards"]
-        shards = beam.Create([f"{folder}/{name}" for name in names])
-        read_shards = beam.ParDo(_ReadShard(f"{folder}/{VOCABULARY_FILE}", max_length))
-        return _Chain([shards, beam.Reshuffle(), read_shards, beam.Reshuffle()])
-    paths = [path for pattern in sources for path in existing(pattern)]
-    names = {**COLUMNS, **columns}
-    named = {role: names[f"{role}_column"] for role in ("user", "item", "time")}
-    _, pieces = read_event_files(pipelines, work, paths, named)
-    length = 50 if max_length is None else max_length
-    events = [beam.Create(pieces), beam.Reshuffle(), beam.ParDo(ReadPiece(work))]
-    return _Chain([*events, WithoutDuplicates(), LastEvents(length)])
-
-
-class _Chain(beam.PTransform):
-    def __init__(self, transforms: list[beam.PTransform]) -> None:
-        super().__init__()
-        self.transforms = transforms
-
-    def expand(self, begin: Any) -> Any:
-        for number, transform in enumerate(self.transforms):
-            begin = begin | f"Step{number}" >> transform
-        return begin
-
-
-def _version(model: str) -> str:
-    """Find the version to ask, as `version_folder` does for a folder of this machine."""
-    if matched(f"{model}/{SAVED_MODEL_FILE}"):
-        return model
-    found = [path.rsplit("/", 2)[-2] for path in matched_below(model, f"*/{SAVED_MODEL_FILE}")]
-    numbers = sorted((name for name in found if name.isascii() and name.isdigit()), key=int)
-    if not numbers:
-        raise InputError(
-            f"{model} holds no version of a model. Make one with `laclrec-tf export RUN --to saved_models/NAME`."
-        )
-    return f"{model}/{numbers[-1]}"
-
-
-def _fetch_folder(path: str, to: Path) -> None:
-    for file in matched_below(path, "**"):
-        name = file.split(f"{path.rstrip('/')}/", 1)[1]
-        if Path(file).is_dir() or name.endswith("/"):
-            continue
-        (to / name).parent.mkdir(parents=True, exist_ok=True)
-        with fetched(file) as local:
-            local.replace(to / name)

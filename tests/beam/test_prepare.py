@@ -1,4 +1,4 @@
-"""Preparing on Beam: byte for byte the local engine's folder, wherever the files are."""
+"""Preparing on Beam gives the local engine's folder, byte for byte, on any filesystem."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SCHEME = "shelf"
 
 
 class Shelf(LocalFileSystem):
-    """Beam's local files under other names: `shelf://a/b` is `/a/b`. Beam knows every filesystem by its class."""
+    """Local files under other names: `shelf://a/b` is `/a/b`. Beam finds a filesystem by its subclasses."""
 
     @classmethod
     def scheme(cls) -> str:
@@ -100,13 +100,13 @@ def test_the_local_engines_folder(tmp_path, monkeypatch):
     # Several pipelines of the k-core, several pieces of a file, several stretches of users.
     monkeypatch.setattr(laclrec_tf.beam.prepare, "CORE_ROUNDS", 1)
     monkeypatch.setattr(laclrec_tf.beam.prepare, "STRETCHES", 7)
-    monkeypatch.setattr(laclrec_tf.beam.events, "ROWS_IN_A_PIECE", 1000)
-    (tmp_path / "beam").mkdir()  # empty, as the local engine takes it too
+    monkeypatch.setattr(laclrec_tf.beam.events, "ROWS_PER_PIECE", 1000)
+    (tmp_path / "beam").mkdir()  # like the local engine, it accepts an empty folder
     counts = beam_prepare([str(file) for file in files], str(tmp_path / "beam"), **arguments)
     assert contents(tmp_path / "beam") == contents(tmp_path / "local")
     assert counts == local.counts
     dropped = [count for name, count in counts.items() if name.endswith("dropped")]
-    assert len(dropped) == 3 and min(dropped) > 0  # each step had something to do
+    assert len(dropped) == 3 and min(dropped) > 0  # each step dropped events
     assert names(tmp_path) == ["a.csv", "b.parquet", "beam", "local"]
 
 
@@ -123,7 +123,7 @@ def test_another_filesystem_and_a_pattern(tmp_path):
     assert names(tmp_path / "new") == ["beam"]
 
 
-def test_a_name_that_looks_like_a_pattern_is_a_file_that_is_there(tmp_path):
+def test_an_existing_file_is_no_pattern(tmp_path):
     file = tmp_path / "ev [1]*.csv"
     simulate_events(file, users=40, items=20, seed=1)
     prepare(file, tmp_path / "local")
@@ -135,7 +135,7 @@ def test_a_name_that_looks_like_a_pattern_is_a_file_that_is_there(tmp_path):
 def test_a_result_named_like_a_pattern_is_refused_at_once(tmp_path, name):
     simulate_events(tmp_path / "events.csv", users=40, items=20, seed=1)
     before = names(tmp_path)
-    with pytest.raises(InputError, match=r"--out may hold none of \[\]\*\?, .* Received: .*\. Give another name\."):
+    with pytest.raises(InputError, match=r"cannot have them\. Received: .*\. Give another name\."):
         beam_prepare([str(tmp_path / "events.csv")], str(tmp_path / name))
     assert names(tmp_path) == before
 
@@ -199,9 +199,9 @@ def test_what_cannot_be_deleted_hides_no_error(monkeypatch, tmp_path, caplog):
 
     monkeypatch.setattr(laclrec_tf.beam.files.FileSystems, "delete", refuse)
     with (
-        pytest.raises(RuntimeError, match="as told"),
+        pytest.raises(RuntimeError, match="on purpose"),
         laclrec_tf.beam.files.work_folder(str(tmp_path / "data")) as work,
     ):
         laclrec_tf.beam.files.write_bytes(f"{work}/part", b"x")
-        raise RuntimeError("as told")
+        raise RuntimeError("on purpose")
     assert f"{work} could not be deleted: busy. Delete it by hand." in caplog.text

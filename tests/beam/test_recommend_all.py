@@ -52,10 +52,10 @@ def test_names_that_look_like_patterns(data, sasrec_export, tmp_path, monkeypatc
     shutil.copytree(sasrec_export, model)
     shutil.copytree(data, histories)
     for name in ("best [1].parquet", "best*.parquet"):
-        with pytest.raises(InputError, match="--out may hold none of .* Give another name."):
+        with pytest.raises(InputError, match="cannot have them. Received: .* Give another name."):
             beam_recommend_all(str(model), [str(histories)], str(tmp_path / name))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data?", "shop [1]"]
-    monkeypatch.chdir(tmp_path)  # the model's path begins with its name
+    monkeypatch.chdir(tmp_path)  # a relative path, which starts with the pattern
     assert beam_recommend_all(model.name, [str(histories)], str(tmp_path / "best.parquet"), k=1) == 150
 
 

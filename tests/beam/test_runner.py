@@ -1,4 +1,4 @@
-"""Beam as an engine: what it misses is told in one line."""
+"""Beam as an engine: a missing library or option is one line."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ def test_google_storage_without_the_extra(capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("flags", "text"),
     [
-        (["--runner", "DirectRunner"], "--runner and --beam-option are for --engine beam."),
+        (["--runner", "DirectRunner"], "--runner and --beam-option need --engine beam."),
         (["--engine", "beam", "--beam-option", "no_such_option=1"], "'no_such_option=1' is no option of Beam"),
         (["--engine", "beam", "--beam-option", "=1"], "--beam-option takes NAME=VALUE or NAME. Received: '=1'."),
-        (["--engine", "beam", "--beam-option", "runner=DataflowRunner"], "The runner is told by --runner"),
+        (["--engine", "beam", "--beam-option", "runner=DataflowRunner"], "--beam-option cannot set the runner"),
         (["--engine", "beam", "--beam-option", "direct_num_workers=many"], "cannot be read by Beam"),
     ],
 )
@@ -72,8 +72,8 @@ def test_a_failing_pipeline_says_why():
 
 
 def test_an_unreachable_job_service_says_so():
-    told = r"^FlinkRunner did not take the pipeline: [^\n]*needs Java[^\n]*job_endpoint=HOST:PORT[^\n]*flink_master"
-    with pytest.raises(InputError, match=told):
+    says = r"^FlinkRunner did not accept the pipeline: [^\n]*needs Java[^\n]*job_endpoint=HOST:PORT[^\n]*flink_master"
+    with pytest.raises(InputError, match=says):
         BeamPipelines("FlinkRunner", ["flink_master=127.0.0.1:1", "flink_job_server_jar=/no/such.jar"]).run(
             lambda pipeline: pipeline | beam.Create([0])
         )
