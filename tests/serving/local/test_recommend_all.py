@@ -113,7 +113,7 @@ def test_after_a_kill_only_what_is_missing_is_asked(data, sasrec_export, tmp_pat
     out = tmp_path / "best.parquet"
     script = f"""
 import os, signal
-from pipelines import recommend_all as module
+from laclrec_tf.serving.local import recommend_all as module
 module.USERS_IN_A_PART = 40
 ask, asked = module.recommended, []
 def kill_at_the_third(*arguments):
