@@ -216,7 +216,7 @@ def test_other_answers_than_the_live_models_stop_the_export(small, tmp_path, mon
 def test_a_savedmodel_that_does_not_run_stops_the_export(small, tmp_path, monkeypatch):
     broken = tmp_path / "broken.py"
     broken.write_text("raise SystemExit('no such op')")
-    monkeypatch.setattr(fresh_process.replay, "__file__", str(broken))
+    monkeypatch.setattr(fresh_process, "__file__", str(broken))
     with pytest.raises(ExportCheckError, match="no such op"):
         export_model(small, tmp_path / "shop")
     assert list(tmp_path.iterdir()) == [broken]
