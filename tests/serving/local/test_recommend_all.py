@@ -77,10 +77,10 @@ def test_the_servers_answers(data, sasrec_export, tmp_path, small_parts):
     assert table["user_id"].to_list() == user_ids
     with (
         ModelServer("shop", sasrec_export, port=0) as server,
-        RetrievalClient(f"127.0.0.1:{server.port}", "shop") as ask,
+        RetrievalClient(f"127.0.0.1:{server.port}", "shop") as client,
     ):
-        asked = [prepared.vocabulary.to_items(history.tolist()) for history in histories]
-        answers = ask.recommend(asked, k=7)
+        queries = [prepared.vocabulary.to_items(history.tolist()) for history in histories]
+        answers = client.recommend(queries, k=7)
     assert table["item_ids"].to_list() == [list(answer.item_ids) for answer in answers]
     assert table["unknown"].to_list() == [answer.unknown for answer in answers] == [0] * 150
     scores = np.array([answer.scores for answer in answers])
