@@ -18,6 +18,7 @@ from laclrec_tf.runtime.terminal import progress_bar
 from laclrec_tf.serving.local.loaded_model import LoadedModel
 from laclrec_tf.serving.local.models import recommend_in_batches
 from laclrec_tf.serving.version.folder import version_folder
+from laclrec_tf.serving.version.held_out_topk import ranked_items
 from laclrec_tf.serving.version.manifest import manifest_sha256, read_manifest
 
 ABOUT_FILE = "about.json"
@@ -123,13 +124,10 @@ def recommended(
     Raises:
         InputError: the model does not answer.
     """
-    rows: list[tuple[list[str], list[float], int]] = [([], [], 0)] * len(user_ids)
+    rows: list[tuple[tuple[str, ...], tuple[float, ...], int]] = [((), (), 0)] * len(user_ids)
     for places, answers in recommend_in_batches(model, histories, k=k, exclude_history=exclude_history):
-        items, scores = answers["item_ids"].tolist(), answers["scores"].tolist()
-        for row, place in enumerate(places):
-            filled = answers["filled"][row]  # fewer than k when fewer items are eligible
-            names = [item.decode("utf-8") for item in items[row][:filled]]
-            rows[place] = (names, scores[row][:filled], int(answers["unknown"][row]))
+        for place, best, unknown in zip(places, ranked_items(answers), answers["unknown"].tolist(), strict=True):
+            rows[place] = (best.item_ids, best.scores, unknown)
     columns = list(zip(*rows, strict=True)) or [(), (), ()]
     return pl.DataFrame(dict(zip(SCHEMA, [user_ids, *columns], strict=True)), schema=SCHEMA, strict=False)
 

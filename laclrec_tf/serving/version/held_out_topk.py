@@ -52,7 +52,7 @@ class RankedItems:
 
 
 def ranked_items(outputs: Mapping[str, np.ndarray]) -> list[RankedItems]:
-    """Read the answers of `serving_default`, filled slots only.
+    """Read recommended items and scores, filled slots only.
 
     Args:
         outputs: `item_ids` `[B, k]` bytes, `""` in unfilled slots, and `scores` `[B, k]` float32.
@@ -65,10 +65,8 @@ def ranked_items(outputs: Mapping[str, np.ndarray]) -> list[RankedItems]:
         [RankedItems(item_ids=('tent',), scores=(0.5,))]
     """
     rows = []
-    for items, scores in zip(outputs["item_ids"], outputs["scores"], strict=True):
-        filled = [
-            (item.decode("utf-8", "replace"), float(score)) for item, score in zip(items, scores, strict=True) if item
-        ]
+    for items, scores in zip(outputs["item_ids"].tolist(), outputs["scores"].tolist(), strict=True):
+        filled = [(item.decode("utf-8", "replace"), score) for item, score in zip(items, scores, strict=True) if item]
         rows.append(RankedItems(tuple(item for item, _ in filled), tuple(score for _, score in filled)))
     return rows
 
