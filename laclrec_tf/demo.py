@@ -22,7 +22,7 @@ from laclrec_tf.runtime.terminal import terminal
 from laclrec_tf.serving.client.answers import AugmentedHistory
 from laclrec_tf.serving.client.client import RetrievalClient
 from laclrec_tf.serving.release.export import export
-from laclrec_tf.serving.release.push import push, told
+from laclrec_tf.serving.release.push import push
 from laclrec_tf.serving.server.server import ModelServer
 from laclrec_tf.training.config import TrainConfig
 from laclrec_tf.training.train import train
@@ -79,7 +79,7 @@ def demo(folder: str | Path | None = None, *, seed: int = 0) -> None:
         console.rule("publishing the model")
         version = export(base / "run", base / "model")
         pushed = push(version, base / "saved_models" / "demo", data=data.folder)
-        for line in told(pushed):
+        for line in pushed.report():
             console.print(line)
 
         console.rule("serving over gRPC")

@@ -18,8 +18,8 @@ from laclrec_tf.serving.client.answers import AugmentedHistory, Recommendation, 
 from laclrec_tf.serving.client.queries import Answer, HistoryQueries, Items
 from laclrec_tf.serving.local.models import LiveModel, LocalModel
 from laclrec_tf.serving.retriever.retriever import Retriever
-from laclrec_tf.serving.version.folder import SAVED_MODEL_FILE, version_folder, version_numbers
-from laclrec_tf.serving.version.metadata import VersionDescription
+from laclrec_tf.serving.version.folder import SAVED_MODEL_FILE, version_folder, version_folders
+from laclrec_tf.serving.version.metadata import ServedItems
 
 
 class Recommender:
@@ -266,7 +266,7 @@ def load(path: str | Path) -> Recommender:
     folder = Path(path)
     if (folder / RECORD_FILE).is_file() or (folder.is_dir() and has_epochs(folder)):
         return _of_run(RunFolder.open(folder))
-    if (folder / SAVED_MODEL_FILE).is_file() or version_numbers(folder):
+    if (folder / SAVED_MODEL_FILE).is_file() or version_folders(folder):
         return _of_export(version_folder(folder))
     problem = "contains neither a finished run nor an exported model" if folder.is_dir() else "is not a folder"
     raise InputError(
@@ -287,7 +287,7 @@ def _of_run(run: RunFolder) -> Recommender:
 
 
 def _of_export(version: Path) -> Recommender:
-    about = VersionDescription.read(version)
+    about = ServedItems.read(version)
     model = LocalModel(version)
     return Recommender(
         model,

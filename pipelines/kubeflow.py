@@ -25,7 +25,7 @@ from laclrec_tf.data.event_files import format_of
 from laclrec_tf.errors import InputError
 from laclrec_tf.runtime.cloud_storage import mounted, reachable
 from laclrec_tf.runtime.output_files import ReportFile
-from laclrec_tf.serving.version.folder import version_numbers
+from laclrec_tf.serving.version.folder import version_folders
 from laclrec_tf.vertex.job import default_image
 
 try:
@@ -167,12 +167,11 @@ def bless(
     """
     from pathlib import Path
 
-    from laclrec_tf.data.prepared import PreparedData
     from laclrec_tf.errors import InputError
     from laclrec_tf.runtime.cloud_storage import reachable
-    from laclrec_tf.serving.release.blessing import bless_on
-    from laclrec_tf.serving.release.push import last_items, whole_versions
+    from laclrec_tf.serving.release.blessing import HeldOutItems, bless
     from laclrec_tf.serving.release.validation import validate
+    from laclrec_tf.serving.version.folder import whole_versions
 
     folder, model = Path(candidate.path), reachable(served)
     validate(folder)
@@ -180,9 +179,9 @@ def bless(
     if not versions:
         comparison.metadata["reason"] = "the first version, with none to compare with"
         return "blessed"
-    held_out = last_items(PreparedData.open(data.path))
+    held_out = HeldOutItems.last_of(data.path)
     try:
-        found = bless_on(held_out, folder, versions[max(versions)], metric=metric, tolerance=tolerance)
+        found = bless(folder, versions[max(versions)], metric=metric, tolerance=tolerance, held_out=held_out)
     except InputError as error:
         comparison.metadata["reason"] = str(error)
         return "refused"
@@ -201,13 +200,13 @@ def push(
     """
     from pathlib import Path
 
-    from laclrec_tf.data.prepared import PreparedData
     from laclrec_tf.runtime.cloud_storage import is_in_bucket, reachable
-    from laclrec_tf.serving.release.push import last_items, push, push_into_bucket
+    from laclrec_tf.serving.release.blessing import HeldOutItems
+    from laclrec_tf.serving.release.push import push, push_into_bucket
 
     model = reachable(served)
     if is_in_bucket(model):
-        held_out = last_items(PreparedData.open(data.path))
+        held_out = HeldOutItems.last_of(data.path)
         return str(push_into_bucket(Path(candidate.path), model, held_out, metric, tolerance))
     done = push(candidate.path, model, metric=metric, tolerance=tolerance, data=data.path, show_progress=False)
     return str(done.version)
@@ -258,14 +257,14 @@ def run_pipeline(
         arguments["events"] = str(reachable(events).resolve())
     artifacts.mkdir(parents=True, exist_ok=True)
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(artifacts), raise_on_error=True)
-    before = version_numbers(model)
+    before = version_folders(model)
     try:
         done = build_pipeline(here=True)(**arguments)
     except RuntimeError as error:
         plain = re.sub(r"\x1b\[\d*m", "", str(error))  # kfp colours its messages
         raise InputError(f"The pipeline failed: {plain} Its log is above.") from error
     verdict = done.outputs["verdict"]
-    if verdict == "blessed" and version_numbers(model) == before:
+    if verdict == "blessed" and version_folders(model) == before:
         raise InputError(f"The candidate was blessed, but nothing was pushed to {model}. The log above says why.")
     print(f"{verdict}: {done.outputs['comparison'].metadata['reason']}")
 

@@ -31,7 +31,7 @@ def run_pipeline(
     from laclrec_tf.evaluation.evaluate import evaluate
     from laclrec_tf.serving.release.blessing import check_bar
     from laclrec_tf.serving.release.export import export
-    from laclrec_tf.serving.release.push import push, told
+    from laclrec_tf.serving.release.push import push
     from laclrec_tf.serving.version.folder import check_model_folder
     from laclrec_tf.training.config import TrainConfig, parse_assignments
     from laclrec_tf.training.train import train
@@ -52,7 +52,7 @@ def run_pipeline(
     version = export(work / "run", work / "model")
     say(f"exported: {version}")
 
-    for line in told(push(version, to, metric=metric, tolerance=tolerance, data=data.folder)):
+    for line in push(version, to, metric=metric, tolerance=tolerance, data=data.folder).report():
         say(line)
 
 

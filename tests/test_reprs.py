@@ -66,7 +66,7 @@ def test_serving(tmp_path):
     assert repr(ItemVectors(np.zeros([1, 8]), (True,))) == "ItemVectors(1 items, 8 dimensions)"
     assert repr(Partitions(np.zeros([4, 8]), np.zeros([4, 30]))) == "Partitions(4 of 8 dimensions, up to 30 items each)"
     assert repr(HeldOutHistories("made up", [["tent"]])) == "HeldOutHistories(1 histories, made up)"
-    assert repr(HeldOutItems("shop", [["tent"]], ["mug"])) == "HeldOutItems(1 shoppers, shop)"
+    assert repr(HeldOutItems("shop", [["tent"]], ["mug"])) == "HeldOutItems(1 users, shop)"
     with RetrievalClient("127.0.0.1:8500", "shop", version_label="stable") as client:
         assert repr(client) == "RetrievalClient('127.0.0.1:8500', 'shop', version stable)"
     assert repr(ModelServer("shop", tmp_path, port=0)) == "ModelServer(shop: not running)"

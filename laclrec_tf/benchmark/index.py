@@ -17,7 +17,7 @@ from laclrec_tf.runtime.output_files import ReportFile
 from laclrec_tf.runtime.terminal import spinner
 from laclrec_tf.serving.release.export import IndexSettings, user_vectors
 from laclrec_tf.serving.retriever.exact_index import ExactIndex
-from laclrec_tf.serving.retriever.partitioned_index import DEFAULT_RECALL, RECALL_AT, index_with_recall
+from laclrec_tf.serving.retriever.partitioned_index import RECALL_AT
 from laclrec_tf.serving.retriever.retriever import Retriever
 from laclrec_tf.serving.retriever.selection import ItemIndex
 
@@ -66,15 +66,8 @@ def index_benchmark(
         exact = ExactIndex(lambda: variable, len(table) - 3)
         ways = {"matmul and top_k": _timed(_all_at_once(variable), queries), "exact": _timed(_search(exact), queries)}
         if run is not None:
-            parts = settings.partition(table, active)
-            recall = settings.recall or DEFAULT_RECALL
-            index = index_with_recall(exact, parts, queries, recall, settings.int8)
-            ways["partitioned"] = _timed(_search(index), queries) | {
-                "partitions": index.n_partitions,
-                "probes": index.n_probes,
-                "int8": index.int8,
-                f"recall@{RECALL_AT}": round(index.recall(exact, queries), 4),
-            }
+            index = settings.build(exact, active, queries)
+            ways["partitioned"] = _timed(_search(index), queries) | index.description(exact, queries)
     report = {"items": len(table) - 3, "width": table.shape[1], "machine": processor_name(), "ways": ways}
     if report_file is not None:
         report_file.write_json(report)
@@ -89,9 +82,8 @@ def _vectors(run: str | Path | None, items: int, width: int) -> tuple[np.ndarray
         return table, generator.normal(size=(N_QUERIES, width)).astype(np.float32), np.arange(1, items + 1)
     folder = RunFolder.open(run)
     retriever = Retriever(folder.model, folder.vocabulary, folder.popularity, retired=folder.retired)
-    active = np.setdiff1d(np.arange(1, retriever.n_items + 1), [*retriever.retired_ids])
     table = np.array(retriever.exact_index.item_vectors())
-    return table, user_vectors(folder, retriever)[0], active.astype(np.int32)
+    return table, user_vectors(folder, retriever)[0], retriever.active_ids
 
 
 def _search(index: ItemIndex) -> Callable[[tf.Tensor], Any]:

@@ -76,17 +76,16 @@ def push(
 ) -> None:
     """Validate a version, compare it with the served version, and publish it to be served next."""
     from laclrec_tf.serving.release.push import push as run_push
-    from laclrec_tf.serving.release.push import told
 
     done = run_push(candidate, to, metric=metric, tolerance=tolerance, data=data, force=force, keep=keep)
-    for line in told(done):
+    for line in done.report():
         console.print(line)
 
 
 @serving_app.command()
 def rollback(model: ServedModel) -> None:
     """Publish the version before the served one again, under a new number."""
-    from laclrec_tf.serving.release.push import rollback as run_rollback
+    from laclrec_tf.serving.release.rollback import rollback as run_rollback
 
     done = run_rollback(model)
     console.print(f"published {done.version}, a copy of version {done.of}, in place of version {done.instead_of}")
@@ -95,7 +94,7 @@ def rollback(model: ServedModel) -> None:
 @serving_app.command()
 def verify(model: Annotated[Path, place_argument(help=MODEL)]) -> None:
     """Check the files of a version against the SHA-256 digests in its manifest."""
-    from laclrec_tf.serving.release.push import verify as run_verify
+    from laclrec_tf.serving.version.manifest import verify as run_verify
 
     folder, files = run_verify(model)
     console.print(f"{folder}: {files} files, as they were exported")

@@ -1,4 +1,4 @@
-"""Lists of histories as the padded arrays that the signatures take."""
+"""Lists of histories, checked, and as the padded arrays that the signatures take."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def as_histories(argument: str, value: Sequence[str] | Sequence[Sequence[str]]) 
 
     Args:
         argument: the argument's name, for messages.
-        value: item strings, or lists of item strings. No items at all are one empty history.
+        value: item strings, or lists of item strings. An empty list is one empty history.
 
     Returns:
         The histories, at least one.
 
     Raises:
-        InputError: `value` is a string, or holds something else than strings or lists of strings.
+        InputError: `value` is a string, or holds anything but strings or lists of strings.
 
     Example:
         >>> as_histories("history", ["tent", "stove"]), as_histories("history", [["tent"], []])
@@ -51,7 +51,7 @@ def as_items(argument: str, value: Sequence[str]) -> list[str]:
         The items.
 
     Raises:
-        InputError: `value` is a string, holds something else than strings, or nothing.
+        InputError: `value` is a string, is empty, or holds anything but strings.
 
     Example:
         >>> as_items("items", ("tent", "stove"))
@@ -66,13 +66,13 @@ def as_items(argument: str, value: Sequence[str]) -> list[str]:
 
 
 def padded_batch(histories: Sequence[Sequence[str]]) -> np.ndarray:
-    """Put histories of different lengths into one array.
+    """Write histories of different lengths as the rows of one array.
 
     Args:
         histories: `B` lists of item strings.
 
     Returns:
-        `[B, longest]` object array of UTF-8 bytes, `b""` behind shorter histories.
+        `[B, longest]` object array of UTF-8 bytes, `b""` at the end of shorter histories.
 
     Example:
         >>> padded_batch([["tent", "stove"], ["rope"]]).tolist()
@@ -80,7 +80,7 @@ def padded_batch(histories: Sequence[Sequence[str]]) -> np.ndarray:
     """
     batch = np.full((len(histories), max(map(len, histories), default=0)), b"", dtype=object)
     for row, history in zip(batch, histories, strict=True):
-        # A lone surrogate has no UTF-8 form: passed through, it is an unknown item.
+        # A lone surrogate has no UTF-8 form. Passed through, it is an unknown item.
         row[: len(history)] = [item.encode("utf-8", "surrogatepass") for item in history]
     return batch
 

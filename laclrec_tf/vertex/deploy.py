@@ -11,8 +11,7 @@ import yaml
 
 from laclrec_tf.errors import InputError
 from laclrec_tf.runtime.cloud_storage import SCHEME, bucket_of
-from laclrec_tf.serving.release.push import exported_version
-from laclrec_tf.serving.version.folder import SAVED_MODEL_FILE
+from laclrec_tf.serving.version.folder import SAVED_MODEL_FILE, version_folder
 from laclrec_tf.serving.version.manifest import manifest_sha256, verify_manifest
 from laclrec_tf.vertex.client import StagingBucket, VertexClient, as_message, finished, refusals
 from laclrec_tf.vertex.job import check_labels, check_machine, check_name, machine_spec
@@ -215,7 +214,7 @@ def place_of(saved_model: str, bucket: str | None, name: str) -> tuple[str, Path
     """
     if saved_model.startswith(SCHEME):
         return saved_model.rstrip("/"), None
-    folder = exported_version(Path(saved_model))
+    folder = version_folder(Path(saved_model))
     verify_manifest(folder)
     if bucket is None:
         raise InputError(f"{saved_model} is on this machine. Give --bucket gs://BUCKET to upload it to.")

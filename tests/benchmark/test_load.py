@@ -19,7 +19,7 @@ from laclrec_tf.errors import InputError
 from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.serving import ModelServer
 from laclrec_tf.serving.client.connection import ModelEndpoint
-from laclrec_tf.serving.version.folder import version_numbers
+from laclrec_tf.serving.version.folder import version_folders
 from laclrec_tf.serving.version.metadata import ServedItems
 
 ITEMS = ServedItems(ItemVocabulary(["tent", "zelt-groß", "mug"]), max_length=4)
@@ -77,7 +77,7 @@ def test_a_version_appears_whole(pushed_model, monkeypatch):
 
     def watched(path, target):
         if path.name.startswith(".push-"):
-            seen.append((version_numbers(pushed_model), sorted(file.name for file in path.rglob("*"))))
+            seen.append((list(version_folders(pushed_model)), sorted(file.name for file in path.rglob("*"))))
         return rename(path, target)
 
     monkeypatch.setattr(type(pushed_model), "rename", watched)
@@ -93,7 +93,7 @@ def test_pushes_until_it_is_told_to_stop(pushed_model):
     numbers = [number for _, number in pusher.pushed]
     assert len(numbers) >= 3
     assert numbers == list(range(5, 5 + len(numbers)))
-    assert version_numbers(pushed_model) == numbers[-3:]
+    assert list(version_folders(pushed_model)) == numbers[-3:]
     assert pusher.error is None
 
 

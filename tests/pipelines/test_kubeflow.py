@@ -18,7 +18,7 @@ from laclrec_tf.cli.main import main
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving.release import push as push_module
 from laclrec_tf.serving.release import validation
-from laclrec_tf.serving.version.folder import version_numbers
+from laclrec_tf.serving.version.folder import version_folders
 from laclrec_tf.serving.version.manifest import verify_manifest
 from pipelines import kubeflow
 from pipelines.kubeflow import compile_pipeline, run_pipeline
@@ -129,7 +129,7 @@ def test_a_worse_model_is_refused(in_this_process, data, sasrec_export, tmp_path
     bad = ["preset=sasrec", "width=8", "epochs=1", "learning_rate=1e-7", "item_initialisation=random"]
     run_pipeline(str(served), tmp_path / "artifacts", str(data.parent / "events.csv"), min_interactions=1, set_=bad)
     assert re.search("^refused: .* is worse than", capsys.readouterr().out, re.MULTILINE)
-    assert version_numbers(served) == [1]
+    assert list(version_folders(served)) == [1]
 
 
 def test_the_first_model_is_blessed_and_pushed(data, sasrec_export, tmp_path, monkeypatch):
@@ -143,7 +143,7 @@ def test_the_first_model_is_blessed_and_pushed(data, sasrec_export, tmp_path, mo
     assert validated == [sasrec_export / "1"]
     assert comparison.metadata["reason"] == "the first version, with none to compare with"
     assert kubeflow.push(candidate, prepared, **bar) == str(tmp_path / "shop/1")
-    assert version_numbers(tmp_path / "shop") == [1]
+    assert list(version_folders(tmp_path / "shop")) == [1]
 
 
 def test_in_a_bucket_a_version_is_what_is_whole(data, sasrec_export, laclrec_export, tmp_path, monkeypatch):
@@ -162,7 +162,7 @@ def test_in_a_bucket_a_version_is_what_is_whole(data, sasrec_export, laclrec_exp
     worse = dsl.Model(uri=str(laclrec_export / "1"))
     with pytest.raises(InputError, match="is worse than"):
         kubeflow.push(worse, prepared, **bar)
-    assert version_numbers(model) == [1, 2]
+    assert list(version_folders(model)) == [1, 2]
 
 
 # Steps that import no TensorFlow. kfp copies their source, like that of the real ones.
@@ -220,7 +220,7 @@ def light_steps(monkeypatch):
 def test_what_is_blessed_is_pushed(light_steps, tmp_path, capsys):
     run_pipeline(str(tmp_path / "shop"), tmp_path / "artifacts")
     assert capsys.readouterr().out.endswith("blessed: ndcg@10 is enough\n")
-    assert version_numbers(tmp_path / "shop") == [1]
+    assert list(version_folders(tmp_path / "shop")) == [1]
 
 
 def test_a_failed_step_is_named(light_steps, tmp_path):

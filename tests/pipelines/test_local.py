@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from laclrec_tf.run_folder import RunFolder
-from laclrec_tf.serving.version.folder import version_numbers
+from laclrec_tf.serving.version.folder import version_folders
 from laclrec_tf.serving.version.manifest import verify_manifest
 
 SMALL = ["--min-interactions", "1", "--set", "preset=sasrec", "--set", "width=8", "--set", "n_recommender_blocks=0"]
@@ -29,7 +29,7 @@ def test_the_first_model_is_pushed_and_a_worse_one_refused(process, script, data
     monkeypatch.chdir(tmp_path)
     bad = ["--set", "epochs=1", "--set", "learning_rate=1e-7", "--set", "item_initialisation=random"]
     assert " is worse than " in script("local.py", *common, "--work", "second", *bad, code=2, log_lines=1)
-    assert version_numbers(served) == [1]
+    assert list(version_folders(served)) == [1]
     assert (tmp_path / "second/run/run.json").exists()
 
 

@@ -19,7 +19,7 @@ from laclrec_tf.cli.main import main
 from laclrec_tf.errors import InputError
 from laclrec_tf.run_folder import RunFolder
 from laclrec_tf.runtime import cloud_storage
-from laclrec_tf.serving.release.push import verify
+from laclrec_tf.serving.version.manifest import verify
 from laclrec_tf.training.checkpoints import CheckpointSettings
 from laclrec_tf.training.config import TrainConfig
 from laclrec_tf.training.train import train

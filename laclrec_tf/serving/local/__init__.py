@@ -1,1 +1,1 @@
-"""Models answered in this process: a SavedModel on disk or a model in memory."""
+"""Models that answer in this process: a SavedModel on disk or a retriever in memory."""

@@ -1,4 +1,4 @@
-"""A retriever that is in memory, asked as a server is asked."""
+"""Models in this process that answer the queries that a server answers."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ BATCH_SIZE = 256
 
 
 class LocalModel(HistoryQueries):
-    """`RetrievalClient`'s questions, answered by a SavedModel folder in this process.
+    """Answers the queries of `RetrievalClient` with a SavedModel folder, in this process.
 
     Args:
         path: `saved_models/NAME`, of which the newest version is taken, or `saved_models/NAME/VERSION`.
 
     Raises:
-        InputError: there is no SavedModel, or a damaged one.
+        InputError: there is no SavedModel, or it is damaged.
 
     Example:
         >>> model = LocalModel("saved_models/shop")  # doctest: +SKIP
@@ -41,7 +41,7 @@ class LocalModel(HistoryQueries):
 
     @property
     def signature_names(self) -> tuple[str, ...]:
-        """What may be asked, in alphabetical order."""
+        """Names of the signatures, in alphabetical order."""
         return tuple(self._model.signature_names)
 
     def _predict(self, signature: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -54,55 +54,13 @@ class LocalModel(HistoryQueries):
         return f"LocalModel({str(self.folder)!r})"
 
 
-def recommend_in_batches(
-    model: LoadedModel,
-    histories: Sequence[Sequence[str]],
-    *,
-    k: int = 10,
-    exclude_history: bool = True,
-    batch_size: int = BATCH_SIZE,
-) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
-    """Ask for each history what `retrieve` recommends, as a server would answer.
-
-    Histories of like length go together, so that little padding is computed.
-
-    Args:
-        model: a version with the signature `retrieve`.
-        histories: item strings, oldest first.
-        k: items a history. Default: 10.
-        exclude_history: leave out the items of the history. Default: True.
-        batch_size: histories at a time. Default: 256.
-
-    Yields:
-        The places in `histories` of a batch, `[B]` int64, and its answers: `item_ids` `[B, k]` bytes (`b""` in a slot
-        that is not filled), `scores` `[B, k]` float32, `filled` `[B]` and `unknown` `[B]` int32.
-
-    Raises:
-        ServingError: the version has no such signature, or refuses the arguments.
-
-    Example:
-        >>> model = LoadedModel(Path("saved_models/shop/1"))  # doctest: +SKIP
-        >>> [rows.tolist() for rows, _ in recommend_in_batches(model, [["tent"], ["rope"]])]  # doctest: +SKIP
-        [[0, 1]]
-    """
-    order = np.argsort([len(history) for history in histories], kind="stable")
-    for start in range(0, len(order), batch_size):
-        rows = order[start : start + batch_size]
-        inputs = {
-            "history": padded_batch([histories[row] for row in rows]),
-            "k": np.array([k], np.int32),
-            "exclude_history": np.array([exclude_history]),
-        }
-        yield rows, model.run("retrieve", inputs)
-
-
 class LiveModel(HistoryQueries):
-    """`RetrievalClient`'s questions, answered by a retriever that need not be exported.
+    """Answers the queries of `RetrievalClient` with a retriever in memory, which need not be exported.
 
-    The signatures that answer are the ones that an export saves, so a server gives the same answers.
+    An export saves the same signatures, so a server gives the same answers.
 
     Args:
-        retriever: whose signatures are asked.
+        retriever: the retriever whose signatures are called.
 
     Example:
         >>> from laclrec_tf.item_vocabulary import ItemVocabulary
@@ -120,7 +78,7 @@ class LiveModel(HistoryQueries):
 
     @property
     def signature_names(self) -> tuple[str, ...]:
-        """What may be asked, in alphabetical order."""
+        """Names of the signatures, in alphabetical order."""
         return tuple(sorted(self._signatures))
 
     def __repr__(self) -> str:
@@ -135,3 +93,49 @@ class LiveModel(HistoryQueries):
         except tf.errors.InvalidArgumentError as error:
             raise InputError(f"{operation_reason(error)}.") from error
         return {name: output.numpy() for name, output in outputs.items()}
+
+
+def recommend_in_batches(
+    model: LoadedModel,
+    histories: Sequence[Sequence[str]],
+    *,
+    k: int = 10,
+    exclude_history: bool = True,
+    batch_size: int = BATCH_SIZE,
+) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+    """Call the signature `retrieve` for many histories.
+
+    Histories of similar length share a batch, so that little padding is computed.
+
+    Args:
+        model: a version with the signature `retrieve`.
+        histories: item strings, oldest first.
+        k: number of items for each history. Default: 10.
+        exclude_history: never recommend an item of the history. Default: True.
+        batch_size: number of histories in a batch. Default: 256.
+
+    Yields:
+        The places in `histories` of a batch, `[B]` int64, and its answers: `item_ids` `[B, k]` bytes (`b""` in an
+        unfilled slot), `scores` `[B, k]` float32, `filled` `[B]` and `unknown` `[B]` int32.
+
+    Raises:
+        InputError: the version has no such signature, or rejects the arguments.
+
+    Example:
+        >>> model = LoadedModel(Path("saved_models/shop/1"))  # doctest: +SKIP
+        >>> [rows.tolist() for rows, _ in recommend_in_batches(model, [["tent"], ["rope"]])]  # doctest: +SKIP
+        [[0, 1]]
+    """
+    order = np.argsort([len(history) for history in histories], kind="stable")
+    for start in range(0, len(order), batch_size):
+        rows = order[start : start + batch_size]
+        inputs = {
+            "history": padded_batch([histories[row] for row in rows]),
+            "k": np.array([k], np.int32),
+            "exclude_history": np.array([exclude_history]),
+        }
+        try:
+            answers = model.run("retrieve", inputs)
+        except ServingError as error:
+            raise InputError(f"{model.folder} does not recommend: {error.message}. Export the model again.") from error
+        yield rows, answers

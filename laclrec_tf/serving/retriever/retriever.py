@@ -90,6 +90,7 @@ class Retriever(tf.Module):
         self.lookup = ItemLookup(vocabulary)
         self.embedder = HistoryEmbedder(model, self.lookup)
         active = active_items(vocabulary, retired)
+        self.active_ids = (np.flatnonzero(active) + 1).astype(np.int32)
         self.retired_ids = tuple(vocabulary.to_ids(retired))
         self.exact_index = ExactIndex(lambda: model.item_vectors, self.n_items, active)
         shares = np.where(active, counts / max(counts.sum(), 1.0), -np.inf)

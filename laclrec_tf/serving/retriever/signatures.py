@@ -1,4 +1,4 @@
-"""Signatures beside recommendation: vectors of histories and items, similar items, and the augmenter's edits."""
+"""Signatures that do not recommend: vectors of histories and items, similar items, and the augmenter's edits."""
 
 from __future__ import annotations
 

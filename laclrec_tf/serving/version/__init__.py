@@ -1,1 +1,1 @@
-"""What a version's folder holds beside the SavedModel."""
+"""A version's folder: look-ups, and the files next to the SavedModel."""

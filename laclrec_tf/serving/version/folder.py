@@ -1,35 +1,22 @@
-"""A model's folder: one sub-folder for each version, named by an integer, as TensorFlow Serving reads it."""
+"""A model's folder and its versions: one sub-folder for each, named by an integer, as TensorFlow Serving reads them."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from laclrec_tf.errors import InputError, reason_of
 
 SAVED_MODEL_FILE = "saved_model.pb"
+MANIFEST_FILE = Path("assets.extra", "manifest.json")
 LARGEST_VERSION = 2**63 - 1  # on the wire a version is an int64
 
 
-def version_numbers(model: Path) -> list[int]:
-    """List the versions in a model's folder, smallest first. Any other name is no version and is ignored.
-
-    Args:
-        model: the model's folder, usually `saved_models/NAME`; it need not exist.
-
-    Returns:
-        The version numbers.
-
-    Example:
-        >>> version_numbers(Path("no/such/folder"))
-        []
-    """
-    return sorted(version_folders(model))
-
-
 def version_folders(model: Path) -> dict[int, Path]:
-    """Find the folder of each version; names may carry leading zeros. A number beyond int64 is no version.
+    """Find the folder of each version; names may have leading zeros. A number beyond int64 is no version.
 
     Args:
         model: the model's folder, usually `saved_models/NAME`; it need not exist.
@@ -48,8 +35,13 @@ def version_folders(model: Path) -> dict[int, Path]:
     return {number: path for number, path in numbered if number <= LARGEST_VERSION}
 
 
+def whole_versions(model: Path) -> dict[int, Path]:
+    """Find the folder of each version that holds a SavedModel, see `version_folders`."""
+    return {number: path for number, path in version_folders(model).items() if (path / SAVED_MODEL_FILE).is_file()}
+
+
 def newest_version(model: Path) -> tuple[int, Path]:
-    """Find the version to serve: the one with the largest number.
+    """Find the version to serve, which has the largest number.
 
     Args:
         model: the model's folder, usually `saved_models/NAME`.
@@ -58,40 +50,44 @@ def newest_version(model: Path) -> tuple[int, Path]:
         The number and the version's folder.
 
     Raises:
-        InputError: there is no such folder, no version in it, or the newest one holds no SavedModel.
+        InputError: the folder does not exist or has no version, or the newest version holds no SavedModel.
     """
     remedy = "Make one with `laclrec-tf export RUN --to saved_models/NAME`."
     if not model.is_dir():
         raise InputError(f"{model} is no folder, so there is no model to load. {remedy}")
     if (model / SAVED_MODEL_FILE).exists():
         raise InputError(f"{model} is one version of a model. Give the folder above it.")
-    numbers = version_numbers(model)
-    if not numbers:
+    versions = version_folders(model)
+    if not versions:
         raise InputError(f"{model} holds no version of a model: no sub-folder is named by an integer. {remedy}")
-    folder = version_folders(model)[numbers[-1]]
-    if not (folder / SAVED_MODEL_FILE).is_file():
-        raise InputError(f"{folder} is not a SavedModel: {SAVED_MODEL_FILE} is missing. Delete it or export again.")
-    return numbers[-1], folder
+    number = max(versions)
+    if not (versions[number] / SAVED_MODEL_FILE).is_file():
+        raise InputError(
+            f"{versions[number]} is not a SavedModel: {SAVED_MODEL_FILE} is missing. Delete it or export again."
+        )
+    return number, versions[number]
 
 
 def version_folder(path: Path) -> Path:
     """Resolve a model's folder or one version's folder to a version's folder.
 
     Args:
-        path: `saved_models/NAME` (the newest version is taken) or `saved_models/NAME/VERSION`.
+        path: `saved_models/NAME`, of which the newest version is taken, or `saved_models/NAME/VERSION`, also one that
+            has lost files.
 
     Returns:
         The version's folder.
 
     Raises:
-        InputError: there is no SavedModel at either place.
+        InputError: there is no version at either place.
     """
-    return path if (path / SAVED_MODEL_FILE).is_file() else newest_version(path)[1]
+    is_version = (path / SAVED_MODEL_FILE).is_file() or (path / MANIFEST_FILE).is_file()
+    return path if is_version else newest_version(path)[1]
 
 
 @contextmanager
 def model_folder(target: Path) -> Iterator[None]:
-    """Make `target` and its parents for the block; when it fails, remove those that were missing and are empty.
+    """Create `target` and its parents for the block. If the block fails, delete those that it created and are empty.
 
     Args:
         target: the model's folder, usually `saved_models/NAME`.
@@ -110,7 +106,7 @@ def model_folder(target: Path) -> Iterator[None]:
         yield
     except BaseException as error:
         for folder in missing:
-            with suppress(OSError):  # somebody else may have put something there
+            with suppress(OSError):  # another process may have written into it
                 folder.rmdir()
         if isinstance(error, OSError):
             raise InputError(f"Cannot write to {target}: {reason_of(error)}. Give another folder.") from error
@@ -118,7 +114,7 @@ def model_folder(target: Path) -> Iterator[None]:
 
 
 def check_model_folder(target: Path) -> None:
-    """Refuse what cannot be a model's folder.
+    """Check that a path can be a model's folder.
 
     Args:
         target: the folder; it need not exist.
@@ -130,3 +126,34 @@ def check_model_folder(target: Path) -> None:
         raise InputError(f"Cannot write to {target}: it is a file. Give a folder, such as saved_models/NAME.")
     if (target / SAVED_MODEL_FILE).exists():
         raise InputError(f"Cannot write to {target}: it is one version of a model. Give the folder above it.")
+
+
+@contextmanager
+def reading(version: Path, name: Path) -> Iterator[Any]:
+    """Read a JSON file of a version; a `ValueError` or the like in the block means that the file is damaged.
+
+    Args:
+        version: the version's folder.
+        name: the file's name in it.
+
+    Yields:
+        The content.
+
+    Raises:
+        InputError: the file is missing or damaged.
+
+    Example:
+        >>> with reading(Path("shop/1"), MANIFEST_FILE) as content:
+        ...     names = sorted(content["files"])
+        Traceback (most recent call last):
+        laclrec_tf.errors.InputError: shop/1 has no assets.extra/manifest.json. Export the model again.
+    """
+    file = version / name
+    if not file.is_file():
+        raise InputError(f"{version} has no {name.as_posix()}. Export the model again.")
+    try:
+        yield json.loads(file.read_text(encoding="utf-8"))
+    except InputError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise InputError(f"{file} is damaged. Export the model again.") from None

@@ -1,7 +1,7 @@
-"""Held-out histories and the live model's answers to them, which a version must give again wherever it is loaded.
+"""Held-out histories and the live model's recommendations for them, which a version must repeat wherever it is loaded.
 
-`assets.extra/held_out_topk.json` holds the histories of some shoppers, without their ids, and what the training
-process recommended for each.
+`assets.extra/held_out_topk.json` holds the histories of some users, without their ids, and the recommendations of the
+training process for each.
 """
 
 from __future__ import annotations
@@ -10,13 +10,12 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from laclrec_tf.errors import InputError
 from laclrec_tf.serving.history_batch import padded_batch
+from laclrec_tf.serving.version.folder import reading
 
 HELD_OUT_FILE = Path("assets.extra", "held_out_topk.json")
 SIGNATURE = "serving_default"
@@ -25,10 +24,10 @@ TOLERANCE = 1e-5
 
 @dataclass(frozen=True)
 class HeldOutHistories:
-    """Histories that a version is tried on.
+    """Histories that a version is checked on.
 
     Args:
-        source: where they come from, for people to read.
+        source: origin of the histories, for people.
         histories: item strings, oldest first; at least one history.
     """
 
@@ -53,34 +52,32 @@ class RankedItems:
 
 
 def ranked_items(outputs: Mapping[str, np.ndarray]) -> list[RankedItems]:
-    """Read the answers of `serving_default`, without the slots that are not filled.
+    """Read recommended items and scores, filled slots only.
 
     Args:
-        outputs: `item_ids` `[B, k]` bytes, `""` behind, and `scores` `[B, k]` float32.
+        outputs: `item_ids` `[B, k]` bytes, `""` in unfilled slots, and `scores` `[B, k]` float32.
 
     Returns:
-        One entry a row.
+        One entry for each row.
 
     Example:
         >>> ranked_items({"item_ids": np.array([[b"tent", b""]], object), "scores": np.array([[0.5, -np.inf]])})
         [RankedItems(item_ids=('tent',), scores=(0.5,))]
     """
     rows = []
-    for items, scores in zip(outputs["item_ids"], outputs["scores"], strict=True):
-        filled = [
-            (item.decode("utf-8", "replace"), float(score)) for item, score in zip(items, scores, strict=True) if item
-        ]
+    for items, scores in zip(outputs["item_ids"].tolist(), outputs["scores"].tolist(), strict=True):
+        filled = [(item.decode("utf-8", "replace"), score) for item, score in zip(items, scores, strict=True) if item]
         rows.append(RankedItems(tuple(item for item, _ in filled), tuple(score for _, score in filled)))
     return rows
 
 
 def write_held_out_topk(
-    version_folder: Path, held_out: HeldOutHistories, recommend: Callable[[tf.Tensor], Mapping[str, tf.Tensor]]
+    version: Path, held_out: HeldOutHistories, recommend: Callable[[tf.Tensor], Mapping[str, tf.Tensor]]
 ) -> None:
-    """Ask the live model and write histories and answers to `assets.extra/held_out_topk.json`.
+    """Write histories and the live model's answers to `assets.extra/held_out_topk.json`.
 
     Args:
-        version_folder: the version's folder.
+        version: the version's folder.
         held_out: the histories.
         recommend: the live model's `serving_default`.
     """
@@ -94,46 +91,40 @@ def write_held_out_topk(
             for history, row in zip(held_out.histories, rows, strict=True)
         ],
     }
-    file = version_folder / HELD_OUT_FILE
+    file = version / HELD_OUT_FILE
     file.parent.mkdir(exist_ok=True)
     file.write_text(json.dumps(content) + "\n", encoding="utf-8")
 
 
-def read_held_out_topk(version_folder: Path) -> tuple[HeldOutHistories, list[RankedItems]]:
+def read_held_out_topk(version: Path) -> tuple[HeldOutHistories, list[RankedItems]]:
     """Read the histories and the live model's answers.
 
     Args:
-        version_folder: the version's folder.
+        version: the version's folder.
 
     Returns:
         The histories, and an answer for each.
 
     Raises:
-        InputError: the file is missing, damaged or without a history.
+        InputError: the file is missing, is damaged or holds no history.
     """
-    file = version_folder / HELD_OUT_FILE
-    try:
-        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    with reading(version, HELD_OUT_FILE) as content:
         histories = [[str(item) for item in row["history"]] for row in content["rows"]]
         answers = [RankedItems(tuple(row["item_ids"]), tuple(map(float, row["scores"]))) for row in content["rows"]]
         if not histories or any(len(answer.item_ids) != len(answer.scores) for answer in answers):
             raise ValueError
         return HeldOutHistories(str(content["source"]), histories), answers
-    except FileNotFoundError:
-        raise InputError(f"{version_folder} has no {HELD_OUT_FILE.as_posix()}. Export the model again.") from None
-    except (ValueError, KeyError, TypeError):
-        raise InputError(f"{file} is damaged. Export the model again.") from None
 
 
 def same_ranking(expected: RankedItems, received: RankedItems, tolerance: float = TOLERANCE) -> bool:
-    """Say whether two answers agree: the scores place by place, and each item's own score.
+    """Return whether two answers agree: the scores place by place, and the score of each item.
 
     Items whose scores are equal within the tolerance may change places, also with one just below the last place.
 
     Args:
         expected: the live model's answer.
         received: the other one.
-        tolerance: how far scores may lie apart, absolute and relative. Default: 1e-5.
+        tolerance: max difference of scores, absolute and relative. Default: 1e-5.
 
     Example:
         >>> tied = RankedItems(("tent", "stove"), (0.5, 0.5))
@@ -148,7 +139,7 @@ def same_ranking(expected: RankedItems, received: RankedItems, tolerance: float 
         return False
     if not expected.scores:
         return True
-    # An item that one answer lacks can only have been below its last place.
+    # An item that is missing in one answer can only have been below its last place.
     own = dict(zip(expected.item_ids, expected.scores, strict=True))
     other = dict(zip(received.item_ids, received.scores, strict=True))
     last = expected.scores[-1]

@@ -1,4 +1,4 @@
-"""The manifest of a version: the SHA-256 and size of each of its files, so that damage is found before it is served."""
+"""The manifest of a version: SHA-256 and size of each of its files, to detect damage before a version is served."""
 
 from __future__ import annotations
 
@@ -9,116 +9,122 @@ from typing import Any
 
 from laclrec_tf.errors import InputError
 from laclrec_tf.files import file_sha256
+from laclrec_tf.runtime.terminal import spinner
+from laclrec_tf.serving.version.folder import MANIFEST_FILE, reading, version_folder
 
-MANIFEST_FILE = Path("assets.extra", "manifest.json")
 FORMAT_VERSION = 1
 SHOWN = 3
-_REMEDY = "Export the model again."
 
 
-def write_manifest(version_folder: Path) -> None:
-    """Write `assets.extra/manifest.json`, which names every file of the version but itself.
-
-    Write it last: a file that changes afterwards no longer fits.
+def verify(model: str | Path, *, show_progress: bool = True) -> tuple[Path, int]:
+    """Compare each file of a version with the SHA-256 in its manifest.
 
     Args:
-        version_folder: the version's folder.
+        model: `saved_models/NAME`, of which the newest version is taken, or `saved_models/NAME/VERSION`.
+        show_progress: whether to show a spinner. Default: True.
+
+    Returns:
+        The version's folder and the number of files in its manifest.
 
     Raises:
-        OSError: a file cannot be read, or the manifest not be written.
+        InputError: there is no version or no manifest, or files are missing, changed or superfluous; the message
+            names them.
     """
-    files = {name: _fingerprint(version_folder / name) for name in _file_names(version_folder)}
-    manifest = {"format_version": FORMAT_VERSION, "files": files}
-    file = version_folder / MANIFEST_FILE
-    file.parent.mkdir(exist_ok=True)
-    file.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    folder = version_folder(Path(model))
+    with spinner(f"verifying {folder}", disable=not show_progress):
+        return folder, verify_manifest(folder)
 
 
-def read_manifest(version_folder: Path) -> dict[str, dict[str, Any]]:
-    """Read what the manifest says.
+def verify_manifest(version: Path) -> int:
+    """Check that a version holds the files of its manifest, unchanged, and no others.
 
     Args:
-        version_folder: the version's folder.
+        version: the version's folder.
+
+    Returns:
+        The number of files in the manifest.
+
+    Raises:
+        InputError: the manifest is missing or damaged, or files are missing, changed or superfluous; the message names
+            them.
+    """
+    listed = read_manifest(version)
+    found = set(_file_names(version))
+    problems = {
+        "missing": listed.keys() - found,
+        "changed": {name for name in listed.keys() & found if not _is_as_listed(version / name, listed[name])},
+        "superfluous": found - listed.keys(),
+    }
+    texts = [f"{problem}: {_shortened(names)}" for problem, names in problems.items() if names]
+    if texts:
+        raise InputError(f"{version} is not as it was exported. {'; '.join(texts)}. Export the model again.")
+    return len(listed)
+
+
+def read_manifest(version: Path) -> dict[str, dict[str, Any]]:
+    """Read the manifest.
+
+    Args:
+        version: the version's folder.
 
     Returns:
         `sha256` (hexadecimal) and `size` (bytes) by the file's name, which is relative to the folder, with `/`.
 
     Raises:
-        InputError: there is no manifest, or it is damaged.
-
-    Example:
-        >>> read_manifest(Path("shop/1"))
-        Traceback (most recent call last):
-        laclrec_tf.errors.InputError: shop/1 has no assets.extra/manifest.json, so nothing in it can be verified. \
-Export the model again.
+        InputError: the manifest is missing or damaged.
     """
-    file = version_folder / MANIFEST_FILE
-    if not file.is_file():
-        raise InputError(
-            f"{version_folder} has no {MANIFEST_FILE.as_posix()}, so nothing in it can be verified. {_REMEDY}"
-        )
-    try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
+    with reading(version, MANIFEST_FILE) as manifest:
         if manifest["format_version"] != FORMAT_VERSION:
             raise InputError(
-                f"{file} has format version {manifest['format_version']}, "
-                f"this program reads version {FORMAT_VERSION}. {_REMEDY}"
+                f"{version / MANIFEST_FILE} has format version {manifest['format_version']}, "
+                f"this program reads version {FORMAT_VERSION}. Export the model again."
             )
         return {
             str(name): {"sha256": str(about["sha256"]), "size": int(about["size"])}
             for name, about in manifest["files"].items()
         }
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{file} is damaged. {_REMEDY}") from None
 
 
-def verify_manifest(version_folder: Path) -> None:
-    """Check that a version holds the files of its manifest, unchanged, and no others.
+def write_manifest(version: Path) -> None:
+    """Write `assets.extra/manifest.json`, which lists every file of the version except itself.
+
+    Write it last: a file that changes afterwards does not match it.
 
     Args:
-        version_folder: the version's folder.
+        version: the version's folder.
 
     Raises:
-        InputError: there is no manifest or it is damaged, or files are missing, changed or superfluous; the
-            message names them.
+        OSError: a file cannot be read, or the manifest cannot be written.
     """
-    listed = read_manifest(version_folder)
-    found = set(_file_names(version_folder))
-    problems = {
-        "missing": listed.keys() - found,
-        "changed": {name for name in listed.keys() & found if not _is_as_listed(version_folder / name, listed[name])},
-        "superfluous": found - listed.keys(),
-    }
-    told = [f"{problem}: {_shortened(names)}" for problem, names in problems.items() if names]
-    if told:
-        raise InputError(f"{version_folder} is not as it was exported. {'; '.join(told)}. {_REMEDY}")
+    files = {}
+    for name in _file_names(version):
+        file = version / name
+        files[name] = {"sha256": file_sha256(file), "size": file.stat().st_size}
+    manifest = version / MANIFEST_FILE
+    manifest.parent.mkdir(exist_ok=True)
+    content = {"format_version": FORMAT_VERSION, "files": files}
+    manifest.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def manifest_sha256(version_folder: Path) -> str:
-    """Return the SHA-256 of the manifest itself: two versions that share it hold the same files.
+def manifest_sha256(version: Path) -> str:
+    """Return the SHA-256 of the manifest itself: two versions with the same one hold the same files.
 
     Args:
-        version_folder: the version's folder; it has a manifest.
+        version: the version's folder; it has a manifest.
     """
-    return file_sha256(version_folder / MANIFEST_FILE)
+    return file_sha256(version / MANIFEST_FILE)
 
 
 def _file_names(folder: Path) -> list[str]:
     names = []
     for parent, folders, files in os.walk(folder):
-        links = [name for name in folders if Path(parent, name).is_symlink()]  # they are not walked into
+        links = [name for name in folders if Path(parent, name).is_symlink()]  # os.walk does not follow them
         names += [Path(parent, name).relative_to(folder).as_posix() for name in [*files, *links]]
     return sorted(name for name in names if name != MANIFEST_FILE.as_posix())
 
 
-def _fingerprint(file: Path) -> dict[str, Any]:
-    return {"sha256": file_sha256(file), "size": file.stat().st_size}
-
-
 def _is_as_listed(file: Path, listed: dict[str, Any]) -> bool:
-    # A file that was cut is found without reading it.
+    # The size is compared first: a truncated file need not be read.
     return file.is_file() and file.stat().st_size == listed["size"] and file_sha256(file) == listed["sha256"]
 
 

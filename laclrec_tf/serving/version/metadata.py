@@ -1,4 +1,7 @@
-"""What is known of how well a version recommends: `assets.extra/metrics.json`."""
+"""What a version says about itself: its items and signatures, its index, and how well it recommends.
+
+`assets.extra/metadata.json` describes the model, and `assets.extra/metrics.json` holds its metrics.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from typing import Any
 
 from laclrec_tf.errors import InputError
 from laclrec_tf.item_vocabulary import ItemVocabulary
-from laclrec_tf.serving.version.folder import newest_version
+from laclrec_tf.serving.version.folder import reading, version_folder
 
 METADATA_FILE = Path("assets.extra", "metadata.json")
 VOCABULARY_FILE = Path("assets", "vocabulary.txt")
@@ -20,48 +23,61 @@ FORMAT_VERSION = 1
 
 
 @dataclass(frozen=True)
-class VersionDescription:
-    """What one must know of a version to ask it.
+class ServedItems:
+    """What a caller must know of a version to query it.
 
     Args:
         vocabulary: the items.
-        max_length: the longest history that the model reads.
-        signatures: what may be asked. Default: nothing.
+        max_length: length of the longest history that the model reads.
+        version: number of the version. Default: 1.
+        signatures: names of its signatures. Default: none.
+
+    Example:
+        >>> ServedItems(ItemVocabulary(["tent", "stove"]), max_length=50).vocabulary.n_items
+        2
     """
 
     vocabulary: ItemVocabulary
     max_length: int
+    version: int = 1
     signatures: frozenset[str] = frozenset()
 
     @classmethod
-    def read(cls, version_folder: Path) -> VersionDescription:
+    def read(cls, model: Path) -> ServedItems:
         """Read what `export_model` wrote.
 
         Args:
-            version_folder: usually `saved_models/NAME/VERSION`.
+            model: `saved_models/NAME`, of which the newest version is taken, or one version's folder. A folder that is
+                not named by a number counts as version 1.
 
         Raises:
-            InputError: the folder was not written by `laclrec-tf export`.
+            InputError: there is no version, or it was not written by `laclrec-tf export`.
 
         Example:
-            >>> VersionDescription.read(Path("saved_models/shop/1")).max_length  # doctest: +SKIP
+            >>> ServedItems.read(Path("saved_models/shop")).max_length  # doctest: +SKIP
             50
         """
+        folder = version_folder(model)
         try:
-            about = json.loads((version_folder / METADATA_FILE).read_text(encoding="utf-8"))
-            vocabulary = ItemVocabulary.load(version_folder / VOCABULARY_FILE)
-            return cls(vocabulary, int(about["max_length"]), frozenset(about.get("signatures", ())))
+            about = json.loads((folder / METADATA_FILE).read_text(encoding="utf-8"))
+            return cls(
+                ItemVocabulary.load(folder / VOCABULARY_FILE),
+                int(about["max_length"]),
+                int(folder.name) if folder.name.isdecimal() else 1,
+                frozenset(about.get("signatures", ())),
+            )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(
-                f"{version_folder} does not say which items it knows. Give a model that `laclrec-tf export` wrote."
+                f"{folder} does not say which items it knows. Give a model that `laclrec-tf export` wrote."
             ) from error
 
 
 def index_description(index: Mapping[str, Any]) -> str:
-    """Describe an index as `metadata.json` records it.
+    """Describe an index in words.
 
     Args:
-        index: `kind`; for partitions also `partitions`, `probes`, `int8`, `recall@20` and `measured_on`.
+        index: the index as `metadata.json` records it: `kind`; for partitions also `partitions`, `probes`, `int8`,
+            `recall@20` and `measured_on`.
 
     Example:
         >>> index_description({"kind": "exact"})
@@ -76,14 +92,14 @@ def index_description(index: Mapping[str, Any]) -> str:
     )
 
 
-def index_recall(version_folder: Path) -> float:
+def index_recall(version: Path) -> float:
     """Return the share of the 20 items with the highest scores that a version's index finds, as its export measured it.
 
     Args:
-        version_folder: the version's folder.
+        version: the version's folder.
 
     Returns:
-        1 for a version that scores all items, and for one that says nothing of an index.
+        The recall; 1 for a version that scores all items, and for one whose index is not recorded.
 
     Raises:
         InputError: `assets.extra/metadata.json` is damaged.
@@ -92,47 +108,12 @@ def index_recall(version_folder: Path) -> float:
         >>> index_recall(Path("no/such/version"))
         1.0
     """
-    file = version_folder / METADATA_FILE
-    if not file.is_file():
+    if not (version / METADATA_FILE).is_file():
         return 1.0
-    try:
-        record = json.loads(file.read_text(encoding="utf-8")).get("metadata")
+    with reading(version, METADATA_FILE) as description:
+        record = description.get("metadata")
         index = record.get("index") if isinstance(record, dict) else None  # metadata may be anything
         return float(index["recall@20"]) if isinstance(index, dict) and index.get("kind") == "partitioned" else 1.0
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise InputError(f"{file} is damaged. Export the model again.") from None
-
-
-@dataclass(frozen=True)
-class ServedItems:
-    """What one must know of a model to ask it.
-
-    Args:
-        vocabulary: the items.
-        max_length: the longest history that the model reads.
-        version: the version's number. Default: 1.
-        signatures: what may be asked. Default: nothing.
-
-    Example:
-        >>> ServedItems(ItemVocabulary(["tent", "stove"]), max_length=50).vocabulary.n_items
-        2
-    """
-
-    vocabulary: ItemVocabulary
-    max_length: int
-    version: int = 1
-    signatures: frozenset[str] = frozenset()
-
-    @classmethod
-    def read(cls, model: Path) -> ServedItems:
-        """Read them from the newest version in a model's folder.
-
-        Raises:
-            InputError: there is no version, or it was not written by `laclrec-tf export`.
-        """
-        version, folder = newest_version(model)
-        about = VersionDescription.read(folder)
-        return cls(about.vocabulary, about.max_length, version, about.signatures)
 
 
 @dataclass(frozen=True)
@@ -141,11 +122,11 @@ class Evaluation:
 
     Args:
         split: "validation" or "test".
-        protocol: what the held-out items were ranked against, "full" for one.
-        metrics: by name, such as "ndcg@10"; more is better. None stands for a number that was not finite.
-        users: how many histories were asked. Default: None, not recorded.
+        protocol: the items that held-out items were ranked against, e.g. "full".
+        metrics: values by name, e.g. "ndcg@10"; larger is better. None stands for a number that was not finite.
+        users: number of evaluated histories. Default: None, not recorded.
         tie_rule: how equal scores were ranked. Default: None, not recorded.
-        negatives_seed: of the sampled items, for a protocol that samples. Default: None.
+        negatives_seed: seed of the sampled items, for a protocol that samples. Default: None.
     """
 
     split: str
@@ -157,22 +138,22 @@ class Evaluation:
 
     @property
     def name(self) -> str:
-        """How messages call it: two evaluations of the same name and data can be compared."""
+        """Name in messages: evaluations with the same name and data can be compared."""
         seed = "" if self.negatives_seed is None else f", sampled with seed {self.negatives_seed}"
         return f"{self.split}, {self.protocol}{seed}"
 
 
 @dataclass(frozen=True)
 class ModelMetrics:
-    """All metrics of a version, and what they were measured on. What is not known is None.
+    """All metrics of a version, and the data they were measured on. Unknown values are None.
 
     Args:
-        data_hash: of the prepared data.
-        data_counts: users, items and events of the prepared data.
+        data_hash: hash of the prepared data.
+        data_counts: numbers of users, items and events of the prepared data.
         trained_on: "strict" or "refit".
-        seed: of the training.
-        preset: of the model.
-        evaluations: Default: none.
+        seed: seed of the training.
+        preset: preset of the model.
+        evaluations: the metrics. Default: none.
 
     Example:
         >>> metrics = ModelMetrics(seed=3, evaluations=(Evaluation("test", "full", {"ndcg@10": 0.07}),))
@@ -187,44 +168,39 @@ class ModelMetrics:
     preset: str | None = None
     evaluations: tuple[Evaluation, ...] = ()
 
-    def write(self, version_folder: Path) -> None:
+    def write(self, version: Path) -> None:
         """Write `assets.extra/metrics.json`.
 
         Args:
-            version_folder: the version's folder.
+            version: the version's folder.
         """
         content = {"format_version": FORMAT_VERSION, **asdict(self)}
-        file = version_folder / METRICS_FILE
+        file = version / METRICS_FILE
         file.parent.mkdir(exist_ok=True)
         file.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
     @classmethod
-    def read(cls, version_folder: Path) -> ModelMetrics:
+    def read(cls, version: Path) -> ModelMetrics:
         """Read `assets.extra/metrics.json`.
 
         Args:
-            version_folder: the version's folder.
+            version: the version's folder.
 
         Raises:
-            InputError: there is no such file, it is damaged or of another format version.
+            InputError: the file is missing or damaged, or has another format version.
         """
-        file = version_folder / METRICS_FILE
-        if not file.is_file():
-            raise InputError(f"{version_folder} has no {METRICS_FILE.as_posix()}. Export the model again.")
-        try:
-            content = json.loads(file.read_text(encoding="utf-8"))
+        with reading(version, METRICS_FILE) as content:
             if content.pop("format_version") != FORMAT_VERSION:
-                raise InputError(f"{file} is of another format version than {FORMAT_VERSION}. Export the model again.")
+                raise InputError(
+                    f"{version / METRICS_FILE} is of another format version than {FORMAT_VERSION}. "
+                    "Export the model again."
+                )
             evaluations = tuple(Evaluation(**evaluation) for evaluation in content.pop("evaluations"))
             return cls(**content, evaluations=evaluations)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(f"{file} is damaged. Export the model again.") from None
 
 
 def finite(metrics: Mapping[str, Any]) -> dict[str, float | None]:
-    """Take the numbers of a report, None for those that JSON cannot hold.
+    """Return the numbers of a report as JSON can hold them: None for those that are not finite.
 
     Args:
         metrics: numbers by name.

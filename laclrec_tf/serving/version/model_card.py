@@ -1,4 +1,4 @@
-"""The model card of a version: what it is, what it was trained and measured on, and what it is not for."""
+"""The model card of a version: the model, its training and evaluation data, its metrics, intended use and limits."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ MODEL_CARD_FILE = Path("assets.extra", "model_card.md")
 NOT_RECORDED = "not recorded"
 NOT_MEASURED = "not measured"
 PROTOCOLS = {
-    "full": "each user's held-out item is ranked against the whole catalogue, the user's history left out",
-    "full-with-history": "each user's held-out item is ranked against the whole catalogue, the user's history too",
-    "sampled-99": "each user's held-out item is ranked against 99 items drawn from those the user never met",
+    "full": "each user's held-out item is ranked against the whole catalogue without the user's history",
+    "full-with-history": "each user's held-out item is ranked against the whole catalogue with the user's history",
+    "sampled-99": "each user's held-out item is ranked against 99 sampled items that the user never interacted with",
 }
 TRAINED_ON = {
     "strict": "each history without its last two items, which are held out for test and validation",
     "refit": "each history without its last item, which is held out for the test",
 }
 INTENDED_USE = """\
-To rank a catalogue's items as the next one for a history of item ids, oldest first: product, media or article
-recommendations that a person may ignore. Not for decisions about people: credit, work, health, law or the like."""
+To rank the items of a catalogue as the next one after a history of item ids, oldest first: product, media or article
+recommendations that a person may ignore. Not for decisions about people, e.g. on credit, work, health or law."""
 
 
 def model_card(model_name: str, description: Mapping[str, Any], metrics: ModelMetrics) -> str:
-    """Write the card. Every number in it comes from the arguments; what they do not tell is said to be missing.
+    """Write the card. Every number in it comes from the arguments; the card says what is not recorded.
 
     Args:
         model_name: the model's name on a server.
         description: `signatures`, `n_items`, `n_retired`, `max_length` and `tensorflow` of the version, and under
             `metadata` the record of its training and its `index`, if there is one.
-        metrics: what the version was measured on.
+        metrics: metrics of the version.
 
     Returns:
         Markdown.
@@ -76,7 +76,7 @@ def _model(description: Mapping[str, Any], record: Mapping[str, Any], metrics: M
         "settings that differ from the preset's": (made or "none") if settings else None,
         "seed": metrics.seed,
         "items in the catalogue": f"{description['n_items']:,}",
-        "of them retired, read in histories and never recommended": f"{description['n_retired']:,}",
+        "retired items, read in histories and never recommended": f"{description['n_retired']:,}",
         "index": index_description(index) if (index := _mapping(record.get("index"))) else None,
         "events read of a history": f"the {description['max_length']:,} most recent",
         "signatures": ", ".join(description["signatures"]),
@@ -123,12 +123,12 @@ def _natural(name: str) -> tuple[str, int]:
 
 def _limits(description: Mapping[str, Any]) -> str:
     limits = [
-        "The numbers tell how often a held-out item of the past is found again. What recommendations change is not "
-        "measured by them.",
+        "The numbers measure how often a held-out item of the past is found. They do not measure the effect of "
+        "recommendations.",
         "Items outside the catalogue above are skipped in a history and never recommended.",
-        f"Of longer histories only the {description['max_length']:,} most recent known items are read.",
-        "A history without a known item gets the most popular items, with scores of another kind.",
-        "It learns from what people did, so it repeats their habits: what is popular comes more often.",
+        f"Only the {description['max_length']:,} most recent known items of a history are read.",
+        "A history without a known item gets the most popular items; their scores cannot be compared with others.",
+        "The model learns from past behaviour and repeats it: popular items are recommended more often.",
         "Fairness between groups of people or of suppliers was not measured.",
         "assets.extra/held_out_topk.json holds some histories of the data, without user ids, to check the version.",
     ]

@@ -1,4 +1,4 @@
-"""The warm-up requests that lie beside a SavedModel, where TensorFlow Serving looks for them."""
+"""The warm-up requests of a version, in the file that TensorFlow Serving reads when it loads the version."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ INPUTS = {
 def warmup_requests(
     signatures: Iterable[str], vocabulary: ItemVocabulary, max_length: int, model_name: str
 ) -> Iterator[predict_pb2.PredictRequest]:
-    """Make one request for each signature and batch size, 1, 8 and 32. The same on every call.
+    """Make one request for each signature and each batch size (1, 8 and 32), the same on every call.
 
     Args:
         signatures: names of the retriever's signatures.
-        vocabulary: the items that histories are made of.
-        max_length: the longest history the model reads; one history is longer.
+        vocabulary: items of the histories.
+        max_length: length of the longest history that the model reads; one history is longer.
         model_name: the model's name on a server.
 
     Yields:
@@ -78,11 +78,11 @@ def _example(history: list[str]) -> bytes:
 
 
 def example_histories(vocabulary: ItemVocabulary, max_length: int) -> list[list[str]]:
-    """Draw eight histories of different lengths: one longer than read, one empty, one of an unknown item.
+    """Sample eight histories of different lengths: one longer than the model reads, one empty, one of an unknown item.
 
     Args:
-        vocabulary: the items; the first ones, which are the most popular, come more often.
-        max_length: the longest history the model reads.
+        vocabulary: the items; the first ones, which are the most popular, are sampled more often.
+        max_length: length of the longest history that the model reads.
 
     Returns:
         The histories, the same on every call.
@@ -101,7 +101,7 @@ def write_warmup_requests(folder: Path, requests: Iterable[predict_pb2.PredictRe
 
     Args:
         folder: the version's folder.
-        requests: what TensorFlow Serving replays before it announces the version; it reads at most 1000.
+        requests: at most 1000 requests, which TensorFlow Serving runs before it announces the version.
     """
     file = folder / WARMUP_FILE
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -109,11 +109,11 @@ def write_warmup_requests(folder: Path, requests: Iterable[predict_pb2.PredictRe
 
 
 def write_requests(file: Path, requests: Iterable[predict_pb2.PredictRequest]) -> None:
-    """Write requests to a file of the kind that TensorFlow Serving replays.
+    """Write requests in the format of warm-up requests.
 
     Args:
         file: the TFRecord file to write, of serialised `PredictionLog`s.
-        requests: what to write.
+        requests: the requests.
     """
     with tf.io.TFRecordWriter(str(file)) as writer:
         for request in requests:
@@ -128,7 +128,7 @@ def read_warmup_requests(folder: Path) -> list[predict_pb2.PredictRequest]:
         folder: the version's folder.
 
     Returns:
-        The requests; none when there is no file.
+        The requests; none if there is no file.
     """
     file = folder / WARMUP_FILE
     if not file.is_file():

@@ -1,4 +1,4 @@
-"""The process that a SavedModel is tried in: what it is called with, and what is told when it fails."""
+"""The process that a SavedModel is checked in: its arguments, and its error message when it fails."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from laclrec_tf.serving.local import fresh_process, replay
+from laclrec_tf.serving.local import fresh_process
 from laclrec_tf.serving.local.fresh_process import FreshProcessError, answers_of_fresh_process
 
 
@@ -19,7 +19,7 @@ def script(tmp_path, monkeypatch):
 
     def run(text: str) -> None:
         (tmp_path / "script.py").write_text(f"import os, sys\n{text}\n")
-        monkeypatch.setattr(fresh_process.replay, "__file__", str(tmp_path / "script.py"))
+        monkeypatch.setattr(fresh_process, "__file__", str(tmp_path / "script.py"))
 
     return run
 
@@ -40,7 +40,7 @@ def test_the_last_line_is_the_reason(script, tmp_path, text, reason):
     assert caught.value.reason == reason
 
 
-def test_nothing_of_the_callers_paths_is_seen(script, tmp_path, monkeypatch):
+def test_the_callers_paths_are_not_used(script, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     script("sys.exit(repr([sys.path, sys.argv[1:2] + sys.argv[3:], os.environ['CUDA_VISIBLE_DEVICES']]))")
     with pytest.raises(FreshProcessError) as caught:
@@ -61,7 +61,7 @@ def test_the_script_cannot_import_this_package_nor_keras(tmp_path):
         (folder / "tensorflow_serving" / "__init__.py").touch()
         (folder / "tensorflow.py").write_text(stand_in.format(f"import {package}"))
         (folder / "tensorflow_serving" / "apis.py").write_text("predict_pb2 = prediction_log_pb2 = None\n")
-        command = [sys.executable, replay.__file__, "folder", "answers"]
+        command = [sys.executable, fresh_process.__file__, "folder", "answers"]
         environment = os.environ | {"PYTHONPATH": str(folder)}
         process = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         assert f"ModuleNotFoundError: import of {package} halted; None in sys.modules" in process.stderr

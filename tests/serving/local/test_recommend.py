@@ -31,9 +31,9 @@ def run(*arguments: object) -> int:
 
 def test_every_option_reaches_the_server(hand_written, capsys):
     hand_written.answers["retrieve"] = ANSWER
-    asked = ["--server", hand_written.target, "--model-name", "shop", "--history", "a,b", "--k", 2, "--version", 7]
+    arguments = ["--server", hand_written.target, "--model-name", "shop", "--history", "a,b", "--k", 2, "--version", 7]
     more = ["--exclude", "c", "--allow", 'tent,"m,ug"', "--keep-history", "--json"]
-    assert run(*asked, *more) == 0
+    assert run(*arguments, *more) == 0
     assert json.loads(capsys.readouterr().out) == {"item_ids": ["tent", "mug"], "scores": [2.0, 0.5], "unknown": 1}
     assert hand_written.requests[0].model_spec.version.value == 7
     assert {name: value for name, (_, value) in hand_written.inputs[0].items()} == {
@@ -91,9 +91,9 @@ def test_a_server_is_asked_without_tensorflow(hand_written):
         "try: main(sys.argv[1:])\n"
         "finally: print([name for name in ('tensorflow', 'keras') if name in sys.modules])"
     )
-    asked = ["recommend", "--server", hand_written.target, "--model-name", "shop", "--history", "a", "--json"]
+    arguments = ["recommend", "--server", hand_written.target, "--model-name", "shop", "--history", "a", "--json"]
     environment = os.environ | {"PYTHONPATH": str(root)}
-    command = [sys.executable, "-c", script, *asked]
+    command = [sys.executable, "-c", script, *arguments]
     process = subprocess.run(command, capture_output=True, text=True, check=False, cwd=root, env=environment)
     assert process.returncode == 0, process.stderr
     assert process.stdout.splitlines()[1] == "[]"

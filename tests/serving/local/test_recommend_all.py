@@ -1,4 +1,4 @@
-"""Recommendations for all users: the server's answers, and nothing done twice after a kill."""
+"""Recommendations for all users: the server's answers, and no part computed twice after a kill."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_full_disk_leaves_the_parts(tmp_path, full_disk):
         rows = pl.DataFrame({"user_id": [sha256(bytes([number, row])).hexdigest() for row in range(80)]})
         write_whole(part_file(tmp_path, number), rows.write_parquet)
     out = tmp_path / "all.parquet"
-    with pytest.raises(InputError, match="Cannot write .*all.parquet: .*(too large|os error 27).*again to go on"):
+    with pytest.raises(InputError, match="Cannot write .*all.parquet: .*(too large|os error 27).*again to resume"):
         join_parts(tmp_path, 2, out)
     too_much = pl.DataFrame({"number": range(10**5)})
     with pytest.raises(InputError, match="Cannot write .*part-00002.parquet: "):
@@ -77,10 +77,10 @@ def test_the_servers_answers(data, sasrec_export, tmp_path, small_parts):
     assert table["user_id"].to_list() == user_ids
     with (
         ModelServer("shop", sasrec_export, port=0) as server,
-        RetrievalClient(f"127.0.0.1:{server.port}", "shop") as ask,
+        RetrievalClient(f"127.0.0.1:{server.port}", "shop") as client,
     ):
-        asked = [prepared.vocabulary.to_items(history.tolist()) for history in histories]
-        answers = ask.recommend(asked, k=7)
+        queries = [prepared.vocabulary.to_items(history.tolist()) for history in histories]
+        answers = client.recommend(queries, k=7)
     assert table["item_ids"].to_list() == [list(answer.item_ids) for answer in answers]
     assert table["unknown"].to_list() == [answer.unknown for answer in answers] == [0] * 150
     scores = np.array([answer.scores for answer in answers])
@@ -109,18 +109,18 @@ def test_a_file_of_events_and_what_the_model_does_not_know(sasrec_export, data, 
     assert len(table["item_ids"][0]) == len(table["item_ids"][1])
 
 
-def test_after_a_kill_only_what_is_missing_is_asked(data, sasrec_export, tmp_path, small_parts, monkeypatch):
+def test_after_a_kill_only_missing_parts_are_computed(data, sasrec_export, tmp_path, small_parts, monkeypatch):
     out = tmp_path / "best.parquet"
     script = f"""
 import os, signal
 from laclrec_tf.serving.local import recommend_all as module
 module.USERS_IN_A_PART = 40
-ask, asked = module.recommended, []
+recommended, calls = module.recommended, []
 def kill_at_the_third(*arguments):
-    asked.append(1)
-    if len(asked) == 3:
+    calls.append(1)
+    if len(calls) == 3:
         os.kill(os.getpid(), signal.SIGKILL)
-    return ask(*arguments)
+    return recommended(*arguments)
 module.recommended = kill_at_the_third
 module.recommend_all({str(sasrec_export)!r}, [{str(data)!r}], {str(out)!r}, show_progress=False)
 """
@@ -131,15 +131,15 @@ module.recommend_all({str(sasrec_export)!r}, [{str(data)!r}], {str(out)!r}, show
     assert names(tmp_path) == ["best.parquet.parts"]
     assert names(parts) == [".lock", "about.json", "part-00000.parquet", "part-00001.parquet"]
 
-    with pytest.raises(InputError, match=r"made with another k\. Delete the folder to begin anew"):
+    with pytest.raises(InputError, match=r"made with another k\. Delete the folder to start from scratch"):
         recommend_all(sasrec_export, [data], out, k=3, show_progress=False)
     with pytest.raises(InputError, match="made with another histories"):
         recommend_all(sasrec_export, [data], out, max_length=3, show_progress=False)
-    asked = []
-    ask = module.recommended
-    monkeypatch.setattr(module, "recommended", lambda *a: (asked.append(len(a[1])), ask(*a))[1])
+    computed = []
+    recommended = module.recommended
+    monkeypatch.setattr(module, "recommended", lambda *a: (computed.append(len(a[1])), recommended(*a))[1])
     recommend_all(sasrec_export, [data], out, show_progress=False)
-    assert asked == [40, 30]
+    assert computed == [40, 30]
     assert names(tmp_path) == ["best.parquet"]
     recommend_all(sasrec_export, [data], tmp_path / "undisturbed.parquet", show_progress=False)
     assert pl.read_parquet(out).equals(pl.read_parquet(tmp_path / "undisturbed.parquet"))
@@ -156,8 +156,8 @@ def test_a_damaged_part_is_made_again(data, sasrec_export, tmp_path, small_parts
     cut.write_bytes(cut.read_bytes()[:100])
     whole = overwritten.read_bytes()
     overwritten.write_bytes(whole[:4] + bytes(300) + whole[304:])  # the footer is as it was
-    told = "part-00001.parquet and 1 more was damaged and is deleted. Run the same command again"
-    with pytest.raises(InputError, match=told):
+    message = "part-00001.parquet and 1 more was damaged and is deleted. Run the same command again"
+    with pytest.raises(InputError, match=message):
         recommend_all(sasrec_export, [data], out, show_progress=False)
     assert names(parts) == [".lock", "about.json", "part-00000.parquet", "part-00003.parquet"]
     recommend_all(sasrec_export, [data], out, show_progress=False)
@@ -189,7 +189,7 @@ def test_mistakes_cost_one_line(data, sasrec_export, tmp_path, monkeypatch, caps
     assert names(tmp_path) == ["there.parquet"]
 
 
-def test_parts_of_another_model_are_not_gone_on_with(data, sasrec_export, tmp_path):
+def test_parts_of_another_model_are_refused(data, sasrec_export, tmp_path):
     parts = tmp_path / "best.parquet.parts"
     parts.mkdir()
     (parts / "about.json").write_text(json.dumps({"model": "another"}))

@@ -15,7 +15,6 @@ from laclrec_tf.serving.release.blessing import (
     Comparison,
     HeldOutItems,
     bless,
-    bless_on,
     check_bar,
     k_of,
     measure_version,
@@ -37,8 +36,8 @@ def test_the_places_of_the_targets_count(exported, vocabulary, first_three):
     first, second, third = first_three
     start = vocabulary.items[0]
     # First place, third place, unknown to the version, and in the history: ranks 0, 2, none, none.
-    asked = HeldOutItems("here", [[start]] * 4, [first, third, "nowhere", start])
-    assert measure_version(exported, asked, 3) == pytest.approx(
+    queries = HeldOutItems("here", [[start]] * 4, [first, third, "nowhere", start])
+    assert measure_version(exported, queries, 3) == pytest.approx(
         {"recall@3": 2 / 4, "mrr@3": (1 + 1 / 3) / 4, "ndcg@3": (1 + 1 / math.log2(4)) / 4}
     )
     beyond = HeldOutItems("here", [[start]], [second])
@@ -46,7 +45,7 @@ def test_the_places_of_the_targets_count(exported, vocabulary, first_three):
 
 
 @pytest.mark.parametrize("metric", ["ndcg", "ndcg@0", "loss@10", "recall@10 ", "recall@12345", ""])
-def test_a_metric_that_k_items_cannot_tell_is_refused(metric):
+def test_a_metric_that_cannot_be_measured_is_refused(metric):
     with pytest.raises(InputError, match="must be recall@k, mrr@k or ndcg@k"):
         k_of(metric)
 
@@ -121,13 +120,13 @@ def test_a_served_zero_is_beaten_by_anything(both):
     assert str(bless(*both([measured(0.0)], [measured(0.0)]))) == "ndcg@10 0.0000 against 0.0000 on validation, full"
 
 
-def test_other_users_are_told(both):
+def test_other_numbers_of_users_are_reported(both):
     comparison = bless(*both([measured(0.1, users=1166)], [measured(0.1, users=1200)]))
     assert str(comparison).endswith("on validation, full, 1,166 users against 1,200")
     assert (comparison.candidate_users, comparison.serving_users) == (1166, 1200)
 
 
-def test_of_several_the_test_split_under_full_counts(both):
+def test_the_test_split_under_full_is_preferred(both):
     ours = [measured(0.1), measured(0.9, "test", "full-with-history"), measured(0.3, "test")]
     comparison = bless(*both(ours, [measured(0.1), measured(0.9, "test", "full-with-history"), measured(0.3, "test")]))
     assert comparison.evaluation == "test, full"
@@ -150,20 +149,20 @@ def test_of_several_the_test_split_under_full_counts(both):
     ],
     ids=["split", "protocol", "negatives", "ties", "nothing", "not finite", "served not finite"],
 )
-def test_what_was_not_measured_alike_is_not_compared(both, candidate, serving):
+def test_metrics_of_different_evaluations_are_not_compared(both, candidate, serving):
     with pytest.raises(InputError, match=r"no ndcg@10 of the same split and protocol is in .*--force"):
         bless(*both(candidate, serving))
 
 
-def test_an_unknown_metric_is_answered_with_those_there_are(both):
+def test_an_unknown_metric_is_answered_with_the_known_ones(both):
     with pytest.raises(InputError, match=r"no auc of the same .*The candidate's metrics: ndcg@10, recall@10\. Push"):
         bless(*both([measured(0.1)], [measured(0.1)]), metric="auc")
 
 
 @pytest.mark.parametrize("hashes", [("d", "e"), (None, "e"), ("d", None), (None, None)])
 def test_other_data_is_not_compared(both, hashes):
-    told = " and ".join("not recorded" if each is None else each for each in hashes)
-    with pytest.raises(InputError, match=rf"not measured on the same data \(hash {told}\).*--force"):
+    hashed = " and ".join("not recorded" if each is None else each for each in hashes)
+    with pytest.raises(InputError, match=rf"not measured on the same data \(hash {hashed}\).*--force"):
         bless(*both([measured(0.2)], [measured(0.1)], hashes))
 
 
@@ -186,8 +185,8 @@ def test_no_metric():
 
 
 @pytest.fixture
-def asked(monkeypatch):
-    """Let the folders' names tell what is measured; the measurement has tests of its own."""
+def held_out(monkeypatch):
+    """Return held-out items for which a version's folder name is its metric; other tests cover the measurement."""
     monkeypatch.setattr(
         blessing,
         "measure_version",
@@ -196,12 +195,12 @@ def asked(monkeypatch):
     return HeldOutItems("the last items of shop", [["a"], ["b"]], ["b", "a"])
 
 
-def test_both_are_asked_for_the_same_items(asked, tmp_path):
-    comparison = bless_on(asked, tmp_path / "0.3", tmp_path / "0.2")
+def test_both_are_measured_on_the_same_items(held_out, tmp_path):
+    comparison = bless(tmp_path / "0.3", tmp_path / "0.2", held_out=held_out)
     assert comparison == Comparison("ndcg@10", "the last items of shop", 0.3, 0.2, 0.02, 2, 2)
 
 
-def test_worse_on_the_same_items_is_refused(asked, tmp_path):
+def test_worse_on_the_same_items_is_refused(held_out, tmp_path):
     with pytest.raises(InputError, match=r"recall@5 0.1000 against 0.2000 \(-50.0%\) on the last items of shop"):
-        bless_on(asked, tmp_path / "0.1", tmp_path / "0.2", metric="recall@5")
-    assert bless_on(asked, tmp_path / "0.1", tmp_path / "0.2", tolerance=0.5).is_good_enough
+        bless(tmp_path / "0.1", tmp_path / "0.2", metric="recall@5", held_out=held_out)
+    assert bless(tmp_path / "0.1", tmp_path / "0.2", tolerance=0.5, held_out=held_out).is_good_enough

@@ -216,7 +216,7 @@ def test_other_answers_than_the_live_models_stop_the_export(small, tmp_path, mon
 def test_a_savedmodel_that_does_not_run_stops_the_export(small, tmp_path, monkeypatch):
     broken = tmp_path / "broken.py"
     broken.write_text("raise SystemExit('no such op')")
-    monkeypatch.setattr(fresh_process.replay, "__file__", str(broken))
+    monkeypatch.setattr(fresh_process, "__file__", str(broken))
     with pytest.raises(ExportCheckError, match="no such op"):
         export_model(small, tmp_path / "shop")
     assert list(tmp_path.iterdir()) == [broken]
@@ -308,8 +308,8 @@ def test_a_partitioned_export_says_its_recall_and_answers_nearly_like_the_exact_
 
     exact, partitioned = (LocalModel(folder) for folder in (sasrec_export, tmp_path / "shop"))
     _, histories = sasrec_run.data.histories()
-    asked = [sasrec_run.vocabulary.to_items(history.tolist()) for history in histories[:64]]
-    pairs = list(zip(exact.recommend(asked, k=20), partitioned.recommend(asked, k=20), strict=True))
+    queries = [sasrec_run.vocabulary.to_items(history.tolist()) for history in histories[:64]]
+    pairs = list(zip(exact.recommend(queries, k=20), partitioned.recommend(queries, k=20), strict=True))
     assert all(len(found.item_ids) == 20 for _, found in pairs)
     shared = [len(set(best.item_ids) & set(found.item_ids)) for best, found in pairs]
     assert np.mean(shared) > 0.8 * 20

@@ -1,4 +1,4 @@
-"""Versions come and go by a rename, whole."""
+"""Versions are published and removed by a rename, whole."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def test_every_file_and_folder_is_synced_after_it_was_written(tmp_path, write_ve
     assert tmp_path / "2" in model[1]
 
 
-def test_the_next_number_is_told_before_the_rename(tmp_path, write_version):
+def test_the_next_number_is_passed_on_before_the_rename(tmp_path, write_version):
     (tmp_path / "shop" / "007").mkdir(parents=True)
     version = write_version(tmp_path / "1")
     seen = []
@@ -186,10 +186,10 @@ def test_a_version_taken_meanwhile_is_left_alone(tmp_path, monkeypatch):
     (tmp_path / "1" / "saved_model.pb").write_text("theirs")
     (tmp_path / ".partial-mine").mkdir()
     (tmp_path / ".partial-mine" / "saved_model.pb").write_text("mine")
-    monkeypatch.setattr(publication, "version_numbers", lambda target: [])
-    told = []
-    assert rename_to_next_version(tmp_path / ".partial-mine", tmp_path, told.append) == tmp_path / "2"
-    assert told == [1, 2]
+    monkeypatch.setattr(publication, "version_folders", lambda target: {})
+    tried = []
+    assert rename_to_next_version(tmp_path / ".partial-mine", tmp_path, tried.append) == tmp_path / "2"
+    assert tried == [1, 2]
     assert (tmp_path / "1" / "saved_model.pb").read_text() == "theirs"
     assert (tmp_path / "2" / "saved_model.pb").read_text() == "mine"
 
@@ -221,15 +221,15 @@ def test_a_full_disk_leaves_nothing(tmp_path, write_version, monkeypatch):
     assert names(model) == []
 
 
-def test_old_versions_go_and_the_newest_stay(tmp_path, write_version):
+def test_old_versions_are_deleted_and_the_newest_kept(tmp_path, write_version):
     for name in ("1", "02", "10", "9"):
         write_version(tmp_path / name)
     (tmp_path / "notes").mkdir()
-    told = []
-    assert remove_old_versions(tmp_path, 2, told.append) == (1, 2)
-    assert told == [1, 2]
+    removed = []
+    assert remove_old_versions(tmp_path, 2, removed.append) == (1, 2)
+    assert removed == [1, 2]
     assert names(tmp_path) == ["10", "9", "notes"]
-    assert remove_old_versions(tmp_path, 2, told.append) == ()
+    assert remove_old_versions(tmp_path, 2, removed.append) == ()
 
 
 def test_a_version_is_hidden_before_it_is_deleted(tmp_path, write_version, monkeypatch):

@@ -1,4 +1,4 @@
-"""The push as users call it: a run exported, verified, pushed and refused."""
+"""Push: what is fit and good enough is published whole, and nothing else changes."""
 
 from __future__ import annotations
 
@@ -6,105 +6,30 @@ import json
 import os
 import shutil
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from laclrec_tf.cli.main import main
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving.release import push
-from laclrec_tf.serving.release.publication import RECORD_FILE, append_record, push_lock, read_record
-from laclrec_tf.serving.release.push import Push, Rollback, push_version, roll_back
+from laclrec_tf.serving.release import push as module
+from laclrec_tf.serving.release.publication import RECORD_FILE, push_lock, read_record
+from laclrec_tf.serving.release.push import Push
 from laclrec_tf.serving.release.validation import Validation
-from laclrec_tf.serving.version.folder import newest_version, version_folders
+from laclrec_tf.serving.version.folder import version_folders
 from laclrec_tf.serving.version.held_out_topk import read_held_out_topk
 from laclrec_tf.serving.version.manifest import MANIFEST_FILE, manifest_sha256, verify_manifest, write_manifest
 from laclrec_tf.serving.version.metadata import METRICS_FILE, ModelMetrics
 
-STOOD = Validation(3, 9, 8, "here")
-
-
-@pytest.fixture
-def rolled_model(tmp_path):
-    """Return a model's folder with two versions of one file, which holds the version's number."""
-    for number in ("1", "2"):
-        (tmp_path / "shop" / number).mkdir(parents=True)
-        (tmp_path / "shop" / number / "saved_model.pb").write_text(number)
-        write_manifest(tmp_path / "shop" / number)
-    return tmp_path / "shop"
-
-
-def rolled_back(path, capsys):
-    with pytest.raises(SystemExit) as exit_:
-        main(["rollback", str(path)])
-    captured = capsys.readouterr()
-    return exit_.value.code, captured.out, captured.err
-
-
-def test_the_version_before_is_published_again(rolled_model, capsys):
-    assert rolled_back(rolled_model, capsys) == (
-        0,
-        f"published {rolled_model}/3, a copy of version 1, in place of version 2\n",
-        "",
-    )
-    assert (rolled_model / "3" / "saved_model.pb").read_text() == "1"
-
-
-def test_nothing_before_is_one_line(rolled_model, capsys):
-    rolled_back(rolled_model, capsys)
-    code, out, error = rolled_back(rolled_model, capsys)
-    assert (code, out, error.count("\n")) == (2, "", 1)
-    assert "has no version before the served one, 3, a copy of 1" in error
-
-
-@pytest.fixture
-def verified_model(tmp_path):
-    """Return a model's folder with two versions of one file."""
-    for number in ("1", "2"):
-        (tmp_path / "shop" / number).mkdir(parents=True)
-        (tmp_path / "shop" / number / "saved_model.pb").write_text("graph")
-        write_manifest(tmp_path / "shop" / number)
-    return tmp_path / "shop"
-
-
-def verify(path, capsys):
-    with pytest.raises(SystemExit) as exit_:
-        main(["verify", str(path)])
-    captured = capsys.readouterr()
-    return exit_.value.code, captured.out, captured.err
-
-
-def test_whole_versions(verified_model, capsys):
-    assert verify(verified_model, capsys) == (0, f"{verified_model}/2: 1 files, as they were exported\n", "")
-    assert verify(verified_model / "1", capsys)[1].startswith(f"{verified_model}/1: 1 files")
-
-
-def test_damage_is_exit_code_2_and_one_line(verified_model, capsys):
-    (verified_model / "2" / "saved_model.pb").write_text("grapH")
-    code, out, error = verify(verified_model, capsys)
-    assert (code, out) == (2, "")
-    assert error.startswith(f"laclrec-tf: {verified_model}/2 is not as it was exported. changed: saved_model.pb.")
-    assert error.count("\n") == 1
-    assert verify(verified_model / "1", capsys)[0] == 0
-
-
-def test_a_version_that_lost_its_graph_is_still_one(verified_model, capsys):
-    (verified_model / "1" / "saved_model.pb").unlink()
-    code, _, error = verify(verified_model / "1", capsys)
-    assert code == 2
-    assert "missing: saved_model.pb" in error
-
-
-def test_no_version_to_verify(tmp_path, capsys):
-    code, _, error = verify(tmp_path / "nothing", capsys)
-    assert code == 2
-    assert "nothing is no folder" in error
+push = partial(module.push, show_progress=False)
+PASSED = Validation(3, 9, 8, "here")
 
 
 @pytest.fixture
 def fit(monkeypatch):
     """Let every candidate with a good manifest pass the validation, which has tests of its own."""
-    monkeypatch.setattr(push, "validate", lambda folder: verify_manifest(folder) or STOOD)
+    monkeypatch.setattr(module, "validate", lambda folder: (verify_manifest(folder), PASSED)[1])
 
 
 @pytest.fixture
@@ -130,7 +55,7 @@ def numbers(model: Path) -> list[int]:
 
 
 def test_an_export_is_pushed_validated_in_a_fresh_process(exported, tmp_path):
-    done = push_version(exported, tmp_path / "new" / "shop")
+    done = push(exported, tmp_path / "new" / "shop")
     assert done.version == tmp_path / "new" / "shop" / "1"
     assert done.blessing.verdict == "first"
     assert done.validation.held_out_histories == 8
@@ -148,16 +73,16 @@ def test_what_is_not_fit_is_not_pushed_forced_or_not(exported, served, tmp_path)
     before = state(served)
     for force in (False, True):
         with pytest.raises(InputError, match="changed: saved_model.pb"):
-            push_version(spoiled, served, force=force)
+            push(spoiled, served, force=force)
         with pytest.raises(InputError, match="changed: saved_model.pb"):
-            push_version(spoiled, tmp_path / "new", force=force)
+            push(spoiled, tmp_path / "new", force=force)
     assert state(served) == before
     assert not (tmp_path / "new").exists()
 
 
 def test_a_good_one_takes_the_next_number(fit, candidate, served):
-    done = push_version(candidate, served)
-    assert done == Push(served / "3", STOOD, done.blessing, ())
+    done = push(candidate, served)
+    assert done == Push(served / "3", PASSED, done.blessing, ())
     assert done.blessing.verdict == "passed"
     assert str(done.blessing.comparison) == "ndcg@10 0.1000 against 0.1000 (+0.0%) on validation, full"
     assert numbers(served) == [1, 2, 3]
@@ -179,86 +104,86 @@ def test_a_good_one_takes_the_next_number(fit, candidate, served):
 
 
 @pytest.mark.parametrize(
-    ("written", "told"),
+    ("written", "message"),
     [({"ndcg": 0.05}, "is worse than .*2: ndcg@10 0.0500 against 0.1000"), ({"data_hash": "e"}, "the same data")],
 )
-def test_a_worse_one_or_of_other_data_is_refused_and_can_be_forced(fit, served, tmp_path, write_version, written, told):
+def test_a_worse_one_or_of_other_data_is_refused_or_forced(fit, served, tmp_path, write_version, written, message):
     candidate = write_version(tmp_path / "worse", **written)
     before = state(served)
-    with pytest.raises(InputError, match=told):
-        push_version(candidate, served)
+    with pytest.raises(InputError, match=message):
+        push(candidate, served)
     assert state(served) == before
-    done = push_version(candidate, served, force=True)
+    done = push(candidate, served, force=True)
     assert (done.version, done.blessing.verdict) == (served / "3", "forced")
     (entry,) = read_record(served)
     assert entry["blessing"]["verdict"] == "forced"
     assert "--force" in entry["blessing"]["refusal"]
 
 
-def test_metric_and_tolerance_are_heard(fit, served, tmp_path, write_version):
+def test_metric_and_tolerance_are_used(fit, served, tmp_path, write_version):
     candidate = write_version(tmp_path / "worse", ndcg=0.05)
-    assert push_version(candidate, served, metric="recall@10").version == served / "3"
+    assert push(candidate, served, metric="recall@10").version == served / "3"
     with pytest.raises(InputError, match="no auc of the same split and protocol"):
-        push_version(candidate, served, metric="auc")
-    assert push_version(write_version(tmp_path / "w", ndcg=0.03), served, tolerance=0.4).version == served / "4"
+        push(candidate, served, metric="auc")
+    assert push(write_version(tmp_path / "w", ndcg=0.03), served, tolerance=0.4).version == served / "4"
 
 
 def test_forced_without_need_is_recorded_too(fit, candidate, served):
-    assert push_version(candidate, served, force=True).blessing.refusal is None
+    assert push(candidate, served, force=True).blessing.refusal is None
     assert read_record(served)[0]["blessing"]["comparison"]["candidate"] == 0.1
 
 
 def test_the_last_versions_stay(fit, candidate, served):
-    assert push_version(candidate, served, keep=2).removed == (1,)
+    assert push(candidate, served, keep=2).removed == (1,)
     assert numbers(served) == [2, 3]
-    assert push_version(candidate, served, keep=1).removed == (2, 3)
+    assert push(candidate, served, keep=1).removed == (2, 3)
     assert numbers(served) == [4]
     actions = [(entry["action"], entry["version"]) for entry in read_record(served)]
     assert actions == [("push", 3), ("remove", 1), ("push", 4), ("remove", 2), ("remove", 3)]
     with pytest.raises(InputError, match="`keep` must be at least 1"):
-        push_version(candidate, served, keep=0)
+        push(candidate, served, keep=0)
 
 
-def test_old_versions_that_cannot_be_removed_are_told(fit, candidate, served, monkeypatch):
+def test_old_versions_that_cannot_be_removed_are_reported(fit, candidate, served, monkeypatch):
     def refuse(*_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(push, "remove_old_versions", refuse)
+    monkeypatch.setattr(module, "remove_old_versions", refuse)
     with pytest.raises(InputError, match="3 is pushed, but old versions could not be removed: Permission denied"):
-        push_version(candidate, served)
+        push(candidate, served)
     assert numbers(served) == [1, 2, 3]
 
 
 @pytest.mark.parametrize("tolerance", [-1.0, 1.0])
-def test_arguments_are_looked_at_before_any_work(candidate, served, monkeypatch, tolerance):
-    monkeypatch.setattr(push, "validate", lambda folder: pytest.fail("too late"))
+def test_arguments_are_checked_before_any_work(candidate, served, monkeypatch, tolerance):
+    monkeypatch.setattr(module, "validate", lambda folder: pytest.fail("too late"))
     with pytest.raises(InputError, match="tolerance"):
-        push_version(candidate, served, tolerance=tolerance)
+        push(candidate, served, tolerance=tolerance)
     with pytest.raises(InputError, match="it is a file"):
-        push_version(candidate, candidate / "saved_model.pb")
+        push(candidate, candidate / "saved_model.pb")
     with pytest.raises(InputError, match="is one version of a model"):
-        push_version(candidate, served / "2")
+        push(candidate, served / "2")
 
 
 def test_two_pushes_do_not_race(fit, candidate, served):
     before = state(served)
     with push_lock(served), pytest.raises(InputError, match="Another process pushes to"):
-        push_version(candidate, served)
+        push(candidate, served)
     assert state(served) == before
-    assert push_version(candidate, served).version == served / "3"
+    assert push(candidate, served).version == served / "3"
 
 
 def test_the_version_of_an_export_in_between_is_left_alone(fit, candidate, served, write_version, monkeypatch):
-    # Between the look at the numbers and the rename another version 3 comes.
-    append = push.append_record
+    # Another version 3 appears between the listing and the rename.
+    append = module.append_record
 
     def append_and_race(model, action, version, **about):
         append(model, action, version, **about)
         if version == 3:
             write_version(model / "3", "theirs")
 
-    monkeypatch.setattr(push, "append_record", append_and_race)
-    assert push_version(candidate, served, keep=9).version == served / "4"
+    monkeypatch.setattr(module, "append_record", append_and_race)
+    assert push(candidate, served, keep=9).version == served / "4"
     assert (served / "3" / "saved_model.pb").read_text() == "theirs"
     assert [entry["version"] for entry in read_record(served)] == [3, 4]
 
@@ -269,7 +194,7 @@ def test_killed_at_any_moment_every_version_is_whole(fit, candidate, tmp_path, w
         served = tmp_path / f"shop-{moment}"
         for number in (1, 2):
             write_version(served / str(number), f"graph {number}")
-        killed = killed_at(lambda model=served: push_version(candidate, model, keep=2), served, moment)
+        killed = killed_at(lambda model=served: push(candidate, model, keep=2), served, moment)
         versions = version_folders(served)
         for folder in versions.values():
             verify_manifest(folder)
@@ -279,7 +204,7 @@ def test_killed_at_any_moment_every_version_is_whole(fit, candidate, tmp_path, w
         recorded = {entry["version"] for entry in read_record(served) if entry["action"] == "push"}
         assert set(versions) - {1, 2} <= recorded
         if killed:
-            done = push_version(candidate, served, keep=2)
+            done = push(candidate, served, keep=2)
             assert done.version == served / str(max(versions) + 1)
         assert len(numbers(served)) == 2
         assert sorted(path.name for path in served.iterdir() if path.name.startswith(".")) == [RECORD_FILE]
@@ -287,7 +212,7 @@ def test_killed_at_any_moment_every_version_is_whole(fit, candidate, tmp_path, w
             break
         shutil.rmtree(served)
         moment += 1
-    assert moment > 40  # each file is opened, written and looked at
+    assert moment > 40  # each file is opened, written and read
     assert seen == {(1, 2), (1, 2, 3), (2, 3)}
 
 
@@ -309,7 +234,7 @@ def test_a_reader_only_ever_sees_whole_versions(fit, candidate, served, tmp_path
     reader = threading.Thread(target=poll)
     reader.start()
     for number in range(30):
-        push_version(write_version(tmp_path / f"candidate-{number}", f"graph {number}" * 9999), served, keep=2)
+        push(write_version(tmp_path / f"candidate-{number}", f"graph {number}" * 9999), served, keep=2)
     done.set()
     reader.join()
     assert wrong == []
@@ -320,134 +245,20 @@ def test_a_reader_only_ever_sees_whole_versions(fit, candidate, served, tmp_path
 def test_a_candidate_without_a_manifest_is_refused(candidate, served):
     (candidate / MANIFEST_FILE).unlink()
     with pytest.raises(InputError, match="has no assets.extra/manifest.json"):
-        push_version(candidate, served)
+        push(candidate, served)
 
 
 def test_a_served_version_that_is_none_blocks_all_but_force(fit, candidate, tmp_path):
     (tmp_path / "shop" / "7").mkdir(parents=True)
     with pytest.raises(InputError, match="7 is not a SavedModel"):
-        push_version(candidate, tmp_path / "shop")
-    done = push_version(candidate, tmp_path / "shop", force=True)
+        push(candidate, tmp_path / "shop")
+    done = push(candidate, tmp_path / "shop", force=True)
     assert done.version == tmp_path / "shop" / "8"
     assert "is not a SavedModel" in json.dumps(read_record(tmp_path / "shop"))
 
 
 @pytest.fixture
-def pushed_model(tmp_path, write_version, monkeypatch):
-    """Return a model's folder with the versions 1, 2 and 3, all pushed."""
-    monkeypatch.setattr(push, "validate", lambda folder: Validation(3, 9, 8, "here"))
-    for name in "abc":
-        push_version(write_version(tmp_path / name, name), tmp_path / "shop")
-    return tmp_path / "shop"
-
-
-def served_versions(pushed_model):
-    return (newest_version(pushed_model)[1] / "saved_model.pb").read_text()
-
-
-def contents(pushed_model):
-    return {number: (folder / "saved_model.pb").read_text() for number, folder in version_folders(pushed_model).items()}
-
-
-def test_the_version_before_comes_again(pushed_model):
-    assert roll_back(pushed_model) == Rollback(pushed_model / "4", of=2, instead_of=3)
-    assert contents(pushed_model) == {1: "a", 2: "b", 3: "c", 4: "b"}
-    verify_manifest(pushed_model / "4")
-    entry = read_record(pushed_model)[-1]
-    assert {name: entry[name] for name in ("action", "version", "of", "instead_of")} == {
-        "action": "rollback",
-        "version": 4,
-        "of": 2,
-        "instead_of": 3,
-    }
-    assert sorted(path.name for path in pushed_model.iterdir() if path.name.startswith(".")) == [RECORD_FILE]
-
-
-def test_again_it_goes_one_further_back(pushed_model):
-    assert [roll_back(pushed_model).of for _ in range(2)] == [2, 1]
-    assert contents(pushed_model) == {1: "a", 2: "b", 3: "c", 4: "b", 5: "a"}
-    with pytest.raises(InputError, match="no version before the served one, 5, a copy of 1. Push a version"):
-        roll_back(pushed_model)
-    assert len(contents(pushed_model)) == 5
-
-
-def test_after_a_push_before_means_what_was_served(pushed_model, tmp_path, write_version):
-    roll_back(pushed_model)
-    push_version(write_version(tmp_path / "d", "d"), pushed_model, keep=9)
-    assert served_versions(pushed_model) == "d"
-    assert roll_back(pushed_model) == Rollback(pushed_model / "6", of=4, instead_of=5)
-    assert served_versions(pushed_model) == "b"
-    # 6 is a copy of 4, which is one of 2: the bad version 3 is not served again.
-    assert roll_back(pushed_model).of == 1
-
-
-def test_the_same_candidate_pushed_twice_is_no_copy(pushed_model, tmp_path):
-    push_version(tmp_path / "a", pushed_model, keep=9)
-    assert roll_back(pushed_model) == Rollback(pushed_model / "5", of=3, instead_of=4)
-
-
-def test_the_line_of_a_rollback_that_never_came_does_not_count(pushed_model, write_version):
-    append_record(pushed_model, "rollback", 4, of=2, instead_of=3, manifest_sha256="0" * 64)
-    write_version(pushed_model / "4", "exported")  # took the number
-    assert roll_back(pushed_model).of == 3
-
-
-def test_a_copy_whose_original_was_removed(pushed_model):
-    roll_back(pushed_model)
-    for number in ("1", "2"):
-        shutil.rmtree(pushed_model / number)
-    with pytest.raises(InputError, match="no version before the served one, 4, a copy of 2"):
-        roll_back(pushed_model)
-
-
-def test_only_one_version(pushed_model):
-    for number in ("1", "2"):
-        shutil.rmtree(pushed_model / number)
-    with pytest.raises(InputError, match="no version before the served one, 3. Push"):
-        roll_back(pushed_model)
-
-
-def test_no_version_to_roll_back(tmp_path):
-    with pytest.raises(InputError, match="is no folder"):
-        roll_back(tmp_path / "missing")
-    assert not (tmp_path / "missing").exists()
-
-
-def test_a_damaged_version_before_is_not_served_again(pushed_model):
-    (pushed_model / "2" / "saved_model.pb").write_text("x")
-    with pytest.raises(InputError, match="2 is not as it was exported. changed: saved_model.pb"):
-        roll_back(pushed_model)
-    assert served_versions(pushed_model) == "c"
-
-
-def test_not_while_a_push_is_on(pushed_model):
-    with push_lock(pushed_model), pytest.raises(InputError, match="Another process pushes"):
-        roll_back(pushed_model)
-    assert served_versions(pushed_model) == "c"
-
-
-def test_killed_at_any_moment_no_version_is_lost(pushed_model, tmp_path, killed_at):
-    moment, seen = 0, set()
-    while True:
-        copy = shutil.copytree(pushed_model, tmp_path / "copy" / "shop")
-        killed = killed_at(lambda folder=copy: roll_back(folder), copy, moment)
-        for folder in version_folders(copy).values():
-            verify_manifest(folder)
-        seen.add(tuple(contents(copy).items()))
-        if killed:
-            expected = {"c": 2, "b": 1}[served_versions(copy)]
-            assert roll_back(copy).of == expected
-        shutil.rmtree(tmp_path / "copy")
-        if not killed:
-            break
-        moment += 1
-    assert moment > 30
-    before = ((1, "a"), (2, "b"), (3, "c"))
-    assert seen == {before, (*before, (4, "b"))}
-
-
-@pytest.fixture
-def candidate_of_a_run(sasrec_export) -> Path:
+def run_export(sasrec_export) -> Path:
     """Return the model's folder of an export of the run."""
     return sasrec_export
 
@@ -465,9 +276,9 @@ def run(capsys):
     return call
 
 
-def worse(candidate_of_a_run: Path, folder: Path) -> Path:
+def worse(run_export: Path, folder: Path) -> Path:
     """Copy a version and halve its numbers."""
-    copy = shutil.copytree(candidate_of_a_run / "1", folder)
+    copy = shutil.copytree(run_export / "1", folder)
     metrics = json.loads((copy / METRICS_FILE).read_text())
     for evaluation in metrics["evaluations"]:
         evaluation["metrics"] = {name: value / 2 for name, value in evaluation["metrics"].items()}
@@ -476,29 +287,29 @@ def worse(candidate_of_a_run: Path, folder: Path) -> Path:
     return copy
 
 
-def test_an_export_tells_of_its_run(candidate_of_a_run, evaluated_run):
+def test_an_export_holds_the_metrics_of_its_run(run_export, evaluated_run):
     report = json.loads((evaluated_run / "evaluation-test-full.json").read_text())
-    test = next(each for each in ModelMetrics.read(candidate_of_a_run / "1").evaluations if each.name == "test, full")
+    test = next(each for each in ModelMetrics.read(run_export / "1").evaluations if each.name == "test, full")
     assert test.metrics["ndcg@10"] == report["ndcg@10"]
-    card = (candidate_of_a_run / "1" / "assets.extra" / "model_card.md").read_text()
+    card = (run_export / "1" / "assets.extra" / "model_card.md").read_text()
     assert "| metric | validation, full | test, full | test, full-with-history |" in card
     row = next(line for line in card.splitlines() if line.startswith("| ndcg@10 |"))
     assert f" {report['ndcg@10']:.4f} |" in row
-    held_out, _ = read_held_out_topk(candidate_of_a_run / "1")
+    held_out, _ = read_held_out_topk(run_export / "1")
     assert (held_out.source, len(held_out.histories)) == ("the prepared data, before the test item", 64)
 
 
-def test_pushed_refused_forced_and_rolled_back(run, candidate_of_a_run, tmp_path, monkeypatch):
+def test_pushed_refused_forced_and_rolled_back(run, run_export, tmp_path, monkeypatch):
     shop = tmp_path / "saved_models" / "shop"
-    code, lines, _ = run("push", candidate_of_a_run, "--to", shop)
+    code, lines, _ = run("push", run_export, "--to", shop)
     assert code == 0
     assert "21 warm-up requests, 64 histories (the prepared data, before the test item)" in lines[0]
     assert lines[1:] == ["blessed: the first version, with none to compare with", f"pushed {shop / '1'}"]
 
-    # The validation was made once, in a process of its own; it takes seconds.
-    stood = Validation(10, 6, 64, "here")
-    monkeypatch.setattr("laclrec_tf.serving.release.push.validate", lambda folder: verify_manifest(folder) or stood)
-    spoiled = worse(candidate_of_a_run, tmp_path / "worse")
+    # The validation, which takes seconds, has run once.
+    passed = Validation(10, 6, 64, "here")
+    monkeypatch.setattr("laclrec_tf.serving.release.push.validate", lambda folder: (verify_manifest(folder), passed)[1])
+    spoiled = worse(run_export, tmp_path / "worse")
     code, lines, error = run("push", spoiled, "--to", shop)
     assert (code, lines, error.count("\n")) == (2, [], 1)
     assert "is worse than" in error
@@ -524,8 +335,8 @@ def test_pushed_refused_forced_and_rolled_back(run, candidate_of_a_run, tmp_path
         (["--metric", ""], "`metric` must name a metric"),
     ],
 )
-def test_mistakes_cost_one_line_and_leave_nothing(run, candidate_of_a_run, tmp_path, arguments, message):
-    code, _, error = run("push", candidate_of_a_run, "--to", tmp_path / "shop", *arguments)
+def test_mistakes_cost_one_line_and_leave_nothing(run, run_export, tmp_path, arguments, message):
+    code, _, error = run("push", run_export, "--to", tmp_path / "shop", *arguments)
     assert (code, error.count("\n")) == (2, 1)
     assert message in error
     assert not (tmp_path / "shop").exists()
@@ -538,10 +349,10 @@ def test_no_candidate(run, tmp_path):
     assert not (tmp_path / "shop").exists()
 
 
-def test_versions_of_other_data_are_compared_on_the_data_given(candidate_of_a_run, data, tmp_path, run):
+def test_versions_of_other_data_are_compared_on_the_data_given(run_export, data, tmp_path, run):
     served = tmp_path / "shop"
-    assert run("push", candidate_of_a_run, "--to", served)[0] == 0
-    other = shutil.copytree(candidate_of_a_run / "1", tmp_path / "other")
+    assert run("push", run_export, "--to", served)[0] == 0
+    other = shutil.copytree(run_export / "1", tmp_path / "other")
     metrics = json.loads((other / METRICS_FILE).read_text())
     (other / METRICS_FILE).write_text(json.dumps(metrics | {"data_hash": "f" * 64}))
     write_manifest(other)

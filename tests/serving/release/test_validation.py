@@ -54,7 +54,7 @@ def test_operations_of_other_libraries_are_found(tmp_path):
 
 def test_a_damaged_graph_is_named(tmp_path):
     (tmp_path / "saved_model.pb").write_bytes(b"\xff\xff\xff")
-    with pytest.raises(InputError, match="saved_model.pb is missing or damaged"):
+    with pytest.raises(InputError, match="Cannot load .*: saved_model.pb is damaged"):
         foreign_ops(tmp_path)
 
 
@@ -95,7 +95,7 @@ def test_a_request_without_an_answer_is_refused(candidate):
 
 @pytest.fixture
 def no_process(monkeypatch):
-    """Fail when a process is started: what is found on disk needs none."""
+    """Fail when a process is started: a check of files needs none."""
     monkeypatch.setattr(fresh_process.subprocess, "run", lambda *_, **__: pytest.fail("a process was started"))
 
 

@@ -154,7 +154,7 @@ def test_no_vectors(table, partitions):
 
 
 def test_more_asked_for_than_the_partitions_hold():
-    """Partitions of unequal length are padded with nothing, which must not be taken for an item."""
+    """Partitions of unequal length are padded, and padding must not be returned as an item."""
     vectors = np.concatenate([np.ones([150, 4]), -np.ones([7, 4])]).astype(np.float32)
     table = np.concatenate([np.zeros([1, 4]), vectors, np.zeros([2, 4])]).astype(np.float32)
     index = PartitionedIndex(table, partition(vectors, np.arange(1, 158), 2), n_probes=1)
@@ -193,7 +193,7 @@ def test_a_retriever_fills_every_slot_and_keeps_exclusions(int8):
 
 @pytest.mark.parametrize("int8", [False, True])
 def test_an_answer_does_not_depend_on_the_other_rows_of_its_batch(int8):
-    """Neither on a neighbour that one partition is too small for, nor on one that excludes much."""
+    """Neither a row that needs more than one partition nor one with many exclusions changes the other rows."""
     vocabulary = ItemVocabulary(f"item-{i}" for i in range(300))
     model = LACLRec(n_items=300, width=8, alpha=0.0, beta=0.0, lambda_aug=0.0, seed=1)
     table = np.random.default_rng(2).normal(size=(303, 8)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""The retriever: what is read of a history, what may come out, and what the augmenter's answer says."""
+"""The retriever: which items of a history are read, and which items may be recommended."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def scripted(scores: list[float] | None = None, edits: SimpleNamespace | None = 
     return Retriever(model, ItemVocabulary("abcde"), np.array([4, 3, 2, 1, 0]))
 
 
-def ask(retriever: Retriever, history: list, k: int = 10, exclude: list | None = None, **inputs):
+def recommend(retriever: Retriever, history: list, k: int = 10, exclude: list | None = None, **inputs):
     inputs |= {"k": tf.constant(k)} | ({} if exclude is None else {"exclude": _strings(exclude)})
     answer = retriever.retrieve(_strings(history), **inputs)
     return _names(answer["item_ids"]), answer["scores"].numpy()
@@ -65,34 +65,34 @@ def _names(strings: tf.Tensor) -> list:
 
 
 def test_the_best_come_first_and_the_history_never():
-    items, scores = ask(scripted(), [["b", "d"]], k=2)
+    items, scores = recommend(scripted(), [["b", "d"]], k=2)
     assert items == [["e", "c"]]
     np.testing.assert_array_equal(scores, [[5.0, 3.0]])
 
 
 def test_slots_beyond_the_eligible_items_are_empty():
-    items, scores = ask(scripted(), [["b", "d"]], k=5, exclude=[["e"]])
+    items, scores = recommend(scripted(), [["b", "d"]], k=5, exclude=[["e"]])
     assert items == [["c", "a", "", "", ""]]
     np.testing.assert_array_equal(scores, [[3.0, 1.0, NEVER, NEVER, NEVER]])
 
 
 @pytest.mark.parametrize("k", [5, 6, 1000, 2**31 - 1])
 def test_more_than_there_is_gives_all_there_is(k):
-    items, _ = ask(scripted(), [["a"]], k=k)
+    items, _ = recommend(scripted(), [["a"]], k=k)
     assert items == [["e", "d", "c", "b", ""]]
 
 
 @pytest.mark.parametrize("k", [0, -1, -(2**31)])
 def test_k_below_one_is_an_error_that_says_so(k):
     with pytest.raises(tf.errors.InvalidArgumentError, match="k must be at least 1"):
-        ask(scripted(), [["a"]], k=k)
+        recommend(scripted(), [["a"]], k=k)
 
 
 def test_exclusions_for_each_row_or_for_all():
     retriever = scripted()
-    assert ask(retriever, [["a"], ["b"]], 1, [["e"], ["d"]])[0] == [["d"], ["e"]]
-    assert ask(retriever, [["a"], ["b"]], 1, [["e", "d"]])[0] == [["c"], ["c"]]
-    assert ask(retriever, [["a"], ["b"]], 1, [["e", ""], ["unknown", ""]])[0] == [["d"], ["e"]]
+    assert recommend(retriever, [["a"], ["b"]], 1, [["e"], ["d"]])[0] == [["d"], ["e"]]
+    assert recommend(retriever, [["a"], ["b"]], 1, [["e", "d"]])[0] == [["c"], ["c"]]
+    assert recommend(retriever, [["a"], ["b"]], 1, [["e", ""], ["unknown", ""]])[0] == [["d"], ["e"]]
 
 
 @pytest.mark.parametrize("rows", [0, 3])
@@ -103,22 +103,22 @@ def test_exclusions_for_another_number_of_rows_are_an_error(rows):
 
 
 def test_a_history_without_known_items_gets_the_popular_ones():
-    items, scores = ask(scripted(), [["", ""], ["unknown", ""], ["unknown", "c"]], k=3)
+    items, scores = recommend(scripted(), [["", ""], ["unknown", ""], ["unknown", "c"]], k=3)
     assert items == [["a", "b", "c"], ["a", "b", "c"], ["e", "d", "b"]]
     np.testing.assert_allclose(scores, [[0.4, 0.3, 0.2], [0.4, 0.3, 0.2], [5.0, 4.0, 2.0]], rtol=1e-6)
-    assert ask(scripted(), [[""]], 3, [["b", "a"]])[0] == [["c", "d", "e"]]
-    assert ask(scripted(), [[""]], 3, [list("abcde")])[0] == [["", "", ""]]
+    assert recommend(scripted(), [[""]], 3, [["b", "a"]])[0] == [["c", "d", "e"]]
+    assert recommend(scripted(), [[""]], 3, [list("abcde")])[0] == [["", "", ""]]
 
 
 def test_without_any_interaction_the_popular_items_are_the_first():
     retriever = Retriever(ScriptedModel(), ItemVocabulary("abcde"), np.zeros(5))
-    items, scores = ask(retriever, [[]], 2)
+    items, scores = recommend(retriever, [[]], 2)
     assert items == [["a", "b"]]
     np.testing.assert_array_equal(scores, [[0.0, 0.0]])
 
 
 def test_scores_that_are_not_numbers_recommend_nothing():
-    items, scores = ask(scripted([np.nan, 2.0, np.nan, np.nan, 5.0]), [["e"]], k=5)
+    items, scores = recommend(scripted([np.nan, 2.0, np.nan, np.nan, 5.0]), [["e"]], k=5)
     assert set(items[0]) <= {"b", ""}
     assert not np.isnan(scores).any()
 
@@ -140,14 +140,14 @@ def test_scores_are_the_models(retriever, model, vocabulary):
         del by_item[item]
     expected = sorted(by_item, key=by_item.__getitem__, reverse=True)
 
-    items, scores = ask(retriever, [vocabulary.to_items(ids)], k=20)
+    items, scores = recommend(retriever, [vocabulary.to_items(ids)], k=20)
     assert items == [expected + [""] * 4]
     np.testing.assert_allclose(scores[0, :16], [by_item[item] for item in expected], rtol=1e-5, atol=1e-6)
 
 
 def test_padding_and_unknown_items_make_no_difference(retriever):
-    clean = ask(retriever, [["007", "a b", "PAD"]])
-    dirty = ask(retriever, [["", b"\xff\xfe", "007", "unknown", "a b", "", "PAD", "", "a b\n"]])
+    clean = recommend(retriever, [["007", "a b", "PAD"]])
+    dirty = recommend(retriever, [["", b"\xff\xfe", "007", "unknown", "a b", "", "PAD", "", "a b\n"]])
     assert clean[0] == dirty[0]
     np.testing.assert_array_equal(clean[1], dirty[1])
 
@@ -155,8 +155,8 @@ def test_padding_and_unknown_items_make_no_difference(retriever):
 def test_only_the_most_recent_items_are_read_but_all_are_excluded(retriever, vocabulary):
     recent = vocabulary.to_items(range(1, 7))
     older = vocabulary.to_items(range(7, 12))
-    long = ask(retriever, [older + recent], k=20)
-    same = ask(retriever, [recent], k=20, exclude=[older])
+    long = recommend(retriever, [older + recent], k=20)
+    same = recommend(retriever, [recent], k=20, exclude=[older])
     assert long[0] == same[0]
     np.testing.assert_array_equal(long[1], same[1])
     assert not set(long[0][0]) & {*older, *recent}
@@ -171,9 +171,9 @@ def test_a_batch_gives_what_its_rows_give_alone(retriever, vocabulary):
         vocabulary.to_items(range(20, 0, -1)),
     ]
     padded = [history + [""] * (20 - len(history)) for history in histories]
-    items, scores = ask(retriever, padded, k=20)
+    items, scores = recommend(retriever, padded, k=20)
     for row, history in enumerate(histories):
-        alone = ask(retriever, [history], k=20)
+        alone = recommend(retriever, [history], k=20)
         assert items[row] == alone[0][0]
         np.testing.assert_allclose(scores[row], alone[1][0], rtol=1e-5, atol=1e-6)
 
@@ -181,7 +181,7 @@ def test_a_batch_gives_what_its_rows_give_alone(retriever, vocabulary):
 def test_serving_default_is_retrieve_with_ten(retriever):
     history = _strings([["007", "x,y"], ["", ""]])
     default = retriever.serving_default(history)
-    items, scores = ask(retriever, [["007", "x,y"], ["", ""]], k=10)
+    items, scores = recommend(retriever, [["007", "x,y"], ["", ""]], k=10)
     assert _names(default["item_ids"]) == items
     np.testing.assert_array_equal(default["scores"], scores)
 
@@ -232,33 +232,33 @@ def _bytes(items) -> set[bytes]:
 
 
 def test_an_allow_list_is_ranked_and_nothing_else():
-    assert ask(scripted(), [["a"]], allow=_strings([["c", "unknown", "a", "", "e", "c"]]))[0] == [
+    assert recommend(scripted(), [["a"]], allow=_strings([["c", "unknown", "a", "", "e", "c"]]))[0] == [
         ["e", "c", "", "", ""]
     ]
-    items, scores = ask(scripted(), [["a"]], k=2, allow=_strings([["b", "c", "d"]]), exclude=[["d"]])
+    items, scores = recommend(scripted(), [["a"]], k=2, allow=_strings([["b", "c", "d"]]), exclude=[["d"]])
     assert items == [["c", "b"]]
     np.testing.assert_array_equal(scores, [[3.0, 2.0]])
 
 
 def test_an_allow_list_of_unknown_items_allows_none():
-    assert ask(scripted(), [["a"]], k=2, allow=_strings([["unknown", ""]]))[0] == [["", ""]]
+    assert recommend(scripted(), [["a"]], k=2, allow=_strings([["unknown", ""]]))[0] == [["", ""]]
 
 
 def test_allow_lists_for_each_row_and_rows_without_one():
     allow = _strings([["b", "c"], ["", ""], ["d", ""]])
-    assert ask(scripted(), [["a"], ["a"], ["d"]], k=2, allow=allow)[0] == [["c", "b"], ["e", "d"], ["", ""]]
+    assert recommend(scripted(), [["a"], ["a"], ["d"]], k=2, allow=allow)[0] == [["c", "b"], ["e", "d"], ["", ""]]
 
 
 def test_an_allow_list_without_known_history_is_ranked_by_popularity():
-    items, scores = ask(scripted(), [["unknown"]], k=2, allow=_strings([["c", "b"]]))
+    items, scores = recommend(scripted(), [["unknown"]], k=2, allow=_strings([["c", "b"]]))
     assert items == [["b", "c"]]
     np.testing.assert_allclose(scores, [[0.3, 0.2]], rtol=1e-6)
 
 
 def test_the_history_may_come_when_the_request_says_so():
     no, each = tf.constant(False), tf.constant([True, False])
-    assert ask(scripted(), [["e"]], k=2, exclude_history=no)[0] == [["e", "d"]]
-    assert ask(scripted(), [["e"], ["e"]], k=2, exclude_history=each)[0] == [["d", "c"], ["e", "d"]]
+    assert recommend(scripted(), [["e"]], k=2, exclude_history=no)[0] == [["e", "d"]]
+    assert recommend(scripted(), [["e"], ["e"]], k=2, exclude_history=each)[0] == [["d", "c"], ["e", "d"]]
 
 
 def test_each_row_may_have_its_k():
@@ -285,9 +285,9 @@ def test_unknown_items_are_counted(retriever):
 
 def test_retired_items_are_read_but_never_come_out():
     retriever = Retriever(ScriptedModel(), ItemVocabulary("abcde"), np.array([4, 3, 2, 1, 0]), retired=["e", "a"])
-    assert ask(retriever, [["e", "b"]])[0] == [["d", "c", "", "", ""]]
-    assert ask(retriever, [["e"]], allow=_strings([["e", "b"]]))[0] == [["b", "", "", "", ""]]
-    assert ask(retriever, [[""]], k=2)[0] == [["b", "c"]]  # a is the most popular one
+    assert recommend(retriever, [["e", "b"]])[0] == [["d", "c", "", "", ""]]
+    assert recommend(retriever, [["e"]], allow=_strings([["e", "b"]]))[0] == [["b", "", "", "", ""]]
+    assert recommend(retriever, [[""]], k=2)[0] == [["b", "c"]]  # a is the most popular one
     similar = retriever.similar_items(tf.constant(["e"]), k=tf.constant(5))
     assert set(_names(similar["item_ids"])[0]) == {"b", "c", "d", ""}
     np.testing.assert_array_equal(retriever.rank(_strings([["b"]]), _strings([["a", "c"]]))["scores"], [[NEVER, 3.0]])
@@ -324,10 +324,10 @@ def test_one_long_example_does_not_fill_the_memory_for_all(retriever):
 def test_the_answer_follows_the_model(vocabulary, popularity):
     model = LACLRec(n_items=20, width=8, max_length=6, max_edited_length=8)
     retriever = Retriever(model, vocabulary, popularity)
-    _, before = ask(retriever, [["007"]])
+    _, before = recommend(retriever, [["007"]])
     model.encoder.item_embedding.embeddings.assign(model.encoder.item_embedding.embeddings * 2.0)
     model.user_encoder.norm.beta.assign(model.user_encoder.norm.beta + 1.0)
-    _, after = ask(retriever, [["007"]])
+    _, after = recommend(retriever, [["007"]])
     assert not np.allclose(before, after)
 
 

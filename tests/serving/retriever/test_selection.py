@@ -40,16 +40,16 @@ def test_nothing_listed():
     data=st.data(),
 )
 def test_what_is_listed(rows, width, listed, one_list, max_comparisons, data):
-    asked = np.array(data.draw(st.lists(ids, min_size=rows * width, max_size=rows * width)), np.int32)
+    queries = np.array(data.draw(st.lists(ids, min_size=rows * width, max_size=rows * width)), np.int32)
     n_lists = 1 if one_list else rows
     lists = np.array(data.draw(st.lists(ids, min_size=n_lists * listed, max_size=n_lists * listed)), np.int32)
-    asked, lists = asked.reshape(rows, width), lists.reshape(n_lists, listed)
+    queries, lists = queries.reshape(rows, width), lists.reshape(n_lists, listed)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(selection, "MAX_COMPARISONS", max_comparisons)
-        found = is_listed(tf.constant(asked), tf.constant(lists)).numpy()
+        found = is_listed(tf.constant(queries), tf.constant(lists)).numpy()
     for row in range(rows):
         own = set(lists[0 if one_list else row].tolist()) - {0}
-        assert found[row].tolist() == [item in own for item in asked[row].tolist()]
+        assert found[row].tolist() == [item in own for item in queries[row].tolist()]
 
 
 def test_repeats_become_padding():

@@ -1,4 +1,4 @@
-"""What the augmenter's answer says of histories of item strings."""
+"""Vectors, similar items and the augmenter's edits for strings."""
 
 from __future__ import annotations
 

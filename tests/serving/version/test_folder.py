@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving.version.folder import check_model_folder, model_folder, version_folders, version_numbers
+from laclrec_tf.serving.version.folder import check_model_folder, model_folder, version_folders
 
 
 def test_it_is_made_with_its_parents(tmp_path):
@@ -15,7 +15,7 @@ def test_it_is_made_with_its_parents(tmp_path):
 
 
 @pytest.mark.parametrize("error", [InputError("no"), KeyboardInterrupt()])
-def test_a_failure_takes_away_what_was_made(tmp_path, error):
+def test_a_failure_deletes_what_was_created(tmp_path, error):
     (tmp_path / "there").mkdir()
     with pytest.raises(type(error)), model_folder(tmp_path / "there" / "a" / "b"):
         raise error
@@ -36,8 +36,8 @@ def test_a_folder_that_was_there_stays(tmp_path):
 
 
 def test_what_the_system_refuses_is_one_line(tmp_path):
-    told = "Cannot write to .*a: No space left on device. Give another folder"
-    with pytest.raises(InputError, match=told), model_folder(tmp_path / "a"):
+    message = "Cannot write to .*a: No space left on device. Give another folder"
+    with pytest.raises(InputError, match=message), model_folder(tmp_path / "a"):
         raise OSError(28, "No space left on device")
     assert list(tmp_path.iterdir()) == []
 
@@ -58,5 +58,5 @@ def test_only_folders_named_by_an_int64_are_versions(tmp_path):
     for name in ("3", "007", str(2**63 - 1), str(2**63), "9" * 25, "-1", "1.5", "\u0663", ".4", "stable"):
         (tmp_path / name).mkdir()
     (tmp_path / "8").write_text("a file")
-    assert version_numbers(tmp_path) == [3, 7, 2**63 - 1]
+    assert list(version_folders(tmp_path)) == [3, 7, 2**63 - 1]
     assert version_folders(tmp_path)[7] == tmp_path / "007"

@@ -1,4 +1,4 @@
-"""The manifest: every file is in it, and whatever happens to one is named."""
+"""The manifest lists every file, and any change of a file is found and named."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 
 import pytest
 
+from laclrec_tf.cli.main import main
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving.version.manifest import (
     MANIFEST_FILE,
@@ -39,7 +40,7 @@ def test_every_file_but_itself_with_size_and_sha256(version):
             "size": 0,
         },
     }
-    verify_manifest(version)
+    assert verify_manifest(version) == 2
 
 
 def test_written_again_it_is_the_same(version):
@@ -49,7 +50,7 @@ def test_written_again_it_is_the_same(version):
 
 
 @pytest.mark.parametrize(
-    ("damage", "told"),
+    ("damage", "message"),
     [
         (lambda folder: (folder / "saved_model.pb").write_bytes(b"abd"), "changed: saved_model.pb."),
         (lambda folder: (folder / "saved_model.pb").write_bytes(b"ab"), "changed: saved_model.pb."),
@@ -60,11 +61,11 @@ def test_written_again_it_is_the_same(version):
         (lambda folder: os.rename(folder / "saved_model.pb", folder / "b"), "missing: saved_model.pb; superfluous: b."),
     ],
 )
-def test_what_happened_to_a_file_is_told(version, damage, told):
+def test_what_happened_to_a_file_is_reported(version, damage, message):
     damage(version)
     with pytest.raises(InputError, match="is not as it was exported") as caught:
         verify_manifest(version)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_many_files_are_counted(version):
@@ -75,7 +76,7 @@ def test_many_files_are_counted(version):
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         ("{", "is damaged"),
         ("[]", "is damaged"),
@@ -84,9 +85,9 @@ def test_many_files_are_counted(version):
         ('{"format_version": 2, "files": {}}', "has format version 2"),
     ],
 )
-def test_a_damaged_manifest_is_named(version, content, told):
+def test_a_damaged_manifest_is_named(version, content, message):
     (version / MANIFEST_FILE).write_text(content)
-    with pytest.raises(InputError, match=f"manifest.json {told}"):
+    with pytest.raises(InputError, match=f"manifest.json {message}"):
         verify_manifest(version)
 
 
@@ -109,3 +110,47 @@ def test_an_export_fits_its_manifest(exported):
         "assets.extra/tf_serving_warmup_requests",
     } <= listed.keys()
     assert json.loads((exported / MANIFEST_FILE).read_text())["format_version"] == 1
+
+
+@pytest.fixture
+def shop(tmp_path):
+    """Return a model's folder with two versions of one file each."""
+    for number in ("1", "2"):
+        (tmp_path / "shop" / number).mkdir(parents=True)
+        (tmp_path / "shop" / number / "saved_model.pb").write_text("graph")
+        write_manifest(tmp_path / "shop" / number)
+    return tmp_path / "shop"
+
+
+def verify(path, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(["verify", str(path)])
+    captured = capsys.readouterr()
+    return exit_.value.code, captured.out, captured.err
+
+
+def test_whole_versions(shop, capsys):
+    assert verify(shop, capsys) == (0, f"{shop}/2: 1 files, as they were exported\n", "")
+    assert verify(shop / "1", capsys)[1].startswith(f"{shop}/1: 1 files")
+
+
+def test_damage_is_exit_code_2_and_one_line(shop, capsys):
+    (shop / "2" / "saved_model.pb").write_text("grapH")
+    code, out, error = verify(shop, capsys)
+    assert (code, out) == (2, "")
+    assert error.startswith(f"laclrec-tf: {shop}/2 is not as it was exported. changed: saved_model.pb.")
+    assert error.count("\n") == 1
+    assert verify(shop / "1", capsys)[0] == 0
+
+
+def test_a_version_that_lost_its_graph_is_still_one(shop, capsys):
+    (shop / "1" / "saved_model.pb").unlink()
+    code, _, error = verify(shop / "1", capsys)
+    assert code == 2
+    assert "missing: saved_model.pb" in error
+
+
+def test_no_version_to_verify(tmp_path, capsys):
+    code, _, error = verify(tmp_path / "nothing", capsys)
+    assert code == 2
+    assert "nothing is no folder" in error

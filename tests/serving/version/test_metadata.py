@@ -1,4 +1,4 @@
-"""What is known of a version's quality, on disk and back."""
+"""What a version says about itself, written and read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from laclrec_tf.serving.version.metadata import (
     Evaluation,
     ModelMetrics,
     ServedItems,
-    VersionDescription,
     finite,
     index_description,
     index_recall,
@@ -35,23 +34,7 @@ FULL = ModelMetrics(
 )
 
 
-def test_a_model_that_does_not_tell_its_items(tmp_path):
-    version = tmp_path / "1"
-    (version / "assets.extra").mkdir(parents=True)
-    (version / "saved_model.pb").touch()
-    with pytest.raises(InputError, match="does not say which items it knows.*Give a model that `laclrec-tf export`"):
-        ServedItems.read(tmp_path)
-    (version / "assets.extra/metadata.json").write_text(json.dumps({"max_length": 4, "signatures": ["augment"]}))
-    with pytest.raises(InputError, match="does not say which items"):
-        ServedItems.read(tmp_path)
-    (version / "assets").mkdir()
-    (version / "assets/vocabulary.txt").write_text("tent\nmug\n")
-    items = ServedItems.read(tmp_path)
-    assert (items.vocabulary.items, items.max_length) == (("tent", "mug"), 4)
-    assert (items.version, items.signatures) == (1, {"augment"})
-
-
-def test_partitions_are_described_with_what_was_measured():
+def test_partitions_are_described_with_their_recall():
     index = {
         "kind": "partitioned",
         "partitions": 9,
@@ -91,19 +74,26 @@ def test_a_damaged_description(tmp_path, content):
 
 @pytest.fixture
 def version(tmp_path):
-    """Return a version's folder that tells all there is to tell."""
+    """Return the folder of version 12, with all that it says about its items."""
+    folder = tmp_path / "shop" / "12"
     for name, content in (("assets.extra/metadata.json", WHOLE), ("assets/vocabulary.txt", "tent\nmug\n")):
-        (tmp_path / name).parent.mkdir()
-        (tmp_path / name).write_text(content)
-    return tmp_path
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_text(content)
+    (folder / "saved_model.pb").touch()
+    return folder
 
 
-def test_what_it_tells(version):
-    about = VersionDescription.read(version)
-    assert about.vocabulary.items == ("tent", "mug")
-    assert (about.max_length, about.signatures) == (4, {"augment", "retrieve"})
+def test_items_of_a_version_and_of_the_newest_version(version):
+    items = ServedItems.read(version)
+    assert items.vocabulary.items == ("tent", "mug")
+    assert (items.max_length, items.version, items.signatures) == (4, 12, {"augment", "retrieve"})
+    assert ServedItems.read(version.parent) == items
+    assert ServedItems.read(version.rename(version.parent / "candidate")).version == 1
+
+
+def test_signatures_may_be_missing(version):
     (version / "assets.extra/metadata.json").write_text('{"max_length": 4}')
-    assert VersionDescription.read(version).signatures == frozenset()
+    assert ServedItems.read(version).signatures == frozenset()
 
 
 @pytest.mark.parametrize("metadata", [None, "{", "[]", "{}", '{"max_length": "long"}', '{"max_length": null}'])
@@ -111,7 +101,7 @@ def test_damaged_metadata(version, metadata):
     file = version / "assets.extra/metadata.json"
     file.unlink() if metadata is None else file.write_text(metadata)
     with pytest.raises(InputError) as raised:
-        VersionDescription.read(version)
+        ServedItems.read(version)
     assert str(raised.value) == (
         f"{version} does not say which items it knows. Give a model that `laclrec-tf export` wrote."
     )
@@ -122,7 +112,7 @@ def test_a_damaged_vocabulary(version, vocabulary):
     file = version / "assets/vocabulary.txt"
     file.unlink() if vocabulary is None else file.write_text(vocabulary)
     with pytest.raises(InputError, match="does not say which items it knows"):
-        VersionDescription.read(version)
+        ServedItems.read(version)
 
 
 def test_it_is_read_without_tensorflow():
@@ -153,7 +143,7 @@ def test_numbers_that_json_cannot_hold_are_none():
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         ("{", "is damaged"),
         ("[]", "is damaged"),
@@ -162,10 +152,10 @@ def test_numbers_that_json_cannot_hold_are_none():
         ('{"format_version": 2, "evaluations": []}', "another format version than 1"),
     ],
 )
-def test_a_damaged_file_is_named(tmp_path, content, told):
+def test_a_damaged_file_is_named(tmp_path, content, message):
     FULL.write(tmp_path)
     (tmp_path / METRICS_FILE).write_text(content)
-    with pytest.raises(InputError, match=f"metrics.json is .*{told.removeprefix('is ')}"):
+    with pytest.raises(InputError, match=f"metrics.json is .*{message.removeprefix('is ')}"):
         ModelMetrics.read(tmp_path)
 
 

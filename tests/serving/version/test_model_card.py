@@ -1,4 +1,4 @@
-"""The model card: every number from the record, and what is not recorded said to be so."""
+"""The model card: every number is from the record, and missing ones are marked."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def card() -> str:
         "- settings that differ from the preset's: dropout=0.5 width=32",
         "- seed: 0",
         "- items in the catalogue: 12,101",
-        "- of them retired, read in histories and never recommended: 3",
+        "- retired items, read in histories and never recommended: 3",
         "- index: partitioned index: 40 of 118 partitions, scores from int8, recall@20 0.9812 against exact on 512 "
         "trained histories",
         "- epochs: 16",
@@ -70,12 +70,12 @@ def card() -> str:
         "| recall@10 | 0.1241 | not measured |",
     ],
 )
-def test_what_is_known_is_told(card, line):
+def test_known_facts_are_written(card, line):
     assert line in card.splitlines()
 
 
-def test_protocol_users_and_ties_are_told(card):
-    assert re.search(r"measured on test, full: .* whole catalogue, .*; 22,361 users; a rule", card)
+def test_protocol_users_and_ties_are_written(card):
+    assert re.search(r"measured on test, full: .* whole catalogue without .*; 22,361 users; a rule", card)
     assert "each history without its last two items" in card
 
 
