@@ -1,11 +1,13 @@
-"""Join the reports of studies into one Markdown page, such as docs/results.md."""
+"""Join the reports of studies into one Markdown page. docs/results.md is made by this script, see its first lines."""
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
@@ -19,7 +21,11 @@ _LINK = re.compile(r"(!\[[^\]]*\]\()([^)]+)(\))")
 
 def main(
     studies: Annotated[
-        list[Path], typer.Argument(help="Folders made by `laclrec-tf study`, in the order of the page.")
+        list[Path],
+        typer.Argument(
+            help="In the order of the page: folders made by `laclrec-tf study`, or study files with packed records in "
+            "the folder `records` next to them, e.g. records/beauty-models.npz for beauty_models.yaml."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Markdown file to write. An existing file is replaced.")],
     notes: Annotated[Path | None, typer.Option(help="Markdown file that the page begins with. Default: none.")] = None,
@@ -30,28 +36,53 @@ def main(
 
 
 def results_page(studies: Sequence[str | Path], page: str | Path, notes: str | Path | None = None) -> None:
-    """Join what studies reported, one below the other, plots included by links.
+    """Join the reports of studies, one below the other, with links to their plots.
+
+    The page links to the plots in a study's folder. For packed records the report and its plots are made first, and the
+    plots that the report shows are written to `results/NAME/` next to the page.
 
     Args:
-        studies: folders made by `laclrec-tf study`, in the order of the page.
-        page: the Markdown file to write; one that is there is replaced.
-        notes: a Markdown file that the page begins with. Default: none, the heading "Results".
+        studies: Folders made by `laclrec-tf study` or study files with packed records, in the order of the page.
+        page: The Markdown file to write. An existing file is replaced.
+        notes: A Markdown file that the page begins with. Default: none; the page begins with the heading "Results".
 
     Raises:
-        InputError: a study has no report, or a file cannot be read or written.
+        InputError: A study has no report or no records, or a file cannot be read or written.
 
     Example:
-        >>> results_page(["beauty-study"], "docs/results.md")  # doctest: +SKIP
+        >>> results_page(["studies/beauty_models.yaml"], "docs/results.md")  # doctest: +SKIP
     """
     page = Path(page)
     parts = ["# Results\n" if notes is None else _read(Path(notes), "Name a Markdown file.")]
-    for folder in map(Path, studies):
-        report = _read(folder / "report.md", "Make it with `laclrec-tf study`.")
-        beside = Path(os.path.relpath(folder, page.parent)).as_posix()
-        report = _LINK.sub(rf"\g<1>{beside}/\g<2>\g<3>", report)
-        # A study's headings go one level down: the page has its own first one.
+    out = ReportFile(page)
+    for study in map(Path, studies):
+        if study.is_file():
+            report, folder = _report_of_records(study, page.parent)
+        else:
+            report, folder = _read(study / "report.md", "Make it with `laclrec-tf study`."), study
+        linked = Path(os.path.relpath(folder, page.parent)).as_posix()
+        report = _LINK.sub(rf"\g<1>{linked}/\g<2>\g<3>", report)
+        # The page has its own first heading: a study's headings go one level down.
         parts.append(re.sub(r"^#", "##", report, flags=re.MULTILINE))
-    ReportFile(page).write("\n".join(part.rstrip() + "\n" for part in parts).encode())
+    out.write("\n".join(part.rstrip() + "\n" for part in parts).encode())
+
+
+def _report_of_records(study: Path, beside: Path) -> tuple[str, Path]:
+    """Return the report made from a study's packed records, and the folder with the plots that it shows."""
+    from laclrec_tf.study.records import unpack_study  # both import TensorFlow
+    from laclrec_tf.study.study import report_study
+
+    name = study.stem.replace("_", "-")
+    folder = beside / "results" / name
+    with TemporaryDirectory() as temporary:
+        made = Path(temporary) / name
+        unpack_study(study.parent / "records" / f"{name}.npz", made)
+        report_study(study, made)
+        report = (made / "report.md").read_text(encoding="utf-8")
+        for _, plot, _ in _LINK.findall(report):
+            (folder / plot).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(made / plot, folder / plot)
+    return report, folder
 
 
 def _read(file: Path, remedy: str) -> str:

@@ -1,4 +1,4 @@
-"""Measure a server under load: answers per second, latencies, memory, and versions pushed during the load."""
+"""Measure a server under load: answers per second, latencies and memory, also while new versions are pushed."""
 
 from __future__ import annotations
 
@@ -35,91 +35,6 @@ KEPT_VERSIONS = 3
 SIGNATURES = ("serving_default", "retrieve")
 
 
-def load_requests(
-    items: ServedItems, endpoint: ModelEndpoint, signature: str, rows: int, k: int, seed: int
-) -> list[bytes]:
-    """Make requests that differ in their histories.
-
-    Args:
-        items: what histories are drawn from: lengths from 1 to `max_length`, every item as likely.
-        endpoint: the model asked.
-        signature: `serving_default` or `retrieve`. The latter gets `k` and no exclusions; what else it takes is
-            left to its defaults.
-        rows: histories in each request.
-        k: for `retrieve`.
-        seed: the same seed gives the same requests.
-
-    Returns:
-        Serialised `PredictRequest`s.
-    """
-    generator = np.random.default_rng(seed)
-    requests = []
-    for _ in range(DIFFERENT_REQUESTS):
-        lengths = generator.integers(1, items.max_length, rows, endpoint=True)
-        ids = [generator.integers(1, items.vocabulary.n_items, length, endpoint=True) for length in lengths]
-        inputs = {"history": padded_batch([items.vocabulary.to_items(row.tolist()) for row in ids])}
-        if signature == "retrieve":
-            inputs |= {"k": np.array(k, np.int32), "exclude": padded_batch([[]])}
-        requests.append(endpoint.predict_request(signature, inputs).SerializeToString())
-    return requests
-
-
-def push_copy(model: Path) -> int:
-    """Put a copy of the newest version under the next number, and take all but the newest three away.
-
-    Unlike a push it takes models without a manifest, and waits for no disk; a server never sees half a version.
-
-    Args:
-        model: the model's folder.
-
-    Returns:
-        The new version's number.
-    """
-    _, newest = newest_version(model)
-    copy = model / f"{COMING}{uuid.uuid4().hex}"
-    shutil.copytree(newest, copy)
-    new = rename_to_next_version(copy, model)
-    remove_old_versions(model, KEPT_VERSIONS)
-    return int(new.name)
-
-
-class VersionPusher:
-    """Pushes a copy of the newest version every so often, until it is told to stop.
-
-    Args:
-        model: the model's folder, not the user's own: versions come and go in it.
-        every: seconds between two pushes; None pushes nothing.
-
-    Attributes:
-        pushed: `(seconds since the start, version)` of each push.
-        error: what ended the pushing early, such as a full disk; None when nothing did.
-    """
-
-    def __init__(self, model: Path, every: float | None) -> None:
-        self.model = model
-        self.pushed: list[tuple[float, int]] = []
-        self.error: OSError | None = None
-        self._repetition = Repetition(self._push, every, name="version-pusher")
-
-    def __enter__(self) -> VersionPusher:
-        """Begin; the first push is `every` seconds from now."""
-        self._repetition.__enter__()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Stop, after the push that is under way."""
-        self._repetition.__exit__()
-
-    def _push(self) -> bool:
-        try:
-            number = push_copy(self.model)
-        except OSError as error:
-            self.error = error
-            return False
-        self.pushed.append((self._repetition.elapsed(), number))
-        return True
-
-
 def loadtest(
     model: str | Path,
     *,
@@ -135,31 +50,34 @@ def loadtest(
     seed: int = 0,
     json_out: str | Path | None = None,
 ) -> dict[str, Any]:
-    """Ask a server as fast as it answers, from processes of their own.
+    """Send requests to a server as fast as it answers, from separate processes, and measure the answers.
 
     Args:
-        model: the model's folder, `saved_models/NAME`, from which histories are drawn.
-        server: `HOST:PORT` of a running server. Default: the embedded one is started for the test, and stopped.
-        model_name: the model's name on the server. Default: the folder's name.
-        serve_arguments: further arguments of `laclrec-tf serve`, for the server that is started.
-        clients: how many requests are under way at any time. Default: 4.
-        seconds: how long. Default: 10.
-        signature: `serving_default` or `retrieve`. Default: `serving_default`.
-        k: for `retrieve`. Default: 10.
-        rows: histories in each request. Default: 1.
-        push_every: push a copy of the newest version every so many seconds, into a copy of the folder.
-            Default: nothing is pushed.
+        model: The model's folder, `saved_models/NAME`. Histories are drawn from its items.
+        server: `HOST:PORT` of a running server. Default: None; the embedded server is started for the test.
+        model_name: Name of the model on the server. Default: None, the folder's name.
+        serve_arguments: Further arguments of `laclrec-tf serve` for the server that is started. Default: none.
+        clients: Number of requests in flight at any time. Default: 4.
+        seconds: Duration in seconds. Default: 10.
+        signature: Signature to call: `serving_default` or `retrieve`. Default: `serving_default`.
+        k: Number of items to request from `retrieve`. Default: None, 10.
+        rows: Number of histories per request. Default: 1.
+        push_every: Seconds between two pushes of a copy of the newest version, into a copy of the folder. Default:
+            None; nothing is pushed.
         seed: Seed of the histories. Default: 0.
-        json_out: also write the report to this file.
+        json_out: File to which the report is written as well. Default: None.
 
     Returns:
-        `model_version` and the arguments; `requests`, `failed` and `errors` by status (numbers of requests),
-        `requests_per_second`, `latency_ms` and `pushed`. For a server that was started here also `first_request_ms`
-        and `memory_mb`.
+        `model_version`, `model_version_after` and the arguments; `requests`, `failed` and `errors` by status (numbers
+        of requests), `failures` (details of the first ones), `requests_per_second`, `latency_ms` and `pushed`. For a
+        server that was started here also `first_request_ms` and `memory_mb`.
 
     Raises:
-        InputError: an argument is out of its range, the server does not start or answer, or it ended under the
-            load.
+        InputError: An argument is out of range, the server does not start or answer, or it ended under the load.
+
+    Example:
+        >>> loadtest("saved_models/shop", clients=64)["latency_ms"]["p99"]  # doctest: +SKIP
+        4.16
     """
     model, name = Path(model), model_name or Path(model).resolve().name
     _check(server, serve_arguments, clients, seconds, signature, k, rows, push_every)
@@ -169,8 +87,7 @@ def loadtest(
         if push_every is not None:
             model = stack.enter_context(_copy_of(model))
         started = stack.enter_context(_server(model, name, serve_arguments)) if server is None else None
-        target = started.target if started else str(server)
-        endpoint = ModelEndpoint(target, name)
+        endpoint = ModelEndpoint(started.target if started else str(server), name)
         requests = load_requests(items, endpoint, signature, rows, k or 10, seed)
         version, first_ms = _first_request(endpoint, requests[0])
         report: dict[str, Any] = {
@@ -187,10 +104,9 @@ def loadtest(
         }
         if started:
             report["first_request_ms"] = first_ms
-        watch = MemoryWatch(started.pid if started else None)
-        pusher = VersionPusher(model, push_every)
-        with _shown(f"{clients} clients for {seconds:g} s"):
-            report |= _under_load(target, requests, clients, seconds, watch, pusher)
+        watch, pusher = MemoryWatch(started.pid if started else None), VersionPusher(model, push_every)
+        with _status(f"{clients} clients for {seconds:g} s"):
+            report |= _under_load(endpoint.target, requests, clients, seconds, watch, pusher)
         if started and started.exit_code is not None:
             raise InputError(f"The server ended under the load, with code {started.exit_code}: {started.last_line()}")
         report["model_version_after"], _ = _first_request(endpoint, requests[0])
@@ -200,6 +116,30 @@ def loadtest(
     if report_file is not None:
         report_file.write_json(report)
     return report
+
+
+def _check(
+    server: str | None,
+    serve_arguments: Sequence[str],
+    clients: int,
+    seconds: float,
+    signature: str,
+    k: int | None,
+    rows: int,
+    push_every: float | None,
+) -> None:
+    for argument, value in {"clients": clients, "rows": rows, "k": k}.items():
+        if value is not None and value < 1:
+            raise InputError(f"Argument `{argument}` must be at least 1. Received: {argument}={value}.")
+    for argument, duration in {"seconds": seconds, "push_every": push_every}.items():
+        if duration is not None and not duration > 0:
+            raise InputError(f"Argument `{argument}` must be above 0. Received: {argument}={duration}.")
+    if signature not in SIGNATURES:
+        raise InputError(f"Argument `signature` must be one of {', '.join(SIGNATURES)}. Received: {signature!r}.")
+    if k is not None and signature != "retrieve":
+        raise InputError(f"Only the signature `retrieve` takes `k`. Received: k={k} and {signature!r}. Remove --k.")
+    if server is not None and (push_every is not None or serve_arguments):
+        raise InputError("--push-every and --serve-arg need the server that is started here. Remove --server.")
 
 
 def _under_load(
@@ -218,7 +158,7 @@ def _under_load(
 
         record = generate_load(target, requests, clients, seconds, begin)
     if pusher.error is not None:
-        raise InputError(f"A version could not be pushed: {pusher.error}. Free the disk and measure again.")
+        raise InputError(f"A version could not be pushed: {pusher.error}. Free disk space and measure again.")
     failed = sum(record.errors.values())
     return {
         "clients": clients,
@@ -233,34 +173,9 @@ def _under_load(
     }
 
 
-def _check(
-    server: str | None,
-    serve_arguments: Sequence[str],
-    clients: int,
-    seconds: float,
-    signature: str,
-    k: int | None,
-    rows: int,
-    push_every: float | None,
-) -> None:
-    at_least_one = {"clients": clients, "rows": rows, "k": k}
-    for argument, value in at_least_one.items():
-        if value is not None and value < 1:
-            raise InputError(f"Argument `{argument}` must be at least 1. Received: {argument}={value}.")
-    for argument, duration in {"seconds": seconds, "push_every": push_every}.items():
-        if duration is not None and not duration > 0:
-            raise InputError(f"Argument `{argument}` must be above 0. Received: {argument}={duration}.")
-    if signature not in SIGNATURES:
-        raise InputError(f"Argument `signature` must be one of {', '.join(SIGNATURES)}. Received: {signature!r}.")
-    if k is not None and signature != "retrieve":
-        raise InputError("Only --signature retrieve takes a `k`. Leave --k out, or ask for `retrieve`.")
-    if server is not None and (push_every is not None or serve_arguments):
-        raise InputError("--push-every and --serve-arg are for the server that is started here. Leave --server out.")
-
-
 @contextmanager
 def _copy_of(model: Path) -> Iterator[Path]:
-    """Copy the newest version into a folder of the same name, which goes when the block ends."""
+    """Copy the newest version into a folder of the same name, which is deleted when the block ends."""
     number, newest = newest_version(model)
     with tempfile.TemporaryDirectory(prefix="loadtest-") as folder:
         copy = Path(folder) / model.resolve().name
@@ -272,17 +187,27 @@ def _copy_of(model: Path) -> Iterator[Path]:
 def _server(model: Path, name: str, arguments: Sequence[str]) -> Iterator[ServerProcess]:
     if name != model.resolve().name:
         raise InputError(
-            f"The server that is started here names the model as its folder, {model.resolve().name!r}. "
-            "Leave --model-name out, or give --server."
+            f"The server that is started here gives the model its folder's name, {model.resolve().name!r}. "
+            f"Received: {name!r}. Remove --model-name, or give --server."
         )
     with ExitStack() as stack:
-        with _shown(f"starting laclrec-tf serve {model}"):
+        with _status(f"starting laclrec-tf serve {model}"):
             started = stack.enter_context(ServerProcess(model, arguments))
         yield started
 
 
+@contextmanager
+def _status(title: str) -> Iterator[None]:
+    console = terminal(stderr=True)
+    if not console.is_terminal:
+        yield
+        return
+    with console.status(title):
+        yield
+
+
 def _first_request(endpoint: ModelEndpoint, request: bytes) -> tuple[int, float]:
-    """Send one request over a connection that is there, and return who answered and in how many milliseconds."""
+    """Connect, send one request, and return the version that answered and the milliseconds that the answer took."""
     with raw_channel(endpoint.target) as channel:
         try:
             grpc.channel_ready_future(channel).result(timeout=CALL_SECONDS)
@@ -297,11 +222,87 @@ def _first_request(endpoint: ModelEndpoint, request: bytes) -> tuple[int, float]
     return PredictResponse.FromString(answer).model_spec.version.value, milliseconds
 
 
-@contextmanager
-def _shown(title: str) -> Iterator[None]:
-    console = terminal(stderr=True)
-    if not console.is_terminal:
-        yield
-        return
-    with console.status(title):
-        yield
+def load_requests(
+    items: ServedItems, endpoint: ModelEndpoint, signature: str, rows: int, k: int, seed: int
+) -> list[bytes]:
+    """Make 256 requests with different histories.
+
+    Args:
+        items: Items to draw from, all with the same probability. Histories have 1 to `max_length` items.
+        endpoint: The model that the requests are for.
+        signature: `serving_default` or `retrieve`. A request to `retrieve` has `k` and no exclusions; its other inputs
+            have their defaults.
+        rows: Number of histories per request.
+        k: Number of items to request from `retrieve`.
+        seed: Seed of the histories; the same seed gives the same requests.
+
+    Returns:
+        Serialised `PredictRequest`s.
+    """
+    generator = np.random.default_rng(seed)
+    requests = []
+    for _ in range(DIFFERENT_REQUESTS):
+        lengths = generator.integers(1, items.max_length, rows, endpoint=True)
+        ids = [generator.integers(1, items.vocabulary.n_items, length, endpoint=True) for length in lengths]
+        inputs = {"history": padded_batch([items.vocabulary.to_items(row.tolist()) for row in ids])}
+        if signature == "retrieve":
+            inputs |= {"k": np.array(k, np.int32), "exclude": padded_batch([[]])}
+        requests.append(endpoint.predict_request(signature, inputs).SerializeToString())
+    return requests
+
+
+class VersionPusher:
+    """Push a copy of the newest version at regular intervals while a block runs.
+
+    Args:
+        model: The model's folder. Use a copy, because versions are added and deleted.
+        every: Seconds between two pushes. None pushes nothing.
+
+    Attributes:
+        pushed: `(seconds since the start, version)` of each push.
+        error: The error that ended the pushing early, e.g. a full disk, or None.
+    """
+
+    def __init__(self, model: Path, every: float | None) -> None:
+        self.model = model
+        self.pushed: list[tuple[float, int]] = []
+        self.error: OSError | None = None
+        self._repetition = Repetition(self._push, every, name="version-pusher")
+
+    def __enter__(self) -> VersionPusher:
+        """Start; the first push follows after `every` seconds."""
+        self._repetition.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop after the current push."""
+        self._repetition.__exit__()
+
+    def _push(self) -> bool:
+        try:
+            number = push_copy(self.model)
+        except OSError as error:
+            self.error = error
+            return False
+        self.pushed.append((self._repetition.elapsed(), number))
+        return True
+
+
+def push_copy(model: Path) -> int:
+    """Copy the newest version to the next number, and delete all versions except the newest three.
+
+    Unlike `laclrec-tf push`, this also takes models without a manifest and does not wait for the disk. A server never
+    sees an incomplete version.
+
+    Args:
+        model: The model's folder.
+
+    Returns:
+        The new version's number.
+    """
+    _, newest = newest_version(model)
+    copy = model / f"{COMING}{uuid.uuid4().hex}"
+    shutil.copytree(newest, copy)
+    new = rename_to_next_version(copy, model)
+    remove_old_versions(model, KEPT_VERSIONS)
+    return int(new.name)

@@ -1,4 +1,4 @@
-"""Closed-loop load from processes of their own: each client sends its next request when the answer is there."""
+"""Closed-loop load from separate processes: each client sends its next request when it has the answer to the last."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ START_SECONDS = 300.0
 STOP_SECONDS = 30.0
 CALL_SECONDS = 30.0
 KEPT_FAILURES = 20
-CLIENTS_OF_A_PROCESS = 64
+CLIENTS_PER_PROCESS = 64
 CHANNEL_OPTIONS = [
     ("grpc.use_local_subchannel_pool", 1),  # channels of one process share a connection otherwise
     ("grpc.max_receive_message_length", -1),
@@ -40,14 +40,14 @@ CHANNEL_OPTIONS = [
 
 
 class ServerProcess:
-    """`laclrec-tf serve MODEL` on a free port of this machine.
+    """Run `laclrec-tf serve MODEL` on a free port of this machine while a block runs.
 
     Args:
-        model: the model's folder; its name is the model's name.
-        arguments: further arguments of `serve`. Default: none.
+        model: The model's folder. The model gets the folder's name.
+        arguments: Further arguments of `serve`. Default: none.
 
     Attributes:
-        target: `HOST:PORT`, once started.
+        target: `HOST:PORT` of the started server.
 
     Example:
         >>> with ServerProcess(Path("saved_models/shop")) as server:  # doctest: +SKIP
@@ -61,26 +61,26 @@ class ServerProcess:
 
     @property
     def pid(self) -> int:
-        """The process's number."""
+        """Id of the process."""
         return self._process.pid
 
     @property
     def exit_code(self) -> int | None:
-        """What the process ended with; None while it runs."""
+        """Exit code of the process, None while it runs."""
         return self._process.poll()
 
     def __enter__(self) -> ServerProcess:
-        """Start the server and wait until it has a version to answer with.
+        """Start the server and wait until a version is available.
 
         Raises:
-            InputError: it ended at once, or is not ready after five minutes.
+            InputError: The server ended, or is not ready after five minutes.
         """
         port = _free_port()
         self.target = f"127.0.0.1:{port}"
         package = str(Path(__file__).resolve().parents[2])
         paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
         command = [sys.executable, "-m", "laclrec_tf.cli.main", "serve", str(self.model), "--port", str(port)]
-        # What it writes goes to a file: nobody reads a pipe while the load runs, and a full one would stop it.
+        # Nobody reads a pipe while the load runs, and a full pipe would block the server. A file never does.
         self._log = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
             [*command, *self.arguments],
@@ -97,7 +97,7 @@ class ServerProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop the server as Ctrl-C does; kill it when it does not end."""
+        """Stop the server as Ctrl-C does, and kill it if it does not end."""
         self._process.terminate()
         try:
             self._process.wait(STOP_SECONDS)
@@ -110,7 +110,7 @@ class ServerProcess:
         """Return the last line that the server wrote."""
         self._log.seek(0)
         lines = self._log.read().decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "it said nothing"
+        return lines[-1] if lines else "it wrote nothing"
 
     def _wait_until_available(self) -> None:
         end = time.monotonic() + START_SECONDS
@@ -121,10 +121,10 @@ class ServerProcess:
                 try:
                     if "AVAILABLE" in client.status().values():
                         return
-                except InputError:  # nobody listens yet
+                except InputError:  # the server does not listen yet
                     pass
                 time.sleep(0.1)
-        raise InputError(f"The server is not ready after {START_SECONDS:.0f} s. Its last words: {self.last_line()}")
+        raise InputError(f"The server is not ready after {START_SECONDS:.0f} s. Its last line: {self.last_line()}")
 
 
 def _free_port() -> int:
@@ -135,13 +135,17 @@ def _free_port() -> int:
 
 @dataclass
 class LoadRecord:
-    """What happened to the requests.
+    """Latencies and errors of requests.
 
     Args:
-        latencies: seconds of each answered request.
-        errors: how many requests got each status but OK.
-        failures: `(seconds since the start, status, details)` of the first failed requests.
-        seconds: from the start to the last answer.
+        latencies: Seconds of each answered request. Default: none.
+        errors: Number of failed requests by status. Default: none.
+        failures: `(seconds since the start, status, details)` of the first failed requests. Default: none.
+        seconds: Seconds from the start to the last answer. Default: 0.
+
+    Example:
+        >>> LoadRecord([0.002, 0.004]).percentiles()["p50"]
+        3.0
     """
 
     latencies: list[float] = field(default_factory=list)
@@ -150,22 +154,22 @@ class LoadRecord:
     seconds: float = 0.0
 
     def add(self, other: LoadRecord) -> None:
-        """Take another client's record into this one."""
+        """Add another client's record to this one."""
         self.latencies += other.latencies
         self.errors += other.errors
         self.failures = sorted(self.failures + other.failures)[:KEPT_FAILURES]
         self.seconds = max(self.seconds, other.seconds)
 
     def percentiles(self) -> dict[str, float]:
-        """Return p50, p90, p99 and the maximum of the latencies in milliseconds; nothing without an answer."""
+        """Return p50, p90, p99 and max of the latencies in milliseconds, or nothing if no request was answered."""
         if not self.latencies:
             return {}
-        p50, p90, p99, most = np.percentile(np.array(self.latencies) * 1e3, [50, 90, 99, 100]).tolist()
-        return {"p50": round(p50, 3), "p90": round(p90, 3), "p99": round(p99, 3), "max": round(most, 3)}
+        p50, p90, p99, longest = np.percentile(np.array(self.latencies) * 1e3, [50, 90, 99, 100]).tolist()
+        return {"p50": round(p50, 3), "p90": round(p90, 3), "p99": round(p99, 3), "max": round(longest, 3)}
 
 
 def raw_channel(target: str) -> grpc.Channel:
-    """Open a connection of its own, on which bytes are sent and received as they are."""
+    """Open a connection that is not shared; it sends and receives bytes as they are."""
     return grpc.insecure_channel(target, options=CHANNEL_OPTIONS)
 
 
@@ -180,22 +184,22 @@ def generate_load(
     """Send requests for some seconds.
 
     Args:
-        target: the server, `HOST:PORT`.
-        requests: serialised `PredictRequest`s; each client sends them all in turn, from a place of its own.
-        clients: how many requests are under way at any time. 64 share a process, but there are no more processes
-            than processors.
-        seconds: how long.
-        on_start: called when all clients are connected, just before the first request.
-        connect_seconds: how long to wait for a connection. Default: 30.
+        target: `HOST:PORT` of the server.
+        requests: Serialised `PredictRequest`s. Each client sends all of them in turn, starting at a different one.
+        clients: Number of requests in flight at any time. Each process has 64 clients, or more if there are fewer
+            processors than processes.
+        seconds: Duration in seconds.
+        on_start: Function that is called when all clients are connected, just before the first request. Default: none.
+        connect_seconds: Seconds to wait for a connection. Default: 30.
 
     Returns:
-        What happened to the requests.
+        Latencies and errors of all requests.
 
     Raises:
-        InputError: a load process ended early, or the server cannot be reached.
+        InputError: A load process ended early, or the server cannot be reached.
     """
     context = multiprocessing.get_context("spawn")
-    n_processes = min(math.ceil(clients / CLIENTS_OF_A_PROCESS), os.cpu_count() or 1)
+    n_processes = min(math.ceil(clients / CLIENTS_PER_PROCESS), os.cpu_count() or 1)
     shares = [len(share) for share in np.array_split(range(clients), n_processes)]
     connections: list[Connection] = []
     processes = []
@@ -211,7 +215,7 @@ def generate_load(
             connections.append(ours)
         for number, connection in enumerate(connections):
             first = number * len(requests) // len(connections)
-            with suppress(ConnectionError):  # it ended early, which is told below
+            with suppress(ConnectionError):  # it ended early; `_received` reports that
                 connection.send([*requests[first:], *requests[:first]])
         for connection in connections:
             _received(connection)  # connected
@@ -231,7 +235,7 @@ def _received(connection: Connection) -> LoadRecord:
     try:
         answer = connection.recv()
     except (EOFError, ConnectionError):
-        raise InputError("A load process ended early. Give it more memory, or ask for fewer --clients.") from None
+        raise InputError("A load process ended early. Give it more memory, or use fewer --clients.") from None
     if isinstance(answer, str):
         raise InputError(answer)
     return answer
@@ -256,7 +260,7 @@ async def _load(
     seconds: float,
     connect_seconds: float,
 ) -> None:
-    # One event loop for all clients: threads would take more of the processors than the server.
+    # One event loop serves all clients: threads would use more processor time than the server.
     channels = [grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS) for _ in range(clients)]
     try:
         await asyncio.wait_for(asyncio.gather(*(channel.channel_ready() for channel in channels)), connect_seconds)

@@ -1,4 +1,4 @@
-"""How time and memory grow with users, items and history length: measured point by point, and plotted."""
+"""Measure how time and memory grow with users, items and history length, and plot them."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from laclrec_tf.runtime.processes import ProcessKilledError, call_in_a_process
 from laclrec_tf.runtime.terminal import progress_bar
 from laclrec_tf.training.config import TrainConfig
 
-# The point that each line passes through, and what each line changes.
+# All lines cross in the middle; each changes one size.
 MIDDLE: dict[str, int] = {"users": 4000, "items": 10_000, "length": 20}
 LINES: dict[str, tuple[int, ...]] = {
     "users": (1000, 4000, 16_000),
     "items": (1000, 10_000, 100_000),
     "length": (5, 20, 80),
 }
-# What sampled negatives are for.
+# Catalogues for training with sampled negatives.
 LARGE_CATALOGUES = (10_000, 1_000_000, 10_000_000)
 LABELS = {"users": "users", "items": "items in the catalogue", "length": "items in each history"}
 
@@ -41,22 +41,26 @@ def cost_growth(
 ) -> list[dict[str, Any]]:
     """Measure training on random histories of growing size, and write `growth.json` and `growth.png`.
 
-    Each point is a process of its own, so that its peak memory is its own. `growth.json` is written after each.
+    Each point is measured in its own process, so that its peak memory is its own. `growth.json` is written after each
+    point.
 
     Args:
-        folder: where to write; missing, or empty.
-        config: settings. Default: `TrainConfig()`.
-        lines: per "users", "items" and "length" the values to measure. Default: `LINES`, with up to ten million
-            items when the settings have `n_negatives`.
-        middle: the other two sizes of each point. Default: `MIDDLE`.
-        show_progress: Default: True.
+        folder: Folder to write to; missing or empty.
+        config: Settings of the training. Default: `TrainConfig()`.
+        lines: Sizes to measure for "users", "items" and "length". Default: `LINES`, with up to ten million items if the
+            settings have `n_negatives`.
+        middle: The other two sizes of each point. Default: `MIDDLE`.
+        show_progress: Whether to show a progress bar on standard error. Default: True.
 
     Returns:
-        One record a point: `changed`, `users`, `items`, `length`, `seconds_per_epoch`, `peak_memory_gb` and what
-        else `measure` reports.
+        One record per point: `changed`, `users`, `items`, `length`, `seconds_per_epoch`, `peak_memory_gb` and the
+        other results of `laclrec_tf.benchmark.training.measure`.
 
     Raises:
-        InputError: the folder holds something or cannot be made, or a point's process was killed.
+        InputError: The folder is not empty or cannot be made, or the process of a point was killed.
+
+    Example:
+        >>> records = cost_growth("growth")  # doctest: +SKIP
     """
     config = config or TrainConfig()
     folder = Path(folder)
@@ -81,9 +85,9 @@ def cost_growth(
                 except ProcessKilledError:
                     point = ", ".join(f"{name} {size:,}" for name, size in sizes.items())
                     raise InputError(
-                        f"The process that measured {point} was killed, most likely for want of memory. "
-                        "Free some, or make the model smaller, for example with --set width=32."
-                        + (f" {table.file} holds the points before it." if records else "")
+                        f"The process that measured {point} was killed, most likely for lack of memory. "
+                        "Free memory, or make the model smaller, e.g. with --set width=32."
+                        + (f" {table.file} holds the earlier points." if records else "")
                     ) from None
             records.append({"changed": changed, **sizes, **measured[key]})
             table.write_json(records)
@@ -102,7 +106,7 @@ def _measure(sizes: dict[str, int], config: TrainConfig) -> dict[str, Any]:
 
 
 def _plot(records: list[dict[str, Any]], preset: str) -> bytes:
-    """Draw a line for each size that was changed, as PNG."""
+    """Draw one panel for each size that was changed, as PNG."""
     names = list(dict.fromkeys(record["changed"] for record in records))
     figure, axes = plt.subplots(1, len(names), figsize=(3.6 * len(names), 3.2), squeeze=False, layout="constrained")
     for axis, name in zip(axes[0], names, strict=True):
@@ -114,7 +118,7 @@ def _plot(records: list[dict[str, Any]], preset: str) -> bytes:
         axis.set(xscale="log", yscale="log", xlabel=LABELS[name])
         axis.set_xticks(sizes, [f"{size:,}" for size in sizes])
         axis.minorticks_off()
-        axis.set_ylabel("seconds an epoch", color="tab:blue")
+        axis.set_ylabel("seconds per epoch", color="tab:blue")
         memory.set_ylabel("peak memory, GB", color="tab:orange")
         memory.set_ylim(bottom=0)
         axis.legend([seconds_line, memory_line], ["time", "memory"], loc="upper left", frameon=False)

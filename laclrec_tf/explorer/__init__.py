@@ -1,1 +1,1 @@
-"""A web page to try a model by hand."""
+"""A web page to explore a model by hand."""

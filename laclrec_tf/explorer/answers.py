@@ -1,4 +1,4 @@
-"""What the explorer shows of a history, asked of a server: recommendations, edits, similar items, and why not."""
+"""What the explorer shows, requested from a server: recommendations, edits, similar items and explanations."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from laclrec_tf.serving.client.answers import AugmentedHistory, Recommendation, 
 from laclrec_tf.serving.client.client import AsyncRetrievalClient
 from laclrec_tf.serving.version.metadata import ServedItems
 
-BLOCK = 100_000  # items searched at a time: no more are, once enough are found
-OPERATIONS = ("keep", "delete", "insert")  # in the order of their probabilities
-DEEPEST_PLACE = 1000  # the places of items beyond are not told
+BLOCK = 100_000  # items searched at a time; the search stops when enough items are found
+OPERATIONS = ("keep", "delete", "insert")  # in the order of `probabilities`
+MAX_PLACE = 1000  # places beyond this one are not reported
 
 
 class ItemSearch:
-    """Finds items whose id or title holds all words of a text, whatever their case.
+    """Find items whose id or title contains all words of a text. Case does not matter.
 
     Args:
-        items: the item ids.
-        titles: the title of some of them; others than `items` are ignored. Default: none.
+        items: Item ids.
+        titles: Titles by item id. Ids that are not in `items` are ignored. Default: none.
 
     Example:
         >>> search = ItemSearch(["sku-1", "sku-2", "sku-10"], {"sku-2": "Red tent"})
@@ -32,7 +32,7 @@ class ItemSearch:
     """
 
     def __init__(self, items: Sequence[str], titles: Mapping[str, str] | None = None) -> None:
-        """Put ids and titles in lower case once."""
+        """Convert ids and titles to lower case once."""
         titles = titles or {}
         table = pl.DataFrame({"item": items, "title": [titles.get(item, "") for item in items]})
         lower = pl.col("item", "title").str.to_lowercase()
@@ -41,15 +41,15 @@ class ItemSearch:
         ).drop("title")
 
     def find(self, text: str, limit: int = 8) -> list[str]:
-        """Find items; among a million it takes some hundredths of a second, in polars and so without the GIL.
+        """Find items. A million items take some hundredths of a second, in polars and thus without the GIL.
 
         Args:
-            text: words; none finds every item.
-            limit: how many items at most. Default: 8.
+            text: Words to find. An empty text finds every item.
+            limit: Max number of items. Default: 8.
 
         Returns:
-            Item ids: the one that the text names first, then those whose id or title begins with the text, then the
-            others, each in the order of the catalogue.
+            Item ids: first the item whose id is the text, then those whose id or title begins with the text, then the
+            others; each group in the order of the catalogue.
         """
         text = " ".join(text.lower().split())
         if not text:
@@ -57,31 +57,31 @@ class ItemSearch:
         named = pl.col("lower_item") == text
         begins = pl.col("lower_item").str.starts_with(text) | pl.col("lower_title").str.starts_with(text)
         found: list[str] = []
-        for condition in (named, begins & ~named):  # what begins with the text holds all its words
+        for condition in (named, begins & ~named):  # what begins with the text contains all its words
             found += _items(self._table.lazy().filter(condition), limit - len(found))
         for rows in self._table.iter_slices(BLOCK):
             if len(found) == limit:
                 break
-            for word in text.split():  # each is looked for only in what holds the ones before
+            for word in text.split():  # each searches only what contains the words before it
                 rows = rows.filter(pl.col("both").str.contains(word, literal=True))
             found += _items(rows.lazy().filter(~begins), limit - len(found))
         return found
 
 
-def _items(rows: pl.LazyFrame, most: int) -> list[str]:
-    return rows.select("item").head(most).collect()["item"].to_list()
+def _items(rows: pl.LazyFrame, limit: int) -> list[str]:
+    return rows.select("item").head(limit).collect()["item"].to_list()
 
 
 @dataclass(frozen=True)
 class PickedItem:
-    """One item of a history and what becomes of it.
+    """One item of a history, and what the model does with it.
 
     Args:
-        item: its id.
-        mark: "keep", "delete" or "insert", as the augmenter decides; "unknown" or "too old" when the model does not
-            read it; "read" when the model has no augmenter.
-        probabilities: of keep, delete and insert. Default: none, for want of a decision.
-        inserted: the items inserted before it, in reading order. Default: none.
+        item: Item id.
+        mark: "keep", "delete" or "insert" if the augmenter decides on it; "unknown" or "too old" if the model does not
+            read it; "read" if the model has no augmenter.
+        probabilities: Probabilities of keep, delete and insert. Default: None, no decision.
+        inserted: Items inserted before it, in reading order. Default: none.
     """
 
     item: str
@@ -95,8 +95,8 @@ class CleanedItem:
     """One item of the cleaned history.
 
     Args:
-        item: its id.
-        inserted: the augmenter put it there.
+        item: Item id.
+        inserted: Whether the augmenter inserted it.
     """
 
     item: str
@@ -105,15 +105,15 @@ class CleanedItem:
 
 @dataclass(frozen=True)
 class HistoryAnswers:
-    """What a model says to a history.
+    """A model's answers for a history.
 
     Args:
-        picked: the items of the history, oldest first.
-        recommended: from the history as it is.
-        by_popularity: the model knows no item of the history, so the most popular ones are recommended, and their
-            scores are shares of all interactions.
-        cleaned: the history after the augmenter's edits; None for a model without one.
-        recommended_cleaned: from the cleaned history; None for a model without an augmenter.
+        picked: Items of the history, oldest first.
+        recommended: Recommendation from the history as it is.
+        by_popularity: Whether the most popular items are recommended, because the model knows no item of the history.
+            Their scores are shares of all interactions.
+        cleaned: History after the augmenter's edits. None for a model without an augmenter.
+        recommended_cleaned: Recommendation from the cleaned history. None for a model without an augmenter.
     """
 
     picked: tuple[PickedItem, ...]
@@ -124,15 +124,14 @@ class HistoryAnswers:
 
 
 class ExplorerAnswers:
-    """Asks a server all that the explorer shows.
+    """Request from a server what the explorer shows.
 
-    Items of the history are left out of both recommendations; inserted ones are not, so that both choose from the
-    same items.
+    Both recommendations leave out the items of the history, but not inserted items, so both choose from the same items.
 
     Args:
-        client: asks the server.
-        items: of the model.
-        k: how many items are recommended. Default: 10.
+        client: Client of the server.
+        items: Items and signatures of the model.
+        k: Number of items to recommend. Default: 10.
 
     Example:
         >>> answers = ExplorerAnswers(client, ServedItems.read(Path("saved_models/shop")))  # doctest: +SKIP
@@ -141,18 +140,18 @@ class ExplorerAnswers:
     """
 
     def __init__(self, client: AsyncRetrievalClient, items: ServedItems, k: int = 10) -> None:
-        """Keep them."""
+        """Store the arguments and check for an augmenter."""
         self.client, self.items, self.k = client, items, k
         self.has_augmenter = "augment" in items.signatures
 
     async def of_history(self, history: Sequence[str]) -> HistoryAnswers:
-        """Ask what the model does with a history.
+        """Request edits and recommendations for a history.
 
         Args:
-            history: item ids, oldest first; unknown ones may be among them.
+            history: Item ids, oldest first. They may include unknown ids.
 
         Raises:
-            InputError: the server does not answer.
+            InputError: The server does not answer.
         """
         known = [item for item in history if item in self.items.vocabulary]
         if not (known and self.has_augmenter):
@@ -168,53 +167,53 @@ class ExplorerAnswers:
         return HistoryAnswers(picked, recommended, False, cleaned_items(augmented), recommended_cleaned)
 
     async def similar(self, item: str, k: int = 8) -> SimilarItems:
-        """Find items similar to one; none for an unknown item.
+        """Request items similar to one. An unknown item has none.
 
         Raises:
-            InputError: the server does not answer.
+            InputError: The server does not answer.
         """
         return (await self.client.similar_items([item], k))[0]
 
     async def why(self, history: Sequence[str], item: str) -> str:
-        """Say in a sentence or two why an item is recommended or not.
+        """Explain in one or two sentences why an item is recommended or not.
 
         Args:
-            history: item ids, oldest first.
-            item: the item asked about.
+            history: Item ids, oldest first.
+            item: Item to explain.
 
         Raises:
-            InputError: the server does not answer.
+            InputError: The server does not answer.
         """
         if item not in self.items.vocabulary:
-            return "Not recommended: unknown. It was not in the data that the model was trained on."
-        deep = min(DEEPEST_PLACE, self.items.vocabulary.n_items)
+            return "Not recommended: unknown. The training data did not contain it."
+        deep = min(MAX_PLACE, self.items.vocabulary.n_items)
         ranked, recommended = await asyncio.gather(
             self.client.rank([history], [item]), self.client.recommend([history], deep)
         )
         score = ranked[0].scores[0]
         if math.isinf(score):
-            return "Not recommended: retired. It is still read in histories, and never comes out."
+            return "Not recommended: retired. The model still reads it in histories but never recommends it."
         if item in history:
             return f"Not recommended: excluded, because it is in the history. Its score is {score:.3g}."
         found = recommended[0]
         if item not in found.item_ids:
-            # A partitioned index does not look at every item.
+            # A partitioned index does not score every item.
             beyond = f"beyond place {deep:,}" if deep < self.items.vocabulary.n_items else "not found by the index"
             return f"Not recommended: {beyond}. Its score is {score:.3g}."
         place = found.item_ids.index(item) + 1
         if place <= self.k:
-            return f"Recommended: place {place} of {self.k}, with the score {score:.3g}."
+            return f"Recommended: place {place} of {self.k}. Its score is {score:.3g}."
         return (
-            f"Not recommended: place {place:,}. Its score is {score:.3g}, "
+            f"Not recommended: place {place:,}. Its score is {score:.3g}; "
             f"place {self.k} has {found.scores[self.k - 1]:.3g}."
         )
 
 
 def cleaned_items(augmented: AugmentedHistory) -> tuple[CleanedItem, ...]:
-    """Tell which items of a cleaned history were inserted.
+    """Return the items of a cleaned history, and whether each was inserted.
 
     Args:
-        augmented: what the augmenter did.
+        augmented: The augmenter's edits.
 
     Returns:
         The items of `augmented.edited_history`.
@@ -230,11 +229,11 @@ def cleaned_items(augmented: AugmentedHistory) -> tuple[CleanedItem, ...]:
         items += [CleanedItem(each, True) for each in inserted]
         if operation != "delete":
             items.append(CleanedItem(item, False))
-    return tuple(items[-len(augmented.edited_history) :])  # of a long one the most recent items are left
+    return tuple(items[-len(augmented.edited_history) :])  # a long history keeps its most recent items
 
 
 def _picked(history: Sequence[str], items: ServedItems, augmented: AugmentedHistory | None) -> tuple[PickedItem, ...]:
-    """Line the history up with what the model read of it: the most recent known items."""
+    """Match the history with the part that the model read: the most recent known items."""
     unread = sum(item in items.vocabulary for item in history) - items.max_length
     picked, place = [], 0
     for item in history:

@@ -1,4 +1,4 @@
-"""A page to explore a model by hand, on this machine."""
+"""Serve a page on this machine to explore a model by hand."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 HOST = "127.0.0.1"
-ALLOWED_HOSTS = [HOST, "localhost"]  # another name that leads here is another site's
+ALLOWED_HOSTS = [HOST, "localhost"]  # requests under another name come from another site
 ANSWER_SECONDS = 30.0
 
 
@@ -36,15 +36,15 @@ def explore(
     port: int = 8080,
     open_browser: bool = True,
 ) -> None:
-    """Show a page to explore a model, until SIGINT or SIGTERM: one call a process.
+    """Serve a page to explore a model until SIGINT or SIGTERM. Call it only once per process.
 
     Args:
-        model: the model's folder, usually `saved_models/NAME`; its newest version is explored.
-        titles: a file with the columns `item_id` and `title`, see `read_titles`. Default: items have no titles.
-        server: `HOST:PORT` of a running server of the folder, which has the folder's name there. Default: the
-            embedded one is started.
-        port: of the page, 0 for any free one. Default: 8080.
-        open_browser: Default: True.
+        model: The model's folder, usually `saved_models/NAME`. Its newest version is explored.
+        titles: File with the columns `item_id` and `title`, see `read_titles`. Default: None, no titles.
+        server: `HOST:PORT` of a running server that serves the folder under the folder's name. Default: None; the
+            embedded server is started.
+        port: Port of the page, 0 for any free port. Default: 8080.
+        open_browser: Whether to open the page in a browser. Default: True.
 
     Raises:
         InputError: NiceGUI is not installed, there is no model, the titles cannot be read, or the port is in use.
@@ -60,25 +60,25 @@ def explore(
     named = {} if titles is None else read_titles(titles)
     name = model.resolve().name
     if server is not None:
-        ModelEndpoint(server, name)  # says what is wrong with an address
+        ModelEndpoint(server, name)  # checks the address
     with _listening(port) as listener, _answering(model, name, server) as target:
         app = _app(name, target, items, named)
         url = f"http://{HOST}:{listener.getsockname()[1]}"
         console = terminal(stderr=True)
         if named and not any(item in items.vocabulary for item in named):
-            console.print(f"no item of the model has a title in {titles}: its item_id are others")
+            console.print(f"no item_id in {titles} is an item of the model: the page shows no titles")
         console.print(f"exploring {name} on {url}; Ctrl-C stops")
         if open_browser:
-            webbrowser.open(url)  # it listens already: the browser waits for the page
-        with suppress(KeyboardInterrupt):  # how it is meant to end
+            webbrowser.open(url)  # the socket listens already, so the browser waits for the page
+        with suppress(KeyboardInterrupt):  # Ctrl-C is the normal end
             _serve(app, listener)
 
 
 def check_nicegui() -> None:
-    """Check that NiceGUI, which is an extra, is installed.
+    """Check that NiceGUI, an optional dependency, is installed.
 
     Raises:
-        InputError: it is not.
+        InputError: It is not installed.
 
     Example:
         >>> check_nicegui()
@@ -109,11 +109,11 @@ def _answering(model: Path, name: str, server: str | None) -> Iterator[str]:
     if server is not None:
         yield server
         return
-    # Imported late: a server is asked without TensorFlow.
+    # Only the embedded server needs TensorFlow.
     from laclrec_tf.runtime.terminal import spinner
     from laclrec_tf.serving.server.server import ModelServer
 
-    # A version that came later would have other items than the page knows of.
+    # The page knows the items of one version only, so the server does not load later ones.
     embedded = ModelServer(name, model, HOST, 0, poll_seconds=0)
     with spinner(f"loading {model}"):
         port = embedded.start()
@@ -135,7 +135,7 @@ def _app(name: str, target: str, items: ServedItems, titles: dict[str, str]) -> 
     search = ItemSearch(items.vocabulary.items, titles)
     opened: list[AsyncRetrievalClient] = []
 
-    async def connect() -> None:  # inside the loop that the pages run in
+    async def connect() -> None:  # in the event loop of the pages
         opened.append(AsyncRetrievalClient(target, name, timeout=ANSWER_SECONDS))
 
     async def disconnect() -> None:

@@ -1,4 +1,4 @@
-"""The explorer's page: find items, build a history, and see at once what the model makes of it."""
+"""The explorer's page: find items, build a history, and see at once what the model does with it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from laclrec_tf.serving.client.answers import Recommendation
 
 STYLE = Path(__file__).with_suffix(".css")
 FOUND, SIMILAR = 8, 8
-# Colours: what is chosen now -> what a press chooses, the icon and the name.
+# Colours: the present setting -> the setting after a press, the icon and the button's name.
 COLOURS: Mapping[bool | None, tuple[bool | None, str, str]] = {
-    None: (False, "brightness_auto", "Colours: as the system. Press for light"),
+    None: (False, "brightness_auto", "Colours: system setting. Press for light"),
     False: (True, "light_mode", "Colours: light. Press for dark"),
-    True: (None, "dark_mode", "Colours: dark. Press for the system's"),
+    True: (None, "dark_mode", "Colours: dark. Press for the system setting"),
 }
 
 
@@ -28,11 +28,11 @@ class RecommendedSide:
     """A history as a row of names, and the items recommended from it.
 
     Args:
-        titles: the title of each item that has one.
-        k: how many items are recommended.
-        on_add: called with an item that is pressed.
-        on_about: called with an item that is asked about.
-        heading: above them.
+        titles: Titles by item id.
+        k: Number of recommended items.
+        on_add: Called with an item to add to the history.
+        on_about: Called with an item to explain.
+        heading: Heading above both.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class RecommendedSide:
         by_popularity: bool,
         before: Sequence[str] | None = None,
     ) -> None:
-        """Show them; `before`, of the other side, tells how far each item moved."""
+        """Show both. `before` has the recommended items of the other side, to count the places that an item moved."""
         self.history.clear()
         with self.history:
             for each in history:
@@ -94,10 +94,10 @@ class ExplorerPage:
     """One visitor's page.
 
     Args:
-        name: the model's.
-        answers: asks the server.
-        search: finds items.
-        titles: the title of each item that has one.
+        name: Name of the model.
+        answers: Requests answers from the server.
+        search: Finds items.
+        titles: Titles by item id.
     """
 
     history: HistoryList
@@ -106,7 +106,8 @@ class ExplorerPage:
         """Build the page."""
         self.answers, self.search, self.titles = answers, search, titles
         self.about_item: str | None = None
-        self.asked, self.asked_about, self.searched = 0, 0, 0
+        # Numbers of the newest request of each kind: answers to earlier ones are dropped.
+        self.answers_number, self.about_number, self.search_number = 0, 0, 0
         self.adding = asyncio.Lock()
         ui.add_css(STYLE.read_text(encoding="utf-8"))
         ui.query(".nicegui-content").classes("explorer")
@@ -119,7 +120,7 @@ class ExplorerPage:
             self._next_card()
         self.status = text(classes="for-screen-readers").props("role=status")
         self._show_found("", search.find("", FOUND))
-        ui.timer(0, self._ask, once=True)
+        ui.timer(0, self._request, once=True)
 
     def _header(self, name: str) -> None:
         items = self.answers.items
@@ -144,7 +145,7 @@ class ExplorerPage:
             text("Find items", "h2")
             self.query = ui.input(placeholder="Id or words of the title", on_change=lambda e: self._find(e.value))
             self.query.props('dense outlined clearable debounce=150 aria-label="Find items" autocomplete=off')
-            # The field's own value comes with the key: what was typed last may not have been sent yet.
+            # The event carries the field's value, because the last typed letters may not have been sent yet.
             self.query.on("keydown.enter", lambda e: self._add_first(e.args), js_handler="(e) => emit(e.target.value)")
             self.found_note = text(tag="p", classes="quiet")
             with ui.element("ul"):
@@ -169,7 +170,7 @@ class ExplorerPage:
                 with self.clear:
                     text("Clear history")
             self.history_note = text(
-                "Press items to put them here, oldest first. Drag them, or use the arrows.", "p", "quiet"
+                "Press items to add them here, oldest first. Move them by dragging or with the arrows.", "p", "quiet"
             )
             self.history = HistoryList(self.titles, self._changed, self.about)
         self.clear.set_visibility(False)
@@ -186,28 +187,28 @@ class ExplorerPage:
                     if self.answers.has_augmenter
                     else None
                 )
-            legend = (
-                "Items of the history are left out on both sides; inserted ones are not. "
-                "▲ and ▼ count the places an item moved."
-            )
-            text(
-                legend if self.cleaned else "This model has no augmenter: it cleans no histories.", "p", "quiet legend"
-            )
+            legend = "This model has no augmenter, so it cleans no histories."
+            if self.cleaned:
+                legend = (
+                    "Items of the history are left out on both sides; inserted ones are not. "
+                    "▲ and ▼ count the places an item moved."
+                )
+            text(legend, "p", "quiet legend")
 
     async def _find(self, words: str | None) -> str:
-        """Show what is found and return the first of it; a search that ends after a newer one began is not shown."""
+        """Search, show the items unless a newer search has started, and return the first item."""
         words = (words or "").strip()
-        self.searched += 1
-        number = self.searched
-        found = await asyncio.to_thread(self.search.find, words, FOUND)  # meanwhile other visitors are answered
-        if number == self.searched:
+        self.search_number += 1
+        number = self.search_number
+        found = await asyncio.to_thread(self.search.find, words, FOUND)
+        if number == self.search_number:
             self._show_found(words, found)
         return found[0] if found else words
 
     def _show_found(self, words: str, found: Sequence[str]) -> None:
         for place, row in enumerate(self.found):
             row.show(found[place]) if place < len(found) else row.hide()
-        if not found:  # it can be put into the history all the same, to see what the model does then
+        if not found:  # an unknown item can be added as well, to see what the model does with it
             self.found[0].show(words, note="unknown", kind="delete")
         total = self.answers.items.vocabulary.n_items
         note = f"The first {len(found)} of {total:,}" if not words else ""
@@ -215,7 +216,7 @@ class ExplorerPage:
 
     async def _add_first(self, words: str) -> None:
         if words.strip():
-            async with self.adding:  # what was typed first comes first in the history
+            async with self.adding:  # items come in the order in which they were typed
                 self.add(await self._find(words))
 
     def add(self, item: str) -> None:
@@ -223,28 +224,28 @@ class ExplorerPage:
         self.history.add(item)
 
     async def about(self, item: str) -> None:
-        """Tell of an item: why it is recommended or not, and what is similar."""
+        """Show why an item is recommended or not, and similar items."""
         self.about_item = item
         self.about_name.set_text(self.titles.get(item, item))
         self.about_id.set_text(item if item in self.titles else "")
         self.about_card.set_visibility(True)
         await self._show_about()
-        self.about_name.run_method("focus")  # on a narrow page the card is out of sight
+        self.about_name.run_method("focus")  # on a narrow page the card may be outside the window
 
     async def _show_about(self) -> None:
         item = self.about_item
         if item is None:
             return
-        self.asked_about += 1
-        number = self.asked_about
+        self.about_number += 1
+        number = self.about_number
         try:
             why = await self.answers.why(self.history.items, item)
             similar = await self.answers.similar(item, SIMILAR)
         except InputError as error:
-            if number == self.asked_about:
-                self._tell(str(error))
+            if number == self.about_number:
+                self._show_problem(str(error))
             return
-        if number != self.asked_about:
+        if number != self.about_number:
             return
         self.about_why.set_text(why)
         self.similar_title.set_visibility(bool(similar.item_ids))
@@ -255,22 +256,22 @@ class ExplorerPage:
                 row.hide()
 
     def _changed(self, what: str) -> None:
-        self.asked += 1  # at once: an answer to what was asked before is of another history
-        background_tasks.create(self._ask(what, self.asked), name="explorer")
+        self.answers_number += 1  # at once, so that answers for the former history are dropped
+        background_tasks.create(self._request(what, self.answers_number), name="explorer")
 
-    async def _ask(self, what: str = "", number: int = 0) -> None:
-        """Ask for the history as it is now; an answer that comes after a newer question is thrown away."""
+    async def _request(self, what: str = "", number: int = 0) -> None:
+        """Request and show the answers for the present history, and drop them after a newer request."""
         history = self.history.items
         self.clear.set_visibility(bool(history))
         self.history_note.set_visibility(not history)
         try:
             answers = await self.answers.of_history(history)
         except InputError as error:
-            if number == self.asked:
-                self._tell(str(error))
+            if number == self.answers_number:
+                self._show_problem(str(error))
             return
-        if number == self.asked:
-            self._tell("")
+        if number == self.answers_number:
+            self._show_problem("")
             self._show(answers)
             best = answers.recommended.item_ids[:1]
             first = f"First recommendation: {self.titles.get(best[0], best[0])}." if best else ""
@@ -280,12 +281,12 @@ class ExplorerPage:
     def _show(self, answers: HistoryAnswers) -> None:
         self.history.show(answers.picked)
         popular = answers.by_popularity
-        self.next_title.set_text("Most popular, for want of a known item" if popular else "Recommended next")
+        self.next_title.set_text("Most popular: no item of the history is known" if popular else "Recommended next")
         self.raw.show(answers.picked, answers.recommended, popular)
         if self.cleaned is not None and answers.recommended_cleaned is not None:
             before = answers.recommended.item_ids
             self.cleaned.show(answers.cleaned or (), answers.recommended_cleaned, popular, before)
 
-    def _tell(self, problem: str) -> None:
+    def _show_problem(self, problem: str) -> None:
         self.problem.set_text(problem)
         self.problem.set_visibility(bool(problem))

@@ -1,4 +1,4 @@
-"""The explorer's history: a list to drag, or to move with buttons, each item with what the augmenter does to it."""
+"""Widgets of the explorer's page: text, buttons, rows of items, and the history with the augmenter's decisions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from laclrec_tf.explorer.answers import OPERATIONS, PickedItem
 
 MEANINGS = {
     "unknown": "unknown to the model, skipped",
-    "too old": "too long ago, not read",
+    "too old": "older than the model reads",
     "read": "",
 }
 
@@ -20,8 +20,8 @@ def text(content: str = "", tag: str = "span", classes: str = "") -> ui.label:
     """Return text in an HTML element.
 
     Args:
-        content: the text; nothing in it is markup.
-        tag: the element's name. Default: "span".
+        content: The text; it is never read as markup. Default: none.
+        tag: Name of the element. Default: "span".
         classes: CSS classes. Default: none.
     """
     label = ui.label(content)
@@ -33,9 +33,9 @@ def button(icon: str, name: str, on_click: Callable[[], Any], classes: str = "")
     """Return a button that shows an icon.
 
     Args:
-        icon: a Material icon's name.
-        name: what screen readers call it; also its tooltip.
-        on_click: called when it is pressed, by mouse, finger or keyboard.
+        icon: Name of a Material icon.
+        name: Name for screen readers, also shown as a tooltip.
+        on_click: Called when the button is pressed, by mouse, finger or keyboard.
         classes: CSS classes. Default: none.
     """
     made = ui.element("button").classes(f"icon-button {classes}").on("click", on_click)
@@ -47,16 +47,16 @@ def button(icon: str, name: str, on_click: Callable[[], Any], classes: str = "")
 
 
 def rename(element: ui.element, name: str) -> None:
-    """Give an element another name for screen readers and its tooltip."""
+    """Change an element's name for screen readers and its tooltip."""
     if element.props.get("aria-label") != name:
         element.props["aria-label"] = element.props["title"] = name
 
 
 class ItemName:
-    """An item's title, and its id if it has a title, inside whatever element is open.
+    """An item's title and id, or its id alone if it has no title.
 
     Args:
-        titles: the title of each item that has one.
+        titles: Titles by item id.
     """
 
     def __init__(self, titles: Mapping[str, str]) -> None:
@@ -71,12 +71,12 @@ class ItemName:
 
 
 class ItemRow:
-    """A row of a list: pressing it adds its item to the history, a second button tells of the item.
+    """A row of a list: pressing it adds its item to the history, and a second button explains the item.
 
     Args:
-        titles: the title of each item that has one.
-        on_add: called with the item.
-        on_about: called with the item.
+        titles: Titles by item id.
+        on_add: Called with the item to add.
+        on_about: Called with the item to explain.
     """
 
     def __init__(self, titles: Mapping[str, str], on_add: Callable[[str], Any], on_about: Callable[[str], Any]) -> None:
@@ -91,15 +91,15 @@ class ItemRow:
             self.about = button("info_outline", "", lambda: on_about(self.item), "about")
         self.hide()
 
-    def show(self, item: str, detail: str = "", note: str = "", kind: str = "", told: str = "") -> None:
+    def show(self, item: str, detail: str = "", note: str = "", kind: str = "", spoken: str = "") -> None:
         """Show an item.
 
         Args:
-            item: its id.
-            detail: such as its score. Default: nothing.
-            note: such as how many places it moved. Default: nothing.
+            item: Item id.
+            detail: Text at the right, e.g. the score. Default: none.
+            note: Text before it, e.g. the number of places that the item moved. Default: none.
             kind: CSS class of the note. Default: none.
-            told: the note as screen readers say it. Default: as it is shown.
+            spoken: The note for screen readers. Default: the note.
         """
         self.item = item
         self.name.show(item)
@@ -107,9 +107,9 @@ class ItemRow:
         self.note.set_text(note)
         self.note.classes(replace=f"note {kind}")
         name = self.titles.get(item, item)
-        spoken = ", ".join(filter(None, (f"Add {name} to the history", detail, told or note)))
-        if self.add.props.get("aria-label") != spoken:
-            self.add.props["aria-label"] = spoken
+        label = ", ".join(filter(None, (f"Add {name} to the history", detail, spoken or note)))
+        if self.add.props.get("aria-label") != label:
+            self.add.props["aria-label"] = label
         rename(self.about, f"About {name}")
         self.element.set_visibility(True)
 
@@ -146,7 +146,7 @@ class _Entry:
         self.show(PickedItem(item, "read"), owner)
 
     def show(self, picked: PickedItem, owner: HistoryList) -> None:
-        """Show what becomes of the item."""
+        """Show what the model does with the item."""
         self.element.classes(replace=f"entry mark-{picked.mark.replace(' ', '-')}")
         probabilities = dict(zip(OPERATIONS, picked.probabilities or (), strict=False))
         chosen = probabilities.get(picked.mark)
@@ -166,9 +166,9 @@ class HistoryList:
     """The history, oldest item first.
 
     Args:
-        titles: the title of each item that has one.
-        on_change: called after each change with what happened, for screen readers.
-        on_about: called with an item that is asked about.
+        titles: Titles by item id.
+        on_change: Called after each change with a sentence for screen readers.
+        on_about: Called with an item to explain.
     """
 
     def __init__(
@@ -185,7 +185,7 @@ class HistoryList:
         return [entry.item for entry in self._entries]
 
     def add(self, item: str) -> None:
-        """Put an item at the end."""
+        """Add an item at the end."""
         with self._list:
             self._entries.append(_Entry(self, item))
         self._changed(f"{self._name(item)} added at place {len(self._entries)}")
@@ -198,12 +198,12 @@ class HistoryList:
             self._entries.insert(place, entry)
             entry.element.move(target_index=place)
             self._changed(f"{self._name(entry.item)} moved to place {place + 1} of {len(self._entries)}")
-        # Moving takes the focus away; at an end the other button takes it, since this one is switched off.
+        # Moving loses the focus. At an end this button is disabled, so the other one gets the focus.
         ends = {0: entry.down, len(self._entries) - 1: entry.up}
         (ends.get(place) or (entry.up if by < 0 else entry.down)).run_method("focus")
 
     def remove(self, entry: _Entry) -> None:
-        """Take an item out."""
+        """Remove an item."""
         place = self._entries.index(entry)
         self._entries.remove(entry)
         entry.element.delete()
@@ -212,18 +212,18 @@ class HistoryList:
             self._entries[min(place, len(self._entries) - 1)].gone.run_method("focus")
 
     def clear(self) -> None:
-        """Take all items out."""
+        """Remove all items."""
         self._entries.clear()
         self._list.clear()
         self._changed("The history is empty")
 
     def show(self, picked: Sequence[PickedItem]) -> None:
-        """Show what becomes of each item."""
+        """Show what the model does with each item."""
         for entry, each in zip(self._entries, picked, strict=True):
             entry.show(each, self)
 
     def inserted_item(self, item: str) -> None:
-        """Show an item that the augmenter puts before another."""
+        """Show an item that the augmenter inserts before another."""
         name = self.titles.get(item, item)
         with ui.element("button").classes("inserted").on("click", lambda: self.on_about(item)) as opens:
             opens.props["type"] = "button"

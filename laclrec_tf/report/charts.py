@@ -1,4 +1,4 @@
-"""Charts as SVG to stand within a page: they take its colours, light or dark, and its font."""
+"""Charts as SVG elements of a page. They use the page's font and its colours, light or dark."""
 
 from __future__ import annotations
 
@@ -19,22 +19,13 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 matplotlib.use("Agg")
 
-
-# Stand-ins that no chart would use otherwise; each becomes a variable of the page's style.
+# Placeholder colours that charts do not use otherwise. Each is replaced by a variable of the page's style.
 _INK, _LINE = "#010203", "#040506"
-
-
 _SERIES = ("#0a0b01", "#0a0b02", "#0a0b03", "#0a0b04", "#0a0b05", "#0a0b06")
-
-
 _VARIABLES = {_INK: "var(--muted)", _LINE: "var(--line)"} | {
     colour: f"var(--series-{number})" for number, colour in enumerate(_SERIES, start=1)
 }
-
-
 _PERCENT = FuncFormatter(lambda share, _: f"{100 * share:.3g} %")
-
-
 _STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "laclrec-tf",
@@ -61,127 +52,14 @@ _STYLE: Any = {
 }
 
 
-def line_chart(
-    name: str,
-    series: Mapping[str, Sequence[float]],
-    *,
-    marked_epoch: int | None = None,
-    as_percent: bool = False,
-) -> str:
-    """Draw curves over epochs, the first of which is 1.
-
-    Args:
-        name: of the chart, for those who cannot see it.
-        series: values by label; NaN leaves a gap.
-        marked_epoch: a dashed line there. Default: none.
-        as_percent: values are shares. Default: False.
-
-    Returns:
-        An `<svg>` element.
-    """
-    with plt.rc_context(_STYLE):
-        figure, axis = _new()
-        for label, values in series.items():
-            epochs = np.arange(1, len(values) + 1)
-            axis.plot(epochs, values, label=label, marker="o" if len(values) < 15 else None, markersize=3)
-        if marked_epoch is not None:
-            axis.axvline(marked_epoch, color=_INK, linestyle="--", linewidth=0.9)
-        axis.set_xlabel("epoch")
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
-        if as_percent:
-            axis.yaxis.set_major_formatter(_PERCENT)
-        _legend(figure, axis, columns=3 if sum(map(len, series)) < 32 else 2)
-        return _svg(figure, name)
-
-
-def bar_chart(name: str, labels: Sequence[str], values: Sequence[float], errors: Sequence[float]) -> str:
-    """Draw shares as horizontal bars, the first on top, with lines as long as two errors to each side.
-
-    Args:
-        name: of the chart.
-        labels: one a bar.
-        values: from 0 to 1.
-        errors: standard errors; NaN draws none.
-
-    Returns:
-        An `<svg>` element.
-    """
-    with plt.rc_context(_STYLE):
-        figure, axis = _new(height=0.4 + 0.27 * len(labels))
-        places = np.arange(len(labels))
-        whiskers = 2 * np.nan_to_num(np.asarray(errors, float))
-        axis.barh(places, values, height=0.62, color=_SERIES[0])
-        axis.errorbar(values, places, xerr=whiskers, fmt="none", ecolor=_INK, elinewidth=1.0, capsize=2.5)
-        axis.set_yticks(places, labels)
-        axis.set_ylim(len(labels) - 0.5, -0.5)
-        axis.set_xlim(0, None)
-        axis.grid(visible=False, axis="y")
-        axis.xaxis.set_major_locator(MaxNLocator(nbins=5))
-        axis.xaxis.set_major_formatter(_PERCENT)
-        return _svg(figure, name)
-
-
-def reliability_chart(name: str, series: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]]) -> str:
-    """Draw what came true over what was predicted, and the diagonal, where both are the same.
-
-    Args:
-        name: of the chart.
-        series: `(predicted, observed, counts)` by label, `[bins]` each; a bin's dot is larger the more it counts.
-
-    Returns:
-        An `<svg>` element.
-    """
-    with plt.rc_context(_STYLE):
-        figure, axis = _new(height=3.8)
-        axis.plot([0, 1], [0, 1], color=_INK, linestyle="--", linewidth=0.9)
-        for colour, (label, (predicted, observed, counts)) in zip(_SERIES, series.items(), strict=False):
-            filled = counts > 0
-            sizes = 8 + 72 * counts[filled] / max(1, counts.max())
-            axis.plot(predicted[filled], observed[filled], color=colour, label=label)
-            axis.scatter(predicted[filled], observed[filled], s=sizes, color=colour)
-        axis.set(xlabel="said", ylabel="true", xlim=(0, 1), ylim=(0, 1))
-        for each in (axis.xaxis, axis.yaxis):
-            each.set_major_formatter(_PERCENT)
-        _legend(figure, axis, columns=1)
-        return _svg(figure, name)
-
-
-def _new(height: float = 2.6) -> tuple[Figure, Axes]:
-    return plt.subplots(figsize=(4.4, height), layout="constrained")
-
-
-def _legend(figure: Figure, axis: Axes, columns: int) -> None:
-    figure.legend(*axis.get_legend_handles_labels(), loc="outside upper left", ncols=columns, fontsize=9)
-
-
-def _svg(figure: Figure, name: str) -> str:
-    file = io.StringIO()
-    figure.savefig(file, format="svg", metadata={"Date": None})
-    plt.close(figure)
-    text = file.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    # All charts of a page share its names.
-    prefix = re.sub(r"\W+", "-", name.lower())
-    text = re.sub(r'\bid="', f'id="{prefix}-', text)
-    text = re.sub(r'(url\(|href=")#', rf"\g<1>#{prefix}-", text)
-    # The page has a style and a font of its own.
-    text = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", text, count=1, flags=re.DOTALL)
-    text = re.sub(r" font-family: [^;\"]*;", "", text)
-    for colour, variable in _VARIABLES.items():
-        text = text.replace(colour, variable)
-    label = name.replace('"', "")
-    return re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', rf'<svg role="img" aria-label="{label}" viewBox="\1">', text)
-
-
 @dataclass(frozen=True)
 class Chart:
-    """A chart for a page.
+    """A chart of a page.
 
     Args:
-        title: above it.
-        note: below the title.
-        svg: an `<svg>` element.
+        title: Title above the chart.
+        note: Note below the title.
+        svg: An `<svg>` element.
     """
 
     title: str
@@ -200,13 +78,13 @@ class _Curves:
 _CHARTS = (
     _Curves(
         "Validation quality",
-        "dashed: the epoch that was kept",
+        "dashed: the selected epoch",
         {"val_recall@10": "recall@10", "val_ndcg@10": "ndcg@10"},
         as_percent=True,
     ),
     _Curves(
         "Losses",
-        "each before its weight",
+        "without their weights",
         {
             "next_item_loss": "next item",
             "contrast_loss": "contrast",
@@ -217,13 +95,13 @@ _CHARTS = (
     ),
     _Curves(
         "Operations on real histories",
-        "training histories cut at random; all kept or all deleted is a collapse",
+        "random prefixes of training histories; the augmenter has collapsed if it keeps or deletes all items",
         {"keep_rate": "keep", "delete_rate": "delete", "insert_rate": "insert"},
         as_percent=True,
     ),
     _Curves(
-        "Repairs of broken histories",
-        "deletions, and missing items that are inserted; validation",
+        "Repairs of corrupted histories",
+        "deletions, and insertions of missing items; validation",
         {
             "val_deletion_precision": "deletion precision",
             "val_deletion_recall": "deletion recall",
@@ -238,7 +116,7 @@ _CHARTS = (
     ),
     _Curves(
         "Gradients on the encoder",
-        "norm of each weighted term, relative to the next item's",
+        "gradient norm of each weighted loss, relative to that of the next-item loss",
         {
             "gradient_ratio/contrast_loss": "contrast",
             "gradient_ratio/triplet_loss": "triplet",
@@ -253,11 +131,11 @@ def learning_curves(epochs: Mapping[str, Mapping[str, list[float]]], best_epoch:
     """Draw the curves of each part of a training.
 
     Args:
-        epochs: of `run_epochs`.
-        best_epoch: of the strict training, from 1.
+        epochs: Result of `run_epochs`.
+        best_epoch: Best epoch of the strict training; the first is 1.
 
     Returns:
-        For each part `title` and `charts`.
+        `title` and `charts` of each part.
     """
     titles = {"strict": "Strict: without the held-out items", "refit": "Refit: with the validation item"}
     return [
@@ -282,3 +160,116 @@ def learning_curves(epochs: Mapping[str, Mapping[str, list[float]]], best_epoch:
         }
         for part, logged in epochs.items()
     ]
+
+
+def line_chart(
+    name: str,
+    series: Mapping[str, Sequence[float]],
+    *,
+    marked_epoch: int | None = None,
+    as_percent: bool = False,
+) -> str:
+    """Draw curves over epochs; the first epoch is 1.
+
+    Args:
+        name: Name of the chart, for screen readers.
+        series: Values by label; NaN leaves a gap.
+        marked_epoch: Epoch at which a dashed line is drawn. Default: None.
+        as_percent: Whether the values are shares. Default: False.
+
+    Returns:
+        An `<svg>` element.
+    """
+    with plt.rc_context(_STYLE):
+        figure, axis = _new()
+        for label, values in series.items():
+            epochs = np.arange(1, len(values) + 1)
+            axis.plot(epochs, values, label=label, marker="o" if len(values) < 15 else None, markersize=3)
+        if marked_epoch is not None:
+            axis.axvline(marked_epoch, color=_INK, linestyle="--", linewidth=0.9)
+        axis.set_xlabel("epoch")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
+        if as_percent:
+            axis.yaxis.set_major_formatter(_PERCENT)
+        _legend(figure, axis, columns=3 if sum(map(len, series)) < 32 else 2)
+        return _svg(figure, name)
+
+
+def bar_chart(name: str, labels: Sequence[str], values: Sequence[float], errors: Sequence[float]) -> str:
+    """Draw shares as horizontal bars, the first on top, with lines that extend two standard errors to each side.
+
+    Args:
+        name: Name of the chart, for screen readers.
+        labels: One label per bar.
+        values: Shares from 0 to 1.
+        errors: Standard errors; NaN draws no line.
+
+    Returns:
+        An `<svg>` element.
+    """
+    with plt.rc_context(_STYLE):
+        figure, axis = _new(height=0.4 + 0.27 * len(labels))
+        places = np.arange(len(labels))
+        whiskers = 2 * np.nan_to_num(np.asarray(errors, float))
+        axis.barh(places, values, height=0.62, color=_SERIES[0])
+        axis.errorbar(values, places, xerr=whiskers, fmt="none", ecolor=_INK, elinewidth=1.0, capsize=2.5)
+        axis.set_yticks(places, labels)
+        axis.set_ylim(len(labels) - 0.5, -0.5)
+        axis.set_xlim(0, None)
+        axis.grid(visible=False, axis="y")
+        axis.xaxis.set_major_locator(MaxNLocator(nbins=5))
+        axis.xaxis.set_major_formatter(_PERCENT)
+        return _svg(figure, name)
+
+
+def reliability_chart(name: str, series: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]]) -> str:
+    """Draw observed shares over predicted probabilities, and the diagonal, where both are equal.
+
+    Args:
+        name: Name of the chart, for screen readers.
+        series: `(predicted, observed, counts)` by label, `[bins]` each. Bins with larger counts have larger dots.
+
+    Returns:
+        An `<svg>` element.
+    """
+    with plt.rc_context(_STYLE):
+        figure, axis = _new(height=3.8)
+        axis.plot([0, 1], [0, 1], color=_INK, linestyle="--", linewidth=0.9)
+        for colour, (label, (predicted, observed, counts)) in zip(_SERIES, series.items(), strict=False):
+            filled = counts > 0
+            sizes = 8 + 72 * counts[filled] / max(1, counts.max())
+            axis.plot(predicted[filled], observed[filled], color=colour, label=label)
+            axis.scatter(predicted[filled], observed[filled], s=sizes, color=colour)
+        axis.set(xlabel="predicted probability", ylabel="observed share", xlim=(0, 1), ylim=(0, 1))
+        for each in (axis.xaxis, axis.yaxis):
+            each.set_major_formatter(_PERCENT)
+        _legend(figure, axis, columns=1)
+        return _svg(figure, name)
+
+
+def _new(height: float = 2.6) -> tuple[Figure, Axes]:
+    return plt.subplots(figsize=(4.4, height), layout="constrained")
+
+
+def _legend(figure: Figure, axis: Axes, columns: int) -> None:
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside upper left", ncols=columns, fontsize=9)
+
+
+def _svg(figure: Figure, name: str) -> str:
+    file = io.StringIO()
+    figure.savefig(file, format="svg", metadata={"Date": None})
+    plt.close(figure)
+    text = file.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    # The charts of a page share one set of ids.
+    prefix = re.sub(r"\W+", "-", name.lower())
+    text = re.sub(r'\bid="', f'id="{prefix}-', text)
+    text = re.sub(r'(url\(|href=")#', rf"\g<1>#{prefix}-", text)
+    # The page has its own style and font.
+    text = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", text, count=1, flags=re.DOTALL)
+    text = re.sub(r" font-family: [^;\"]*;", "", text)
+    for colour, variable in _VARIABLES.items():
+        text = text.replace(colour, variable)
+    label = name.replace('"', "")
+    return re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', rf'<svg role="img" aria-label="{label}" viewBox="\1">', text)

@@ -1,4 +1,4 @@
-"""Users to look at: some whose next item was found, some whose next item was far down."""
+"""Example users: some whose next item was ranked high, and some whose next item was ranked low."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from laclrec_tf.run_folder import RunFolder
 
 FOUND_WITHIN = 3
 WORST_SHARE = 0.1
-LOOKED_AT = 64
+MAX_CANDIDATES = 64
 
 
 @dataclass(frozen=True)
 class Example:
-    """One user.
+    """One user with a history, recommendations and the next item.
 
     Args:
-        user: the id.
-        history: before editing and, of a run with augmenter, after it.
-        is_edited: the run has an augmenter.
-        recommended: the best items, best first.
-        target: the item that came next.
-        rank: its place from 1.
+        user: User id.
+        history: History before editing and, if the run has an augmenter, after it.
+        is_edited: Whether the run has an augmenter.
+        recommended: Recommended items, best first.
+        target: The next item.
+        rank: Rank of the next item; the best is 1.
     """
 
     user: str
@@ -40,17 +40,17 @@ class Example:
 
 
 def report_examples(run: RunFolder, users: HeldOutUsers, *, n: int, seed: int) -> dict[str, list[Example]]:
-    """Draw users at random, those whose history the augmenter changes before others.
+    """Draw users at random. Users whose history the augmenter changes come first.
 
     Args:
-        run: the run.
-        users: its test users.
-        n: how many of each kind.
-        seed: of the draw.
+        run: The run.
+        users: Its test users.
+        n: Number of users of each kind.
+        seed: Seed of the draw.
 
     Returns:
-        Under `good` users whose next item was among the first three, under `bad` those of the worst tenth of ranks
-        whose next item was not.
+        `good`: users whose next item is among the first three. `bad`: users whose rank is in the worst tenth, and whose
+        next item is not among the first three.
     """
     good = np.flatnonzero(users.ranks < FOUND_WITHIN)
     worst = np.quantile(users.ranks, 1 - WORST_SHARE, method="lower")
@@ -60,11 +60,12 @@ def report_examples(run: RunFolder, users: HeldOutUsers, *, n: int, seed: int) -
 
 
 def _drawn(run: RunFolder, users: HeldOutUsers, pool: np.ndarray, n: int) -> list[Example]:
-    rows = pool[:LOOKED_AT].tolist()
+    rows = pool[:MAX_CANDIDATES].tolist()
     if not rows:
         return []
     histories = _histories(run, [users.histories[row] for row in rows])
-    order = sorted(range(len(rows)), key=lambda place: not histories[place].is_changed)[:n]  # sorting keeps the draw
+    # The sort is stable, so the order stays random otherwise.
+    order = sorted(range(len(rows)), key=lambda place: not histories[place].is_changed)[:n]
     return [_example(run, users, rows[place], histories[place]) for place in order]
 
 

@@ -1,4 +1,4 @@
-"""What a report says of a run, measured: quality by group, what the lists are like, what the augmenter does."""
+"""Measure a run for its report: metrics by group, properties of the recommended lists, and the augmenter's edits."""
 
 from __future__ import annotations
 
@@ -27,17 +27,129 @@ K = 10
 RANDOM_LISTS = 1000
 
 
-@dataclass(frozen=True)
-class HeldOutUsers:
-    """Users of the test split.
+def measure_run(run: RunFolder, users: HeldOutUsers, seed: int = 0) -> dict[str, Any]:
+    """Measure a run on its test users.
 
     Args:
-        user_ids: `[U]`.
-        histories: per user `[n]` int32 ids before the held-out item, as far as the model reads them.
+        run: The run.
+        users: Its test users with lists of ten items.
+        seed: Seed of the random lists to compare with and of the corrupted histories. Default: 0.
+
+    Returns:
+        `users` and `of_users` (numbers of users measured and of all test users), `metrics` (recall, MRR and NDCG at 5,
+        10 and 20), `most_popular` (the same if the most popular items are recommended to all), `bought_before` (share
+        of users whose next item is in their history), `by_length` and `by_popularity` (see `metrics_by_group`),
+        `lists` (see `list_findings`), and `augmenter`: None, or the result of `augmenter_habits` and `calibration`:
+        for each operation `expected_error`, and `predicted`, `observed` and `counts` of ten bins.
+    """
+    of_target = popularity_groups(run.popularity)
+    by_target = type(of_target)(of_target.labels, of_target.members[users.targets - 1])
+    augmenter = None
+    if run.model.has_augmenter:
+        augmenter = augmenter_habits(run.model, users.histories, run.vocabulary)
+        augmenter["calibration"] = _calibration(run, users, seed)
+    return {
+        "users": len(users.histories),
+        "of_users": users.n_all,
+        "metrics": ranking_metrics(users.ranks),
+        "most_popular": ranking_metrics(
+            popularity_ranks(users.histories, users.targets, run.popularity, run.vocabulary.to_ids(run.retired))
+        ),
+        "bought_before": float(
+            np.mean(
+                [target in history for history, target in zip(users.histories, users.targets.tolist(), strict=True)]
+            )
+        ),
+        "by_length": metrics_by_group(users.ranks, length_groups([len(each) for each in users.histories]), K),
+        "by_popularity": metrics_by_group(users.ranks, by_target, K),
+        "lists": list_findings(run, users, seed),
+        "augmenter": augmenter,
+    }
+
+
+def _calibration(run: RunFolder, users: HeldOutUsers, seed: int) -> dict[str, dict[str, Any]]:
+    repairs = repairs_of(run.model, users.histories, seed)
+    found = {}
+    for operation, name in enumerate(OPERATION_NAMES):
+        bins = reliability(repairs.probabilities[:, operation], repairs.operations == operation)
+        found[name] = {
+            "expected_error": bins.expected_error,
+            "predicted": bins.predicted.tolist(),
+            "observed": bins.observed.tolist(),
+            "counts": bins.counts.tolist(),
+        }
+    return found
+
+
+def list_findings(run: RunFolder, users: HeldOutUsers, seed: int) -> dict[str, float]:
+    """Measure properties of the recommended lists besides accuracy.
+
+    Returns:
+        `coverage` and `novelty` (in bits) of the lists, and for comparison `coverage_of_next_items` and
+        `novelty_of_next_items`; `diversity`, the mean over lists and their pairs of one minus the cosine of the trained
+        item vectors, and for comparison `diversity_at_random` of lists drawn from the catalogue.
+    """
+    vectors = run.model.item_vectors.numpy()
+    recommendable = np.setdiff1d(np.arange(1, run.model.n_items + 1), run.vocabulary.to_ids(run.retired))
+    generator = np.random.default_rng(seed)
+    size = min(K, len(recommendable))
+    at_random = np.stack(
+        [generator.choice(recommendable, size, replace=False, shuffle=False) for _ in range(RANDOM_LISTS)]
+    )
+    return {
+        "coverage": coverage(users.lists, len(recommendable)),
+        "coverage_of_next_items": coverage(users.targets, len(recommendable)),
+        "novelty": novelty(users.lists, run.popularity),
+        "novelty_of_next_items": float(np.mean(surprise(users.targets, run.popularity))),
+        "diversity": _mean(intra_list_diversity(users.lists, vectors)),
+        "diversity_at_random": _mean(intra_list_diversity(at_random, vectors)),
+    }
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(np.mean(values[~np.isnan(values)])) if np.any(~np.isnan(values)) else float("nan")
+
+
+def popularity_ranks(
+    histories: Sequence[np.ndarray], targets: np.ndarray, counts: np.ndarray, retired: Sequence[int] = ()
+) -> np.ndarray:
+    """Rank each target by popularity among all items without those of the history. Ties count against the target.
+
+    Args:
+        histories: Per user `[n]` integer ids.
+        targets: `[U]` integer ids.
+        counts: `[N]` number of events of each item in the training data.
+        retired: Integer ids that are never recommended and are not targets. Default: none.
+
+    Returns:
+        `[U]` integer ranks; the best is 0.
+
+    Example:
+        >>> popularity_ranks([np.array([1, 2])], np.array([4]), np.array([9, 8, 7, 5, 5])).tolist()
+        [2]
+    """
+    counts = np.asarray(counts).copy()
+    counts[np.asarray(retired, np.int64) - 1] = -1  # ranked after every target
+    ordered = np.sort(counts)
+    ranks = len(counts) - np.searchsorted(ordered, counts[targets - 1]) - 1
+    seen = [
+        np.sum(counts[np.setdiff1d(history, [target]) - 1] >= counts[target - 1])
+        for history, target in zip(histories, targets, strict=True)
+    ]
+    return ranks - np.array(seen, np.int64)
+
+
+@dataclass(frozen=True)
+class HeldOutUsers:
+    """Users of the test split with their ranks and recommendations.
+
+    Args:
+        user_ids: `[U]` user ids.
+        histories: Per user `[n]` int32 ids before the held-out item, at most as many as the model reads.
         targets: `[U]` int32, the held-out items.
-        ranks: `[U]` int32 from 0, over the catalogue without the history.
-        lists: `[U, k]` int32, the best items, those of the history left out; 0 is an empty place.
-        of: how many users the test split has.
+        ranks: `[U]` int32 ranks of the held-out items over the catalogue without the history; the best is 0.
+        lists: `[U, k]` int32, the best items without those of the history, 0 for an empty place.
+        n_all: Number of users in the test split.
     """
 
     user_ids: list[str]
@@ -45,23 +157,23 @@ class HeldOutUsers:
     targets: np.ndarray
     ranks: np.ndarray
     lists: np.ndarray
-    of: int
+    n_all: int
 
     def __repr__(self) -> str:
-        return f"HeldOutUsers({len(self.user_ids):,} of {self.of:,} users, {self.lists.shape[1]} items for each)"
+        return f"HeldOutUsers({len(self.user_ids):,} of {self.n_all:,} users, {self.lists.shape[1]} items for each)"
 
 
-def held_out_users(run: RunFolder, *, most: int, k: int, seed: int) -> HeldOutUsers:
-    """Recommend to the users of the test split, or to as many of them drawn at random.
+def held_out_users(run: RunFolder, *, max_users: int, k: int, seed: int) -> HeldOutUsers:
+    """Rank the held-out items of test users and recommend to them.
 
     Args:
-        run: the run; its retired items are not recommended, and users whose held-out item is one are left out.
-        most: how many users.
-        k: items recommended.
-        seed: of the draw.
+        run: The run. Its retired items are not recommended, and users whose held-out item is retired are left out.
+        max_users: Max number of users; if the test split has more, they are drawn at random.
+        k: Number of items to recommend.
+        seed: Seed of the draw.
 
     Raises:
-        InputError: the data cannot be read, or no history has an item held out.
+        InputError: The data cannot be read, or no history has a held-out item.
     """
     retired = np.array(run.vocabulary.to_ids(run.retired), np.int32)
     gone = set(retired.tolist())
@@ -72,8 +184,10 @@ def held_out_users(run: RunFolder, *, most: int, k: int, seed: int) -> HeldOutUs
         if (pair := held_out(history, "test")) is not None and pair[1] not in gone
     ]
     if not users:
-        raise InputError(f"No history in {run.data.folder} has the three events that a held-out item takes.")
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(users))[:most])
+        raise InputError(
+            f"No history in {run.data.folder} has the three events that a held-out item needs. Prepare more events."
+        )
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(users))[:max_users])
     user_ids, histories, targets = (list(part) for part in zip(*(users[row] for row in chosen), strict=True))
     held = np.array(targets, np.int32)
     ranks = rank_targets(model, histories, held, retired=retired)
@@ -81,16 +195,16 @@ def held_out_users(run: RunFolder, *, most: int, k: int, seed: int) -> HeldOutUs
 
 
 def best_items(model: LACLRec, histories: list[np.ndarray], k: int, retired: np.ndarray) -> np.ndarray:
-    """Return each user's best items, those of the history and retired ones left out.
+    """Return each user's best items without those of the history and retired ones.
 
     Args:
-        model: the model.
-        histories: per user `[n]` int32 ids, oldest first.
-        k: how many.
-        retired: integer ids that are never recommended.
+        model: The model.
+        histories: Per user `[n]` int32 ids, oldest first.
+        k: Number of items.
+        retired: Integer ids that are never recommended.
 
     Returns:
-        `[U, k]` int32, best first, 0 where the catalogue has no more.
+        `[U, k]` int32, best first, 0 if the catalogue has no more items.
     """
     k_found = min(k, model.n_items)
 
@@ -108,109 +222,3 @@ def best_items(model: LACLRec, histories: list[np.ndarray], k: int, retired: np.
         rows = order[start : start + at_once]
         lists[rows, :k_found] = best(pad_histories([histories[row] for row in rows])).numpy()
     return lists
-
-
-def measure_run(run: RunFolder, users: HeldOutUsers, seed: int = 0) -> dict[str, Any]:
-    """Measure a run on its test users.
-
-    Args:
-        run: the run.
-        users: its test users with their lists of ten.
-        seed: of random lists to compare with, and of broken histories. Default: 0.
-
-    Returns:
-        `metrics` (recall, MRR and NDCG at 5, 10 and 20), `most_popular` (the same when the most popular items are
-        recommended to all), `bought_before` (the share of users whose next item stands in their history), `by_length`
-        and `by_popularity` (see `metrics_by_group`), `lists` (see `list_findings`), and `augmenter`: None, or what
-        `augmenter_habits` returns and `calibration` by operation, each with `expected_error`, `predicted`, `observed`
-        and `counts` of ten bins.
-    """
-    of_target = popularity_groups(run.popularity)
-    by_target = type(of_target)(of_target.labels, of_target.members[users.targets - 1])
-    augmenter = None
-    if run.model.has_augmenter:
-        augmenter = augmenter_habits(run.model, users.histories, run.vocabulary)
-        augmenter["calibration"] = _calibration(run, users, seed)
-    return {
-        "users": len(users.histories),
-        "of_users": users.of,
-        "metrics": ranking_metrics(users.ranks),
-        "most_popular": ranking_metrics(
-            popularity_ranks(users.histories, users.targets, run.popularity, run.vocabulary.to_ids(run.retired))
-        ),
-        "bought_before": float(
-            np.mean([target in met for met, target in zip(users.histories, users.targets.tolist(), strict=True)])
-        ),
-        "by_length": metrics_by_group(users.ranks, length_groups([len(each) for each in users.histories]), K),
-        "by_popularity": metrics_by_group(users.ranks, by_target, K),
-        "lists": list_findings(run, users, seed),
-        "augmenter": augmenter,
-    }
-
-
-def list_findings(run: RunFolder, users: HeldOutUsers, seed: int) -> dict[str, float]:
-    """Say what the recommended lists are like beside being right.
-
-    Returns:
-        `coverage` and `novelty` in bits, `coverage_of_next_items` and `novelty_of_next_items` to compare them with;
-        `diversity`, which is one minus the cosine of the trained item vectors, mean over pairs and lists, and
-        `diversity_at_random`, that of lists drawn from the catalogue.
-    """
-    vectors = run.model.item_vectors.numpy()
-    may_be = np.setdiff1d(np.arange(1, run.model.n_items + 1), run.vocabulary.to_ids(run.retired))
-    generator = np.random.default_rng(seed)
-    at_random = np.stack(
-        [generator.choice(may_be, min(K, len(may_be)), replace=False, shuffle=False) for _ in range(RANDOM_LISTS)]
-    )
-    return {
-        "coverage": coverage(users.lists, len(may_be)),
-        "coverage_of_next_items": coverage(users.targets, len(may_be)),
-        "novelty": novelty(users.lists, run.popularity),
-        "novelty_of_next_items": float(np.mean(surprise(users.targets, run.popularity))),
-        "diversity": _mean(intra_list_diversity(users.lists, vectors)),
-        "diversity_at_random": _mean(intra_list_diversity(at_random, vectors)),
-    }
-
-
-def popularity_ranks(
-    histories: Sequence[np.ndarray], targets: np.ndarray, counts: np.ndarray, retired: Sequence[int] = ()
-) -> np.ndarray:
-    """Rank each target among all items by popularity, without the history's; equally popular ones stand before it.
-
-    Args:
-        histories: per user `[n]` integer ids.
-        targets: `[U]` integer ids.
-        counts: `[N]` events of each item in the training data.
-        retired: integer ids that are never recommended and are no targets. Default: none.
-
-    Example:
-        >>> popularity_ranks([np.array([1, 2])], np.array([4]), np.array([9, 8, 7, 5, 5])).tolist()
-        [2]
-    """
-    counts = np.asarray(counts).copy()
-    counts[np.asarray(retired, np.int64) - 1] = -1  # behind every target
-    ordered = np.sort(counts)
-    ranks = len(counts) - np.searchsorted(ordered, counts[targets - 1]) - 1
-    met = [
-        np.sum(counts[np.setdiff1d(history, [target]) - 1] >= counts[target - 1])
-        for history, target in zip(histories, targets, strict=True)
-    ]
-    return ranks - np.array(met, np.int64)
-
-
-def _calibration(run: RunFolder, users: HeldOutUsers, seed: int) -> dict[str, dict[str, Any]]:
-    repairs = repairs_of(run.model, users.histories, seed)
-    found = {}
-    for operation, name in enumerate(OPERATION_NAMES):
-        bins = reliability(repairs.probabilities[:, operation], repairs.operations == operation)
-        found[name] = {
-            "expected_error": bins.expected_error,
-            "predicted": bins.predicted.tolist(),
-            "observed": bins.observed.tolist(),
-            "counts": bins.counts.tolist(),
-        }
-    return found
-
-
-def _mean(values: np.ndarray) -> float:
-    return float(np.mean(values[~np.isnan(values)])) if np.any(~np.isnan(values)) else float("nan")

@@ -1,4 +1,4 @@
-"""What was measured of a run as one page of HTML that needs nothing else, no network either."""
+"""Write a report on a run as one HTML page that needs no other files and no network."""
 
 from __future__ import annotations
 
@@ -21,8 +21,57 @@ from laclrec_tf.runtime.output_files import ReportFile
 from laclrec_tf.runtime.terminal import spinner
 from laclrec_tf.training.logs import run_epochs
 
-MOST_USERS = 10_000
+MAX_USERS = 10_000
 N_EXAMPLES = 3
+
+
+def report(
+    run: str | Path,
+    out: str | Path,
+    *,
+    data: str | Path | None = None,
+    users: int = MAX_USERS,
+    seed: int = 0,
+    show_progress: bool = True,
+) -> dict[str, Any]:
+    """Write an HTML page about a run. It opens in any browser without a network, and can be printed.
+
+    The page has learning curves, metrics by length of the history and by popularity of the next item, coverage, novelty
+    and diversity of the lists, and good and bad examples. For a run with an augmenter it also has the calibration of
+    its probabilities and the items that it deletes and inserts most.
+
+    Args:
+        run: Folder made by `laclrec-tf train` or `grow`.
+        out: HTML file to write. An existing file is replaced.
+        data: Folder of the prepared data, if it was moved. Default: None, the folder that the run was trained on.
+        users: Max number of users of the test split to measure, drawn at random. Default: 10,000.
+        seed: Seed of users, examples and corrupted histories. Default: 0.
+        show_progress: Whether to show a spinner on standard error. Default: True.
+
+    Returns:
+        The measurements, see `laclrec_tf.report.measure.measure_run`.
+
+    Raises:
+        InputError: The run or its data cannot be read, `out` cannot be written, or `users` is below 1.
+
+    Example:
+        >>> report("run", "report.html")["metrics"]["recall@10"]  # doctest: +SKIP
+        0.0731
+    """
+    if users < 1:
+        raise InputError(f"Argument `users` must be at least 1. Received: {users}.")
+    folder = RunFolder.open(run)
+    if data is not None:
+        folder = replace(folder, record=folder.record | {"data_folder": str(data)})
+    file = ReportFile(out)
+    epochs = run_epochs(folder.folder)
+    with spinner(f"measuring {folder.folder}", disable=not show_progress):
+        test_users = held_out_users(folder, max_users=users, k=K, seed=seed)
+        found = measure_run(folder, test_users, seed)
+        examples = report_examples(folder, test_users, n=N_EXAMPLES, seed=seed)
+        page = report_page(folder, found, epochs, examples)
+    file.write(page.encode())
+    return found
 
 
 def report_page(
@@ -31,16 +80,16 @@ def report_page(
     epochs: Mapping[str, Mapping[str, list[float]]],
     examples: Mapping[str, list[Example]],
 ) -> str:
-    """Lay a report out.
+    """Lay out a report.
 
     Args:
-        run: the run.
-        found: of `measure_run`.
-        epochs: of `run_epochs`.
-        examples: of `report_examples`.
+        run: The run.
+        found: Result of `measure_run`.
+        epochs: Result of `run_epochs`.
+        examples: Result of `report_examples`.
 
     Returns:
-        A whole HTML document; all names of items and users are escaped.
+        A complete HTML document. Names of items and users are escaped.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("laclrec_tf.report"),
@@ -59,8 +108,8 @@ def report_page(
         n_recommendable=n_recommendable,
         about=_about(run, found),
         protocol=(
-            f"Test split: each user's last item is ranked over the whole catalogue of {n_recommendable:,} items, those "
-            f"of the history left out; ties count against the model. {_bought_before(found['bought_before'])}"
+            f"Test split: each user's last item is ranked over the whole catalogue of {n_recommendable:,} items "
+            f"without those of the history; ties count against the model. {_bought_before(found['bought_before'])}"
         ),
         tiles=_tiles(found),
         warning=_warning(run, found, epochs),
@@ -79,7 +128,7 @@ def report_page(
 
 
 def share(value: float) -> str:
-    """Write a share as percents, "-" for NaN.
+    """Format a share as a percentage, "-" for NaN.
 
     Example:
         >>> share(0.1234).split(), share(float("nan"))
@@ -113,7 +162,7 @@ def _tiles(found: Mapping[str, Any]) -> list[dict[str, str]]:
         {"value": f"{metrics['ndcg@10']:.4f}", "label": f"ndcg@10 (most popular items: {popular['ndcg@10']:.4f})"},
         {"value": f"{metrics['mrr@10']:.4f}", "label": "mrr@10"},
         {"value": f"{metrics['recall@20']:.4f}", "label": "recall@20"},
-        {"value": share(lists["coverage"]), "label": "of the catalogue is recommended to somebody"},
+        {"value": share(lists["coverage"]), "label": "of the catalogue is recommended to at least one user"},
     ]
 
 
@@ -121,8 +170,8 @@ def _bought_before(part: float) -> str:
     if not part:
         return ""
     return (
-        f"For {share(part)} of the users that item is in the history: it is ranked as the others are, but no list of "
-        "recommendations holds it."
+        f"For {share(part)} of the users this item is also in the history: it is ranked like the others, but no list "
+        "of recommendations contains it."
     )
 
 
@@ -135,7 +184,7 @@ def _warning(run: RunFolder, found: Mapping[str, Any], epochs: Mapping[str, Mapp
     settings = run.model.get_config()
     if settings["decision"] == "argmax":
         logs |= {name: found["augmenter"][name] for name in ("keep_rate", "delete_rate")}
-    # Otherwise training drew its operations: what was likeliest is not what the views were made with.
+    # With another decision, training drew its operations, so the most probable ones do not describe its views.
     what = collapse(logs)
     return None if what is None else f"The augmenter {what}. {likely_cause(logs, settings)}"
 
@@ -149,21 +198,21 @@ def _list_rows(lists: Mapping[str, float]) -> list[dict[str, str]]:
     return [
         {
             "name": "coverage",
-            "note": "share of the catalogue in at least one list; more users and longer lists cover more",
+            "note": "share of the catalogue in at least one list; more users and longer lists increase it",
             "value": share(lists["coverage"]),
-            "compared": f"{share(lists['coverage_of_next_items'])}: what came next, one item a user",
+            "compared": f"{share(lists['coverage_of_next_items'])}: the next items, one per user",
         },
         {
             "name": "novelty",
-            "note": "mean of -log2 of an item's share of the training events; rare items are more bits",
+            "note": "mean of -log2 of an item's share of the training events; rare items have more bits",
             "value": f"{lists['novelty']:.2f} bits",
-            "compared": f"{lists['novelty_of_next_items']:.2f} bits: what came next",
+            "compared": f"{lists['novelty_of_next_items']:.2f} bits: the next items",
         },
         {
             "name": "intra-list diversity",
-            "note": "mean of 1 - cosine over the pairs of a list, of the trained item vectors",
+            "note": "mean of 1 - cosine of the trained item vectors, over the pairs of a list",
             "value": f"{lists['diversity']:.3f}",
-            "compared": f"{lists['diversity_at_random']:.3f}: lists drawn at random",
+            "compared": f"{lists['diversity_at_random']:.3f}: random lists",
         },
     ]
 
@@ -180,16 +229,15 @@ def _augmenter(found: Mapping[str, Any]) -> dict[str, Any]:
     }
     return {
         "habits": (
-            "On the whole test histories, with its likeliest operations, it keeps "
-            f"{share(found['keep_rate'])} of the items, deletes {share(found['delete_rate'])} and looks for missing "
-            f"ones before {share(found['insert_rate'])}; "
-            f"{share(found['unchanged'])} of the histories stay as they are. Their mean length goes from "
-            f"{found['length']:.1f} to {found['edited_length']:.1f} items."
+            "On complete test histories, with the most probable operation for each item, the augmenter keeps "
+            f"{share(found['keep_rate'])} of the items, deletes {share(found['delete_rate'])} and inserts missing "
+            f"items before {share(found['insert_rate'])}; {share(found['unchanged'])} of the histories are unchanged. "
+            f"The mean length changes from {found['length']:.1f} to {found['edited_length']:.1f} items."
         ),
         "calibration": Chart(
             title,
-            "Test histories, broken anew as in training, so that the right operation is known. Of what it calls "
-            "70 % likely, 70 % should be true: on the diagonal. Larger dots count more.",
+            "Test histories, corrupted as in training, so that the correct operation is known. Perfect calibration is "
+            "the diagonal: of the operations with probability 70 %, 70 % are correct. Larger dots have more cases.",
             Markup(reliability_chart(title, series)),
         ),
         "most_deleted": found["most_deleted"],
@@ -201,63 +249,14 @@ def _settings(run: RunFolder) -> list[tuple[str, str]]:
     record = run.record
     settings = {**record["settings"], **record["settings"].get("model", {})}
     settings.pop("model", None)
-    told = {
+    shown = {
         "trained on": record["trained_on"],
         "best epoch": record.get("best_epoch"),
         "epochs run": record.get("epochs_run"),
         "seconds": record.get("seconds"),
         "data": record["data_hash"][:12],
     }
-    told |= record.get("versions", {})
-    told |= {name: value for name, value in settings.items() if value is not None}
-    shown = {name: ", ".join(map(str, value)) if isinstance(value, list) else value for name, value in told.items()}
-    return [(name, str(value)) for name, value in shown.items() if value is not None]
-
-
-def report(
-    run: str | Path,
-    out: str | Path,
-    *,
-    data: str | Path | None = None,
-    users: int = MOST_USERS,
-    seed: int = 0,
-    show_progress: bool = True,
-) -> dict[str, Any]:
-    """Write a page on a run that opens in any browser, without a network, and prints.
-
-    It holds the learning curves, metrics by length of the history and by popularity of the next item, coverage,
-    novelty and diversity of the lists, and examples good and bad. Of a run with an augmenter also how well its
-    probabilities are calibrated, and what it deletes and inserts most.
-
-    Args:
-        run: a folder made by `laclrec-tf train`, or by `grow`.
-        out: the HTML file to write; one that is there is replaced.
-        data: the prepared data, if it was moved since. Default: where the run found it.
-        users: measure on at most so many users of the test split, drawn at random. Default: 10,000.
-        seed: of the draws: users, examples, broken histories. Default: 0.
-        show_progress: a spinner on standard error. Default: True.
-
-    Returns:
-        What was measured, see `laclrec_tf.report.measure.measure_run`.
-
-    Raises:
-        InputError: the run or its data cannot be read, `out` cannot be written, or `users` is below 1.
-
-    Example:
-        >>> report("run", "report.html")["metrics"]["recall@10"]  # doctest: +SKIP
-        0.0731
-    """
-    if users < 1:
-        raise InputError(f"Argument `users` must be at least 1. Received: {users}.")
-    folder = RunFolder.open(run)
-    if data is not None:
-        folder = replace(folder, record=folder.record | {"data_folder": str(data)})
-    file = ReportFile(out)
-    epochs = run_epochs(folder.folder)
-    with spinner(f"looking at {folder.folder}", disable=not show_progress):
-        asked = held_out_users(folder, most=users, k=K, seed=seed)
-        found = measure_run(folder, asked, seed)
-        examples = report_examples(folder, asked, n=N_EXAMPLES, seed=seed)
-        page = report_page(folder, found, epochs, examples)
-    file.write(page.encode())
-    return found
+    shown |= record.get("versions", {})
+    shown |= {name: value for name, value in settings.items() if value is not None}
+    texts = {name: ", ".join(map(str, value)) if isinstance(value, list) else value for name, value in shown.items()}
+    return [(name, str(value)) for name, value in texts.items() if value is not None]

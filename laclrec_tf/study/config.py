@@ -1,7 +1,8 @@
-"""What a study compares: models, seeds, data sets and ways to evaluate, read from a YAML file."""
+"""The study file: models, seeds, data sets and evaluations to compare, in YAML or JSON."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import field
 from itertools import product
 from pathlib import Path
@@ -23,10 +24,10 @@ class Evaluation:
 
     Args:
         protocol: "full", "full-with-history" or "sampled-99". Default: "full".
-        histories: per data set a file of histories in place of its own; data sets without one are left out. Default:
-            none, every data set's own.
-        clean: let the augmenter edit each history before recommending; models without an augmenter are left
-            out. Default: False.
+        histories: File of histories by data set, used instead of the data set's own. Data sets without a file are left
+            out. Default: none; every data set uses its own histories.
+        clean: Whether the augmenter edits each history before recommending; models without an augmenter are left out.
+            Default: False.
     """
 
     protocol: Literal["full", "full-with-history", "sampled-99"] = "full"
@@ -34,7 +35,7 @@ class Evaluation:
     clean: bool = False
 
     def leaves_out(self, data: str) -> bool:
-        """Say whether a data set has no histories for it.
+        """Return whether a data set has no histories for this evaluation.
 
         Example:
             >>> Evaluation(histories={"beauty": "noisy.csv"}).leaves_out("sports")
@@ -45,21 +46,21 @@ class Evaluation:
 
 @dataclass(frozen=True, config=_STRICT)
 class StudyConfig:
-    """What a study runs.
+    """Data sets, models, seeds and evaluations of a study.
 
     Args:
-        data: per name a folder made by `laclrec-tf prepare`.
-        models: per name the settings that `train --config` takes, `preset` among them.
-        seeds: Default: 0.
-        split: "test", or "validation" for studies that choose settings. Default: "test".
-        refit: models that are trained anew on everything before the test item too. Default: none.
-        evaluations: per name how runs are evaluated. Default: "full".
-        augmenter: also measure what the augmenter of each strict run does, see
+        data: Folder made by `laclrec-tf prepare` for each name of a data set.
+        models: Settings as in `train --config`, including `preset`, for each name of a model.
+        seeds: Seeds to train each model with. Default: 0.
+        split: Split to evaluate on: "test", or "validation" for studies that choose settings. Default: "test".
+        refit: Names of models that are also trained from scratch on everything before the test item. Default: none.
+        evaluations: Evaluations by name. Default: "full".
+        augmenter: Whether to measure the augmenter of each strict run, see
             `laclrec_tf.evaluation.augmenter_report`. Default: False.
-        truth: per data set of simulated events the `.truth.csv` beside them, for `augmenter`. Default: none.
-        reference: the model that the others are compared with. Default: the first.
-        title: heading of the report. Default: the file's name.
-        notes: Markdown that the report begins with. Default: none.
+        truth: For `augmenter`: the `.truth.csv` file of each data set of simulated events. Default: none.
+        reference: Name of the model that the others are compared with. Default: the first.
+        title: Heading of the report. Default: the file's name.
+        notes: Markdown text at the start of the report. Default: none.
     """
 
     data: dict[Name, str]  # type: ignore[valid-type]
@@ -75,14 +76,16 @@ class StudyConfig:
     notes: str = ""
 
     @classmethod
-    def read(cls, file: Path) -> StudyConfig:
+    def read(cls, file: Path, *, to_train: bool = True) -> StudyConfig:
         """Read and validate a study file.
 
         Args:
-            file: YAML or JSON.
+            file: YAML or JSON file.
+            to_train: Whether to check the models' settings. A report of finished trainings does not need them, and
+                they may be of an earlier version. Default: True.
 
         Raises:
-            InputError: the file cannot be read, a name is unknown, or a model's settings do not fit.
+            InputError: The file cannot be read, a name is unknown, or a model's settings are wrong.
         """
         content = read_settings(file)
         try:
@@ -115,7 +118,8 @@ class StudyConfig:
             raise InputError(f"The study file {file}: `seeds` must differ. Received: {study.seeds}.")
         named: dict[str, str] = {}
         for data, model in product(study.data, study.models):
-            study.settings_of(model, 0)  # refused here, not hours later
+            if to_train:
+                study.settings_of(model, 0)  # refused here, not hours later
             other = named.setdefault(training_name(data, model, 0, "strict"), f"{model!r} on {data!r}")
             if other != f"{model!r} on {data!r}":
                 raise InputError(
@@ -124,11 +128,17 @@ class StudyConfig:
                 )
         return study
 
+    def trainings(self) -> Iterator[tuple[str, str, int, str]]:
+        """Yield data set, model, seed and "strict" or "refit" of each training, in the order of the report."""
+        for data, seed, model in product(self.data, self.seeds, self.models):
+            for trained_on in ("strict", "refit") if model in self.refit else ("strict",):
+                yield data, model, seed, trained_on
+
     def settings_of(self, model: str, seed: int) -> TrainConfig:
         """Return the validated settings of one model with one seed.
 
         Raises:
-            InputError: a setting is unknown or does not fit.
+            InputError: A setting is unknown or out of range.
         """
         try:
             config = TrainConfig.of(self.models[model] | {"seed": seed})

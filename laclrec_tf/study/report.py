@@ -1,4 +1,4 @@
-"""What a study found: tables, paired comparisons and plots."""
+"""Write the report of a study: tables, paired comparisons and plots."""
 
 from __future__ import annotations
 
@@ -23,66 +23,12 @@ from laclrec_tf.study.tables import (
     study_tables,
 )
 
-COLUMNS = ("recall@5", "recall@10", "recall@20", "ndcg@5", "ndcg@10", "ndcg@20", "mrr@10")
-COMPARED = ("recall@10", "ndcg@10", "mrr@10")
-
-
 matplotlib.use("Agg")
 
-
-# Ten colours do not tell the models of a large study apart.
+COLUMNS = ("recall@5", "recall@10", "recall@20", "ndcg@5", "ndcg@10", "ndcg@20", "mrr@10")
+COMPARED = ("recall@10", "ndcg@10", "mrr@10")
+# A large study has more than ten models, so line styles vary as well.
 LINES = [(style, f"C{number}") for style, number in product(("-", "--", ":"), range(10))]
-
-
-def plot_metrics(tables: Sequence[StudyTable], file: Path) -> None:
-    """Plot the mean of recall@10 and ndcg@10 and their standard deviation over seeds, a row a table.
-
-    Args:
-        tables: the study's.
-        file: the PNG to write.
-    """
-    heights = [0.7 + 0.22 * len(table.models) for table in tables]
-    figure, axes = plt.subplots(
-        len(tables), 2, figsize=(9, 0.6 + sum(heights)), squeeze=False, layout="constrained", height_ratios=heights
-    )
-    for row, table in zip(axes, tables, strict=True):
-        names = list(table.models)[::-1]
-        for axis, metric in zip(row, ("recall@10", "ndcg@10"), strict=True):
-            values = [table.values(name, metric) for name in names]
-            spread = [np.std(v, ddof=1) if len(v) > 1 else 0.0 for v in values]
-            # Dots, not bars: a bar's length is read as the value, and these axes do not begin at 0.
-            axis.errorbar([np.mean(v) for v in values], names, xerr=spread, fmt="o", markersize=4, capsize=2)
-            axis.set_ylim(-0.6, len(names) - 0.4)
-            axis.set_title(f"{table.heading}: {metric}", fontsize=8)
-            axis.tick_params(labelsize=7)
-            axis.grid(axis="x", alpha=0.3)
-    figure.savefig(file, dpi=80)
-    plt.close(figure)
-
-
-def plot_curves(records: Sequence[dict[str, Any]], file: Path) -> None:
-    """Plot ndcg@10 on validation by epoch, a line a strict training, a panel a data set.
-
-    Args:
-        records: one a training, as `laclrec_tf.study.study.run_cell` wrote them.
-        file: the PNG to write.
-    """
-    data_sets = list(dict.fromkeys(record["data"] for record in records))
-    models = list(dict.fromkeys(record["model"] for record in records))
-    figure, axes = plt.subplots(
-        1, len(data_sets), figsize=(5.5 * len(data_sets) + 2, 3.6), squeeze=False, layout="constrained"
-    )
-    for axis, data in zip(axes[0], data_sets, strict=True):
-        for index, model in enumerate(models):
-            style, colour = LINES[index % len(LINES)]
-            curves = [r["curve"] for r in records if (r["data"], r["model"]) == (data, model) and r["curve"]]
-            for number, curve in enumerate(curves):
-                label = model if not number else None
-                axis.plot(range(1, len(curve) + 1), curve, style, color=colour, linewidth=1, label=label)
-        axis.set(xlabel="epoch", ylabel="validation ndcg@10", title=data)
-    axes[0, -1].legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1.0))
-    figure.savefig(file, dpi=80)
-    plt.close(figure)
 
 
 def write_report(
@@ -95,11 +41,11 @@ def write_report(
     """Write `report.md`, `metrics.csv`, `metrics.png` and `curves.png`.
 
     Args:
-        config: the study.
-        records: one a training, as `laclrec_tf.study.study.run_cell` wrote them.
-        ranks: per record and evaluation each user's rank, `[U]` uint8.
-        out: the study's folder.
-        command: how to make the report again.
+        config: The study.
+        records: One record per training.
+        ranks: For each record, each user's rank by evaluation, `[U]` uint8.
+        out: The study's folder.
+        command: Command that makes the study.
     """
     tables = list(study_tables(config, records, ranks))
     lines = [f"# {config.title}", ""]
@@ -117,7 +63,7 @@ def write_report(
     for of_training in by_training.values():
         lines += changes_between_evaluations(config, of_training, COMPARED)
     lines += augmenter_section(config, records)
-    lines += ["## Validation while training", "", "![ndcg@10 on validation by epoch](curves.png)", ""]
+    lines += ["## Validation during training", "", "![ndcg@10 on validation by epoch](curves.png)", ""]
     lines += ["## At a glance", "", "![recall@10 and ndcg@10](metrics.png)", ""]
     (out / "report.md").write_text("\n".join(lines), encoding="utf-8")
     _write_csv(tables, out / "metrics.csv")
@@ -129,7 +75,7 @@ def _section(table: StudyTable, config: StudyConfig) -> list[str]:
     lines = [
         f"## {table.heading}",
         "",
-        "; ".join(_measured_how(table)) + ".",
+        "; ".join(_conditions(table)) + ".",
         "",
         "| model | seeds | best epoch | " + " | ".join(COLUMNS) + " |",
         "| --- " * (3 + len(COLUMNS)) + "|",
@@ -146,8 +92,8 @@ def _section(table: StudyTable, config: StudyConfig) -> list[str]:
     return [*lines, "", *_comparisons(table, config.reference or next(iter(config.models)))]
 
 
-def _measured_how(table: StudyTable) -> list[str]:
-    """Say what numbers are of: without it they cannot be compared with others."""
+def _conditions(table: StudyTable) -> list[str]:
+    """Return the conditions of a measurement. Only numbers with the same conditions can be compared."""
     report = table.trainings[0].report
     hashes = ", ".join(sorted({training.record["data_hash"][:12] for training in table.trainings}))
     about = [
@@ -164,7 +110,7 @@ def _measured_how(table: StudyTable) -> list[str]:
     if "histories" in report:
         about.append(f"histories of {Path(report['histories']).name}")
         file_hashes = sorted({str(training.report.get("histories_sha256", "")) for training in table.trainings})
-        if all(file_hashes):  # earlier reports have none
+        if all(file_hashes):  # earlier reports lack them
             about[-1] += f", SHA-256 {', '.join(each[:12] for each in file_hashes)}…"
     if report.get("clean"):
         about.append("histories cleaned by the augmenter")
@@ -175,10 +121,10 @@ def _comparisons(table: StudyTable, reference: str) -> list[str]:
     if reference not in table.models or len(table.models) < 2:
         return []
     lines = [
-        f"`{reference}` against each of the others, paired bootstrap over users (10,000 resamples) of the mean over "
-        "the seeds that both have: relative difference, p-value.",
+        f"`{reference}` compared with each other model, on the mean over the seeds that both have: relative difference "
+        "and p-value of a paired bootstrap over users (10,000 resamples).",
         "",
-        "| against | " + " | ".join(COMPARED) + " |",
+        "| compared with | " + " | ".join(COMPARED) + " |",
         "| --- " * (1 + len(COMPARED)) + "|",
     ]
     for model in table.models:
@@ -221,3 +167,54 @@ def _write_csv(tables: Sequence[StudyTable], file: Path) -> None:
                         *(report[name] for name in metrics),
                     ]
                 )
+
+
+def plot_metrics(tables: Sequence[StudyTable], file: Path) -> None:
+    """Plot the mean and standard deviation over seeds of recall@10 and ndcg@10, one row per table.
+
+    Args:
+        tables: The study's tables.
+        file: PNG file to write.
+    """
+    heights = [0.7 + 0.22 * len(table.models) for table in tables]
+    figure, axes = plt.subplots(
+        len(tables), 2, figsize=(9, 0.6 + sum(heights)), squeeze=False, layout="constrained", height_ratios=heights
+    )
+    for row, table in zip(axes, tables, strict=True):
+        names = list(table.models)[::-1]
+        for axis, metric in zip(row, ("recall@10", "ndcg@10"), strict=True):
+            values = [table.values(name, metric) for name in names]
+            spread = [np.std(v, ddof=1) if len(v) > 1 else 0.0 for v in values]
+            # Dots instead of bars, because the axes do not begin at 0.
+            axis.errorbar([np.mean(v) for v in values], names, xerr=spread, fmt="o", markersize=4, capsize=2)
+            axis.set_ylim(-0.6, len(names) - 0.4)
+            axis.set_title(f"{table.heading}: {metric}", fontsize=8)
+            axis.tick_params(labelsize=7)
+            axis.grid(axis="x", alpha=0.3)
+    figure.savefig(file, dpi=80)
+    plt.close(figure)
+
+
+def plot_curves(records: Sequence[dict[str, Any]], file: Path) -> None:
+    """Plot ndcg@10 on validation by epoch: one panel per data set, one line per strict training.
+
+    Args:
+        records: One record per training.
+        file: PNG file to write.
+    """
+    data_sets = list(dict.fromkeys(record["data"] for record in records))
+    models = list(dict.fromkeys(record["model"] for record in records))
+    figure, axes = plt.subplots(
+        1, len(data_sets), figsize=(5.5 * len(data_sets) + 2, 3.6), squeeze=False, layout="constrained"
+    )
+    for axis, data in zip(axes[0], data_sets, strict=True):
+        for index, model in enumerate(models):
+            style, colour = LINES[index % len(LINES)]
+            curves = [r["curve"] for r in records if (r["data"], r["model"]) == (data, model) and r["curve"]]
+            for number, curve in enumerate(curves):
+                label = model if not number else None
+                axis.plot(range(1, len(curve) + 1), curve, style, color=colour, linewidth=1, label=label)
+        axis.set(xlabel="epoch", ylabel="validation ndcg@10", title=data)
+    axes[0, -1].legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1.0))
+    figure.savefig(file, dpi=80)
+    plt.close(figure)

@@ -1,4 +1,4 @@
-"""What a study found about augmenters: what they delete and insert, and the plots of it."""
+"""The tables of a study: each model's metrics by seed, changes between evaluations, and the augmenters' edits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from laclrec_tf.models.ranking_model import RANKING_METRICS
 from laclrec_tf.study.config import StudyConfig, training_name
 
-# What an augmenter report says, in the order of the columns.
+# Columns of the augmenters' table: title, and group and name in the augmenter report.
 AUGMENTER_COLUMNS = (
     ("deletion precision", "deletions", "precision"),
     ("at random", "deletions", "precision_at_random"),
@@ -38,12 +38,12 @@ PLANTED_COLUMNS = (
 
 @dataclass(frozen=True)
 class Training:
-    """One training of a study, in one evaluation.
+    """One training of a study in one evaluation.
 
     Args:
-        record: what `laclrec_tf.study.study.run_cell` wrote of it.
-        report: of the evaluation, see `laclrec_tf.evaluation.evaluate.evaluate`.
-        ranks: each user's rank in it, `[U]` uint8.
+        record: Its record, see `laclrec_tf.study.records`.
+        report: Report of the evaluation, see `laclrec_tf.evaluation.evaluate.evaluate`.
+        ranks: Each user's rank, `[U]` uint8.
     """
 
     record: dict[str, Any]
@@ -53,13 +53,13 @@ class Training:
 
 @dataclass(frozen=True)
 class StudyTable:
-    """What the models of a study reached on one data set, trained one way, in one evaluation.
+    """Results of a study's models on one data set, all strict or all refit, in one evaluation.
 
     Args:
-        data: the data set's name.
+        data: Name of the data set.
         trained_on: "strict" or "refit".
-        evaluation: its name.
-        models: by name their trainings, one a seed.
+        evaluation: Name of the evaluation.
+        models: Trainings by model, one per seed.
     """
 
     data: str
@@ -69,40 +69,40 @@ class StudyTable:
 
     @property
     def heading(self) -> str:
-        """What tells it from the study's other tables."""
+        """Heading that differs from those of the study's other tables."""
         return f"{self.data}, {self.trained_on}, {self.evaluation}"
 
     @property
     def trainings(self) -> list[Training]:
-        """Of all models."""
+        """Trainings of all models."""
         return [training for trainings in self.models.values() for training in trainings]
 
     def values(self, model: str, metric: str) -> list[float]:
-        """Return a metric of each seed.
+        """Return a model's metric for each seed.
 
         Args:
-            model: its name.
-            metric: such as "ndcg@10".
+            model: Name of the model.
+            metric: Name of the metric, e.g. "ndcg@10".
         """
         return [training.report[metric] for training in self.models[model]]
 
     def shared_seeds(self, model: str, other: str) -> set[int]:
-        """Return the seeds that two models have both.
+        """Return the seeds that both models have.
 
         Args:
-            model: its name.
-            other: the other one's.
+            model: Name of a model.
+            other: Name of another model.
         """
         ours, theirs = ({training.record["seed"] for training in self.models[name]} for name in (model, other))
         return ours & theirs
 
     def per_user(self, model: str, seeds: set[int], metric: str) -> np.ndarray:
-        """Return each user's value of a metric, the mean over seeds: `[U]` float.
+        """Return each user's mean of a metric over seeds, `[U]` float.
 
         Args:
-            model: its name.
-            seeds: those of the model's to take.
-            metric: such as "ndcg@10".
+            model: Name of the model.
+            seeds: Seeds to average over.
+            metric: Name of the metric, e.g. "ndcg@10".
         """
         value, k = RANKING_METRICS[metric]
         chosen = [training.ranks for training in self.models[model] if training.record["seed"] in seeds]
@@ -112,12 +112,12 @@ class StudyTable:
 def study_tables(
     config: StudyConfig, records: Sequence[dict[str, Any]], ranks: Sequence[dict[str, np.ndarray]]
 ) -> Iterator[StudyTable]:
-    """Yield a study's tables in the order of its file; one that no model has an entry in is left out.
+    """Yield a study's tables in the order of its file. Tables without an entry are left out.
 
     Args:
-        config: the study.
-        records: one a training, as `laclrec_tf.study.study.run_cell` wrote them.
-        ranks: per record and evaluation each user's rank, `[U]` uint8.
+        config: The study.
+        records: One record per training.
+        ranks: For each record, each user's rank by evaluation, `[U]` uint8.
     """
     for data in config.data:
         for trained_on in ("strict", "refit"):
@@ -132,11 +132,11 @@ def study_tables(
 
 
 def mean_and_spread(values: Sequence[float] | np.ndarray, form: str = ".4f") -> str:
-    """Write the mean over seeds and its standard deviation; NaN is a seed without a value.
+    """Format the mean and standard deviation over seeds.
 
     Args:
-        values: one a seed.
-        form: the mean's format; the deviation's is the same without a sign. Default: ".4f".
+        values: One value per seed; NaN for a seed without a value.
+        form: Format of the mean; that of the deviation is the same without a sign. Default: ".4f".
 
     Example:
         >>> mean_and_spread([0.1, 0.3, float("nan")])
@@ -154,21 +154,21 @@ def mean_and_spread(values: Sequence[float] | np.ndarray, form: str = ".4f") -> 
 def changes_between_evaluations(
     config: StudyConfig, tables: dict[str, StudyTable], metrics: Sequence[str]
 ) -> list[str]:
-    """Say by how much a metric changes from one evaluation to another that has other histories, or cleans them.
+    """Write the relative change of metrics from an evaluation to one that differs only in its histories or in cleaning.
 
     Args:
-        config: the study.
-        tables: of one data set and way of training, by evaluation.
-        metrics: such as "recall@10".
+        config: The study.
+        tables: Tables by evaluation, of one data set, all strict or all refit.
+        metrics: Names of metrics, e.g. "recall@10".
 
     Returns:
-        Lines of Markdown; none where no two evaluations differ in that alone.
+        Lines of Markdown; none if there are no such evaluations.
     """
     rows = []
     for name, evaluation in config.evaluations.items():
-        undone = replace(evaluation, clean=False) if evaluation.clean else replace(evaluation, histories={})
-        origins = [other for other, its in config.evaluations.items() if its == undone and other in tables]
-        if undone == evaluation or not origins or name not in tables:
+        plain = replace(evaluation, clean=False) if evaluation.clean else replace(evaluation, histories={})
+        origins = [other for other, its in config.evaluations.items() if its == plain and other in tables]
+        if plain == evaluation or not origins or name not in tables:
             continue
         origin = origins[0]
         for model in tables[name].models:
@@ -182,7 +182,7 @@ def changes_between_evaluations(
         return []
     table = next(iter(tables.values()))
     return [
-        f"## {table.data}, {table.trained_on}, what other histories and cleaning change",
+        f"## {table.data}, {table.trained_on}, effect of other histories and of cleaning",
         "",
         "Relative change of each training's metric, mean ± standard deviation over seeds.",
         "",
@@ -194,14 +194,14 @@ def changes_between_evaluations(
 
 
 def augmenter_section(config: StudyConfig, records: Sequence[dict[str, Any]]) -> list[str]:
-    """Write what the augmenters of strict trainings do, a section a data set.
+    """Write a section per data set about the augmenters of strict trainings.
 
     Args:
-        config: the study.
-        records: one a training, as `laclrec_tf.study.study.run_cell` wrote them.
+        config: The study.
+        records: One record per training.
 
     Returns:
-        Lines of Markdown; none where no augmenter was measured.
+        Lines of Markdown; none if no augmenter was measured.
     """
     lines: list[str] = []
     for data in config.data:
@@ -211,9 +211,10 @@ def augmenter_section(config: StudyConfig, records: Sequence[dict[str, Any]]) ->
         lines += [
             f"## {data}, the augmenter",
             "",
-            f"{measured[0]['augmenter']['histories']:,} validation histories, broken as in training (deletions, "
-            "insertions) and as they are (views; the learned view of some is the raw history itself); trained strict. "
-            "A precision is of the seeds that delete anything. See `laclrec-tf augmenter --help`.",
+            f"{measured[0]['augmenter']['histories']:,} validation histories; trained strict. Deletions and insertions "
+            "are measured on corrupted histories, as in training; views on the histories as they are, and some learned "
+            "views are the raw history itself. Precision is the mean over the seeds that delete anything. See "
+            "`laclrec-tf augmenter --help`.",
             "",
             *_table(measured, AUGMENTER_COLUMNS),
         ]
@@ -242,7 +243,7 @@ def _table(measured: Sequence[dict[str, Any]], columns: Sequence[tuple[str, str,
 
 
 def _best_finder(measured: Sequence[dict[str, Any]]) -> str:
-    """Return the model that deletes most of the planted noise, in the mean of its seeds."""
+    """Return the model that deletes the largest share of the planted noise, averaged over its seeds."""
     found: dict[str, list[float]] = {}
     for record in measured:
         found.setdefault(record["model"], []).append(record["augmenter"]["planted_noise"]["recall"])

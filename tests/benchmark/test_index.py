@@ -29,7 +29,7 @@ def test_a_run_is_searched_in_partitions_too(sasrec_run):
     assert report["items"] == sasrec_run.vocabulary.n_items
     partitioned = report["ways"]["partitioned"]
     assert partitioned["recall@20"] >= 0.98 and 1 <= partitioned["probes"] <= partitioned["partitions"]
-    with pytest.raises(InputError, match="--items and --width are for random vectors"):
+    with pytest.raises(InputError, match="--items and --width are for random vectors. Remove them"):
         index_benchmark(sasrec_run.folder, items=5)
 
 

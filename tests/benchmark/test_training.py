@@ -266,7 +266,7 @@ def test_a_point_whose_process_is_killed_is_named_and_the_points_before_it_are_k
     config = TrainConfig.of(SMALL | {"preset": "sasrec"})
     lines = {"users": (40, Deadly(4000))}
     middle = {"users": 40, "items": 30, "length": 5}
-    told = "users 4,000, items 30, length 5 was killed, .* memory.*/growth.json holds the points before it"
+    told = "users 4,000, items 30, length 5 was killed, .* memory.*/growth.json holds the earlier points"
     with pytest.raises(InputError, match=told):
         cost_growth(tmp_path / "new", config, lines=lines, middle=middle, show_progress=False)
     (record,) = json.loads((tmp_path / "new/growth.json").read_text())

@@ -1,4 +1,4 @@
-"""What the explorer asks and how it lines the answers up, against answers written by hand."""
+"""What the explorer requests, and how it matches the answers with the history, with answers written by hand."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ VOCABULARY = ItemVocabulary(["tent", "mug", "peg", "rope", "lamp", "stove"])
     ("words", "found"),
     [
         ("", ITEMS),
-        ("tent-1", ["tent-1", "tent-10"]),  # the one that is named first, then what begins like it
+        ("tent-1", ["tent-1", "tent-10"]),  # the item with this id first, then ids that begin with it
         ("tent", ["tent-10", "tent-1", "mug-1"]),
         (" TENT   red", ["tent-1"]),
         ("FÜR", ["zelt.7"]),
@@ -75,14 +75,14 @@ def test_a_catalogue_in_blocks_is_searched_as_a_whole(monkeypatch, block):
 
 @pytest.mark.parametrize(("text", "blocks"), [("red", 0), ("tent", 3), ("tent red", 3), ("boots", 10)])
 def test_no_more_blocks_are_searched_than_needed(monkeypatch, text, blocks):
-    """Of 100 items "Red tent" in ten blocks the first 30 are wanted, of each block ten."""
+    """There are 100 items "Red tent" in ten blocks of ten, and the search is for the first 30."""
     monkeypatch.setattr(answers, "BLOCK", 10)
     searched, slices = [], pl.DataFrame.iter_slices
 
     def counted(table, n_rows):
         for rows in slices(table, n_rows):
             yield rows
-            searched.append(rows.height)  # one is searched when the next is asked for
+            searched.append(rows.height)  # a block was searched when the next one is read
 
     monkeypatch.setattr(pl.DataFrame, "iter_slices", counted)
     items = [str(number) for number in range(100)]
@@ -91,12 +91,12 @@ def test_no_more_blocks_are_searched_than_needed(monkeypatch, text, blocks):
     assert searched == [10] * blocks
 
 
-def ask(target: str, question: Callable[[ExplorerAnswers], Awaitable[Any]], augmenter: bool = True, k: int = 2) -> Any:
+def ask(target: str, request: Callable[[ExplorerAnswers], Awaitable[Any]], augmenter: bool = True, k: int = 2) -> Any:
     signatures = frozenset({"retrieve", "augment"} if augmenter else {"retrieve"})
 
     async def answer() -> Any:
         async with AsyncRetrievalClient(target, "shop") as client:
-            return await question(ExplorerAnswers(client, ServedItems(VOCABULARY, 3, 1, signatures), k))
+            return await request(ExplorerAnswers(client, ServedItems(VOCABULARY, 3, 1, signatures), k))
 
     return asyncio.run(answer())
 
@@ -111,8 +111,8 @@ def ranked(items: list[list[str]], scores: list[list[float]]) -> dict[str, Any]:
     }
 
 
-def test_a_history_is_lined_up_with_what_the_model_read(hand_written):
-    """Four known items, of which the model reads three; one in the middle it does not know."""
+def test_a_history_is_matched_with_what_the_model_read(hand_written):
+    """The history has four known items, of which the model reads three, and an unknown one in the middle."""
     hand_written.answers = {
         "augment": {
             "history": [["mug", "rope", "tent"]],
@@ -139,10 +139,10 @@ def test_a_history_is_lined_up_with_what_the_model_read(hand_written):
     assert answers.recommended.item_ids == ("stove", "lamp")
     assert answers.recommended_cleaned.item_ids == ("lamp", "peg")
     assert not answers.by_popularity
-    asked = hand_written.inputs[-1]
-    assert asked["history"][1][1] == [b"rope", b"peg", b"lamp", b"tent", b""]
-    assert asked["exclude"][1] == [[b"tent", b"mug", b"?", b"rope", b"tent"]]  # of both, and not what was inserted
-    assert asked["exclude_history"][1] is False
+    request = hand_written.inputs[-1]
+    assert request["history"][1][1] == [b"rope", b"peg", b"lamp", b"tent", b""]
+    assert request["exclude"][1] == [[b"tent", b"mug", b"?", b"rope", b"tent"]]  # without inserted items
+    assert request["exclude_history"][1] is False
 
 
 @pytest.mark.parametrize("history", [[], ["?"]])
@@ -163,29 +163,29 @@ def test_without_an_augmenter(hand_written):
 
 
 @pytest.mark.parametrize(
-    ("item", "score", "told"),
+    ("item", "score", "explained"),
     [
-        ("?", 0, "Not recommended: unknown. It was not in the data that the model was trained on."),
-        ("mug", -np.inf, "Not recommended: retired. It is still read in histories, and never comes out."),
+        ("?", 0, "Not recommended: unknown. The training data did not contain it."),
+        ("mug", -np.inf, "Not recommended: retired. The model still reads it in histories but never recommends it."),
         ("tent", 3, "Not recommended: excluded, because it is in the history. Its score is 3."),
-        ("lamp", 1.25, "Recommended: place 2 of 2, with the score 1.25."),
-        ("rope", 0.5, "Not recommended: place 3. Its score is 0.5, place 2 has 1.25."),
+        ("lamp", 1.25, "Recommended: place 2 of 2. Its score is 1.25."),
+        ("rope", 0.5, "Not recommended: place 3. Its score is 0.5; place 2 has 1.25."),
         ("peg", 0.25, "Not recommended: not found by the index. Its score is 0.25."),
     ],
 )
-def test_why(hand_written, item, score, told):
+def test_why(hand_written, item, score, explained):
     hand_written.answers = {
         "retrieve": ranked([["stove", "lamp", "rope"]], [[2, 1.25, 0.5]]),
         "rank": {"scores": np.array([[score]], np.float32), "unknown": np.array([0], np.int32)},
     }
-    assert ask(hand_written.target, lambda a: a.why(["tent"], item)) == told
+    assert ask(hand_written.target, lambda a: a.why(["tent"], item)) == explained
 
 
-def test_why_looks_no_deeper_than_a_server_answers(hand_written, monkeypatch):
-    monkeypatch.setattr("laclrec_tf.explorer.answers.DEEPEST_PLACE", 4)
+def test_why_requests_no_more_items_than_a_server_returns(hand_written, monkeypatch):
+    monkeypatch.setattr("laclrec_tf.explorer.answers.MAX_PLACE", 4)
     hand_written.answers = {
         "retrieve": ranked([["stove", "lamp", "rope", "mug"]], [[2, 1.25, 0.5, 0.4]]),
         "rank": {"scores": np.array([[0.25]], np.float32), "unknown": np.array([0], np.int32)},
     }
-    told = ask(hand_written.target, lambda answers: answers.why(["tent"], "peg"))
-    assert told == "Not recommended: beyond place 4. Its score is 0.25."
+    explained = ask(hand_written.target, lambda answers: answers.why(["tent"], "peg"))
+    assert explained == "Not recommended: beyond place 4. Its score is 0.25."

@@ -28,7 +28,7 @@ DESKTOP, PHONE = {"width": 1280, "height": 1200}, {"width": 390, "height": 844}
 
 @contextmanager
 def explorer(*arguments: object) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """Run the command as a user does; gives the page's address."""
+    """Run the command as a user does, and return the page's address."""
     command = [
         sys.executable,
         "-m",
@@ -66,7 +66,7 @@ def server(laclrec_export: Path) -> Iterator[ModelServer]:
 
 @pytest.fixture(scope="module")
 def client(server: ModelServer) -> Iterator[RetrievalClient]:
-    """Return a client of the server, to say what the page must show."""
+    """Return a client of the server, for the answers that the page must show."""
     with RetrievalClient(f"127.0.0.1:{server.port}", "shop", timeout=60) as client:
         yield client
 
@@ -75,17 +75,17 @@ def client(server: ModelServer) -> Iterator[RetrievalClient]:
 def url(
     server: ModelServer, laclrec_export: Path, titles: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
-    """Return the page's address; the page asks the server above."""
+    """Return the address of a page that uses the server above."""
     file = tmp_path_factory.mktemp("titles") / "titles.csv"
     file.write_text("item_id,title\n" + "".join(f"{item},{title}\n" for item, title in titles.items()))
-    asked = f"127.0.0.1:{server.port}"
-    with explorer("--model", laclrec_export, "--titles", file, "--server", asked) as (url, process):
+    target = f"127.0.0.1:{server.port}"
+    with explorer("--model", laclrec_export, "--titles", file, "--server", target) as (url, process):
         yield url
         end(process, signal.SIGTERM)
 
 
 def end(process: subprocess.Popen[str], number: int) -> None:
-    """Stop the command, which must have told of no exception."""
+    """Stop the command, which must have written no exception."""
     process.send_signal(number)
     assert process.wait(timeout=60) == 0
     assert process.stderr is not None and process.stderr.read() == ""
@@ -106,15 +106,15 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def open_page(browser: Any) -> Iterator[Any]:
-    """Return a function that opens a page; in the end it must have asked no other machine and raised nothing."""
-    contexts, asked, wrong = [], [], []
+    """Return a function that opens a page. The pages must send no request to another machine and raise no error."""
+    contexts, addresses, errors = [], [], []
 
     def open_(url: str, viewport: dict[str, int] = DESKTOP, **settings: Any) -> Any:
         contexts.append(browser.new_context(viewport=viewport, **settings))
         page = contexts[-1].new_page()
         page.set_default_timeout(20_000)
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("request", lambda request: addresses.append(request.url))
+        page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(url)
         page.locator(".side .title:visible").first.wait_for()
         return page
@@ -122,8 +122,8 @@ def open_page(browser: Any) -> Iterator[Any]:
     yield open_
     for context in contexts:
         context.close()
-    assert wrong == []
-    assert {urlsplit(address).hostname for address in asked if not address.startswith("data:")} == {"127.0.0.1"}
+    assert errors == []
+    assert {urlsplit(address).hostname for address in addresses if not address.startswith("data:")} == {"127.0.0.1"}
 
 
 def find(page: Any, words: str, first: str) -> None:
@@ -140,8 +140,8 @@ def add(page: Any, words: str, title: str) -> None:
     page.locator(".entry").nth(before).wait_for()
 
 
-def told(page: Any, words: str) -> None:
-    """Wait for what screen readers are told; it comes with the answers."""
+def spoken(page: Any, words: str) -> None:
+    """Wait for a sentence for screen readers; it comes with the answers."""
     page.get_by_role("status").filter(has_text=words).wait_for(state="attached")
 
 
@@ -163,7 +163,7 @@ def test_type_click_and_drag(open_page, url, client, titles):
 
     for place, item in enumerate(items, start=1):
         add(page, f"{place} {item.upper()}", titles[item])
-        told(page, f"{titles[item]} added at place {place}.")
+        spoken(page, f"{titles[item]} added at place {place}.")
         seen.append(shown(page, ".side >> nth=0 >>"))
         assert seen[-1] == recommended(items[:place])
     assert shown(page, ".entry-row") == [titles[item] for item in items]
@@ -178,20 +178,20 @@ def test_type_click_and_drag(open_page, url, client, titles):
     page.locator(".handle").nth(2).hover()
     page.mouse.down()
     target = page.locator(".entry-row").nth(0).bounding_box()
-    for step in range(100):  # while rows glide apart a move is not heard
+    for step in range(100):  # moves are ignored while the rows glide apart
         page.mouse.move(target["x"] + 20, target["y"] + 4 + step % 2)
         if shown(page, ".entry-row")[0] == titles[items[2]]:
             break
         page.wait_for_timeout(50)
     page.mouse.up()
-    told(page, f"{titles[items[2]]} moved to place 1 of 3.")
+    spoken(page, f"{titles[items[2]]} moved to place 1 of 3.")
     dragged = [items[2], items[0], items[1]]
     assert shown(page, ".entry-row") == [titles[item] for item in dragged]
     assert shown(page, ".side >> nth=0 >>") == recommended(dragged) != seen[-1]
 
     best = recommended(dragged)[0]
     page.locator(".side .add").first.click()
-    told(page, f"{best} added at place 4.")
+    spoken(page, f"{best} added at place 4.")
     assert shown(page, ".entry-row")[-1] == best
 
 
@@ -203,22 +203,22 @@ def test_keyboard_alone(open_page, url, titles):
     for place, title in enumerate((first, second, third), start=1):
         page.get_by_label("Find items").fill(title)
         page.keyboard.press("Enter")
-        told(page, f"{title} added at place {place}.")
+        spoken(page, f"{title} added at place {place}.")
     page.get_by_label(f"Move {first} down").focus()
     page.keyboard.press("Enter")
-    told(page, f"{first} moved to place 2 of 3.")
+    spoken(page, f"{first} moved to place 2 of 3.")
     expect(page.get_by_label(f"Move {first} down")).to_be_focused()
     page.keyboard.press("Enter")
-    told(page, f"{first} moved to place 3 of 3.")
+    spoken(page, f"{first} moved to place 3 of 3.")
     assert shown(page, ".entry-row") == [second, third, first]
-    expect(page.get_by_label(f"Move {first} up")).to_be_focused()  # at the end there is no way down
+    expect(page.get_by_label(f"Move {first} up")).to_be_focused()  # an item at the end cannot move down
     page.keyboard.press("Tab")
     expect(page.get_by_label(f"Remove {first}")).to_be_focused()
     page.keyboard.press("Space")
-    told(page, f"{first} removed.")
+    spoken(page, f"{first} removed.")
     expect(page.get_by_label(f"Remove {third}")).to_be_focused()
     page.get_by_role("button", name="Clear history").click()
-    told(page, "The history is empty.")
+    spoken(page, "The history is empty.")
     assert shown(page, ".entry-row") == []
 
 
@@ -228,26 +228,26 @@ def test_phone_in_the_dark(open_page, url, titles):
     for title in items:
         add(page, title, title)
     page.get_by_label(f"Move {items[1]} up").tap()
-    told(page, f"{items[1]} moved to place 1 of 2.")
+    spoken(page, f"{items[1]} moved to place 1 of 2.")
     assert shown(page, ".entry-row") == items[::-1]
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     lightness = "getComputedStyle(document.body).backgroundColor.match(/[0-9]+/g).slice(0, 3).every(c => c > 128)"
     assert page.evaluate(lightness) is False
-    page.get_by_label("Colours: as the system").tap()
+    page.get_by_label("Colours: system setting").tap()
     page.get_by_label("Colours: light").wait_for()
     page.wait_for_function(lightness)
 
 
-def test_what_is_pressed_while_a_search_ends_is_added(open_page, url, titles):
+def test_an_item_pressed_while_a_search_ends_is_added(open_page, url, titles):
     page = open_page(url)
-    title = next(iter(titles.values()))  # the first row before and after
+    title = next(iter(titles.values()))  # the first row before and after the search
     row = page.locator(".find .add").first.bounding_box()
     page.mouse.move(row["x"] + row["width"] / 2, row["y"] + row["height"] / 2)
     page.mouse.down()
     page.get_by_label("Find items").fill(title)
     page.locator(".find .item-row:visible").nth(1).wait_for(state="hidden")
     page.mouse.up()
-    told(page, f"{title} added at place 1.")
+    spoken(page, f"{title} added at place 1.")
     assert shown(page, ".entry-row") == [title]
 
 
@@ -258,9 +258,9 @@ def test_why_not_and_similar_items(open_page, url, client, titles):
     item, title = next(iter(titles.items()))
     why = page.locator(".why")
     add(page, "no <b>such</b> item", "no <b>such</b> item")
-    told(page, "no <b>such</b> item added at place 1.")
+    spoken(page, "no <b>such</b> item added at place 1.")
     expect(page.locator(".decision .mark")).to_have_text("unknown to the model, skipped")
-    expect(page.locator(".next-card h2")).to_have_text("Most popular, for want of a known item")
+    expect(page.locator(".next-card h2")).to_have_text("Most popular: no item of the history is known")
     page.get_by_label("About no <b>such</b> item").first.click()
     expect(why).to_contain_text("Not recommended: unknown.")
     find(page, title, title)
@@ -272,7 +272,9 @@ def test_why_not_and_similar_items(open_page, url, client, titles):
         [titles.get(each, each) for each in similar.item_ids]
     )
     page.locator(".find .add").first.click()
-    expect(why).to_contain_text("Not recommended: excluded, because it is in the history.")  # it follows the history
+    expect(why).to_contain_text(
+        "Not recommended: excluded, because it is in the history."
+    )  # it changes with the history
 
 
 def test_its_own_server_and_a_model_without_an_augmenter(open_page, sasrec_export):
@@ -282,15 +284,15 @@ def test_its_own_server_and_a_model_without_an_augmenter(open_page, sasrec_expor
     with explorer("--model", sasrec_export) as (url, process):
         page = open_page(url)
         add(page, item, item)
-        told(page, f"{item} added at place 1.")
+        spoken(page, f"{item} added at place 1.")
         expect(page.locator(".decision .mark")).to_have_text("")
-        expect(page.locator(".legend")).to_have_text("This model has no augmenter: it cleans no histories.")
+        expect(page.locator(".legend")).to_have_text("This model has no augmenter, so it cleans no histories.")
         expect(page.locator(".side")).to_have_count(1)
         end(process, signal.SIGINT)
 
 
 def test_a_server_that_went_away(open_page, url, server, titles):
-    """The last one in the browser: there is no server behind it."""
+    """The last test in the browser, because it stops the server."""
     from playwright.sync_api import expect
 
     page = open_page(url)

@@ -1,4 +1,4 @@
-"""Answers and searches that overtake each other; what a visitor sees and does is tested in test_explore.py."""
+"""Answers and searches that arrive out of order. What a visitor sees and does is tested in test_app.py."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ def without_nicegui(monkeypatch):
 
 
 class LateAnswers:
-    """Answers a question when the test says so."""
+    """Answers a request when the test says so."""
 
     def __init__(self) -> None:
-        self.questions: list[asyncio.Future] = []
+        self.requests: list[asyncio.Future] = []
 
-    def _asked(self) -> asyncio.Future:
-        self.questions.append(asyncio.get_running_loop().create_future())
-        return self.questions[-1]
+    def _request(self) -> asyncio.Future:
+        self.requests.append(asyncio.get_running_loop().create_future())
+        return self.requests[-1]
 
     async def of_history(self, history):
-        return await self._asked()
+        return await self._request()
 
     async def why(self, history, item):
-        return await self._asked()
+        return await self._request()
 
     async def similar(self, item, k):
         return SimpleNamespace(item_ids=(), scores=())
@@ -45,12 +45,12 @@ class Page(page.ExplorerPage):
 
     def __init__(self) -> None:
         self.answers, self.about_item = LateAnswers(), None
-        self.asked = self.asked_about = self.searched = 0
+        self.answers_number = self.about_number = self.search_number = 0
         self.adding = asyncio.Lock()
         nothing = SimpleNamespace(set_visibility=lambda _: None, set_text=lambda _: None)
         self.clear = self.history_note = self.status = self.similar_title = nothing
         self.history = SimpleNamespace(items=["tent"])
-        self.titles, self.similar, self.shown, self.told = {}, [], [], []
+        self.titles, self.similar, self.shown, self.problems, self.added = {}, [], [], [], []
         self.about_why = SimpleNamespace(set_text=self.shown.append)
 
     def _show(self, answers):
@@ -59,8 +59,8 @@ class Page(page.ExplorerPage):
     def _show_found(self, words, found):
         self.shown.append((words, found))
 
-    def _tell(self, problem):
-        self.told.append(problem)
+    def _show_problem(self, problem):
+        self.problems.append(problem)
 
 
 def answer(name):
@@ -73,61 +73,61 @@ async def turns():
 
 
 @pytest.mark.parametrize("first", [0, 1])
-def test_only_the_newest_question_is_answered(first):
+def test_only_the_newest_request_is_answered(first):
     async def visit():
         visited = Page()
         for _ in range(2):
             visited._changed("added tent")
         await turns()
-        questions = visited.answers.questions
+        requests = visited.answers.requests
         for place in (first, 1 - first):
-            questions[place].set_result(answer(f"answer {place}"))
+            requests[place].set_result(answer(f"answer {place}"))
             await turns()
         return visited.shown
 
     assert asyncio.run(visit()) == ["answer 1"]
 
 
-def test_a_change_at_the_moment_of_the_answer_makes_it_an_old_one():
+def test_a_change_just_before_the_answer_is_handled_makes_it_outdated():
     async def visit():
         visited = Page()
         visited._changed("added tent")
         await turns()
-        visited.answers.questions[0].set_result(answer("old"))
-        visited._changed("added stove")  # before the loop comes back to the answer
+        visited.answers.requests[0].set_result(answer("old"))
+        visited._changed("added stove")  # before the event loop handles the answer
         await turns()
-        visited.answers.questions[1].set_result(answer("new"))
+        visited.answers.requests[1].set_result(answer("new"))
         await turns()
         return visited.shown
 
     assert asyncio.run(visit()) == ["new"]
 
 
-def test_an_old_questions_error_is_not_told():
+def test_an_outdated_requests_error_is_not_shown():
     async def visit():
         visited = Page()
         visited._changed("added tent")
         visited._changed("added stove")
         await turns()
-        visited.answers.questions[1].set_result(answer("new"))
+        visited.answers.requests[1].set_result(answer("new"))
         await turns()
-        visited.answers.questions[0].set_exception(InputError("too late"))
+        visited.answers.requests[0].set_exception(InputError("too late"))
         await turns()
-        return visited.told
+        return visited.problems
 
     assert asyncio.run(visit()) == [""]
 
 
-def test_why_is_told_of_the_newest_history():
+def test_the_explanation_is_for_the_newest_history():
     async def visit():
         visited = Page()
         visited.about_item = "stove"
-        asked = [asyncio.create_task(visited._show_about()) for _ in range(2)]
+        tasks = [asyncio.create_task(visited._show_about()) for _ in range(2)]
         await turns()
-        visited.answers.questions[1].set_result("of the newer history")
+        visited.answers.requests[1].set_result("of the newer history")
         await turns()
-        visited.answers.questions[0].set_result("of the older history")
-        await asyncio.gather(*asked)
+        visited.answers.requests[0].set_result("of the older history")
+        await asyncio.gather(*tasks)
         return visited.shown
 
     assert asyncio.run(visit()) == ["of the newer history"]
@@ -147,10 +147,10 @@ class LateSearch:
         return ["tent-1"]
 
 
-def test_a_search_holds_nothing_up_and_is_not_shown_after_a_newer_one():
+def test_a_search_blocks_nothing_and_is_not_shown_after_a_newer_one():
     async def visit():
         visited, visited.search = Page(), LateSearch()
-        visited.history.add = visited.told.append
+        visited.history.add = visited.added.append
         slow = asyncio.create_task(visited._add_first(" tent "))
         assert await asyncio.to_thread(visited.search.begun.wait, 60)
         await visited._find("boot")
@@ -164,4 +164,4 @@ def test_a_search_holds_nothing_up_and_is_not_shown_after_a_newer_one():
 
     visited = asyncio.run(visit())
     assert visited.shown == [("boot", []), ("boots", []), ("tent", ["tent-1"])]
-    assert visited.told == ["tent-1", "boots"]
+    assert visited.added == ["tent-1", "boots"]

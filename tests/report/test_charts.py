@@ -1,4 +1,4 @@
-"""Charts take the page's colours and font, and hold what they were given."""
+"""Charts use the page's colours and font, and show the given values."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_a_line_chart_names_its_curves_and_takes_the_pages_style():
     found, root = texts(svg.replace("&", "&amp;"))
     assert {"next item", "contrast", "epoch", "1", "2", "3"} <= set(found)
     assert root.attrib["role"] == "img" and root.attrib["aria-label"].startswith("losses")
-    assert "width" not in root.attrib, "as wide as the page has room"
+    assert "width" not in root.attrib, "the page decides the width"
     assert "var(--series-1)" in svg and "var(--series-2)" in svg and "var(--muted)" in svg
     assert not re.search(r"#0[0-9a-f]{5}|DejaVu|https?:|<style", svg)
 

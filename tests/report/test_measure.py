@@ -1,4 +1,4 @@
-"""What a report compares a run with."""
+"""The baselines of a report: popularity and random lists."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.report.measure import list_findings, popularity_ranks
 
 
-def test_a_retired_item_stands_before_no_target():
+def test_retired_items_are_ranked_after_every_target():
     histories, target, counts = [np.array([1, 2])], np.array([4]), np.array([9, 8, 7, 5, 5])
-    # Items 3 and, since it is as popular, 5 stand before item 4; those of the history are left out.
+    # Items 3 and 5 come before item 4, because 5 is as popular; items of the history are left out.
     assert popularity_ranks(histories, target, counts).tolist() == [2]
     assert popularity_ranks(histories, target, counts, retired=[3]).tolist() == [1]
     assert popularity_ranks(histories, target, counts, retired=[1, 3]).tolist() == [1]
     assert counts.tolist() == [9, 8, 7, 5, 5]
 
 
-def test_lists_at_random_hold_no_item_twice():
+def test_random_lists_contain_no_item_twice():
     n_items = 12
     run = SimpleNamespace(
         model=SimpleNamespace(n_items=n_items, item_vectors=tf.eye(n_items)),
@@ -31,7 +31,7 @@ def test_lists_at_random_hold_no_item_twice():
     )
     users = SimpleNamespace(lists=np.array([[1, 2, 3]], np.int32), targets=np.array([5], np.int32))
     findings = list_findings(run, users, seed=0)
-    # Vectors at right angles: two different items have the cosine 0, the same one twice would have 1.
+    # The vectors are orthogonal: different items have the cosine 0, and an item with itself 1.
     assert findings["diversity_at_random"] == pytest.approx(1.0)
     assert findings["diversity"] == pytest.approx(1.0)
     assert findings["coverage"] == pytest.approx(3 / 11)

@@ -1,4 +1,4 @@
-"""The report: its numbers by hand or by another way, and a page that needs nothing else."""
+"""The report: its numbers computed by hand or in another way, and a page that needs no other files."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def written(laclrec_run, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def users(laclrec_run):
-    return held_out_users(laclrec_run, most=150, k=10, seed=3)
+    return held_out_users(laclrec_run, max_users=150, k=10, seed=3)
 
 
 def test_the_metrics_are_those_of_an_evaluation(laclrec_run, written, tmp_path):
@@ -87,10 +87,10 @@ def test_groups_hold_every_user_once_and_average_to_the_whole(written):
         assert mean == pytest.approx(found["metrics"]["ndcg@10"])
 
 
-def test_a_target_in_the_list_stands_at_its_rank(laclrec_run, users):
+def test_a_target_in_the_list_is_at_its_rank(laclrec_run, users):
     assert sorted(set(users.lists.ravel().tolist()))[0] >= 1
     each = list(zip(users.histories, users.targets, users.ranks, users.lists, strict=True))
-    new = [row for row in each if row[1] not in row[0]]  # another is never recommended again, but ranked
+    new = [row for row in each if row[1] not in row[0]]  # an item of the history is ranked but never recommended
     assert {rank < 10 for _, _, rank, _ in new} == {True, False}
     for history, target, rank, best in new:
         assert (best[rank] == target) if rank < 10 else target not in best
@@ -100,7 +100,8 @@ def test_a_target_in_the_list_stands_at_its_rank(laclrec_run, users):
 def test_popularity_ranks_by_hand():
     counts = np.array([5, 9, 5, 1, 0])
     histories = [np.array([2]), np.array([3]), np.array([4, 4])]
-    # Item 1 behind 2 and 3, one of them met; 1 again with item 3 met; 4 behind 2, 1 and 3, itself in the history.
+    # Item 1 comes after 2 and 3, and 2 is in the history; then after 2, with 3 in the history; item 4 comes after 2, 1
+    # and 3, and is itself in the history.
     assert popularity_ranks(histories, np.array([1, 1, 4]), counts).tolist() == [1, 1, 3]
 
 
@@ -130,7 +131,7 @@ def test_calibration_counts_every_event_once_for_each_operation(written):
     assert sum(np.sum(counts * observed) for counts, observed in filled) == pytest.approx(cases[0])
 
 
-def test_the_page_is_whole_and_points_nowhere(written):
+def test_the_page_is_complete_and_loads_nothing(written):
     page = Page(written[1])
     assert page.open == [] and page.outside == []
     assert 0 < len(page.ids) == len(set(page.ids))
@@ -154,20 +155,20 @@ def renamed(sasrec_run, data, tmp_path_factory):
     return folder
 
 
-def test_what_a_run_lacks_is_left_out_and_said(renamed):
+def test_what_a_run_lacks_is_left_out_and_named(renamed):
     found = report(renamed / "run", renamed / "report.html", data=renamed / "moved", users=40, show_progress=False)
     page = (renamed / "report.html").read_text()
     assert found["augmenter"] is None and found["users"] == 40
     assert "This run has no augmenter (preset sasrec)" in page
-    assert "Most deleted" not in page and "Repairs of broken histories" not in page
-    assert "No epochs" in page
+    assert "Most deleted" not in page and "Repairs of corrupted histories" not in page
+    assert "No learning curves" in page
     assert "40 users drawn from 150" in page
     assert "<script" not in page and "&lt;script&gt;alert(" in page
     with pytest.raises(InputError, match="gone"):
         report(renamed / "run", renamed / "other.html", show_progress=False)
 
 
-def test_examples_are_what_their_headings_say(laclrec_run, users):
+def test_examples_match_their_headings(laclrec_run, users):
     examples = report_examples(laclrec_run, users, n=3, seed=0)
     assert len(examples["bad"]) == len(examples["good"]) == 3
     worst = np.sort(users.ranks)[-len(users.ranks) // 10 - 1]
@@ -182,7 +183,7 @@ def test_examples_are_what_their_headings_say(laclrec_run, users):
     assert held_out(laclrec_run.data.histories()[1][row], "test")[1] == users.targets[row]
 
 
-def test_the_command_writes_the_page_or_says_in_a_line_why_not(sasrec_run, tmp_path, capsys):
+def test_the_command_writes_the_page_or_one_line_of_error(sasrec_run, tmp_path, capsys):
     out = tmp_path / "report.html"
     with pytest.raises(SystemExit) as exit_:
         main(["report", str(tmp_path), "--out", str(out)])

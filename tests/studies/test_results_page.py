@@ -1,23 +1,28 @@
-"""The page of results: reports one below the other, their plots found from where the page lies."""
+"""The page of results: reports one below the other, with plots that are found from the page."""
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
+from laclrec_tf.cli.main import run_app
 from laclrec_tf.errors import InputError
-from studies.results_page import results_page
+from studies.results_page import main, results_page
 
+ROOT = Path(__file__).parents[2]
 REPORT = "# Beauty\n\nA # within.\n\n## strict\n\n![a plot](augmenter/x/views.png)\n"
 
 
 def test_reports_come_below_each_other_with_their_plots(tmp_path):
     for name in ("one", "two"):
-        (tmp_path / "docs/results" / name).mkdir(parents=True)
-        (tmp_path / "docs/results" / name / "report.md").write_text(REPORT.replace("Beauty", name))
+        (tmp_path / "docs" / name).mkdir(parents=True)
+        (tmp_path / "docs" / name / "report.md").write_text(REPORT.replace("Beauty", name))
     (tmp_path / "notes.md").write_text("# All results\n\nLearned: nothing.\n\n\n")
     page = tmp_path / "docs/results.md"
-    results_page([tmp_path / "docs/results/one", tmp_path / "docs/results/two"], page, tmp_path / "notes.md")
-    section = "## {0}\n\nA # within.\n\n### strict\n\n![a plot](results/{0}/augmenter/x/views.png)\n"
+    results_page([tmp_path / "docs/one", tmp_path / "docs/two"], page, tmp_path / "notes.md")
+    section = "## {0}\n\nA # within.\n\n### strict\n\n![a plot]({0}/augmenter/x/views.png)\n"
     assert page.read_text() == "\n".join(["# All results\n\nLearned: nothing.\n", *map(section.format, ("one", "two"))])
 
 
@@ -29,13 +34,38 @@ def test_a_study_outside_the_pages_folder_and_no_notes(tmp_path):
     assert (tmp_path / "docs/page.md").read_text() == "# Results\n\n## One\n\n![p](../study/p.png)\n"
 
 
-def test_what_cannot_be_read_or_written_is_named(tmp_path):
-    with pytest.raises(InputError, match="Cannot read .*report.md.*Make it with `laclrec-tf study`"):
-        results_page([tmp_path], tmp_path / "page.md")
+def test_a_report_is_made_from_packed_records_as_the_page_in_docs_has_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(SystemExit) as exit_:
+        run_app(main, "results_page.py", ["studies/encoder_trials.yaml", "--out", str(tmp_path / "page.md")])
+    assert (exit_.value.code, capsys.readouterr().out) == (0, f"wrote {tmp_path / 'page.md'}\n")
+    page = (tmp_path / "page.md").read_text()
+    assert page.startswith("# Results\n\n## ")
+    assert page.removeprefix("# Results\n\n") in (ROOT / "docs/results.md").read_text()
+    plots = re.findall(r"\]\((results/encoder-trials/[^)]+)\)", page)
+    assert len(plots) == 2 and all((tmp_path / plot).read_bytes().startswith(b"\x89PNG") for plot in plots)
+
+
+def test_docs_hold_the_plots_that_the_page_shows_and_no_records():
+    docs = ROOT / "docs"
+    files = {file.relative_to(docs).as_posix() for file in (docs / "results").rglob("*") if file.is_file()}
+    shown = set(re.findall(r"\]\((results/[^)]+)\)", (docs / "results.md").read_text()))
+    assert files == shown
+
+
+def test_what_cannot_be_read_or_written_is_named(tmp_path, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        run_app(main, "results_page.py", [str(tmp_path), "--out", str(tmp_path / "page.md")])
+    error = capsys.readouterr().err
+    assert exit_.value.code == 2 and error.count("\n") == 1
+    assert re.match("results_page.py: Cannot read .*report.md.*Make it with `laclrec-tf study`", error)
     (tmp_path / "report.md").write_bytes(b"\xff")
     with pytest.raises(InputError, match="not UTF-8"):
         results_page([tmp_path], tmp_path / "page.md")
     (tmp_path / "report.md").write_text("# One\n")
     with pytest.raises(InputError, match="Cannot write .*its folder does not exist"):
         results_page([tmp_path], tmp_path / "none/page.md")
+    (tmp_path / "a_study.yaml").write_text("{}")
+    with pytest.raises(InputError, match="Cannot read .*records/a-study.npz: No such file"):
+        results_page([tmp_path / "a_study.yaml"], tmp_path / "page.md")
     assert not (tmp_path / "page.md").exists()

@@ -448,7 +448,7 @@ def training_processes(parent: int, seconds: float = 60.0) -> list[int]:
 def test_one_process_at_a_time(data, tmp_path, in_this_process):
     out = tmp_path / "out"
     out.mkdir()
-    with studies._alone(out), pytest.raises(InputError, match="Another process"):
+    with studies._locked(out), pytest.raises(InputError, match="Another process"):
         study(written(tmp_path, data), out, show_progress=False)
     assert in_this_process == []
 

@@ -78,7 +78,7 @@ def test_the_report_says_what_noise_and_cleaning_change():
         for name, values in reached.items()
     }
     lines = changes_between_evaluations(config, tables, METRICS)
-    assert lines[0] == "## small, strict, what other histories and cleaning change"
+    assert lines[0] == "## small, strict, effect of other histories and of cleaning"
     assert [line for line in lines if "→" in line][1:] == [
         "| full → noisy | a | -7.5% ± 3.5% | -7.5% ± 3.5% | – |",
         "| noisy → noisy and cleaned | a | +50.0% ± 70.7% | +50.0% ± 70.7% | – |",
