@@ -1,4 +1,4 @@
-"""A callback that keeps a training's whole state on disk, and goes on from it in the middle of an epoch."""
+"""Checkpoints of a training's whole state, from which it resumes in the middle of an epoch."""
 
 from __future__ import annotations
 
@@ -26,152 +26,29 @@ from laclrec_tf.training.workers import WorkerGroup
 
 FORMAT_VERSION = 3
 KEPT = 2
+MINUTES = 10.0
+# Every so many steps, the workers exchange whether one of them must stop: often enough for the half minute between
+# SIGTERM and the end of a spot machine, and too seldom to cost anything.
+AGREED_STEPS = 10
+DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError)
 _NAME = re.compile(r"checkpoint-(\d{6,})\.npz")
 _ABOUT = "about"
-DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError)
-MINUTES = 10.0
-# Several workers ask each other after so many steps whether one of them must stop: often enough for the half minute
-# that a spot machine has, and too seldom to cost anything.
-AGREED_STEPS = 10
 _STOP = 2
-_REMEMBERED = {
+_SAVED_ATTRIBUTES = {
     keras.callbacks.EarlyStopping: ("best", "wait", "stopped_epoch", "best_epoch"),
     keras.callbacks.ModelCheckpoint: ("best",),
 }
 
 
-class CheckpointWarning(LACLRecWarning):
-    """A checkpoint could not be written, or could not be read and an older one is taken."""
-
-
-@dataclass(frozen=True)
-class TrainingState:
-    """All that a training needs to go on as if it had never stopped.
-
-    Args:
-        about: what JSON can hold: where the training stands, and what its callbacks remember.
-        arrays: the values of every variable, by any name but "about".
-    """
-
-    about: Mapping[str, Any]
-    arrays: Mapping[str, np.ndarray]
-
-
-class TrainingCheckpoints:
-    """A folder of checkpoints, `checkpoint-000001.npz` and so on, each with a CRC-32 of every array.
-
-    Args:
-        folder: where they lie; made when the first one is written. `/gcs/BUCKET/...` will do on Vertex AI.
-        kept: how many stay, at least 1. Default: 2.
-
-    Example:
-        >>> checkpoints = TrainingCheckpoints(Path("run/checkpoints"))  # doctest: +SKIP
-        >>> checkpoints.write(TrainingState({"epoch": 3}, {"table": np.zeros(2)}))  # doctest: +SKIP
-        True
-        >>> checkpoints.newest().about["epoch"]  # doctest: +SKIP
-        3
-    """
-
-    def __init__(self, folder: Path, kept: int = KEPT) -> None:
-        self.folder = folder
-        self.kept = kept
-
-    def write(self, state: TrainingState) -> bool:
-        """Write one more checkpoint, and remove the oldest ones.
-
-        A process that is killed while it writes leaves the other checkpoints whole.
-
-        Args:
-            state: what to keep.
-
-        Returns:
-            Whether it was written; if not, a warning says why, and those before it are still there.
-        """
-        number = max(self._numbers(), default=0) + 1
-        file = self._file(number)
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            delete_partial_files(self.folder, "checkpoint-*.npz")
-            with atomic_write(file) as partial, partial.open("wb") as out:
-                shapes = {name: list(array.shape) for name, array in state.arrays.items()}
-                about = json.dumps({**state.about, "format_version": FORMAT_VERSION, "shapes": shapes}).encode()
-                np.savez(out, allow_pickle=False, **{_ABOUT: np.frombuffer(about, np.uint8)}, **state.arrays)
-        except OSError as error:
-            warnings.warn(
-                f"Cannot write the checkpoint {file}: {error.strerror or error}. Training goes on; make room there. "
-                f"The last good one: {self._file(number - 1) if number > 1 else 'none'}.",
-                CheckpointWarning,
-                stacklevel=2,
-            )
-            return False
-        for old in sorted(self._numbers())[: -self.kept]:
-            with suppress(OSError):
-                self._file(old).unlink()
-        return True
-
-    def newest(self) -> TrainingState | None:
-        """Read the newest checkpoint that is whole.
-
-        Returns:
-            The state, or None if there is no checkpoint. A damaged one is skipped with a warning.
-
-        Raises:
-            InputError: there are checkpoints, but none is whole.
-        """
-        numbers = sorted(self._numbers(), reverse=True)
-        for number in numbers:
-            try:
-                return _read(self._file(number))
-            except DAMAGE as error:
-                warnings.warn(
-                    f"The checkpoint {self._file(number)} is damaged ({' '.join(str(error).split())}) and is skipped.",
-                    CheckpointWarning,
-                    stacklevel=2,
-                )
-        if numbers:
-            raise InputError(f"No checkpoint in {self.folder} is whole. Delete that folder to train anew.")
-        return None
-
-    def remove(self) -> None:
-        """Remove all of them, and the folder if nothing else is in it."""
-        delete_partial_files(self.folder, "checkpoint-*.npz")
-        for file in self.folder.glob("checkpoint-*.npz"):
-            file.unlink(missing_ok=True)
-        with suppress(OSError):
-            self.folder.rmdir()
-
-    def __bool__(self) -> bool:
-        """Whether there is a checkpoint, whole or not."""
-        return bool(self._numbers())
-
-    def _numbers(self) -> list[int]:
-        names = [_NAME.fullmatch(file.name) for file in self.folder.glob("checkpoint-*.npz")]
-        return [int(name.group(1)) for name in names if name]
-
-    def _file(self, number: int) -> Path:
-        return self.folder / f"checkpoint-{number:06d}.npz"
-
-
-def _read(file: Path) -> TrainingState:
-    with np.load(file, allow_pickle=False) as archive:
-        arrays = {name: archive[name] for name in archive.files}  # reading checks the sums
-    about = json.loads(arrays.pop(_ABOUT).tobytes())
-    if about.pop("format_version") != FORMAT_VERSION:
-        raise ValueError(f"of another format version than {FORMAT_VERSION}")
-    if about.pop("shapes") != {name: list(array.shape) for name, array in arrays.items()}:
-        raise ValueError("an array is missing")  # a damaged directory of the archive hides some
-    return TrainingState(about, arrays)
-
-
 @dataclass(frozen=True)
 class CheckpointSettings:
-    """When checkpoints are written, where to, and how many stay.
+    """How often checkpoints are written, where, and how many are kept.
 
     Args:
-        minutes: between two checkpoints; 0 writes one after every step. Default: 10.
-        kept: how many stay. Default: 2.
-        folder: where they lie. Default: None, `checkpoints` in the run folder.
-        resume: go on from the newest one; begin anew if there is none. Default: False.
+        minutes: minutes between two checkpoints; 0 writes one after every step. Default: 10.
+        kept: number of checkpoints to keep. Default: 2.
+        folder: folder of the checkpoints. Default: None, `checkpoints` in the run folder.
+        resume: whether to resume from the newest checkpoint, if there is one. Default: False.
 
     Raises:
         InputError: `minutes` is below 0, `kept` below 1, or `folder` is a file.
@@ -192,59 +69,33 @@ class CheckpointSettings:
         if self.kept < 1:
             raise InputError(f"Argument `kept` must be at least 1 checkpoint. Received: {self.kept}.")
         if self.folder is not None and self.folder.exists() and not self.folder.is_dir():
-            raise InputError(f"Checkpoints need a folder, and {self.folder} is a file. Choose another place.")
+            raise InputError(f"Checkpoints need a folder, but {self.folder} is a file. Choose another place.")
 
     def folder_for(self, run: Path) -> Path:
-        """Return where the checkpoints of a run lie."""
+        """Return the folder of a run's checkpoints."""
         return self.folder or run / "checkpoints"
 
 
-class CheckpointTimer:
-    """Counts the minutes since the last checkpoint, over all parts of a training.
-
-    Args:
-        minutes: between two checkpoints; with 0 one is always due.
-        clock: seconds. Default: `time.monotonic`.
-
-    Example:
-        >>> CheckpointTimer(0).is_due, CheckpointTimer(10).is_due
-        (True, False)
-    """
-
-    def __init__(self, minutes: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self.minutes = minutes
-        self.clock = clock
-        self.restart()
-
-    @property
-    def is_due(self) -> bool:
-        """Whether the minutes have passed."""
-        return self.clock() - self._since >= 60 * self.minutes
-
-    def restart(self) -> None:
-        """Count from now."""
-        self._since = self.clock()
-
-
 class CheckpointCallback(keras.callbacks.Callback):
-    """Writes checkpoints every few minutes and on SIGTERM, and restores the one that training goes on from.
+    """Write checkpoints every few minutes and on SIGTERM, and restore the one that the training resumes from.
 
-    Put it last: it takes over from what the other callbacks do when training begins. The batches must come from
-    `training_dataset(..., position=...)`, and `fit(initial_epoch=...)` begin at the state's epoch.
+    Place this callback last, because it overwrites what the other callbacks set at the start of training. The batches
+    must come from `training_dataset(..., position=...)`, and `fit(initial_epoch=...)` must start at the state's epoch.
 
     Args:
-        checkpoints: where the chief writes to.
-        position: what the batches read when an epoch begins.
+        checkpoints: folder that the chief writes to.
+        position: variable from which the batches read their position at the start of an epoch.
         steps: batches an epoch.
-        about: returns what else a checkpoint tells, such as the settings.
+        about: function that returns the other content of a checkpoint, such as the settings.
         others: the training's other callbacks.
-        timer: when a checkpoint is due.
-        stop: whether SIGTERM has come.
-        workers: who trains: all read their state at the same step, since some of it is summed over them.
-        state: go on from here. Default: None, from the start.
+        timer: says when a checkpoint is due.
+        stop: notes SIGTERM.
+        workers: processes that train together. All read their state at the same step, because some of it is summed
+            over the workers.
+        state: checkpoint to resume from. Default: None, start from scratch.
 
     Raises:
-        KeyboardInterrupt: SIGTERM has come, here or at another worker, and the state is on disk.
+        KeyboardInterrupt: this worker or another received SIGTERM, and the state is on disk.
     """
 
     def __init__(
@@ -271,10 +122,10 @@ class CheckpointCallback(keras.callbacks.Callback):
         self.workers = workers
         self.state = state
         self._epoch = 0
-        self._before = 0  # steps of this epoch that were done before this process
+        self._before = 0  # steps of this epoch that an earlier process did
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Restore what was kept, and tell the batches where they begin."""
+        """Restore the checkpoint, and set the position at which the batches start."""
         self._epoch, self._before = epoch, 0
         if self.state is not None:
             self._restore(self.state)
@@ -285,36 +136,37 @@ class CheckpointCallback(keras.callbacks.Callback):
         self.position.assign([epoch, self._before])
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """End the epoch that training went on in after its last batch, as an iterator would.
+        """End a resumed epoch after its last batch, as its iterator would.
 
-        Asking the exhausted iterator once more would run what of a step needs no batch: the random generators.
+        A request to the exhausted iterator would still run the part of a step that needs no batch, and so advance the
+        random generators.
         """
         if self._before + batch >= self.steps:
             raise StopIteration
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Write a checkpoint if it is time for one; that of an epoch's last batch waits for the next epoch."""
+        """Write a checkpoint if one is due; after an epoch's last batch, the next epoch does so."""
         step = self._before + batch + 1
         if step < self.steps and (self.workers.is_alone or step % AGREED_STEPS == 0):
             self._write_if_due(step)
 
     def _write_if_due(self, step: int) -> None:
-        wanted = self.workers.largest(_STOP if self.stop.received else int(self.timer.is_due))
-        if not wanted:
+        reason = self.workers.largest(_STOP if self.stop.received else int(self.timer.is_due))
+        if not reason:
             return
         state = self._state(step)
         if self.workers.is_chief:
             self.checkpoints.write(state)
         self.timer.restart()
-        if wanted == _STOP:
+        if reason == _STOP:
             raise KeyboardInterrupt
 
     def _state(self, step: int) -> TrainingState:
         arrays = {f"variable-{i}": np.asarray(variable) for i, variable in enumerate(_variables(self.model))}
         about: dict[str, Any] = {**self.about(), "epoch": self._epoch, "step": step}
         about["history"] = _plain(self.model.history.history)
-        for kind, callback in self._with_memory():
-            about[kind.__name__] = _plain({name: getattr(callback, name) for name in _REMEMBERED[kind]})
+        for kind, callback in self._stateful_callbacks():
+            about[kind.__name__] = _plain({name: getattr(callback, name) for name in _SAVED_ATTRIBUTES[kind]})
             best = getattr(callback, "best_weights", None)
             arrays |= {f"best-{i}": values for i, values in enumerate(best or [])}
         return TrainingState(about, arrays)
@@ -324,28 +176,178 @@ class CheckpointCallback(keras.callbacks.Callback):
             variable.assign(state.arrays[f"variable-{i}"])
         self.model.history.history = {name: list(values) for name, values in state.about["history"].items()}
         self.model.history.epoch = list(range(state.about["epoch"]))
-        for kind, callback in self._with_memory():
+        for kind, callback in self._stateful_callbacks():
             for name, value in state.about[kind.__name__].items():
                 setattr(callback, name, value)
             if kind is keras.callbacks.EarlyStopping:
                 n_best = sum(name.startswith("best-") for name in state.arrays)
                 callback.best_weights = [state.arrays[f"best-{i}"] for i in range(n_best)] or None
 
-    def _with_memory(self) -> list[tuple[type, keras.callbacks.Callback]]:
-        return [(kind, each) for each in self.others for kind in _REMEMBERED if isinstance(each, kind)]
+    def _stateful_callbacks(self) -> list[tuple[type, keras.callbacks.Callback]]:
+        return [(kind, each) for each in self.others for kind in _SAVED_ATTRIBUTES if isinstance(each, kind)]
 
 
 def _variables(model: keras.Model) -> list[keras.Variable]:
-    """Return weights, states of random generators, the optimizer's variables and the running averages, each once."""
+    """Return weights, states of random generators, the optimizer's variables and the running means, each once."""
     metrics = [variable for metric in model.metrics for variable in metric.variables]
     variables = [*model.variables, *model.optimizer.variables, *metrics]
     return list({id(variable): variable for variable in variables}.values())
 
 
 def _plain(value: Any) -> Any:
-    """Return numbers, lists and dicts as JSON holds them, every digit kept."""
+    """Convert numbers, lists and dicts to JSON's types, without loss of digits."""
     if isinstance(value, dict):
         return {name: _plain(each) for name, each in value.items()}
     if isinstance(value, list):
         return [_plain(each) for each in value]
     return value.item() if isinstance(value, (np.generic, np.ndarray)) else value
+
+
+class CheckpointTimer:
+    """Measure the time since the last checkpoint, over all parts of a training.
+
+    Args:
+        minutes: minutes between two checkpoints; with 0 one is always due.
+        clock: function that returns seconds. Default: `time.monotonic`.
+
+    Example:
+        >>> CheckpointTimer(0).is_due, CheckpointTimer(10).is_due
+        (True, False)
+    """
+
+    def __init__(self, minutes: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.minutes = minutes
+        self.clock = clock
+        self.restart()
+
+    @property
+    def is_due(self) -> bool:
+        """Whether a checkpoint is due."""
+        return self.clock() - self._since >= 60 * self.minutes
+
+    def restart(self) -> None:
+        """Measure from now."""
+        self._since = self.clock()
+
+
+class TrainingCheckpoints:
+    """A folder of checkpoints, `checkpoint-000001.npz` and so on, each with a CRC-32 of every array.
+
+    Args:
+        folder: the folder, which is created with the first checkpoint. On Vertex AI it may be `/gcs/BUCKET/...`.
+        kept: number of checkpoints to keep, at least 1. Default: 2.
+
+    Example:
+        >>> checkpoints = TrainingCheckpoints(Path("run/checkpoints"))  # doctest: +SKIP
+        >>> checkpoints.write(TrainingState({"epoch": 3}, {"table": np.zeros(2)}))  # doctest: +SKIP
+        True
+        >>> checkpoints.newest().about["epoch"]  # doctest: +SKIP
+        3
+    """
+
+    def __init__(self, folder: Path, kept: int = KEPT) -> None:
+        self.folder = folder
+        self.kept = kept
+
+    def write(self, state: TrainingState) -> bool:
+        """Write a checkpoint, and delete the oldest ones.
+
+        A process that is killed while it writes leaves the other checkpoints whole.
+
+        Args:
+            state: content of the checkpoint.
+
+        Returns:
+            Whether the checkpoint was written. If not, a warning says why, and the earlier ones are kept.
+        """
+        number = max(self._numbers(), default=0) + 1
+        file = self._file(number)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            delete_partial_files(self.folder, "checkpoint-*.npz")
+            with atomic_write(file) as partial, partial.open("wb") as out:
+                shapes = {name: list(array.shape) for name, array in state.arrays.items()}
+                about = json.dumps({**state.about, "format_version": FORMAT_VERSION, "shapes": shapes}).encode()
+                np.savez(out, allow_pickle=False, **{_ABOUT: np.frombuffer(about, np.uint8)}, **state.arrays)
+        except OSError as error:
+            warnings.warn(
+                f"Cannot write the checkpoint {file}: {error.strerror or error}. Training continues; free some space. "
+                f"The last good checkpoint: {self._file(number - 1) if number > 1 else 'none'}.",
+                CheckpointWarning,
+                stacklevel=2,
+            )
+            return False
+        for old in sorted(self._numbers())[: -self.kept]:
+            with suppress(OSError):
+                self._file(old).unlink()
+        return True
+
+    def newest(self) -> TrainingState | None:
+        """Read the newest checkpoint that is whole.
+
+        Returns:
+            The state, or None if there is no checkpoint. A damaged one is skipped with a warning.
+
+        Raises:
+            InputError: all checkpoints are damaged.
+        """
+        numbers = sorted(self._numbers(), reverse=True)
+        for number in numbers:
+            try:
+                return _read(self._file(number))
+            except DAMAGE as error:
+                warnings.warn(
+                    f"The checkpoint {self._file(number)} is damaged ({' '.join(str(error).split())}) and is skipped.",
+                    CheckpointWarning,
+                    stacklevel=2,
+                )
+        if numbers:
+            raise InputError(f"No checkpoint in {self.folder} is whole. Delete that folder to train from scratch.")
+        return None
+
+    def remove(self) -> None:
+        """Delete all checkpoints, and the folder if it is then empty."""
+        delete_partial_files(self.folder, "checkpoint-*.npz")
+        for file in self.folder.glob("checkpoint-*.npz"):
+            file.unlink(missing_ok=True)
+        with suppress(OSError):
+            self.folder.rmdir()
+
+    def __bool__(self) -> bool:
+        """Whether there is a checkpoint, whole or damaged."""
+        return bool(self._numbers())
+
+    def _numbers(self) -> list[int]:
+        names = [_NAME.fullmatch(file.name) for file in self.folder.glob("checkpoint-*.npz")]
+        return [int(name.group(1)) for name in names if name]
+
+    def _file(self, number: int) -> Path:
+        return self.folder / f"checkpoint-{number:06d}.npz"
+
+
+def _read(file: Path) -> TrainingState:
+    with np.load(file, allow_pickle=False) as archive:
+        arrays = {name: archive[name] for name in archive.files}  # reading verifies the checksums
+    about = json.loads(arrays.pop(_ABOUT).tobytes())
+    if about.pop("format_version") != FORMAT_VERSION:
+        raise ValueError(f"its format version is not {FORMAT_VERSION}")
+    if about.pop("shapes") != {name: list(array.shape) for name, array in arrays.items()}:
+        raise ValueError("an array is missing")  # the archive's directory is damaged
+    return TrainingState(about, arrays)
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """Everything that a training needs to resume as if it had never stopped.
+
+    Args:
+        about: values of JSON's types: the progress of the training and the state of its callbacks.
+        arrays: values of every variable, by any name but "about".
+    """
+
+    about: Mapping[str, Any]
+    arrays: Mapping[str, np.ndarray]
+
+
+class CheckpointWarning(LACLRecWarning):
+    """A checkpoint could not be written, or is damaged and an older one is used."""

@@ -1,4 +1,4 @@
-"""Settings of a training run: one validated, frozen record, made of `--config` and `--set`."""
+"""The settings of a training run: one validated, frozen record, made from `--config` and `--set`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NotNegative = Annotated[int, pydantic.Field(ge=0)]
 Seed = Annotated[int, pydantic.Field(ge=0, le=2**32 - 1)]  # NumPy's global generator takes no larger one
 ViewKind = Literal["crop", "mask", "reorder", "substitute"]
 assert typing.get_args(ViewKind) == VIEW_KINDS
-# What None stands for: over the whole catalogue, and with `n_negatives`.
+# Defaults that stand for None: with the loss over the whole catalogue, and with `n_negatives`.
 DEPENDENT_DEFAULTS: dict[str, tuple[Any, Any]] = {
     "item_initialisation": ("cooccurrence", "random"),
     "averaging_epochs": (1, 0),
@@ -35,34 +35,35 @@ DEPENDENT_DEFAULTS: dict[str, tuple[Any, Any]] = {
 
 @dataclass(frozen=True, config=pydantic.ConfigDict(extra="forbid"))
 class TrainConfig:
-    """What a run is trained with. Model arguments default in `LACLRec`'s constructor and nowhere else.
+    """Settings of a training run. The defaults of model arguments are those of `LACLRec`'s constructor.
 
     Args:
-        preset: a name of `laclrec_tf.models.PRESETS`. Default: "laclrec".
-        epochs: most epochs. Default: 100.
-        patience: epochs without a better validation ndcg@10 before training stops. Default: 8.
-        targets_per_batch: next-item targets a step, about, see `training_dataset`. Default: 512.
-        learning_rate: Adam's. Default: 2e-3.
-        learning_rate_schedule: "constant", or "cosine", which falls from `learning_rate` to 0 over `epochs`.
+        preset: name of a preset in `laclrec_tf.models.PRESETS`. Default: "laclrec".
+        epochs: max number of epochs. Default: 100.
+        patience: number of epochs without a better validation ndcg@10 after which training stops. Default: 8.
+        targets_per_batch: approximate number of next-item targets of a batch, see `training_dataset`. Default: 512.
+        learning_rate: learning rate of Adam. Default: 2e-3.
+        learning_rate_schedule: "constant", or "cosine", which decays from `learning_rate` to 0 over `epochs`.
             Default: "constant".
-        warmup_epochs: epochs over which the learning rate first rises from 0. Default: 0.
-        item_initialisation: where the item table begins: "cooccurrence", at vectors that
-            `laclrec_tf.data.cooccurrence_vectors` makes of the training histories, or "random". Default:
-            "cooccurrence", and "random" with `n_negatives`, since factorising takes 1 kB an item and more.
-        averaging_epochs: what is validated and kept is the running average of the weights over about this many
-            epochs; 0 keeps the weights of the last step. An average moves the whole item table every step.
-            Default: 1, and 0 with `n_negatives`.
-        pretrain_epochs: epochs of the augmenter's losses alone, before all others. Default: 0.
-        prefix_share: share of a history's prefixes that carry the contrastive losses. Default: 0, one prefix of
-            each history, cut at random.
-        random_kinds: what a random view may do: crop, mask, reorder, substitute. Default: the first three.
+        warmup_epochs: number of epochs over which the learning rate rises from 0. Default: 0.
+        item_initialisation: initial values of the item table: "cooccurrence", vectors that
+            `laclrec_tf.data.cooccurrence_vectors` computes from the training histories, or "random". Default:
+            "cooccurrence", but "random" with `n_negatives`, because the factorisation takes at least 1 kB an item.
+        averaging_epochs: approximate number of epochs over which the weights are averaged for validation and for the
+            trained model; 0 uses the weights of the last step. Averaging updates the whole item table at every step.
+            Default: 1, but 0 with `n_negatives`.
+        pretrain_epochs: number of epochs of pretraining with the augmenter's losses alone. Default: 0.
+        prefix_share: share of a history's prefixes that carry the contrastive losses. Default: 0, one random prefix of
+            each history.
+        random_kinds: kinds of random views: crop, mask, reorder, substitute. Default: the first three.
         precision: "float32", or "mixed_bfloat16" for products in bfloat16 with weights in float32. Default: float32.
-        jit_compile: compile the training step with XLA; batches then have one shape for each bucket of lengths.
-            For accelerators. Default: False.
-        steps_per_execution: steps that run before Python is asked again. Default: 1.
-        refit: train anew on everything before the test item, for the epoch count found. Default: False.
-        refit_epochs: the epoch count for `refit`. Default: None, found by a strict training first.
-        seed: of weights, order, views, corruptions and dropout. Default: 0.
+        jit_compile: whether to compile the training step with XLA; batches then have one shape for each bucket of
+            lengths. For accelerators. Default: False.
+        steps_per_execution: number of training steps for each call from Python. Default: 1.
+        refit: whether to train from scratch on everything before the test item, for the best number of epochs.
+            Default: False.
+        refit_epochs: number of epochs of the refit. Default: None, the best number of a strict training.
+        seed: seed of weights, batch order, views, corruptions and dropout. Default: 0.
         model: arguments of `LACLRec` that differ from the preset. Default: none.
 
     Example:
@@ -92,13 +93,13 @@ class TrainConfig:
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> TrainConfig:
-        """Sort flat settings into run settings and model arguments, and validate both.
+        """Divide flat settings into run settings and model arguments, and validate both.
 
         Args:
-            settings: names of this class or of `LACLRec`'s constructor, with their values.
+            settings: values by name, of arguments of this class or of `LACLRec`'s constructor.
 
         Raises:
-            InputError: a name is unknown (the closest is suggested) or a value does not fit.
+            InputError: a name is unknown (the closest one is suggested) or a value is invalid.
         """
         run_names = [f.name for f in fields(cls) if f.name != "model"]
         model_types = _model_argument_types()
@@ -123,23 +124,23 @@ class TrainConfig:
             raise InputError(f"Setting {name!r}: {problem['msg']}. Received: {problem['input']!r}.") from None
         arguments = preset_arguments(config.preset) | model
         try:
-            # The constructor's own checks; how long histories are, the data will tell.
+            # The constructor checks its arguments. `max_length` is known only from the data.
             LACLRec(1, max_length=1, **arguments)
         except ValueError as error:
             raise InputError(str(error).replace("\n", " ")) from None
         if model.get("beta") and arguments.get("contrast_views") == "random-random":
             raise InputError(
-                "Setting 'beta' weighs the triplet loss, which takes a learned view, and contrast_views=random-random "
-                f"makes none. Received: beta={model['beta']}. Leave it out, or set contrast_views=random-learned."
+                "Setting 'beta' weighs the triplet loss, which needs a learned view, but contrast_views=random-random "
+                f"has none. Received: beta={model['beta']}. Remove it, or set contrast_views=random-learned."
             )
         return config
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the settings as plain values, model arguments under `model`."""
+        """Return the settings as plain values, with model arguments under `model`."""
         return asdict(self)
 
     def resolved(self) -> dict[str, Any]:
-        """Return every setting as a plain value, also those that the preset, the constructor or other settings give.
+        """Return all settings as plain values, including those set by the preset, the constructor or other settings.
 
         Example:
             >>> TrainConfig.of({"preset": "sasrec", "width": 32}).resolved()["model"]["alpha"]
@@ -151,7 +152,7 @@ class TrainConfig:
         )
 
     def every_setting(self) -> dict[str, Any]:
-        """Return every setting that is resolved, by its name, as JSON gives it back; to compare trainings by.
+        """Return all resolved settings by name, with JSON's types, so that trainings can be compared.
 
         Example:
             >>> TrainConfig.of({"preset": "sasrec"}).every_setting()["random_kinds"]
@@ -161,11 +162,11 @@ class TrainConfig:
 
 
 def dependent_default(name: str, n_negatives: int) -> Any:
-    """Return what a setting that was not given is.
+    """Return the default of a setting that depends on `n_negatives`.
 
     Args:
-        name: one of `DEPENDENT_DEFAULTS`.
-        n_negatives: the model's.
+        name: a name in `DEPENDENT_DEFAULTS`.
+        n_negatives: the model's number of negatives.
 
     Example:
         >>> dependent_default("averaging_epochs", n_negatives=0)
@@ -175,16 +176,16 @@ def dependent_default(name: str, n_negatives: int) -> Any:
 
 
 def with_dependent_defaults(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return settings with the default in the place of each None that stands for one.
+    """Replace each None that stands for a dependent default.
 
     Args:
-        settings: as `TrainConfig.resolved` gives them, with the model's under `model`.
+        settings: settings as returned by `TrainConfig.resolved`, with model arguments under `model`.
 
     Example:
         >>> with_dependent_defaults({"averaging_epochs": None, "model": {"n_negatives": 256}})
         {'averaging_epochs': 0, 'model': {'n_negatives': 256}}
     """
-    n_negatives = settings["model"].get("n_negatives", 0)  # a record of a study may be older than the setting
+    n_negatives = settings["model"].get("n_negatives", 0)  # a study's record may be older than the setting
 
     def filled(part: dict[str, Any]) -> dict[str, Any]:
         missing = [name for name in part.keys() & DEPENDENT_DEFAULTS if part[name] is None]
@@ -194,10 +195,10 @@ def with_dependent_defaults(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def flat_settings(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return settings with the model's beside the others, as `TrainConfig.of` takes them.
+    """Return settings in the flat form of `TrainConfig.of`.
 
     Args:
-        settings: with the model's under `model`.
+        settings: settings with model arguments under `model`.
 
     Example:
         >>> flat_settings({"seed": 0, "model": {"width": 32}})
@@ -207,7 +208,7 @@ def flat_settings(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def setting_names() -> dict[str, Any]:
-    """Return every name that `--set` takes, with its default.
+    """Return the names of all settings that `--set` accepts, with their defaults.
 
     Example:
         >>> setting_names()["width"]
@@ -222,7 +223,7 @@ def read_settings(file: Path) -> dict[str, Any]:
     """Read flat settings from a YAML or JSON file.
 
     Raises:
-        InputError: the file is missing, does not parse, or is no mapping of names to values.
+        InputError: the file is missing, cannot be parsed, or is not a mapping of names to values.
     """
     try:
         settings = yaml.safe_load(file.read_text(encoding="utf-8"))
@@ -232,12 +233,12 @@ def read_settings(file: Path) -> dict[str, Any]:
         first = str(error).splitlines()[0]
         raise InputError(f"The settings file {file} is not valid YAML: {first}.") from None
     if not isinstance(settings, dict):
-        raise InputError(f"The settings file {file} must hold lines like `width: 64`.")
+        raise InputError(f"The settings file {file} must have lines like `width: 64`.")
     return settings
 
 
 def parse_assignments(assignments: list[str]) -> dict[str, Any]:
-    """Turn `["width=32", "decision=gumbel"]` into names and values.
+    """Convert `["width=32", "decision=gumbel"]` to values by name.
 
     Raises:
         InputError: an entry is not `key=value`.
@@ -250,7 +251,7 @@ def parse_assignments(assignments: list[str]) -> dict[str, Any]:
     for assignment in assignments:
         name, equals, value = assignment.partition("=")
         if not equals or not name or not value:
-            raise InputError(f"`--set` takes key=value. Received: {assignment!r}.")
+            raise InputError(f"`--set` must be key=value. Received: {assignment!r}.")
         try:
             settings[name.strip()] = float(value) if _is_float(value) else yaml.safe_load(value)
         except yaml.YAMLError:
@@ -259,7 +260,7 @@ def parse_assignments(assignments: list[str]) -> dict[str, Any]:
 
 
 def _is_float(text: str) -> bool:
-    # YAML 1.1 reads 1e-3 as a string; a person means a number.
+    # YAML 1.1 reads 1e-3 as a string.
     try:
         float(text)
     except ValueError:
@@ -269,7 +270,7 @@ def _is_float(text: str) -> bool:
 
 def _model_argument_types() -> dict[str, Any]:
     hints = typing.get_type_hints(LACLRec.__init__)
-    skipped = ("return", "kwargs", "n_items", "seed", "max_length")  # they come from the data or the run
+    skipped = ("return", "kwargs", "n_items", "seed", "max_length")  # they are set by the data or by the run
     return {name: hint for name, hint in hints.items() if name not in skipped}
 
 

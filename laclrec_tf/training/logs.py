@@ -1,4 +1,4 @@
-"""What a training leaves to be watched: a CSV file of its epochs, TensorBoard's logs, its best weights so far."""
+"""The logs of a training: a CSV file of its epochs, and TensorBoard's event files."""
 
 from __future__ import annotations
 
@@ -43,99 +43,19 @@ CHARTS = {
 }
 
 
-def keep_events(folder: Path, epochs: int, steps_per_epoch: int) -> None:
-    """Rewrite the event files below a folder without those of later epochs; a file without any other goes.
-
-    An event cut off by a kill, the last one of its file, is dropped too.
-
-    Args:
-        folder: of one part of a training; may be missing.
-        epochs: how many stay.
-        steps_per_epoch: for Keras's curves over optimizer steps.
-    """
-    delete_partial_files(folder, "events.out.tfevents.*")
-    for file in sorted(folder.rglob("events.out.tfevents.*")):
-        anything = False
-        with atomic_write(file) as partial, tf.io.TFRecordWriter(str(partial)) as out:
-            for record in RawEventFileLoader(str(file)).Load():
-                event = Event.FromString(record)
-                values = [value for value in event.summary.value]
-                limit = epochs * steps_per_epoch + 1 if _counts_steps(event) else epochs
-                if not values or event.step < limit:
-                    out.write(record)
-                    anything |= bool(values)
-        if not anything:
-            file.unlink()
-
-
-def _counts_steps(event: Event) -> bool:
-    return any(_COUNTS_STEPS in value.tag for value in event.summary.value)
-
-
-def write_scalar_layout(folder: Path) -> None:
-    """Write the layout as an event of its own run.
-
-    Args:
-        folder: of the event file.
-    """
-    layout = layout_pb2.Layout(
-        category=[
-            layout_pb2.Category(
-                title=category,
-                chart=[
-                    layout_pb2.Chart(
-                        title=title, multiline=layout_pb2.MultilineChartContent(tag=[f"^{tag}$" for tag in tags])
-                    )
-                    for title, tags in charts.items()
-                ],
-            )
-            for category, charts in CHARTS.items()
-        ]
-    )
-    writer = tf.summary.create_file_writer(str(folder))
-    with writer.as_default():
-        tf.summary.experimental.write_raw_pb(summary.pb(layout).SerializeToString(), step=0)
-    writer.close()
-
-
-def run_epochs(run: Path) -> dict[str, dict[str, list[float]]]:
-    """Read `epochs-strict.csv` and `epochs-refit.csv`, those that are there.
-
-    Args:
-        run: a run folder.
-
-    Returns:
-        By "strict" and "refit", by name the value of each epoch. A run that was grown has none.
-
-    Raises:
-        InputError: a file is damaged.
-    """
-    found = {}
-    for part in ("strict", "refit"):
-        file = run / f"epochs-{part}.csv"
-        if not file.exists():
-            continue
-        try:
-            with file.open(newline="", encoding="utf-8") as rows:
-                lines = list(csv.DictReader(rows))
-            found[part] = {name: [float(line[name]) for line in lines] for name in (lines[0] if lines else {})}
-        except (ValueError, TypeError, KeyError, csv.Error):
-            raise InputError(f"{file} is damaged. Delete it to leave its curves out.") from None
-    return {part: columns for part, columns in found.items() if columns}
-
-
 @dataclass(frozen=True)
 class TrainingLogs:
-    """The logs of a run.
+    """The callbacks that write a run's logs.
 
     Args:
-        out: the run folder.
-        tensorboard: where TensorBoard's logs go: `strict/`, `refit/`, each with `train`, `validation` and `augmenter`,
-            and `strict-pretraining/`, `refit-pretraining/`. Logs in `out` are of this training alone, so whatever an
-            earlier process left of epochs that are trained once more is dropped; elsewhere only when training goes on.
+        out: run folder.
+        tensorboard: folder of TensorBoard's logs: `strict/`, `refit/`, each with `train`, `validation` and `augmenter`,
+            and `strict-pretraining/`, `refit-pretraining/`. If it is in `out`, its logs belong to this training alone,
+            so logs of epochs that are trained again are deleted; elsewhere only if the training resumes.
         vocabulary: the items.
-        resumed: training goes on from a checkpoint.
-        boards: also log what takes a moment each epoch: histograms, edited histories and item vectors. Default: True.
+        resumed: whether the training resumes from a checkpoint.
+        boards: whether to log histograms, edited histories and item vectors, which take about a second each epoch.
+            Default: True.
     """
 
     out: Path
@@ -147,13 +67,13 @@ class TrainingLogs:
     def pretraining(
         self, part: Protocol, histories: Sequence[np.ndarray], epochs_done: int, steps: int
     ) -> list[keras.callbacks.Callback]:
-        """Return the callbacks of the augmenter's own training.
+        """Return the callbacks for the augmenter's pretraining.
 
         Args:
             part: "strict" or "refit".
-            histories: that are trained on, per user `[n]` int32 ids.
-            epochs_done: from which training goes on.
-            steps: batches an epoch.
+            histories: per user `[n]` int32 ids that are trained on.
+            epochs_done: number of epochs before a resume.
+            steps: number of batches of an epoch.
         """
         folder = self._folder(f"{part}-pretraining", epochs_done, steps)
         board = AugmenterBoard(folder / "augmenter", histories, self.vocabulary)
@@ -169,16 +89,16 @@ class TrainingLogs:
         steps: int,
         watch: AugmenterWatch | None,
     ) -> list[keras.callbacks.Callback]:
-        """Return the callbacks of the training proper; they read the logs, so what extends those stands before them.
+        """Return the callbacks for the training. Place them after those that extend the epoch's logs.
 
         Args:
             part: "strict" or "refit".
-            model: that is trained.
-            histories: that are trained on here, per user `[n]` int32 ids.
-            counts: `[N]` events of each item in what all workers train on.
-            epochs_done: from which training goes on.
-            steps: batches an epoch.
-            watch: whose warnings TensorBoard shows.
+            model: the model to train.
+            histories: per user `[n]` int32 ids that this worker trains on.
+            counts: `[N]`, number of events of each item that all workers train on.
+            epochs_done: number of epochs before a resume.
+            steps: number of batches of an epoch.
+            watch: callback whose warnings TensorBoard shows, if there is one.
         """
         folder = self._folder(part, epochs_done, steps)
         rows = self.out / f"epochs-{part}.csv"
@@ -206,12 +126,93 @@ class TrainingLogs:
         return folder
 
 
+def keep_events(folder: Path, epochs: int, steps_per_epoch: int) -> None:
+    """Delete the events of later epochs from the event files below a folder, and files that are then empty.
+
+    The last event of a file is also deleted if a killed process left it incomplete.
+
+    Args:
+        folder: folder of one part of a training; may be missing.
+        epochs: number of epochs to keep.
+        steps_per_epoch: number of batches of an epoch, for Keras's curves over optimizer steps.
+    """
+    delete_partial_files(folder, "events.out.tfevents.*")
+    for file in sorted(folder.rglob("events.out.tfevents.*")):
+        anything = False
+        with atomic_write(file) as partial, tf.io.TFRecordWriter(str(partial)) as out:
+            for record in RawEventFileLoader(str(file)).Load():
+                event = Event.FromString(record)
+                values = [value for value in event.summary.value]
+                limit = epochs * steps_per_epoch + 1 if _counts_steps(event) else epochs
+                if not values or event.step < limit:
+                    out.write(record)
+                    anything |= bool(values)
+        if not anything:
+            file.unlink()
+
+
+def _counts_steps(event: Event) -> bool:
+    return any(_COUNTS_STEPS in value.tag for value in event.summary.value)
+
+
 def _keep_rows(file: Path, epochs: int) -> None:
-    """Drop the rows of epochs that are trained once more."""
-    if not file.exists():  # a mounted bucket gets a file when it is closed, and the process may have been killed
+    """Delete the rows of epochs that are trained again."""
+    if not file.exists():  # a mounted bucket receives a file when it is closed; a killed process closes none
         return
     with file.open(newline="", encoding="utf-8") as rows:
         header, *lines = list(csv.reader(line.replace("\0", "") for line in rows)) or [[]]
     with atomic_write(file) as partial, partial.open("w", newline="", encoding="utf-8") as rows:
-        whole = [line for line in lines if len(line) == len(header) and line[0].isdecimal()]  # power may have failed
+        whole = [line for line in lines if len(line) == len(header) and line[0].isdecimal()]  # the last may be cut off
         csv.writer(rows).writerows([header, *(line for line in whole if int(line[0]) < epochs)] if header else [])
+
+
+def write_scalar_layout(folder: Path) -> None:
+    """Write the layout of TensorBoard's custom charts.
+
+    Args:
+        folder: folder of the event file.
+    """
+    layout = layout_pb2.Layout(
+        category=[
+            layout_pb2.Category(
+                title=category,
+                chart=[
+                    layout_pb2.Chart(
+                        title=title, multiline=layout_pb2.MultilineChartContent(tag=[f"^{tag}$" for tag in tags])
+                    )
+                    for title, tags in charts.items()
+                ],
+            )
+            for category, charts in CHARTS.items()
+        ]
+    )
+    writer = tf.summary.create_file_writer(str(folder))
+    with writer.as_default():
+        tf.summary.experimental.write_raw_pb(summary.pb(layout).SerializeToString(), step=0)
+    writer.close()
+
+
+def run_epochs(run: Path) -> dict[str, dict[str, list[float]]]:
+    """Read a run's `epochs-strict.csv` and `epochs-refit.csv`, if they exist.
+
+    Args:
+        run: run folder.
+
+    Returns:
+        By "strict" and "refit", by column the values of the epochs. A run made by `laclrec-tf grow` has none.
+
+    Raises:
+        InputError: a file is damaged.
+    """
+    found = {}
+    for part in ("strict", "refit"):
+        file = run / f"epochs-{part}.csv"
+        if not file.exists():
+            continue
+        try:
+            with file.open(newline="", encoding="utf-8") as rows:
+                lines = list(csv.DictReader(rows))
+            found[part] = {name: [float(line[name]) for line in lines] for name in (lines[0] if lines else {})}
+        except (ValueError, TypeError, KeyError, csv.Error):
+            raise InputError(f"{file} is damaged. Delete it to continue without its curves.") from None
+    return {part: columns for part, columns in found.items() if columns}

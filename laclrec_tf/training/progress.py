@@ -1,4 +1,4 @@
-"""The progress of a training in the terminal: a bar of its steps and a row for each finished epoch."""
+"""The progress of a training in the terminal: a bar for its steps and a row for each finished epoch."""
 
 from __future__ import annotations
 
@@ -23,119 +23,14 @@ from laclrec_tf.runtime.terminal import terminal
 LABEL_WIDTH = 9
 
 
-@dataclass(frozen=True)
-class Column:
-    """A column and what of the logs it shows.
-
-    Args:
-        title: at the head.
-        keys: names in the logs; of each the first that is there, the validation's before the training's.
-        show: makes text of their values.
-        width: of the column.
-    """
-
-    title: str
-    keys: tuple[tuple[str, ...], ...]
-    show: Callable[..., str]
-    width: int
-
-    def text(self, logs: Mapping[str, float]) -> str | None:
-        """Return the cell, None if the logs lack a value."""
-        found = [next((logs[key] for key in names if key in logs), None) for names in self.keys]
-        return None if None in found else self.show(*found)
-
-
-def _percents(*rates: float) -> str:
-    return "/".join("-" if rate != rate else f"{100 * rate:.0f}" for rate in rates)
-
-
-# The first are needed most: a narrow terminal leaves the last ones out.
-COLUMNS = (
-    Column("loss", (("loss",),), "{:.4f}".format, 8),
-    Column("recall@10", (("val_recall@10",),), "{:.4f}".format, 10),
-    Column("ndcg@10", (("val_ndcg@10",),), "{:.4f}".format, 8),
-    Column("keep/del/ins %", (("keep_rate",), ("delete_rate",), ("insert_rate",)), _percents, 15),
-    Column(
-        "del P/R %",
-        (("val_deletion_precision", "deletion_precision"), ("val_deletion_recall", "deletion_recall")),
-        _percents,
-        10,
-    ),
-    Column("ins %", (("val_insertion_accuracy", "insertion_accuracy"),), _percents, 6),
-    Column("length", (("edited_length",),), "{:.1f}".format, 7),
-    Column("nearer %", (("triplet_accuracy",),), _percents, 9),
-)
-
-
-class EpochTable:
-    """Lays epochs out in columns.
-
-    Args:
-        width: of the terminal.
-
-    Example:
-        >>> table = EpochTable(width=80)
-        >>> print(table.header({"loss": 1.0}))
-          epoch      loss    time
-        >>> print(table.row("1/9", {"loss": 1.0}, seconds=2.5))
-            1/9    1.0000   2.5 s
-    """
-
-    def __init__(self, width: int) -> None:
-        self.width = width
-        self.best: float | None = None
-        self.columns: list[Column] = []
-
-    def header(self, logs: Mapping[str, float]) -> Text:
-        """Choose the columns for what an epoch's logs hold, and return their titles."""
-        self.columns = self._columns(logs)
-        titles = "".join(f"{column.title:>{column.width + 1}}" for column in self.columns)
-        return Text(f"{'epoch':>{LABEL_WIDTH - 2}} {titles}{'time':>8}", style="bold", no_wrap=True, overflow="crop")
-
-    def row(self, label: str, logs: Mapping[str, Any], seconds: float, is_done: bool = True) -> Text:
-        """Return an epoch's row: the best ndcg@10 so far is green, a collapsed augmenter's operations are red.
-
-        Args:
-            label: which epoch.
-            logs: as they are so far.
-            seconds: it has taken.
-            is_done: the row is final. Default: True.
-        """
-        text = Text(f"{label:>{LABEL_WIDTH - 2}} ", no_wrap=True, overflow="crop")
-        for column in self.columns or self._columns(logs):
-            text.append(f"{column.text(logs) or '':>{column.width + 1}}", style=self._style(column, logs, is_done))
-        text.append(f"{seconds:.1f} s".rjust(8))
-        return text
-
-    def _columns(self, logs: Mapping[str, float]) -> list[Column]:
-        left = self.width - LABEL_WIDTH - 8
-        columns = []
-        for column in COLUMNS:
-            if column.text(logs) is None:
-                continue
-            left -= column.width + 1
-            if left < 0:
-                break
-            columns.append(column)
-        return columns
-
-    def _style(self, column: Column, logs: Mapping[str, float], is_done: bool) -> str:
-        if column.title == "ndcg@10" and is_done:
-            value = logs["val_ndcg@10"]
-            if self.best is None or value > self.best:
-                self.best = value
-                return "bold green"
-        return "bold red" if column.title.startswith("keep") and logs.get("augmenter_collapsed") else ""
-
-
 class EpochProgress(keras.callbacks.Callback):
-    """Show what each epoch has come to so far over a bar of its steps and of its validation, and leave a row of it.
+    """Show each epoch's running means above a bar for its steps and its validation, then print its row.
 
-    Where there is no terminal each epoch leaves a line that names its numbers.
+    If the console is not a terminal, only a line with named numbers is printed for each epoch.
 
     Args:
-        title: what is being trained.
-        console: where to print. Default: standard error.
+        title: name of what is trained.
+        console: console to print to. Default: standard error.
     """
 
     def __init__(self, title: str, console: Console | None = None) -> None:
@@ -147,7 +42,7 @@ class EpochProgress(keras.callbacks.Callback):
         self._has_header = False
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Start the bar."""
+        """Start the bar for the steps."""
         self.started = time.perf_counter()
         self.epoch = epoch
         self.progress = _BarBelowRow(
@@ -163,19 +58,19 @@ class EpochProgress(keras.callbacks.Callback):
         self.task = self.progress.add_task(f"{self.title} {self._label}", total=self.params.get("steps"))
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Move the bar, and show the running averages above it."""
+        """Advance the bar, and show the running means above it."""
         if self.progress is not None:
             if self.console.is_terminal:
                 self.progress.row = self.table.row(self._label, logs or {}, self._seconds, is_done=False)
             self.progress.update(self.task, completed=batch + 1)
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Start the bar of the validation, whose number of steps Keras does not tell."""
+        """Start the bar for the validation, whose number of steps Keras does not report."""
         if self.progress is not None:
             self.validation = self.progress.add_task("validation", total=None)
 
     def on_test_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Move the bar of the validation."""
+        """Advance the bar for the validation."""
         if self.progress is not None:
             self.progress.update(self.validation, completed=batch + 1)
 
@@ -193,7 +88,7 @@ class EpochProgress(keras.callbacks.Callback):
         self.console.print(self.table.row(self._label, logs, self._seconds))
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Take the bar away, also after an interruption."""
+        """Remove the bar, also after an interruption."""
         if self.progress is not None:
             self.progress.stop()
             self.progress = None
@@ -224,3 +119,109 @@ class _BarBelowRow(Progress):
         if self.row is not None:
             yield self.row
         yield self.make_tasks_table(self.tasks)
+
+
+class EpochTable:
+    """Formats epochs as rows of a table.
+
+    Args:
+        width: width of the terminal.
+
+    Example:
+        >>> table = EpochTable(width=80)
+        >>> print(table.header({"loss": 1.0}))
+          epoch      loss    time
+        >>> print(table.row("1/9", {"loss": 1.0}, seconds=2.5))
+            1/9    1.0000   2.5 s
+    """
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+        self.best: float | None = None
+        self.columns: list[Column] = []
+
+    def header(self, logs: Mapping[str, float]) -> Text:
+        """Choose the columns for an epoch's logs, and return their titles."""
+        self.columns = self._columns(logs)
+        titles = "".join(f"{column.title:>{column.width + 1}}" for column in self.columns)
+        return Text(f"{'epoch':>{LABEL_WIDTH - 2}} {titles}{'time':>8}", style="bold", no_wrap=True, overflow="crop")
+
+    def row(self, label: str, logs: Mapping[str, Any], seconds: float, is_done: bool = True) -> Text:
+        """Return an epoch's row. The best ndcg@10 so far is green, a collapsed augmenter's operations are red.
+
+        Args:
+            label: label of the epoch.
+            logs: logs of the epoch so far.
+            seconds: duration of the epoch so far.
+            is_done: whether the row is final. Default: True.
+        """
+        text = Text(f"{label:>{LABEL_WIDTH - 2}} ", no_wrap=True, overflow="crop")
+        for column in self.columns or self._columns(logs):
+            text.append(f"{column.text(logs) or '':>{column.width + 1}}", style=self._style(column, logs, is_done))
+        text.append(f"{seconds:.1f} s".rjust(8))
+        return text
+
+    def _columns(self, logs: Mapping[str, float]) -> list[Column]:
+        space = self.width - LABEL_WIDTH - 8
+        columns = []
+        for column in COLUMNS:
+            if column.text(logs) is None:
+                continue
+            space -= column.width + 1
+            if space < 0:
+                break
+            columns.append(column)
+        return columns
+
+    def _style(self, column: Column, logs: Mapping[str, float], is_done: bool) -> str:
+        if column.title == "ndcg@10" and is_done:
+            value = logs["val_ndcg@10"]
+            if self.best is None or value > self.best:
+                self.best = value
+                return "bold green"
+        return "bold red" if column.title.startswith("keep") and logs.get("augmenter_collapsed") else ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table.
+
+    Args:
+        title: title of the column.
+        keys: names of its values in the logs. Of alternative names, the first one in the logs is used: that of the
+            validation, then that of the training.
+        show: function that formats the values.
+        width: width of the column.
+    """
+
+    title: str
+    keys: tuple[tuple[str, ...], ...]
+    show: Callable[..., str]
+    width: int
+
+    def text(self, logs: Mapping[str, float]) -> str | None:
+        """Return the text of the cell, None if a value is missing in the logs."""
+        found = [next((logs[key] for key in names if key in logs), None) for names in self.keys]
+        return None if None in found else self.show(*found)
+
+
+def _percents(*rates: float) -> str:
+    return "/".join("-" if rate != rate else f"{100 * rate:.0f}" for rate in rates)
+
+
+# Most important first: a narrow terminal has no room for the last ones.
+COLUMNS = (
+    Column("loss", (("loss",),), "{:.4f}".format, 8),
+    Column("recall@10", (("val_recall@10",),), "{:.4f}".format, 10),
+    Column("ndcg@10", (("val_ndcg@10",),), "{:.4f}".format, 8),
+    Column("keep/del/ins %", (("keep_rate",), ("delete_rate",), ("insert_rate",)), _percents, 15),
+    Column(
+        "del P/R %",
+        (("val_deletion_precision", "deletion_precision"), ("val_deletion_recall", "deletion_recall")),
+        _percents,
+        10,
+    ),
+    Column("ins %", (("val_insertion_accuracy", "insertion_accuracy"),), _percents, 6),
+    Column("length", (("edited_length",),), "{:.1f}".format, 7),
+    Column("nearer %", (("triplet_accuracy",),), _percents, 9),
+)

@@ -1,4 +1,4 @@
-"""A run's model, batches and optimizer, as its settings say."""
+"""Build a run's model, batches and optimizer from its settings."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def new_model(config: TrainConfig, n_items: int, max_length: int) -> LACLRec:
     Args:
         config: settings.
         n_items: catalogue size `N`.
-        max_length: longest history, from the data.
+        max_length: length of the longest history in the data.
 
     Returns:
-        A `LACLRec`, not compiled.
+        A `LACLRec` that is not compiled.
 
     Raises:
         InputError: the settings do not fit the data.
@@ -41,15 +41,15 @@ def new_model(config: TrainConfig, n_items: int, max_length: int) -> LACLRec:
 
 
 def initialise_items(config: TrainConfig, model: LACLRec, training: list[np.ndarray]) -> None:
-    """Let the model's item table begin where the settings say.
+    """Initialise the model's item table with co-occurrence vectors, if the settings say so.
 
     Args:
         config: settings.
         model: a new model.
-        training: per user `[n]` int32 ids, oldest first.
+        training: per user `[n]` int32 ids to train on, oldest first.
     """
-    start = config.item_initialisation or dependent_default("item_initialisation", model.n_negatives)
-    if start == "cooccurrence":
+    kind = config.item_initialisation or dependent_default("item_initialisation", model.n_negatives)
+    if kind == "cooccurrence":
         model.initialise_items(cooccurrence_vectors(training, model.n_items, model.width, seed=config.seed))
 
 
@@ -63,26 +63,26 @@ def training_batches(
     targets_per_batch: int | None = None,
     seed: int | None = None,
 ) -> tf.data.Dataset:
-    """Make the batches the model asks for.
+    """Make the batches that the model needs.
 
     Args:
         config: settings.
-        model: what they are for.
-        training: per user `[n]` int32 ids, oldest first.
-        position: where an epoch begins, see `laclrec_tf.data.batches.training_dataset`. Default: None.
-        steps: with `position`, batches an epoch is cut to, see there. Default: None.
-        targets_per_batch: Default: the setting.
-        seed: of order, views and corruptions. Default: the setting.
+        model: the model to train.
+        training: per user `[n]` int32 ids to train on, oldest first.
+        position: position at which an epoch starts, see `laclrec_tf.data.batches.training_dataset`. Default: None.
+        steps: with `position`, max number of batches of an epoch, see there. Default: None.
+        targets_per_batch: number of targets of a batch. Default: that of the settings.
+        seed: seed of batch order, views and corruptions. Default: that of the settings.
 
     Returns:
         See `laclrec_tf.data.batches.training_dataset`.
 
     Raises:
-        InputError: no history has two items, one to see and one to predict.
+        InputError: no history has two items, an input and a target.
     """
     if all(len(history) < 2 for history in training):
         raise InputError(
-            "Without the held-out items no history has two events left, so none to train on. "
+            "Without the held-out items no history has two events left, so there is none to train on. "
             "Prepare users of four or more events."
         )
     needs = model.batch_requirements
@@ -102,23 +102,23 @@ def training_batches(
         **needs,
     )
     if position is not None and steps is None:
-        # Keras takes the first epoch it sees for the length of all, and after a resume that is a short one.
+        # Keras takes the length of the first epoch for that of all, and the first one after a resume is short.
         n_batches = count_batches(training, targets_per_batch or config.targets_per_batch)
         batches.cardinality = lambda: tf.constant(n_batches, tf.int64)
     return batches
 
 
 def compile_model(config: TrainConfig, model: LACLRec, steps_per_epoch: int, objective: str = "full") -> bool:
-    """Give the model its optimizer.
+    """Compile the model with its optimizer.
 
     Args:
         config: settings.
         model: the model.
-        steps_per_epoch: batches an epoch.
-        objective: "full" or "augmenter". Default: "full".
+        steps_per_epoch: number of batches of an epoch.
+        objective: "full", or "augmenter" for its losses alone. Default: "full".
 
     Returns:
-        Whether the optimizer keeps a running average of the weights.
+        Whether the optimizer maintains a running average of the weights.
     """
     epochs = config.averaging_epochs
     if epochs is None:
@@ -142,7 +142,7 @@ def learning_rate(config: TrainConfig, steps_per_epoch: int) -> float | keras.op
 
     Args:
         config: settings.
-        steps_per_epoch: batches an epoch.
+        steps_per_epoch: number of batches of an epoch.
 
     Example:
         >>> rate = learning_rate(TrainConfig(learning_rate=0.01, warmup_epochs=2), steps_per_epoch=5)

@@ -1,4 +1,4 @@
-"""The processes that train together, as the environment names them; usually it names none, and one trains alone."""
+"""The processes that train together, as named by the environment. By default one process trains alone."""
 
 from __future__ import annotations
 
@@ -20,158 +20,21 @@ _GO = b"go"
 PATIENCE_MINUTES = 15.0
 
 
-def meet(addresses: Sequence[str], index: int, patience: float) -> None:
-    """Return when all workers have called this.
-
-    The chief listens at its own address until every other one has told its number there.
-
-    Args:
-        addresses: `HOST:PORT` of each, the chief first.
-        index: this one's number.
-        patience: how many seconds to wait.
-
-    Raises:
-        InputError: some did not come in time, the chief cannot be reached, or an address is none; the message names it.
-
-    Example:
-        >>> meet(["127.0.0.1:2222"], 0, 1.0)  # alone
-    """
-    deadline = time.monotonic() + patience
-    for address in addresses:
-        host, _, port = address.rpartition(":")
-        if not host or not port.isdigit() or not 0 < int(port) < 65536:
-            raise InputError(f"A worker's address must be HOST:PORT. Received: {address!r}.")
-    host, _, port = addresses[0].rpartition(":")
-    try:
-        if index == 0:
-            _wait_for_others(int(port), len(addresses), deadline)
-        else:
-            _tell_chief(host, int(port), index, deadline)
-    except _Missing as missing:
-        raise InputError(
-            f"Worker {index} of {len(addresses)} waited {patience:g} s for {missing} in vain: "
-            f"{', '.join(addresses[each] for each in missing.workers)}. See the log there, and that each machine can "
-            "reach the others' ports."
-        ) from None
-    except OSError as error:
-        raise InputError(f"Worker {index} cannot listen at {addresses[0]}: {error.strerror}.") from error
-
-
-class _Missing(Exception):
-    def __init__(self, workers: Sequence[int]) -> None:
-        super().__init__("worker " + ", ".join(map(str, workers)))
-        self.workers = workers
-
-
-def _wait_for_others(port: int, count: int, deadline: float) -> None:
-    here: dict[int, socket.socket] = {}
-    with ExitStack() as open_sockets, socket.create_server(("", port)) as listener:
-        while len(here) < count - 1:
-            listener.settimeout(max(0.01, deadline - time.monotonic()))
-            if time.monotonic() >= deadline:
-                raise _Missing([each for each in range(1, count) if each not in here])
-            try:
-                connection = open_sockets.enter_context(listener.accept()[0])
-                connection.settimeout(1.0)
-                told = connection.recv(16)
-            except OSError:  # nobody came, or one who said nothing and left
-                continue
-            if told.isdigit() and 0 < int(told) < count:  # anybody may knock
-                here[int(told)] = connection
-        for worker, connection in here.items():
-            try:
-                connection.sendall(_GO)
-            except OSError:
-                raise _Missing([worker]) from None
-
-
-def _tell_chief(host: str, port: int, index: int, deadline: float) -> None:
-    while time.monotonic() < deadline:
-        try:
-            with socket.create_connection((host, port), timeout=max(0.01, deadline - time.monotonic())) as chief:
-                chief.sendall(str(index).encode())
-                if chief.recv(16) == _GO:
-                    return
-        except OSError:  # not up yet, or gone and coming back
-            pass
-        time.sleep(0.2)
-    raise _Missing([0])
-
-
-@dataclass(frozen=True)
-class WorkerGroup:
-    """One of the processes that train together.
-
-    Args:
-        count: how many there are. Default: 1.
-        index: this one's number; 0 is the chief, who alone writes. Default: 0.
-        strategy: how they share a step. Default: the one of a process alone.
-
-    Example:
-        >>> WorkerGroup().is_chief, WorkerGroup().smallest(7)
-        (True, 7)
-    """
-
-    count: int = 1
-    index: int = 0
-    strategy: tf.distribute.Strategy = field(default_factory=tf.distribute.get_strategy)
-
-    @property
-    def is_chief(self) -> bool:
-        """Whether this one writes."""
-        return self.index == 0
-
-    @property
-    def is_alone(self) -> bool:
-        """Whether there are no others."""
-        return self.count == 1
-
-    def smallest(self, value: int) -> int:
-        """Return the smallest of all workers' values; each must call this."""
-        return min(self._all(value))
-
-    def largest(self, value: int) -> int:
-        """Return the largest of all workers' values; each must call this."""
-        return max(self._all(value))
-
-    def distribute(self, make: Callable[[], tf.data.Dataset]) -> Any:
-        """Let each worker train on its own dataset, batch beside batch."""
-        return make() if self.is_alone else self.strategy.distribute_datasets_from_function(lambda context: make())
-
-    def _all(self, value: int) -> list[int]:
-        if self.is_alone:
-            return [value]
-        return self._gather(tf.constant(value)).numpy().tolist()
-
-    @cached_property
-    def _gather(self) -> Callable[[tf.Tensor], tf.Tensor]:
-        """Traced once: an eager gather would trace a function at every call."""
-
-        @tf.function(autograph=False)
-        def gather(value: tf.Tensor) -> tf.Tensor:
-            everybodys = self.strategy.run(
-                lambda: tf.distribute.get_replica_context().all_gather(value[tf.newaxis], axis=0)
-            )
-            return self.strategy.experimental_local_results(everybodys)[0]
-
-        return gather
-
-
 def join_workers(
     environment: MutableMapping[str, str] = os.environ, patience_minutes: float = PATIENCE_MINUTES
 ) -> WorkerGroup:
-    """Join the workers that `TF_CONFIG` names, or Vertex AI's `CLUSTER_SPEC`, before any other use of TensorFlow.
+    """Join the workers in `TF_CONFIG` or in Vertex AI's `CLUSTER_SPEC`. Call this before any other use of TensorFlow.
 
     Args:
-        environment: Default: this process's.
-        patience_minutes: how long to wait for the others. Default: 15.
+        environment: environment variables. Default: those of this process.
+        patience_minutes: max minutes to wait for the other workers. Default: 15.
 
     Returns:
-        The group; one worker alone if neither variable names several.
+        The group; this process alone if neither variable names several workers.
 
     Raises:
-        InputError: a variable cannot be read or names other tasks than a chief and workers, or some worker never comes
-            up or has several accelerators.
+        InputError: a variable cannot be read or names other tasks than a chief and workers, or a worker does not start
+            or has several accelerators.
     """
     config = _tf_config(environment)
     addresses = [address for kind in ("chief", "worker") for address in config["cluster"].get(kind, [])]
@@ -186,19 +49,19 @@ def join_workers(
         strategy = tf.distribute.MultiWorkerMirroredStrategy()
     except tf.errors.OpError as error:
         raise InputError(
-            f"Worker {index} of {len(addresses)} cannot work with the others at {addresses[index]} "
-            f"({' '.join(error.message.split())[:200]}). See that nothing else uses that port, on each machine."
+            f"Worker {index} of {len(addresses)} cannot connect to the others at {addresses[index]} "
+            f"({' '.join(error.message.split())[:200]}). Check on each machine that no other process uses that port."
         ) from error
     if strategy.num_replicas_in_sync > len(addresses):
         raise InputError(
-            f"Each worker takes one accelerator, and there are {strategy.num_replicas_in_sync} for {len(addresses)}. "
+            f"Each worker uses one accelerator, but {len(addresses)} workers have {strategy.num_replicas_in_sync}. "
             "Start a worker for each, or hide the others with CUDA_VISIBLE_DEVICES."
         )
     return WorkerGroup(len(addresses), index, strategy)
 
 
 def _tf_config(environment: Mapping[str, str]) -> dict[str, Any]:
-    """Read `TF_CONFIG`, or what it would be for Vertex AI's `CLUSTER_SPEC`.
+    """Read `TF_CONFIG`, or convert Vertex AI's `CLUSTER_SPEC` to it.
 
     Source: https://cloud.google.com/vertex-ai/docs/training/distributed-training
     """
@@ -219,19 +82,157 @@ def _tf_config(environment: Mapping[str, str]) -> dict[str, Any]:
     kind = names.get(kind, kind)
     foreign = sorted(cluster.keys() - {"chief", "worker"})
     if foreign or (cluster and not 0 <= index < len(cluster.get(kind, []))):
-        what = f"{', '.join(foreign)} in it" if foreign else f"no {kind} {index} in its cluster"
+        fault = f"has {', '.join(foreign)}" if foreign else f"has no {kind} {index}, which it says this process is"
         raise InputError(
-            f"{name} may name a chief and workers (worker pools 0 and 1), one of them this. There is {what}."
+            f"The cluster in {name} must consist of a chief and workers (worker pools 0 and 1), but it {fault}."
         )
     return {"cluster": cluster, "task": {"type": kind, "index": index}}
 
 
-@contextmanager
-def agreed(workers: WorkerGroup) -> Iterator[None]:
-    """Let no worker go on when another one refuses: all of them must come to the end of the block.
+def meet(addresses: Sequence[str], index: int, patience: float) -> None:
+    """Wait until all workers have called this.
+
+    The chief listens at its own address until every other worker has sent its index.
+
+    Args:
+        addresses: `HOST:PORT` of each worker, the chief's first.
+        index: index of this worker.
+        patience: max seconds to wait.
 
     Raises:
-        InputError: the block's, or that of which another worker's log tells.
+        InputError: a worker did not call in time, the chief cannot be reached, or an address is invalid; the message
+            names it.
+
+    Example:
+        >>> meet(["127.0.0.1:2222"], 0, 1.0)  # alone
+    """
+    deadline = time.monotonic() + patience
+    for address in addresses:
+        host, _, port = address.rpartition(":")
+        if not host or not port.isdigit() or not 0 < int(port) < 65536:
+            raise InputError(f"A worker's address must be HOST:PORT. Received: {address!r}.")
+    host, _, port = addresses[0].rpartition(":")
+    try:
+        if index == 0:
+            _wait_for_others(int(port), len(addresses), deadline)
+        else:
+            _report_to_chief(host, int(port), index, deadline)
+    except _Missing as missing:
+        raise InputError(
+            f"Worker {index} of {len(addresses)} waited {patience:g} s without an answer from {missing}: "
+            f"{', '.join(addresses[each] for each in missing.workers)}. Read the log there, and check that each "
+            "machine can reach the others' ports."
+        ) from None
+    except OSError as error:
+        raise InputError(f"Worker {index} cannot listen at {addresses[0]}: {error.strerror}.") from error
+
+
+class _Missing(Exception):
+    def __init__(self, workers: Sequence[int]) -> None:
+        super().__init__("worker " + ", ".join(map(str, workers)))
+        self.workers = workers
+
+
+def _wait_for_others(port: int, count: int, deadline: float) -> None:
+    present: dict[int, socket.socket] = {}
+    with ExitStack() as open_sockets, socket.create_server(("", port)) as listener:
+        while len(present) < count - 1:
+            listener.settimeout(max(0.01, deadline - time.monotonic()))
+            if time.monotonic() >= deadline:
+                raise _Missing([each for each in range(1, count) if each not in present])
+            try:
+                connection = open_sockets.enter_context(listener.accept()[0])
+                connection.settimeout(1.0)
+                message = connection.recv(16)
+            except OSError:  # no connection, or one that was closed without a message
+                continue
+            if message.isdigit() and 0 < int(message) < count:  # any process may connect
+                present[int(message)] = connection
+        for worker, connection in present.items():
+            try:
+                connection.sendall(_GO)
+            except OSError:
+                raise _Missing([worker]) from None
+
+
+def _report_to_chief(host: str, port: int, index: int, deadline: float) -> None:
+    while time.monotonic() < deadline:
+        try:
+            with socket.create_connection((host, port), timeout=max(0.01, deadline - time.monotonic())) as chief:
+                chief.sendall(str(index).encode())
+                if chief.recv(16) == _GO:
+                    return
+        except OSError:  # not started yet, or restarting
+            pass
+        time.sleep(0.2)
+    raise _Missing([0])
+
+
+@dataclass(frozen=True)
+class WorkerGroup:
+    """One of the processes that train together.
+
+    Args:
+        count: number of workers. Default: 1.
+        index: index of this worker; 0 is the chief, which alone writes. Default: 0.
+        strategy: distribution strategy of the training steps. Default: that of one process.
+
+    Example:
+        >>> WorkerGroup().is_chief, WorkerGroup().smallest(7)
+        (True, 7)
+    """
+
+    count: int = 1
+    index: int = 0
+    strategy: tf.distribute.Strategy = field(default_factory=tf.distribute.get_strategy)
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this worker is the chief, which writes."""
+        return self.index == 0
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether there are no other workers."""
+        return self.count == 1
+
+    def smallest(self, value: int) -> int:
+        """Return the smallest of all workers' values. Each worker must call this."""
+        return min(self._all(value))
+
+    def largest(self, value: int) -> int:
+        """Return the largest of all workers' values. Each worker must call this."""
+        return max(self._all(value))
+
+    def distribute(self, make: Callable[[], tf.data.Dataset]) -> Any:
+        """Return a dataset whose steps train on one batch of each worker's own dataset."""
+        return make() if self.is_alone else self.strategy.distribute_datasets_from_function(lambda context: make())
+
+    def _all(self, value: int) -> list[int]:
+        if self.is_alone:
+            return [value]
+        return self._gather(tf.constant(value)).numpy().tolist()
+
+    @cached_property
+    def _gather(self) -> Callable[[tf.Tensor], tf.Tensor]:
+        """A traced function, because an eager gather would trace one at every call."""
+
+        @tf.function(autograph=False)
+        def gather(value: tf.Tensor) -> tf.Tensor:
+            gathered = self.strategy.run(
+                lambda: tf.distribute.get_replica_context().all_gather(value[tf.newaxis], axis=0)
+            )
+            return self.strategy.experimental_local_results(gathered)[0]
+
+        return gather
+
+
+@contextmanager
+def agreed(workers: WorkerGroup) -> Iterator[None]:
+    """Stop all workers if the block fails on one of them. All of them must reach the end of the block.
+
+    Raises:
+        InputError: the block failed on this worker, or on another, whose log says why.
 
     Example:
         >>> with agreed(WorkerGroup()):
@@ -251,15 +252,15 @@ def agreed(workers: WorkerGroup) -> Iterator[None]:
     if refusal is not None:
         raise refusal
     if refused >= 0:
-        raise InputError(f"Worker {refused} of {workers.count} refuses to train; its log says why.")
+        raise InputError(f"Worker {refused} of {workers.count} refuses to train. Its log says why.")
 
 
 @contextmanager
 def lost_worker_as_input_error(workers: WorkerGroup) -> Iterator[None]:
-    """Turn what TensorFlow says when another worker is gone into one line.
+    """Convert TensorFlow's error of a lost worker into a one-line `InputError`.
 
     Raises:
-        InputError: another worker is gone.
+        InputError: another worker is lost.
 
     Example:
         >>> with lost_worker_as_input_error(WorkerGroup()):
@@ -271,6 +272,6 @@ def lost_worker_as_input_error(workers: WorkerGroup) -> Iterator[None]:
         if workers.is_alone:
             raise
         raise InputError(
-            f"Worker {workers.index} of {workers.count} lost touch with another, whose log says why "
-            f"({' '.join(error.message.split())[:200]}). Start all of them again with --resume."
+            f"Worker {workers.index} of {workers.count} lost its connection to another, whose log says why "
+            f"({' '.join(error.message.split())[:200]}). Start all workers again with --resume."
         ) from error

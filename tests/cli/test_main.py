@@ -151,7 +151,7 @@ def main_status(arguments):
     [
         (["train", "data", "--out", "new", "--preset", "laclrek"], "Did you mean 'laclrec'?"),
         (["train", "data", "--out", "new", "--set", "widht=3"], "Did you mean 'width'?"),
-        (["train", "data", "--out", "new", "--set", "width"], "takes key=value"),
+        (["train", "data", "--out", "new", "--set", "width"], "must be key=value"),
         (["train", "data", "--out", "run"], "exists already"),
         (["train", "events.csv", "--out", "new"], "events.csv"),
         (["train", "data", "--out", "events.csv/x"], "Cannot write"),

@@ -105,7 +105,7 @@ def test_a_damaged_newest_one_is_skipped_with_a_warning(checkpoints, damage):
 def test_when_none_is_whole_that_is_said(checkpoints):
     for file in checkpoints.folder.iterdir():
         file.write_bytes(b"")
-    with pytest.warns(CheckpointWarning), pytest.raises(InputError, match="Delete that folder to train anew"):
+    with pytest.warns(CheckpointWarning), pytest.raises(InputError, match="Delete that folder to train from scratch"):
         checkpoints.newest()
 
 
@@ -120,7 +120,7 @@ def test_a_full_disk_is_told_and_leaves_the_last_good_one(checkpoints, monkeypat
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.warns(CheckpointWarning, match="No space left on device.*The last good one: .*000003.npz"):
+    with pytest.warns(CheckpointWarning, match="No space left on device.*The last good checkpoint: .*000003.npz"):
         assert not checkpoints.write(state(4))
     assert names(checkpoints) == ["checkpoint-000002.npz", "checkpoint-000003.npz"]
     monkeypatch.undo()

@@ -74,7 +74,7 @@ def test_bad_settings_are_one_clear_line(settings, message):
 
 @pytest.mark.parametrize("assignment", ["width", "=3", "width="])
 def test_assignments_need_a_key_and_a_value(assignment):
-    with pytest.raises(InputError, match="takes key=value"):
+    with pytest.raises(InputError, match="must be key=value"):
         parse_assignments([assignment])
 
 
@@ -83,7 +83,7 @@ def test_settings_file(tmp_path):
     file.write_text("width: 32\nepochs: 2\n")
     assert read_settings(file) == {"width": 32, "epochs": 2}
     file.write_text("just words")
-    with pytest.raises(InputError, match="must hold lines like"):
+    with pytest.raises(InputError, match="must have lines like"):
         read_settings(file)
     file.write_text("a: [1")
     with pytest.raises(InputError, match="not valid YAML"):

@@ -40,7 +40,7 @@ def test_what_is_missing_can_be_kept_but_what_was_retired_stays_so():
 def test_another_order_is_no_change():
     with pytest.raises(InputError, match="adds no item to the run and retires none. Use the run as it is."):
         between("dcba")
-    with pytest.raises(InputError, match="and with --keep-missing items it lacks stay. Use the run as it is."):
+    with pytest.raises(InputError, match="because --keep-missing keeps missing items. Use the run as it is."):
         between("a", keep_missing=True)
     assert between("dcba", retired="a").returned == ("a",)
 
@@ -300,7 +300,7 @@ def test_a_damaged_grown_run_is_named(run, listed, tmp_path):
     (new.folder / "retired.txt").unlink()
     (new.folder / "vocabulary.txt").write_text("one\ntwo\n")
     np.save(new.folder / "popularity.npy", [1, 2])
-    with pytest.raises(InputError, match="its model knows 150 items, vocabulary.txt names 2"):
+    with pytest.raises(InputError, match="its model has 150 items, but vocabulary.txt has 2"):
         grown(new, listed("one", "three"), tmp_path / "again")
 
 

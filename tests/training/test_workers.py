@@ -21,54 +21,54 @@ ONE = {"cluster": {"workerpool0": ["10.0.0.1:2222"]}, "task": {"type": "workerpo
 
 @dataclass(frozen=True)
 class TwoThreads(WorkerGroup):
-    """Two workers of one process, who tell each other their values in a list."""
+    """Two workers of one process, which exchange their values in a list."""
 
-    told: tuple = ()
+    exchanged: tuple = ()
     barrier: Barrier | None = None
 
     def _all(self, value):
-        self.told[self.index].append(value)
+        self.exchanged[self.index].append(value)
         self.barrier.wait(timeout=10)
-        return [values[-1] for values in self.told]
+        return [values[-1] for values in self.exchanged]
 
 
 @pytest.fixture
 def two():
-    told, barrier = ([], []), Barrier(2)
-    return [TwoThreads(2, index, told=told, barrier=barrier) for index in range(2)]
+    exchanged, barrier = ([], []), Barrier(2)
+    return [TwoThreads(2, index, exchanged=exchanged, barrier=barrier) for index in range(2)]
 
 
 def refuse_at(worker, refusing):
     with agreed(worker):
         if worker.index in refusing:
             raise InputError(f"no data at {worker.index}")
-    return "went on"
+    return "continued"
 
 
 @pytest.mark.parametrize(
     ("refusing", "expected"),
     [
-        ((), ["went on", "went on"]),
-        ((1,), ["Worker 1 of 2 refuses to train; its log says why.", "no data at 1"]),
-        ((0,), ["no data at 0", "Worker 0 of 2 refuses to train; its log says why."]),
+        ((), ["continued", "continued"]),
+        ((1,), ["Worker 1 of 2 refuses to train. Its log says why.", "no data at 1"]),
+        ((0,), ["no data at 0", "Worker 0 of 2 refuses to train. Its log says why."]),
         ((0, 1), ["no data at 0", "no data at 1"]),
     ],
 )
-def test_none_goes_on_when_one_refuses(two, refusing, expected):
+def test_none_continues_when_one_refuses(two, refusing, expected):
     with ThreadPoolExecutor(2) as pool:
         ends = [pool.submit(refuse_at, worker, refusing) for worker in two]
     assert [str(end.exception() or end.result()) for end in ends] == expected
 
 
-def test_alone_a_refusal_is_ones_own():
+def test_alone_only_an_own_refusal_counts():
     with pytest.raises(InputError, match="no data at 0"):
         refuse_at(WorkerGroup(), (0,))
 
 
-def test_a_worker_that_is_gone_is_told_in_a_line(two):
+def test_a_lost_worker_is_reported_in_one_line(two):
     lost = tf.errors.UnavailableError(None, None, "Connection reset\n by peer")
     with (
-        pytest.raises(InputError, match=r"Worker 1 of 2 lost touch .*\(Connection reset by peer\)"),
+        pytest.raises(InputError, match=r"Worker 1 of 2 lost its connection .*\(Connection reset by peer\)"),
         lost_worker_as_input_error(two[1]),
     ):
         raise lost
@@ -87,7 +87,7 @@ def addresses() -> list[str]:
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 2)])
-def test_all_go_on_when_the_last_one_is_there(addresses, order):
+def test_all_continue_when_the_last_one_has_started(addresses, order):
     with ThreadPoolExecutor(3) as pool:
         first, second = (pool.submit(meet, addresses, index, 20.0) for index in order[:2])
         with pytest.raises(TimeoutError):
@@ -98,36 +98,36 @@ def test_all_go_on_when_the_last_one_is_there(addresses, order):
         second.result(timeout=5)
 
 
-def test_who_never_comes_up_is_named(addresses):
+def test_a_worker_that_never_starts_is_named(addresses):
     other = threading.Thread(target=lambda: pytest.raises(InputError, meet, addresses, 1, 0.6))
     other.start()
-    with pytest.raises(InputError, match=f"waited 0.5 s for worker 2 in vain: {addresses[2]}"):
+    with pytest.raises(InputError, match=f"waited 0.5 s without an answer from worker 2: {addresses[2]}"):
         meet(addresses, 0, 0.5)
     other.join()
 
 
-def test_a_chief_that_never_comes_up_is_named(addresses):
-    with pytest.raises(InputError, match=f"Worker 1 of 3 waited 0.3 s for worker 0 in vain: {addresses[0]}"):
+def test_a_chief_that_never_starts_is_named(addresses):
+    with pytest.raises(InputError, match=f"Worker 1 of 3 waited 0.3 s without an answer from worker 0: {addresses[0]}"):
         meet(addresses, 1, 0.3)
 
 
-def test_a_stranger_at_the_door_counts_for_nobody(addresses):
-    def knock() -> None:
+def test_another_client_is_not_counted_as_a_worker(addresses):
+    def connect() -> None:
         host, _, port = addresses[0].rpartition(":")
-        for said in (b"GET / HTTP/1.1", b"7", b"0"):
+        for message in (b"GET / HTTP/1.1", b"7", b"0"):
             while True:
                 try:
                     with socket.create_connection((host, int(port))) as chief:
-                        chief.sendall(said)
+                        chief.sendall(message)
                     break
                 except ConnectionRefusedError:
                     continue
 
-    stranger = threading.Thread(target=knock)
-    stranger.start()
-    with pytest.raises(InputError, match="worker 1, 2 in vain"):
+    client = threading.Thread(target=connect)
+    client.start()
+    with pytest.raises(InputError, match="without an answer from worker 1, 2"):
         meet(addresses, 0, 1.0)
-    stranger.join()
+    client.join()
 
 
 def test_an_address_is_host_and_port():
@@ -136,28 +136,28 @@ def test_an_address_is_host_and_port():
 
 
 @pytest.mark.parametrize("address", ["b", "b:", ":1", "b:0", "b:65536", "b:x"])
-def test_every_address_is_looked_at(address):
+def test_every_address_is_checked(address):
     with pytest.raises(InputError, match=f"must be HOST:PORT. Received: '{address}'"):
         meet(["127.0.0.1:2222", address], 0, 0.1)
 
 
-def test_one_who_knocks_and_runs_away_stops_nobody(addresses):
+def test_a_connection_that_is_reset_stops_nobody(addresses):
     """A port scan ends its connection by a reset."""
 
-    def run_away() -> None:
+    def reset() -> None:
         host, _, port = addresses[0].rpartition(":")
         while True:
             try:
-                stranger = socket.create_connection((host, int(port)))
+                client = socket.create_connection((host, int(port)))
             except ConnectionRefusedError:
                 continue
-            stranger.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            stranger.close()
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.close()
             return
 
     with ThreadPoolExecutor(3) as pool:
         chief = pool.submit(meet, addresses, 0, 20.0)
-        run_away()
+        reset()
         others = [pool.submit(meet, addresses, index, 20.0) for index in (1, 2)]
         # None of them refuses.
         assert [each.exception(timeout=20) for each in (chief, *others)] == [None] * 3
@@ -180,21 +180,21 @@ def test_without_others_one_trains_alone(environment):
         ('{"cluster": [1]}', "must be JSON like"),
         (
             '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 2}}',
-            "There is no worker 2 in its cluster",
+            "it has no worker 2, which it says this process is",
         ),
         (
             '{"cluster": {"worker": ["a:1"], "ps": ["b:1"]}, "task": {"type": "worker", "index": 0}}',
-            "There is ps in it",
+            "but it has ps",
         ),
     ],
 )
-def test_what_cannot_be_joined_is_told(value, match):
+def test_what_cannot_be_joined_is_named(value, match):
     for name in ("TF_CONFIG", "CLUSTER_SPEC"):
         with pytest.raises(InputError, match=match):
             join_workers({name: value})
 
 
-def test_alone_the_smallest_and_the_largest_are_ones_own():
+def test_alone_the_smallest_and_the_largest_value_are_the_own_one():
     group = WorkerGroup()
     assert (group.smallest(3), group.largest(3)) == (3, 3)
     assert group.distribute(lambda: "batches") == "batches"
