@@ -36,7 +36,7 @@ class ItemVocabulary:
         """Number the items from 1."""
         self.items = tuple(items)
         if not self.items:
-            raise InputError("Argument `items` must hold at least one item. Received: none.")
+            raise InputError("Argument `items` must contain at least one item. Received: none.")
         self._ids: dict[str, int] = {}
         for item_id, item in enumerate(self.items, start=1):
             if not isinstance(item, str) or not item:

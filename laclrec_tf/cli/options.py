@@ -19,7 +19,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class Commands(typer.Typer):
-    """Commands for which TensorFlow is imported without its start-up messages, after their arguments were parsed.
+    """Commands that import TensorFlow without its start-up messages, after their arguments are parsed.
 
     So `--help` and wrong arguments are answered at once.
     """
@@ -62,7 +62,7 @@ def _place(given: str | Path) -> Path:
         raise typer.BadParameter(str(error)) from None
 
 
-# An option or argument that takes a path, or `gs://...` of a mounted bucket. The command gets a path.
+# Options and arguments that take a path, or `gs://...` of a mounted bucket. The command receives a path.
 place_option = partial(typer.Option, parser=_place, metavar="PATH")
 place_argument = partial(typer.Argument, parser=_place)
 

@@ -174,7 +174,7 @@ def grow(
     ] = None,
     events: Annotated[
         Path | None,
-        place_option(help="Recent events: the neighbours of other new items, and the popularity of all new items."),
+        place_option(help="Recent events, for neighbours of other new items and the popularity of all new items."),
     ] = None,
     user_column: UserColumn = "user_id",
     item_column: ItemColumn = "item_id",
