@@ -1,4 +1,4 @@
-"""Growing a run: old items bit for bit, new ones where their neighbours are, retired ones out of the index."""
+"""Growing a run: old items stay bit for bit, new ones start near their neighbours, retired ones are not recommended."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def between(new, retired="", **options):
     return CatalogueChange.between(OLD, list(retired), ItemVocabulary(new), **options)
 
 
-def test_items_are_added_retired_and_brought_back():
+def test_items_are_added_retired_and_returned():
     change = between("zdyc", retired="cb")
     assert change == CatalogueChange(added=("z", "y"), retired=("a",), returned=("c",), retired_before=("b",))
     assert change.all_retired(OLD) == ("a", "b")
 
 
-def test_what_is_missing_can_be_kept_but_what_was_retired_stays_so():
+def test_missing_items_can_be_kept_but_retired_ones_stay_retired():
     change = between("az", retired="b", keep_missing=True)
     assert change == CatalogueChange(added=("z",), retired=(), returned=(), retired_before=("b",))
 
@@ -52,7 +52,7 @@ def test_another_shops_catalogue_is_refused():
 
 @pytest.fixture(scope="module")
 def run(sasrec_run, tmp_path_factory):
-    """Return a trained run of 150 items, which evaluations are written into."""
+    """Return a trained run of 150 items, into which evaluations are written."""
     return RunFolder.open(shutil.copytree(sasrec_run.folder, tmp_path_factory.mktemp("runs") / "run"))
 
 
@@ -84,7 +84,7 @@ def contents(folder):
     return {file.relative_to(folder): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
-def test_old_items_stay_and_new_ones_begin_where_their_neighbours_are(run, listed, tmp_path):
+def test_old_items_stay_and_new_ones_start_near_their_neighbours(run, listed, tmp_path):
     items, before = run.vocabulary.items, contents(run.folder)
     rows = [
         f"lamp,{items[3]},3",
@@ -138,38 +138,38 @@ def test_events_give_rows_and_popularity(run, listed, tmp_path):
         "neighbours": written(tmp_path / "neighbours.csv", "item,neighbour", f"mug,{c}"),
     }
     vocabulary = listed(*run.vocabulary, "mug", "lamp", "rope")
-    met = grown(run, vocabulary, tmp_path / "met", events=files["events"], user_column="who")
-    old, table = table_of(run), table_of(met)
+    found = grown(run, vocabulary, tmp_path / "found", events=files["events"], user_column="who")
+    old, table = table_of(run), table_of(found)
     direction = 0.5 * old[1] + old[2]
     length = 0.85 * (0.5 * np.linalg.norm(old[1]) + np.linalg.norm(old[2])) / 1.5
     np.testing.assert_allclose(table[151], direction / np.linalg.norm(direction) * length, rtol=1e-5)
     np.testing.assert_allclose(table[152], 0.85 * old[3], rtol=1e-5)
-    np.testing.assert_array_equal(met.popularity, [*run.popularity, 1, 2, 0])
-    assert met.record["growths"][0]["rows_from"] == {"neighbours": 0, "events": 2, "catalogue": 1}
+    np.testing.assert_array_equal(found.popularity, [*run.popularity, 1, 2, 0])
+    assert found.record["growths"][0]["rows_from"] == {"neighbours": 0, "events": 2, "catalogue": 1}
 
-    both = grown(run, vocabulary, tmp_path / "both", **files, user_column="who")  # what is given goes first
+    both = grown(run, vocabulary, tmp_path / "both", **files, user_column="who")  # given neighbours take precedence
     np.testing.assert_allclose(table_of(both)[151:153], 0.85 * old[[3, 3]], rtol=1e-5)
-    np.testing.assert_array_equal(both.popularity, met.popularity)
+    np.testing.assert_array_equal(both.popularity, found.popularity)
     assert both.record["growths"][0]["rows_from"] == {"neighbours": 1, "events": 1, "catalogue": 1}
 
 
 def test_an_exported_run_recommends_new_items_near_their_neighbours_and_no_retired_ones(run, listed, tmp_path):
     _, histories = run.data.histories()
-    asked = run.vocabulary.to_items(histories[0].tolist())
+    query = run.vocabulary.to_items(histories[0].tolist())
     ids, scores = run.model.recommend(histories[0][np.newaxis], k=30)
     ranked = dict(zip(run.vocabulary.to_items(ids[0].numpy()), scores[0].numpy(), strict=True))
     best, *_, last = ranked
-    retired = {asked[-1], best, last}
+    retired = {query[-1], best, last}
     neighbours = written(tmp_path / "neighbours.csv", "item,neighbour", f"twin,{best}")
     active = [item for item in run.vocabulary if item not in retired]
     new = grown(run, listed(*active, "twin", "stranger"), tmp_path / "run", neighbours=neighbours)
     shop = LocalModel(export(new.folder, tmp_path / "shop", show_progress=False))
 
-    (answer,) = shop.recommend(asked, k=152)
-    assert set(answer.item_ids) == {*active, "twin", "stranger"} - set(asked)
+    (answer,) = shop.recommend(query, k=152)
+    assert set(answer.item_ids) == {*active, "twin", "stranger"} - set(query)
     assert answer.item_ids.index("twin") < 10
     assert answer.item_ids.index("stranger") > 30
-    # The retired item that ends the history is read as before: what is left keeps its order and its scores.
+    # The retired item at the end of the history is read as before: the others keep their order and their scores.
     left = [item for item in ranked if item not in retired]
     now = dict(zip(answer.item_ids, answer.scores, strict=True))
     assert [item for item in now if item in ranked] == left
@@ -179,7 +179,7 @@ def test_an_exported_run_recommends_new_items_near_their_neighbours_and_no_retir
     assert len(after_twin.item_ids) == 3 and "twin" not in after_twin.item_ids
 
 
-def test_growing_twice_retires_and_brings_back(run, listed, tmp_path):
+def test_growing_twice_retires_and_returns_items(run, listed, tmp_path):
     items = run.vocabulary.items
     first = grown(run, listed("lamp", *items[2:]), tmp_path / "first")
     assert first.retired == items[:2]
@@ -209,7 +209,7 @@ def test_prepared_data_is_a_vocabulary(run, data, tmp_path):
 
 def test_evaluation_leaves_retired_items_out_and_ranks_new_ones(run, listed, tmp_path):
     _, histories = run.data.histories()
-    gone = set(run.vocabulary.items[:20])
+    retired = set(run.vocabulary.items[:20])
     without = sum(len(h) >= 3 and h[-1] <= 20 for h in histories)
     new = grown(run, listed(*run.vocabulary.items[20:], "lamp"), tmp_path / "run")
     for protocol in ("full", "sampled-99"):
@@ -224,7 +224,7 @@ def test_evaluation_leaves_retired_items_out_and_ranks_new_ones(run, listed, tmp
     assert shift.min() < 0 and shift.min() >= -20 and shift.max() <= 1
     assert "users_with_retired_target" not in before
 
-    known = sorted(gone)[0], *run.vocabulary.items[30:32]
+    known = sorted(retired)[0], *run.vocabulary.items[30:32]
     rows = [f"u,{item},{t}" for t, item in enumerate([*known, "lamp"])]
     file = written(tmp_path / "later.csv", "user_id,item_id,timestamp", *rows)
     report = evaluate(new.folder, histories=file, show_progress=False)
@@ -233,7 +233,7 @@ def test_evaluation_leaves_retired_items_out_and_ranks_new_ones(run, listed, tmp
 
 @pytest.fixture
 def mistaken(run, capsys):
-    """Return a function that runs the command, expects one line of complaint and no folder, and returns the line."""
+    """Return a function that runs the command, expects an error of one line and no folder, and returns the line."""
 
     def fail(out, *arguments):
         with pytest.raises(SystemExit) as exit_:
@@ -250,7 +250,7 @@ def mistaken(run, capsys):
 def test_mistakes_cost_one_line_and_leave_nothing(run, listed, tmp_path, mistaken):
     out, items = tmp_path / "deep/run", run.vocabulary.items
     assert "Cannot read the vocabulary" in mistaken(out, "--vocabulary", tmp_path / "no.txt")
-    assert "no prepared data" in mistaken(out, "--vocabulary", tmp_path)
+    assert "is not prepared data" in mistaken(out, "--vocabulary", tmp_path)
     bad = tmp_path / "bad.txt"
     bad.write_text("")
     assert "is damaged: Items must be non-empty strings" in mistaken(out, "--vocabulary", bad)
@@ -266,10 +266,10 @@ def test_mistakes_cost_one_line_and_leave_nothing(run, listed, tmp_path, mistake
     assert "n.csv: its items are neither in the run nor" in mistaken(out, *given)
     written(tmp_path / "n.csv", "item,neighbour", "lamp,lamb")
     assert "n.csv: its neighbours are neither in the run nor" in mistaken(out, *given)
-    met = ["--vocabulary", vocabulary, "--events", tmp_path / "e.csv"]
+    given = ["--vocabulary", vocabulary, "--events", tmp_path / "e.csv"]
     written(tmp_path / "e.csv", "user_id,item_id,timestamp", "u,lamb,1")
-    assert "e.csv: its items are neither in the run nor" in mistaken(out, *met)
-    assert "no column 'when'" in mistaken(out, *met, "--time-column", "when")
+    assert "e.csv: its items are neither in the run nor" in mistaken(out, *given)
+    assert "no column 'when'" in mistaken(out, *given, "--time-column", "when")
     assert not (tmp_path / "deep").exists()
 
 
@@ -309,7 +309,7 @@ def test_the_command_says_what_it_did(run, listed, tmp_path, capsys):
     with pytest.raises(SystemExit) as exit_:
         main(["grow", str(run.folder), "--vocabulary", str(vocabulary), "--out", str(tmp_path / "run")])
     assert exit_.value.code == 0
-    told = capsys.readouterr().out
-    assert told == f"wrote {tmp_path / 'run'}: 1 added (rows from catalogue: 1), 1 retired, 0 brought back\n"
+    printed = capsys.readouterr().out
+    assert printed == f"wrote {tmp_path / 'run'}: 1 added (rows from catalogue: 1), 1 retired, 0 brought back\n"
     assert json.loads((tmp_path / "run/run.json").read_text())["growths"][0]["added"] == 1
     assert PreparedData.open(RunFolder.open(tmp_path / "run").record["data_folder"]).vocabulary == run.vocabulary
