@@ -73,7 +73,7 @@ def test_buckets_become_folders(tmp_path, monkeypatch):
     ("environment", "says"),
     [
         ({}, "AIP_MODEL_DIR is not set"),
-        ({"AIP_MODEL_DIR": "gs://no-such-bucket/m"}, "is not there"),
+        ({"AIP_MODEL_DIR": "gs://no-such-bucket/m"}, "must be mounted at /gcs/no-such-bucket"),
     ],
 )
 def test_mistakes(environment, says):
