@@ -1,4 +1,4 @@
-"""The benchmark of finding items: what is measured, and what it refuses."""
+"""The index benchmark: its measurements and its errors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_random_vectors_are_searched_exactly(tmp_path, capsys):
     assert "700 items x 8" in capsys.readouterr().out
 
 
-def test_a_run_is_searched_in_partitions_too(sasrec_run):
+def test_a_run_is_also_searched_in_partitions(sasrec_run):
     report = index_benchmark(sasrec_run.folder, show_progress=False)
     assert report["items"] == sasrec_run.vocabulary.n_items
     partitioned = report["ways"]["partitioned"]

@@ -1,4 +1,4 @@
-"""The load test against real servers: numbers that add up, and an exit code that says what happened."""
+"""The load test on real servers: its numbers add up, and its exit code reports failed requests."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_version_appears_whole(pushed_model, monkeypatch):
     assert seen == [([4], ["assets", "saved_model.pb", "vocabulary.txt"])]
 
 
-def test_pushes_until_it_is_told_to_stop(pushed_model):
+def test_it_pushes_until_the_block_ends(pushed_model):
     with VersionPusher(pushed_model, every=0.01) as pusher:
         end = time.monotonic() + 30
         while len(pusher.pushed) < 3 and time.monotonic() < end:
@@ -103,7 +103,7 @@ def test_nothing_to_push(pushed_model):
     assert pusher.pushed == []
 
 
-def test_a_push_that_fails_is_told(pushed_model, monkeypatch):
+def test_a_failed_push_is_kept_as_an_error(pushed_model, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
@@ -136,8 +136,8 @@ def run(*arguments: object) -> int:
 
 def test_a_running_server(model, target, tmp_path, capsys):
     file = tmp_path / "report.json"
-    asked = ["--server", target, "--seconds", "0.5", "--clients", 2, "--signature", "retrieve", "--k", 3, "--rows", 2]
-    assert run(model, *asked, "--json", file) == 0
+    options = ["--server", target, "--seconds", "0.5", "--clients", 2, "--signature", "retrieve", "--k", 3, "--rows", 2]
+    assert run(model, *options, "--json", file) == 0
     report = json.loads(file.read_text())
     assert (report["model"], report["model_version"], report["items"]) == ("shop", 1, N_ITEMS)
     assert (report["signature"], report["k"], report["rows"], report["clients"]) == ("retrieve", 3, 2, 2)
@@ -146,14 +146,14 @@ def test_a_running_server(model, target, tmp_path, capsys):
     assert report["requests_per_second"] == pytest.approx(report["requests"] / report["seconds"], rel=0.01)
     latency = report["latency_ms"]
     assert 0 < latency["p50"] <= latency["p90"] <= latency["p99"] <= latency["max"]
-    assert "memory_mb" not in report, "whose memory it is nobody knows"
+    assert "memory_mb" not in report, "the process of a running server is unknown"
     shown = capsys.readouterr().out
     assert f"shop version 1: {N_ITEMS} items, retrieve, 2 histories per request" in shown
     assert f"{latency['p99']:.2f} ms" in shown
 
 
-def test_a_server_of_its_own_with_versions_pushed(model):
-    """Started by the real command, on a copy of the folder, and gone afterwards."""
+def test_a_started_server_with_pushed_versions(model):
+    """The server is started by the real command, on a copy of the folder that is deleted afterwards."""
     before = sorted(model.rglob("*"))
     report = loadtest(model, seconds=1.5, clients=2, push_every=0.3)
     assert sorted(model.rglob("*")) == before
@@ -173,8 +173,8 @@ def test_failed_requests_are_exit_code_1(model, hand_written, capsys, tmp_path):
     hand_written.answers["serving_default"] = {"scores": np.zeros([1, 1], np.float32)}
     hand_written.refusals = [None, None, grpc.StatusCode.UNAVAILABLE, None, grpc.StatusCode.INTERNAL]
     file = tmp_path / "report.json"
-    asked = ["--server", hand_written.target, "--clients", 1, "--seconds", "0.3"]
-    assert run(model, *asked, "--json", file) == 1
+    options = ["--server", hand_written.target, "--clients", 1, "--seconds", "0.3"]
+    assert run(model, *options, "--json", file) == 1
     report = json.loads(file.read_text())
     assert (report["failed"], report["errors"]) == (2, {"UNAVAILABLE": 1, "INTERNAL": 1})
     assert [details for _, _, details in report["failures"]] == ["not now", "not now"]
@@ -198,7 +198,7 @@ def test_failed_requests_are_exit_code_1(model, hand_written, capsys, tmp_path):
         ({"json_out": "nowhere/report.json"}, "its folder does not exist"),
     ],
 )
-def test_mistakes_cost_one_line(model, settings, text):
+def test_mistakes_give_one_line(model, settings, text):
     with pytest.raises(InputError, match=text) as caught:
         loadtest(model, **settings)
     assert "\n" not in str(caught.value)

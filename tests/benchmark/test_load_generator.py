@@ -1,4 +1,4 @@
-"""Load from other processes: every request is counted once, answered or not."""
+"""Load from other processes: each request counts once, whether it is answered or not."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_percentiles_in_milliseconds():
     assert LoadRecord().percentiles() == {}
 
 
-def test_nobody_there(monkeypatch):
+def test_no_server_at_the_address(monkeypatch):
     monkeypatch.setenv("GRPC_VERBOSITY", "NONE")
     with pytest.raises(InputError, match="No server answers at 127.0.0.1:1. Give the HOST:PORT"):
         generate_load("127.0.0.1:1", [request("a")], 1, 0.1, connect_seconds=0.5)

@@ -1,4 +1,4 @@
-"""The benchmark: what it reports fits together; shares, operations and waiting worked by hand."""
+"""The benchmark: its numbers fit together; shares, operations and waiting are computed by hand."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from laclrec_tf.benchmark import scaling as growth
-from laclrec_tf.benchmark.flops import matrix_peak, operations_of
+from laclrec_tf.benchmark import scaling
+from laclrec_tf.benchmark.flops import catalogue_losses, matrix_peak, operations_of
 from laclrec_tf.benchmark.scaling import cost_growth
-from laclrec_tf.benchmark.training import _waiting, batches_of, benchmark, input_wait_share, measure, step_parts
+from laclrec_tf.benchmark.training import _waiting, benchmark, input_wait_share, measure, sample_batches, step_parts
 from laclrec_tf.cli.measuring import cost_table
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.errors import InputError
@@ -59,7 +59,7 @@ def test_the_shares_of_an_epoch_add_up(report):
 
 
 def test_a_report_is_laid_out(report):
-    # What was measured on a busy machine may give the augmenter no share.
+    # On a busy machine the augmenter's measured share may be 0.
     shares = {"input": 0.1, "encoder": 0.4, "softmax": 0.15, "augmenter": 0.22, "optimizer": 0.13}
     cells = [str(cell) for column in cost_table(report | {"shares": shares}).columns for cell in column.cells]
     assert f"{report['seconds_per_epoch']:.1f} s" in cells
@@ -80,7 +80,7 @@ def test_what_cannot_be_measured_is_named(data, tmp_path):
 # ---- operations ------------------------------------------------------------------------------------------
 
 
-def test_the_operations_of_a_plain_step_worked_by_hand():
+def test_the_operations_of_a_plain_step_computed_by_hand():
     model = build_preset("sasrec", 100, width=8, max_length=10)
     history = np.array([[1, 2, 3], [4, 5, 0]], np.int32)
     batch = {"history": history, "target": history}
@@ -90,17 +90,17 @@ def test_the_operations_of_a_plain_step_worked_by_hand():
     assert operations_of(model, batch) == 2 * 3 * (blocks + softmax)
 
 
-def test_sampled_negatives_and_static_shapes_are_counted_as_they_are_computed():
+def test_sampled_negatives_and_static_shapes_are_counted_as_computed():
     batch = {"history": np.array([[1, 2, 0]], np.int32), "target": np.array([[2, 3, 0]], np.int32)}
     whole, sampled = (build_preset("sasrec", 100, width=8, max_length=10, n_negatives=n) for n in (0, 10))
     assert operations_of(whole, batch) - operations_of(sampled, batch) == 2 * 3 * 2 * 90 * 8
     compact = operations_of(whole, batch)
-    whole.static_shapes = True  # the padded position is multiplied too
+    whole.static_shapes = True  # the padded position is multiplied as well
     assert operations_of(whole, batch) - compact == 2 * 3 * 100 * 8
 
 
 class InsertsTwice(LACLRec):
-    """Inserts nothing before the first item of the first history, and an item before that of the second."""
+    """Inserts a run that ends at once before the first prefix, and a run of one item before the second."""
 
     def learned_edits(self, history):
         self.edited_shape = tuple(history.shape)
@@ -114,7 +114,7 @@ class InsertsTwice(LACLRec):
 
 @pytest.mark.parametrize("positions", ["start", "end"])
 @pytest.mark.parametrize(("n_negatives", "candidates"), [(0, 100 + 1), (10, 10 + 4 * 3 + 1)])
-def test_the_operations_of_all_terms_worked_by_hand(n_negatives: int, candidates: int, positions: str):
+def test_the_operations_of_all_terms_computed_by_hand(n_negatives: int, candidates: int, positions: str):
     settings = {"max_edited_length": 12, "max_insertions": 2, "n_negatives": n_negatives, "positions": positions}
     model = InsertsTwice(100, width=8, max_length=10, gamma=0.3, **settings)
     history = np.array([[1, 2, 3], [4, 5, 0]], np.int32)
@@ -134,16 +134,17 @@ def test_the_operations_of_all_terms_worked_by_hand(n_negatives: int, candidates
     def block(rows: int, length: int) -> int:
         return rows * length * (12 * 64 + 2 * length * 8)
 
-    # Counted from the end, the four raw prefixes are encoded for themselves.
+    # With positions from the end, the four raw prefixes are encoded separately.
     prefixes = 2 * block(4, 3) if positions == "end" else 0
     scored = n_negatives or 100
     raw = 2 * block(2, 3) + 5 * scored * 8
     views = 2 * block(4, 2) + 2 * block(4, 4) + 2 * 4 * scored * 8
     repair = block(2, 4) + block(1, 2) + 2 * (scored + 1) * 8
-    # Forward only: the encoder over four prefixes, then two runs, of which one goes on after its first step.
+    # Forward only: the encoder over four prefixes, then two runs, one of which ends at its first step.
     decided = block(4, 3) + block(2, 1) + block(1, 2) + (2 + 1) * candidates * 8
     assert operations_of(model, batch) == 2 * (3 * (raw + prefixes + views + repair) + decided)
     assert model.edited_shape == (4, 3)
+    assert catalogue_losses(model, batch) == {"next_item": 5, "views": 8, "insertions": 2}
 
     # Static shapes: every position, 8 of 8 and 8 of 16 targets; the learned view is 3 * (2 + 1) wide.
     model.static_shapes = True
@@ -154,7 +155,7 @@ def test_the_operations_of_all_terms_worked_by_hand(n_negatives: int, candidates
     assert operations_of(model, batch) == 2 * (3 * (raw + prefixes + views + repair) + decided)
 
 
-def test_every_term_adds_operations(data):
+def test_each_term_adds_operations(data):
     prepared = PreparedData.open(data)
     _, histories = prepared.histories()
     counts = []
@@ -172,19 +173,19 @@ def test_the_peak_is_a_rate():
 # ---- input and parts -------------------------------------------------------------------------------------
 
 
-def test_waiting_is_counted_after_the_first_batch():
-    # The first batch ends at 5.0; until 9.0 the step waits for 0.5 and for 1.5.
+def test_waiting_counts_after_the_first_batch():
+    # The first batch ends at 5.0. Until 9.0 the steps wait for 0.5 and 1.5.
     assert _waiting([(0.0, 5.0), (6.0, 0.5), (7.5, 1.5)]) == pytest.approx(2.0 / 4.0)
 
 
-@pytest.mark.parametrize("asking", [[], [(0.0, 5.0)]])
-def test_a_profile_that_shows_no_waiting_is_not_taken_for_none(asking):
-    with pytest.raises(InputError, match=f"holds {len(asking)} events 'IteratorGetNextOp::DoCompute'"):
-        _waiting(asking)
+@pytest.mark.parametrize("requests", [[], [(0.0, 5.0)]])
+def test_a_profile_without_requests_for_batches_is_refused(requests):
+    with pytest.raises(InputError, match=f"holds {len(requests)} events 'IteratorGetNextOp::DoCompute'"):
+        _waiting(requests)
 
 
 def test_events_of_another_name_are_not_found(ready, monkeypatch):
-    monkeypatch.setattr("laclrec_tf.benchmark.training.ASKING", "Renamed")
+    monkeypatch.setattr("laclrec_tf.benchmark.training.NEXT_BATCH", "Renamed")
     with pytest.raises(InputError, match="holds 0 events 'Renamed'"):
         input_wait_share(*ready, steps=3)
 
@@ -215,16 +216,16 @@ def _sleep(n):
     return n
 
 
-def test_batches_are_taken_from_all_over_an_epoch(ready):
+def test_sampled_batches_are_spread_over_an_epoch(ready):
     _, batches = ready
     n_batches = int(batches.cardinality())
-    assert len(batches_of(batches, 2)) == 2
-    assert len(batches_of(batches, 1000)) == n_batches
+    assert len(sample_batches(batches, 2)) == 2
+    assert len(sample_batches(batches, 1000)) == n_batches
 
 
 def test_a_model_without_augmenter_spends_nothing_on_it(ready):
     model, batches = ready
-    shares = step_parts(model, batches_of(batches, 2), repeats=1)
+    shares = step_parts(model, sample_batches(batches, 2), repeats=1)
     assert shares["augmenter"] == 0
     assert sum(shares.values()) == pytest.approx(1.0)
 
@@ -255,19 +256,19 @@ class Deadly(int):
         return os._exit, (9,)
 
 
-def test_a_point_whose_process_is_killed_is_named_and_the_points_before_it_are_kept(tmp_path, monkeypatch):
-    called = growth.call_in_a_process
+def test_a_point_whose_process_is_killed_is_named_and_earlier_points_are_kept(tmp_path, monkeypatch):
+    called = scaling.call_in_a_process
     point = {"seconds_per_epoch": 0.5, "peak_memory_gb": 1.0}
 
     def quick(measure, sizes, config):
         return called(measure, sizes, config) if isinstance(sizes["users"], Deadly) else point
 
-    monkeypatch.setattr(growth, "call_in_a_process", quick)
+    monkeypatch.setattr(scaling, "call_in_a_process", quick)
     config = TrainConfig.of(SMALL | {"preset": "sasrec"})
     lines = {"users": (40, Deadly(4000))}
     middle = {"users": 40, "items": 30, "length": 5}
-    told = "users 4,000, items 30, length 5 was killed, .* memory.*/growth.json holds the earlier points"
-    with pytest.raises(InputError, match=told):
+    message = "users 4,000, items 30, length 5 was killed, .* memory.*/growth.json holds the earlier points"
+    with pytest.raises(InputError, match=message):
         cost_growth(tmp_path / "new", config, lines=lines, middle=middle, show_progress=False)
     (record,) = json.loads((tmp_path / "new/growth.json").read_text())
     assert record == {"changed": "users", **middle, "users": 40, **point}
@@ -275,7 +276,7 @@ def test_a_point_whose_process_is_killed_is_named_and_the_points_before_it_are_k
         cost_growth(tmp_path / "new", config, show_progress=False)
 
 
-def test_a_folder_without_a_point_is_taken_away(tmp_path):
+def test_a_folder_without_a_point_is_deleted(tmp_path):
     lines = {"users": (Deadly(4000),)}
     with pytest.raises(InputError, match="was killed"):
         cost_growth(tmp_path / "new", lines=lines, middle={"items": 30, "length": 5}, show_progress=False)
