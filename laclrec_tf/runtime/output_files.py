@@ -67,10 +67,10 @@ def delete_partial_files(folder: Path, pattern: str) -> None:
     """Delete the partial files that killed processes left.
 
     Args:
-        folder: the folder of the files, searched with its subfolders. No other process may be writing there.
+        folder: the folder of the files. No other process may be writing there.
         pattern: glob pattern of the files' names, e.g. "checkpoint-*.npz".
     """
-    for partial in folder.rglob(f".{pattern}.partial-*"):
+    for partial in folder.glob(f".{pattern}.partial-*"):
         partial.unlink(missing_ok=True)
 
 

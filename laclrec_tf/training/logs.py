@@ -136,9 +136,9 @@ def keep_events(folder: Path, epochs: int, steps_per_epoch: int) -> None:
         epochs: number of epochs to keep.
         steps_per_epoch: number of batches of an epoch, for Keras's curves over optimizer steps.
     """
-    delete_partial_files(folder, "events.out.tfevents.*")
     for file in sorted(folder.rglob("events.out.tfevents.*")):
         anything = False
+        delete_partial_files(file.parent, file.name)
         with atomic_write(file) as partial, tf.io.TFRecordWriter(str(partial)) as out:
             for record in RawEventFileLoader(str(file)).Load():
                 event = Event.FromString(record)
