@@ -14,9 +14,8 @@ from tensorboard.backend.event_processing.event_file_loader import RawEventFileL
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.plugins.custom_scalar import layout_pb2, summary
 
-from laclrec_tf.callbacks.augmenter_board import AugmenterBoard
 from laclrec_tf.callbacks.augmenter_watch import AugmenterWatch
-from laclrec_tf.callbacks.item_projector import ItemProjector
+from laclrec_tf.callbacks.boards import AugmenterBoard, ItemProjector
 from laclrec_tf.data.splits import Protocol
 from laclrec_tf.errors import InputError
 from laclrec_tf.item_vocabulary import ItemVocabulary

@@ -1,4 +1,4 @@
-"""A collapse is told from work, and each cause from the others."""
+"""The augmenter's collapse and its likely causes, gradient ratios, and planted noise."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def test_a_collapse_warns_with_its_likely_cause(rates, what):
 
 
 @pytest.mark.parametrize("rates", [{"keep_rate": 0.7, "delete_rate": 0.1}, {}])
-def test_an_augmenter_at_work_does_not_warn(rates):
+def test_a_working_augmenter_does_not_warn(rates):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         AugmenterWatch().on_epoch_end(0, rates)
     assert not caught
 
 
-def test_a_collapse_warns_when_it_begins_and_is_marked_in_every_epoch():
+def test_a_collapse_warns_when_it_starts_and_is_logged_in_every_epoch():
     watch, keeps = AugmenterWatch(), {"keep_rate": 0.99, "delete_rate": 0.0}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -76,7 +76,7 @@ def test_gradient_ratios_are_proportional_to_the_weights():
         assert twice[key] == pytest.approx(factor * once[key], rel=1e-3)
 
 
-def test_nearly_all_is_a_collapse_and_a_little_less_is_none():
+def test_rates_above_98_percent_are_a_collapse():
     assert collapse({"keep_rate": 0.981}).startswith("keeps 98 %")
     assert collapse({"delete_rate": 0.99}).startswith("deletes 99 %")
     assert collapse({"keep_rate": 0.98, "delete_rate": 0.02}) is None
@@ -90,14 +90,14 @@ def test_nearly_all_is_a_collapse_and_a_little_less_is_none():
         (KEEPS, {"lambda_aug": 0.03}, "too little training.*pretrain_epochs"),
         (KEEPS | {"val_deletion_recall": 0.02}, {}, "learned little yet, it deletes 2 % of the noise"),
         (KEEPS | {"val_deletion_recall": 0.5}, {}, "no noise in real histories"),
-        # What is validated goes before what is trained on.
+        # The validation takes precedence over the training.
         (KEEPS | {"val_deletion_recall": 0.5, "deletion_recall": 0.0}, {}, "no noise in real histories"),
         (
             KEEPS | {"deletion_recall": 0.5},
             {"decision": "gumbel", "decision_temperature": 0.1},
             "decision_temperature below 1",
         ),
-        # What is given already is not advised.
+        # A setting that is already used is not recommended.
         (
             KEEPS | {"deletion_recall": 0.5},
             {"decision": "gumbel", "decision_temperature": 1.0},

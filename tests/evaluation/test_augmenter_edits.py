@@ -50,21 +50,21 @@ def test_a_run_ends_at_eos_and_an_empty_one_changes_nothing():
     assert not edited([1], [INSERT], [[EDITED_EOS, 3]]).is_changed
 
 
-def test_the_last_item_stays_when_all_would_go():
+def test_the_last_item_is_kept_if_all_would_be_deleted():
     found = edited([1, 2], [DELETE, DELETE], [[0], [0]])
     assert (marks(found.before), marks(found.after)) == ("-a b", "b")
-    # Each with the probability of what is shown: 0.3 is that of a deletion.
+    # Each has the probability of the operation that is shown: 0.3 is that of a deletion.
     assert [each.probability for each in found.before] == [0.3, 0.5]
 
 
-def test_the_last_items_stay_when_the_edited_history_is_too_long():
+def test_the_last_items_are_kept_if_the_edited_history_is_too_long():
     found = edited([1, 2, 3], [KEEP, KEEP, INSERT], [[0], [0], [4]], max_length=3)
     assert (marks(found.before), marks(found.after)) == ("a b c", "b +d c")
 
 
 @pytest.fixture
 def habits(monkeypatch):
-    """Return the habits of an augmenter that looks at each item alone and writes at most three."""
+    """Return the habits of an augmenter that edits by item alone, with at most three items in an edited history."""
 
     def edit(model, history):
         operations, insertions = tf.gather(OPERATIONS, history), tf.gather(RUNS, history)
@@ -76,8 +76,8 @@ def habits(monkeypatch):
     return augmenter_habits(SimpleNamespace(n_items=5), histories, VOCABULARY)
 
 
-def test_what_is_inserted_but_cut_off_does_not_count(habits):
-    # 1 2 would become 4 3 1 5 2, of which 1 5 2 stay; 3 becomes 4 5 3.
+def test_inserted_items_that_are_cut_off_do_not_count(habits):
+    # 1 2 would become 4 3 1 5 2, which is cut to 1 5 2; 3 becomes 4 5 3.
     assert habits["most_inserted"] == [
         {"item": "five", "times": 2, "events": 1},
         {"item": "four", "times": 1, "events": 2},
@@ -85,7 +85,7 @@ def test_what_is_inserted_but_cut_off_does_not_count(habits):
 
 
 def test_the_other_counts(habits):
-    # Six events: 1, 2 and 3 look for missing ones, 4 is kept twice, 5 is deleted; 5 4 becomes 4, and 4 stays.
+    # Six events: items are inserted before 1, 2 and 3, 4 is kept twice, 5 is deleted; 5 4 becomes 4, and 4 stays 4.
     assert habits["most_deleted"] == [{"item": "five", "times": 1, "events": 1}]
     assert (habits["keep_rate"], habits["delete_rate"], habits["insert_rate"]) == (2 / 6, 1 / 6, 3 / 6)
     assert habits["unchanged"] == 1 / 4

@@ -1,4 +1,4 @@
-"""Deletions against the truth: numbers by hand, and a model asked history by history."""
+"""Deletions of noise: numbers by hand, and a model's edits history by history."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def test_nothing_deleted_has_no_precision():
     assert np.isnan(summary["precision"]) and summary["recall"] == summary["good_lost"] == 0
 
 
-def test_events_that_are_equally_likely_noise_share_a_threshold():
+def test_events_of_equal_probability_share_a_threshold():
     # 0.9 noise; 0.5 noise and good together; 0.1 good.
     curve = Deletions(np.array([0.5, 0.9, 0.1, 0.5]), np.zeros(4, bool), np.array([1, 1, 0, 0], bool)).curve()
     assert [part.tolist() for part in curve] == [[1.0, 2 / 3, 0.5], [0.5, 1.0, 1.0], [0.0, 0.5, 1.0]]
 
 
-def test_a_model_is_asked_for_every_event_and_the_truth_goes_with_it(laclrec_run):
-    """Histories are asked shortest first, and each event keeps its own mark."""
+def test_every_event_is_predicted_and_keeps_its_mark(laclrec_run):
+    """The shortest histories come first."""
     model = laclrec_run.model
     histories = [np.array([7, 8, 9], np.int32), np.array([3], np.int32), np.array([5, 6], np.int32)]
     is_noise = np.array([True, False, False, False, True, False])  # 7; none; 5

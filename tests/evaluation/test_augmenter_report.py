@@ -1,4 +1,4 @@
-"""The augmenter's report: its numbers by hand, and the whole way on a small run."""
+"""The augmenter's report of a small run, its numbers recomputed history by history."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def report(laclrec_run, data, tmp_path_factory):
 
 
 def test_the_numbers_are_those_of_the_models_decisions(laclrec_run, report):
-    """The same, history by history."""
+    """Recomputed history by history."""
     histories = [before for history in laclrec_run.data.histories()[1] if (before := held_out(history, "validation"))]
     histories = sorted((before for before, _ in histories), key=len)
     assert report["histories"] == len(histories) == 150 and len(histories) < 256, "one batch, so one seed"
@@ -50,7 +50,7 @@ def test_the_numbers_are_those_of_the_models_decisions(laclrec_run, report):
     assert deletions["deleted_events"] == deleted.sum() > 0
     assert deletions["recall"] == pytest.approx((deleted & noise).sum() / noise.sum())
 
-    # A missing item that is the first of its run: the generator ranks it with nothing behind it.
+    # Missing items that come first in their run, which the generator ranks without a following one.
     inserting = np.argwhere(insertions.numpy()[:, :, 0] > 0)
     assert report["insertions"]["missing_items"] == np.sum((insertions.numpy() > 0) & (insertions.numpy() <= 150))
     assert len(inserting) > 100
@@ -74,20 +74,20 @@ def test_views_are_described(report):
     assert 0 <= views["learned_is_raw"] <= 1
 
 
-def test_the_table_tells_it(report):
+def test_the_table_shows_the_numbers(report):
     cells = [str(cell) for column in augmenter_table(report).columns for cell in column.cells]
     assert f"{report['deletions']['recall']:.3f}" in cells
     assert f"{report['insertions']['hit@10']:.4f}" in cells
     assert f"{report['planted_noise']['good_lost']:.4f}" in cells
 
 
-def test_a_model_without_augmenter_has_none_to_measure(sasrec_run, tmp_path):
+def test_a_model_without_augmenter_is_refused(sasrec_run, tmp_path):
     with pytest.raises(InputError, match=r"has no trained augmenter \(preset sasrec\)"):
         augmenter_report(sasrec_run.folder, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_what_is_there_is_not_overwritten(laclrec_run, tmp_path):
+def test_an_existing_folder_is_not_overwritten(laclrec_run, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(InputError, match="exists already and is not overwritten"):
         augmenter_report(laclrec_run.folder, tmp_path)
@@ -101,7 +101,7 @@ def test_what_is_there_is_not_overwritten(laclrec_run, tmp_path):
         ("user_id,item_id,timestamp,is_noise\nu,other,1,true\nu,other,2,true\n", "No item of .*truth.csv is in"),
     ],
 )
-def test_a_truth_that_does_not_fit_is_named_and_leaves_nothing(laclrec_run, tmp_path, content, message):
+def test_an_invalid_truth_is_named_and_leaves_nothing(laclrec_run, tmp_path, content, message):
     file = tmp_path / "truth.csv"
     if content is not None:
         file.write_text(content)

@@ -1,4 +1,4 @@
-"""Evaluating a run on other histories: what the run does not know is left out and counted."""
+"""Evaluating a run on its own histories, or on others whose unknown items and users are skipped and counted."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ def of(**histories):
     )
 
 
-def test_an_evaluation_of_the_runs_own_histories_draws_for_all_in_turn():
+def test_the_runs_own_users_get_samples_in_their_order():
     drawn = of(**OWN)
     np.testing.assert_array_equal(list(drawn.values()), sample_negatives(list(OWN.values()), N_ITEMS, seed=3))
 
 
-def test_noise_order_and_who_is_left_out_change_nothing():
+def test_noise_order_and_skipped_users_do_not_change_samples():
     clean = of(**OWN)
     noisy = of(cid=np.array([*range(20, 120), 5, 5, 2]), ann=np.array([1, 50, 2, 60, 3]))
     for user, negatives in noisy.items():
         np.testing.assert_array_equal(negatives, clean[user])
 
 
-def test_others_get_items_they_never_met():
+def test_other_users_get_unseen_items():
     stranger, later = np.arange(1, 41), np.array([1, 2, 3, 120])
     drawn = of(dan=stranger, ann=later)
     assert not set(drawn["dan"]) & set(stranger)
@@ -52,7 +52,7 @@ def test_others_get_items_they_never_met():
 
 @pytest.fixture(scope="module")
 def run(sasrec_run, tmp_path_factory):
-    """Return a run that evaluations are written into."""
+    """Return a copy of a run, into which evaluations are written."""
     return RunFolder.open(shutil.copytree(sasrec_run.folder, tmp_path_factory.mktemp("runs") / "run"))
 
 
@@ -63,13 +63,13 @@ def write(tmp_path, *histories):
     return file
 
 
-def test_unknown_items_are_left_out_and_counted(run, tmp_path):
+def test_unknown_items_are_skipped_and_counted(run, tmp_path):
     a, b, c, d = run.vocabulary.items[:4]
     file = write(tmp_path, [a, "new", b, c, d], [a, b, "new"], [a, b, c, "new", d])
     on_test = evaluate(run.folder, histories=file, show_progress=False)
     assert (on_test["users"], on_test["users_with_unknown_target"], on_test["unknown_item_events"]) == (2, 1, 3)
     assert on_test["histories_sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
-    # The validation item of the last user is unknown, the one before must not take its place.
+    # The last user's validation item is unknown, and the item before must not take its place.
     on_validation = evaluate(run.folder, histories=file, split="validation", show_progress=False)
     assert (on_validation["users"], on_validation["users_with_unknown_target"]) == (1, 2)
 
@@ -77,7 +77,7 @@ def test_unknown_items_are_left_out_and_counted(run, tmp_path):
 def test_the_same_histories_give_the_same_numbers(run, data):
     own = evaluate(run.folder, show_progress=False)
     from_file = evaluate(run.folder, histories=data.parent / "events.csv", show_progress=False)
-    # The users come in another order, so sums may differ in their last digit.
+    # The users are in another order, so sums may differ in their last digit.
     assert {name: from_file[name] for name in own if "@" in name} == pytest.approx(
         {name: value for name, value in own.items() if "@" in name}
     )
@@ -86,11 +86,11 @@ def test_the_same_histories_give_the_same_numbers(run, data):
 def test_sampled_items_are_the_same_for_the_same_users_with_noise(run, data, tmp_path, monkeypatch):
     drawn = []
 
-    def note(*_, negatives, **__):
+    def record(*_, negatives, **__):
         drawn.append(negatives)
         return np.zeros(len(negatives), np.int32)
 
-    monkeypatch.setattr("laclrec_tf.evaluation.evaluate.rank_targets", note)
+    monkeypatch.setattr("laclrec_tf.evaluation.evaluate.rank_targets", record)
     users, histories = PreparedData.open(data).histories()
     noise = run.vocabulary.items[-1]
     rows = []
@@ -103,12 +103,12 @@ def test_sampled_items_are_the_same_for_the_same_users_with_noise(run, data, tmp
     np.testing.assert_array_equal(drawn[0][np.argsort(users)], drawn[1])  # a table's users are sorted
 
 
-def test_protocols_rank_against_what_they_say(run):
+def test_protocols_rank_against_their_items(run):
     full, with_history, sampled = (
         evaluate(run.folder, protocol=protocol, show_progress=False)
         for protocol in ("full", "full-with-history", "sampled-99")
     )
-    # The more rivals, the lower the rank: the history's items stay in, or only 99 of the items compete.
+    # The more items compete, the lower is the rank: with the history's items, or only 99 items.
     assert with_history["mrr@20"] <= full["mrr@20"] <= sampled["mrr@20"]
     assert {r["protocol"] for r in (full, with_history, sampled)} == {"full", "full-with-history", "sampled-99"}
 
@@ -120,12 +120,12 @@ def test_each_users_rank_is_written(run, tmp_path):
     assert np.mean(ranks < 10) == pytest.approx(report["recall@10"])
 
 
-def test_only_an_augmenter_cleans(run):
+def test_cleaning_needs_an_augmenter(run):
     with pytest.raises(InputError, match="no trained augmenter.*preset sasrec"):
         evaluate(run.folder, clean=True)
 
 
-def test_histories_too_short_to_hold_an_item_out(run, tmp_path):
+def test_histories_too_short_for_a_held_out_item_are_refused(run, tmp_path):
     with pytest.raises(InputError, match="three events"):
         evaluate(run.folder, histories=write(tmp_path, run.vocabulary.items[:2]))
 
@@ -155,7 +155,7 @@ def test_only_reports_on_the_runs_own_histories_are_written_into_the_run(copied,
     assert evaluations(copied) == {"evaluation-validation-full-with-history.json": report}
 
 
-def test_a_run_that_cannot_be_written_is_evaluated_all_the_same(copied, monkeypatch):
+def test_a_read_only_run_is_evaluated(copied, monkeypatch):
     def refuse(*_, **__):
         raise PermissionError(13, "Permission denied")
 

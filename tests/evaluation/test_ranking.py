@@ -32,8 +32,8 @@ HISTORIES = [np.array([1, 2, 9]), np.array([4]), np.array([1, 2, 3, 4, 5])]
 TARGETS = np.array([5, 1, 3])
 
 
-def test_full_leaves_the_history_out_but_not_the_target():
-    # User 0: ids 1..4 stand before 5, of which 1 and 2 are history. User 2: 3 is itself history; 1 and 2 go.
+def test_full_excludes_the_history_but_not_the_target():
+    # User 0: ids 1..4 rank before 5, of which 1 and 2 are history. User 2: 3 is itself history; 1 and 2 are excluded.
     assert rank_targets(FixedScores(10), HISTORIES, TARGETS).tolist() == [2, 0, 0]
 
 
@@ -43,9 +43,9 @@ def test_full_with_history_ranks_against_everything():
 
 
 def test_retired_items_rank_last_under_every_protocol():
-    # Of 1 to 4, which stand before 5, user 0 has seen 1 and 2, and 4 is retired.
+    # Of 1 to 4, which rank before 5, user 0 has seen 1 and 2, and 4 is retired.
     assert rank_targets(FixedScores(10), HISTORIES, TARGETS, retired=[2, 4]).tolist() == [1, 0, 0]
-    # 3 alone stands before 5; 1, retired itself, ties with what may not be recommended, and all 12 columns beat it.
+    # Only 3 ranks before 5; 1, itself retired, ties with all that is never recommended, and ranks behind 12 columns.
     retired = [2, 4, 1]
     with_history = rank_targets(FixedScores(10), HISTORIES, TARGETS, protocol="full-with-history", retired=retired)
     assert with_history.tolist() == [1, 12, 0]
@@ -89,13 +89,13 @@ class NextItem(FixedScores):
         return types.SimpleNamespace(edited=tf.pad(kept, [[0, 0], [0, 2]]))
 
 
-def test_clean_ranks_on_the_edited_history_and_still_leaves_out_the_raw_one():
+def test_clean_ranks_on_the_edited_history_and_still_excludes_the_raw_one():
     histories, targets = [np.array([3, 5, 1])], np.array([6])
     # Raw: 2 follows 1; then 4, as 1, 3 and 5 are history; PAD, id 0, scores as an item here.
     assert rank_targets(NextItem(10), histories, targets).tolist() == [3]
     # Cleaned: 6 follows 5.
     assert rank_targets(NextItem(10), histories, targets, clean=True).tolist() == [0]
-    # 1 was deleted from the history, but the user had it: 2 and 4 stand before 7, and 6 that follows 5.
+    # 1 was deleted from the history but stays excluded: 2 and 4 rank before 7, and so does 6, which follows 5.
     assert rank_targets(NextItem(10), histories, np.array([7]), clean=True).tolist() == [4]
 
 
@@ -116,7 +116,7 @@ def test_a_seed_below_zero_is_refused():
         sample_negatives([np.array([1])], n_items=200, seed=-1)
 
 
-def test_small_catalogue_and_unknown_protocol_say_so():
+def test_a_small_catalogue_and_an_unknown_protocol_are_refused():
     with pytest.raises(InputError, match="the catalogue holds 10 items"):
         rank_targets(FixedScores(10), HISTORIES, TARGETS, protocol="sampled-99")
     with pytest.raises(InputError, match="must be one of full, full-with-history, sampled-99"):

@@ -1,4 +1,4 @@
-"""Views as vectors: similarity and plane by hand, and a model's own vectors."""
+"""User vectors of views: similarity and plane by hand, and those of a model."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def test_the_plane_is_that_of_the_raw_vectors_and_the_same_for_all_views():
     moved = raw + np.array([0.0, 7.0, 1.0])
     plane, share = ViewVectors(raw, moved, raw).in_plane()
     np.testing.assert_allclose(np.abs(plane.raw[:4]), [[2, 0], [2, 0], [0, 1], [0, 1]], atol=1e-12)
-    # Of what moved, only the step along the third axis lies in the plane.
+    # Only the step along the third axis is in the plane.
     np.testing.assert_allclose(np.abs(plane.learned - plane.raw), np.tile([1.0, 0.0], (6, 1)), atol=1e-12)
     np.testing.assert_allclose(plane.random, plane.raw)
     assert share == (2 * 4 + 2 * 1) / (2 * 4 + 2 * 1 + 2 * 0.25)
 
 
-def test_a_models_views_are_of_the_same_histories_the_shortest_first(laclrec_run):
+def test_a_models_views_are_those_of_the_same_histories(laclrec_run):
     model = laclrec_run.model
     histories = [np.array([7, 8, 9], np.int32), np.array([3], np.int32)]
     found = view_vectors(model, histories, seed=2)
@@ -40,5 +40,5 @@ def test_a_models_views_are_of_the_same_histories_the_shortest_first(laclrec_run
         np.testing.assert_allclose(found.raw[row], model(history)[0], atol=1e-5)
         edited = trim_padding(model.edit(history).edited)
         np.testing.assert_allclose(found.learned[row], model(edited)[0], atol=1e-5)
-    np.testing.assert_allclose(found.random[0], found.raw[0], atol=1e-5)  # of one item there is no other view
+    np.testing.assert_allclose(found.random[0], found.raw[0], atol=1e-5)  # one item has no other view
     np.testing.assert_array_equal(found.random, view_vectors(model, histories, seed=2).random)

@@ -1,9 +1,14 @@
 """Text is printed unchanged."""
 
+import io
+import warnings
+
 import pytest
+from rich.console import Console
 from rich.table import Table
 
-from laclrec_tf.runtime.terminal import terminal
+from laclrec_tf.errors import LACLRecWarning
+from laclrec_tf.runtime.terminal import readable_warnings, spinner, terminal
 
 
 @pytest.mark.parametrize("name", ["b[/b]", "a[red]x", "c[bold]", ":cat:", "[link=x]y", "a\\[b]"])
@@ -20,3 +25,27 @@ def test_lines_are_not_broken(capsys):
     line = "a folder " * 40
     terminal(stderr=True).print(line)
     assert capsys.readouterr().err == line + "\n"
+
+
+def test_our_warnings_are_one_line_and_others_are_shown_as_before():
+    console = Console(file=io.StringIO(), width=200)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        with readable_warnings(console):
+            warnings.warn("Epoch 3: the augmenter keeps 99 %", LACLRecWarning, stacklevel=1)
+    assert console.file.getvalue() == "warning: Epoch 3: the augmenter keeps 99 %\n"
+    with pytest.warns(UserWarning, match="something else"), readable_warnings(console):
+        warnings.warn("something else", UserWarning, stacklevel=1)
+    assert "else" not in console.file.getvalue()
+    before = console.file.getvalue()
+    with pytest.warns(LACLRecWarning), readable_warnings(console, disable=True):
+        warnings.warn("Epoch 4: the augmenter keeps 99 %", LACLRecWarning, stacklevel=1)
+    assert console.file.getvalue() == before
+
+
+def test_a_spinner_names_the_work_on_a_terminal_only():
+    for is_terminal in (True, False):
+        console = Console(file=io.StringIO(), force_terminal=is_terminal)
+        with spinner("exporting run[/b]", console):
+            pass
+        assert ("exporting run[/b]" in console.file.getvalue()) == is_terminal

@@ -33,9 +33,9 @@ def trained(data: Path, out: Path, **settings: Any) -> tuple[RunFolder, list[flo
 
 @pytest.fixture
 def two_lengths(data, tmp_path):
-    """Return prepared data of two buckets, of 54 and of 80 users: whole batches of 100 targets, 18 and 40 users each.
+    """Return prepared data of two buckets of 54 and 80 users: full batches of 100 targets, with 18 and 40 users each.
 
-    XLA compiles the step anew for each shape, so for these two only.
+    XLA compiles the step for each shape, so here for two only.
     """
     header, *events = (data.parent / "events.csv").read_text().splitlines()
     user = header.split(",").index("user_id")
@@ -49,7 +49,7 @@ def two_lengths(data, tmp_path):
     return tmp_path / "data"
 
 
-def test_accelerator_settings_go_the_whole_way(two_lengths, tmp_path):
+def test_accelerator_settings_work_from_training_to_evaluation(two_lengths, tmp_path):
     """bfloat16, XLA and several steps at once: trained, kept, loaded, evaluated."""
     fast = {"precision": "mixed_bfloat16", "jit_compile": True, "steps_per_execution": 2}
     run, losses = trained(two_lengths, tmp_path / "run", **fast)

@@ -1,4 +1,4 @@
-"""When a checkpoint is written and training ends. Whole trainings that go on: test_resume.py, test_worker_resume.py."""
+"""Checkpoints: when one is written, and damaged ones. Trainings that resume: test_resume.py, test_worker_resume.py."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from laclrec_tf.training.checkpoints import (
 from laclrec_tf.training.workers import WorkerGroup
 
 
-def test_they_lie_in_the_run_unless_told(tmp_path):
+def test_the_default_folder_is_in_the_run(tmp_path):
     assert CheckpointSettings().folder_for(tmp_path) == tmp_path / "checkpoints"
     assert CheckpointSettings(folder=tmp_path / "other").folder_for(tmp_path) == tmp_path / "other"
 
@@ -38,18 +38,18 @@ def test_they_lie_in_the_run_unless_told(tmp_path):
         ({"kept": 0}, "`kept` must be at least 1"),
     ],
 )
-def test_what_makes_no_sense_is_refused(given, match):
+def test_invalid_settings_are_refused(given, match):
     with pytest.raises(InputError, match=match):
         CheckpointSettings(**given)
 
 
-def test_a_file_is_no_folder(tmp_path):
+def test_a_file_as_folder_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match=r"notes.txt is a file"):
         CheckpointSettings(folder=tmp_path / "notes.txt")
 
 
-def test_it_is_due_when_the_minutes_have_passed_since_the_last_one():
+def test_a_checkpoint_is_due_after_its_minutes():
     now = 100.0
     timer = CheckpointTimer(2, clock=lambda: now)
     assert not timer.is_due
@@ -61,19 +61,13 @@ def test_it_is_due_when_the_minutes_have_passed_since_the_last_one():
     assert not timer.is_due
 
 
-def test_with_no_minutes_it_is_always_due():
-    timer = CheckpointTimer(0, clock=lambda: 1.0)
-    timer.restart()
-    assert timer.is_due
-
-
 def state(epoch: int) -> TrainingState:
     return TrainingState({"epoch": epoch}, {"table": np.arange(1000, dtype=np.float32) + epoch})
 
 
 @pytest.fixture
 def checkpoints(tmp_path):
-    """Return a folder of three checkpoints, two of which stay."""
+    """Return a folder in which three checkpoints were written, two of which are kept."""
     folder = TrainingCheckpoints(tmp_path / "new" / "checkpoints", kept=2)
     for epoch in (1, 2, 3):
         assert folder.write(state(epoch))
@@ -84,7 +78,7 @@ def names(checkpoints: TrainingCheckpoints) -> list[str]:
     return sorted(file.name for file in checkpoints.folder.iterdir())
 
 
-def test_the_newest_comes_back_and_the_last_ones_stay(checkpoints):
+def test_the_newest_is_read_and_the_last_ones_are_kept(checkpoints):
     newest = checkpoints.newest()
     assert newest.about == {"epoch": 3}
     np.testing.assert_array_equal(newest.arrays["table"], state(3).arrays["table"])
@@ -102,7 +96,7 @@ def test_a_damaged_newest_one_is_skipped_with_a_warning(checkpoints, damage):
         assert checkpoints.newest().about == {"epoch": 2}
 
 
-def test_when_none_is_whole_that_is_said(checkpoints):
+def test_only_damaged_checkpoints_are_an_error(checkpoints):
     for file in checkpoints.folder.iterdir():
         file.write_bytes(b"")
     with pytest.warns(CheckpointWarning), pytest.raises(InputError, match="Delete that folder to train from scratch"):
@@ -115,7 +109,7 @@ def test_no_checkpoint_is_none(tmp_path):
     assert not checkpoints
 
 
-def test_a_full_disk_is_told_and_leaves_the_last_good_one(checkpoints, monkeypatch):
+def test_a_full_disk_warns_and_keeps_the_last_good_checkpoint(checkpoints, monkeypatch):
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -128,22 +122,22 @@ def test_a_full_disk_is_told_and_leaves_the_last_good_one(checkpoints, monkeypat
     assert checkpoints.newest().about == {"epoch": 5}
 
 
-def test_a_killed_writers_rest_is_no_checkpoint(checkpoints):
+def test_a_partial_file_of_a_killed_process_is_no_checkpoint(checkpoints):
     (checkpoints.folder / ".checkpoint-000004.npz.partial-0").write_bytes(b"half")
     assert checkpoints.newest().about == {"epoch": 3}
     checkpoints.remove()
     assert not checkpoints.folder.exists()
 
 
-def test_what_others_put_there_stays(checkpoints):
+def test_other_files_are_kept(checkpoints):
     own: Path = checkpoints.folder / "notes.txt"
     own.write_text("mine")
     checkpoints.remove()
     assert names(checkpoints) == ["notes.txt"]
 
 
-def test_an_archive_whose_directory_hides_an_array_is_damaged(checkpoints):
-    """Not every damage breaks a check sum: what names the arrays has none."""
+def test_an_archive_whose_directory_lacks_an_array_is_damaged(checkpoints):
+    """The archive's directory, which names the arrays, has no checksum."""
     file = checkpoints.folder / "checkpoint-000003.npz"
     content = bytearray(file.read_bytes())
     directory = content.rindex(b"PK\x01\x02")  # of the last array
@@ -170,23 +164,23 @@ def test_an_archive_that_seems_encrypted_or_patched_is_damaged(checkpoints, flag
 
 
 @dataclass(frozen=True)
-class BesideAnother(WorkerGroup):
-    """A worker whose only other one says what the test wants it to."""
+class OneOfTwo(WorkerGroup):
+    """One of two workers, with given values of the other one."""
 
     count: int = 2
-    others: tuple[int, ...] = ()  # at each question
+    others: tuple[int, ...] = ()  # one value for each exchange
 
     def largest(self, value: int) -> int:
-        self.asked.append(value)
-        other = self.others[len(self.asked) - 1] if len(self.asked) <= len(self.others) else 0
+        self.exchanged.append(value)
+        other = self.others[len(self.exchanged) - 1] if len(self.exchanged) <= len(self.others) else 0
         return max(value, other)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "asked", [])
+        object.__setattr__(self, "exchanged", [])
 
 
 def steps_taken(folder, workers: WorkerGroup, minutes: float = 60, stop_at: int | None = None):
-    """Take two epochs of 25 steps; return how many were taken and where checkpoints say they stand."""
+    """Run two epochs of 25 steps; return the number of steps and the positions in the checkpoints."""
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse")
     stop, taken, written = StopRequest(), 0, []
@@ -228,25 +222,25 @@ def test_a_stop_in_an_epochs_last_step_waits_for_the_next_epoch(tmp_path):
     assert steps_taken(tmp_path, WorkerGroup(), stop_at=25) == (25, ["stopped", (1, 0, 25.0)])
 
 
-def test_with_time_left_and_nobody_stopping_nothing_is_written(tmp_path):
+def test_nothing_is_written_before_it_is_due(tmp_path):
     assert steps_taken(tmp_path, WorkerGroup()) == (50, [])
 
 
 @pytest.mark.parametrize("index", [0, 1])
 def test_all_stop_when_another_worker_must(tmp_path, index):
-    # Asked at the start of the epoch and after 10 steps; the other one's SIGTERM has come in between.
-    taken, written = steps_taken(tmp_path, BesideAnother(index=index, others=(0, 2)))
+    # They exchange at the start of the epoch and after 10 steps; the other worker receives SIGTERM in between.
+    taken, written = steps_taken(tmp_path, OneOfTwo(index=index, others=(0, 2)))
     assert (taken, written[0]) == (AGREED_STEPS, "stopped")
-    # The chief alone writes.
+    # Only the chief writes.
     assert written[1:] == ([(0, 10, 10.0)] if index == 0 else [])
 
 
-def test_ones_own_stop_waits_until_all_are_asked(tmp_path):
-    assert steps_taken(tmp_path, BesideAnother(), stop_at=3) == (10, ["stopped", (0, 10, 10.0)])
+def test_an_own_stop_waits_for_the_next_exchange(tmp_path):
+    assert steps_taken(tmp_path, OneOfTwo(), stop_at=3) == (10, ["stopped", (0, 10, 10.0)])
 
 
-def test_all_read_their_state_when_it_is_due_for_one(tmp_path):
+def test_all_read_their_state_if_a_checkpoint_is_due_for_one(tmp_path):
     """The timers of two machines do not agree to the second."""
-    workers = BesideAnother(others=(0, 1))
+    workers = OneOfTwo(others=(0, 1))
     assert steps_taken(tmp_path, workers) == (50, [(0, 10, 10.0)])
-    assert len(workers.asked) == 6  # before each epoch and twice in it
+    assert len(workers.exchanged) == 6  # before each epoch and twice in it

@@ -1,4 +1,4 @@
-"""Settings: sorted, validated, suggested."""
+"""Settings are divided into those of the run and of the model, validated, and corrected by suggestions."""
 
 import pytest
 
@@ -8,18 +8,18 @@ from laclrec_tf.models import LACLRec
 from laclrec_tf.training.config import TrainConfig, parse_assignments, read_settings, setting_names
 
 
-def test_settings_are_sorted_into_run_and_model():
+def test_settings_are_divided_into_run_and_model():
     config = TrainConfig.of({"preset": "cl4srec", "epochs": 3, "width": 32, "random_kinds": "crop, mask"})
     assert config.epochs == 3
     assert config.random_kinds == ("crop", "mask")
     assert config.model == {"width": 32}
 
 
-def test_edited_histories_may_be_short_where_histories_are():
+def test_edited_histories_may_be_short():
     assert TrainConfig.of({"max_edited_length": 12}).model == {"max_edited_length": 12}
 
 
-def test_defaults_that_depend_on_other_settings_are_said_in_words(capsys):
+def test_defaults_that_depend_on_other_settings_are_printed_in_words(capsys):
     with pytest.raises(SystemExit) as exit_:
         main(["settings"])
     assert exit_.value.code == 0
@@ -66,7 +66,7 @@ def test_assignments_are_read_as_people_write_them():
         ({1: 2}, "Unknown setting 1. `laclrec-tf settings` lists them"),
     ],
 )
-def test_bad_settings_are_one_clear_line(settings, message):
+def test_an_invalid_setting_is_named_in_one_line(settings, message):
     with pytest.raises(InputError, match=message) as caught:
         TrainConfig.of(settings)
     assert "\n" not in str(caught.value)
@@ -99,17 +99,17 @@ def test_every_setting_is_listed_with_its_default():
     assert "n_items" not in names
 
 
-def test_resolved_settings_say_all_that_training_depends_on():
+def test_resolved_settings_include_those_of_preset_and_constructor():
     resolved = TrainConfig.of({"preset": "cl4srec", "alpha": 0.02, "seed": 3}).resolved()
     model = resolved["model"]
     assert resolved["seed"] == 3 and resolved["targets_per_batch"] == 512
-    # What was given, what the preset gives, what the constructor gives.
+    # A given setting, one of the preset, and one of the constructor.
     assert (model["alpha"], model["contrast_views"], model["width"]) == (0.02, "random-random", 64)
     assert set(model) | set(resolved) - {"model"} == set(setting_names())
 
 
 @pytest.mark.parametrize("n_negatives", [0, 4])
-def test_resolved_settings_say_what_others_decide(n_negatives):
+def test_resolved_settings_include_dependent_defaults(n_negatives):
     resolved = TrainConfig.of({"n_negatives": n_negatives}).resolved()
     expected = ("random", 0) if n_negatives else ("cooccurrence", 1)
     assert (resolved["item_initialisation"], resolved["averaging_epochs"]) == expected
@@ -117,7 +117,7 @@ def test_resolved_settings_say_what_others_decide(n_negatives):
     assert [name for name, value in {**resolved, **resolved["model"]}.items() if value is None] == ["refit_epochs"]
 
 
-def test_given_settings_stay_whatever_others_say():
+def test_given_settings_override_dependent_defaults():
     settings = {"item_initialisation": "random", "averaging_epochs": 0.5, "label_smoothing": 0.0}
     resolved = TrainConfig.of(settings).resolved()
     assert {name: {**resolved, **resolved["model"]}[name] for name in settings} == settings

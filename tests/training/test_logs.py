@@ -1,4 +1,4 @@
-"""TensorBoard's logs, read back: what a run leaves there, and what is dropped when epochs are trained once more."""
+"""TensorBoard's logs, read back: those of a run, and those that remain when epochs are trained again."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_every_curve_of_the_layout_is_logged(laclrec_run):
                 assert any(re.match(pattern, tag) for tag in tags), pattern
 
 
-def test_curves_are_the_epochs_numbers(laclrec_run):
+def test_curves_have_the_values_of_the_epochs(laclrec_run):
     events = read(laclrec_run.folder / "tensorboard/strict/train")
     for name in ("keep_rate", "similarity_raw_learned", "gradient_ratio/augmenter_loss", "augmenter_collapsed"):
         expected = [float(row[name]) for row in logged(laclrec_run)]
@@ -58,7 +58,7 @@ def test_a_run_without_augmenter_has_its_curves_and_items(sasrec_run):
     assert (board / "train/metadata.tsv").exists()
 
 
-def test_epochs_that_are_trained_once_more_are_dropped(tmp_path):
+def test_events_of_epochs_that_are_trained_again_are_deleted(tmp_path):
     with tf.summary.create_file_writer(str(tmp_path / "train")).as_default():
         for epoch in range(3):
             tf.summary.scalar("epoch_loss", 1.0, step=epoch)

@@ -1,17 +1,13 @@
-"""What training prints."""
+"""The progress that training prints."""
 
 from __future__ import annotations
 
 import io
 import math
 import re
-import warnings
 
-import pytest
 from rich.console import Console
 
-from laclrec_tf.callbacks.augmenter_watch import AugmenterCollapseWarning
-from laclrec_tf.runtime.terminal import readable_warnings, spinner
 from laclrec_tf.training.progress import EpochProgress, EpochTable
 
 LOGS = {
@@ -33,16 +29,16 @@ def cells(text):
     return text.plain.split()
 
 
-def test_a_row_stands_below_its_titles():
+def test_a_row_is_aligned_with_its_titles():
     table = EpochTable(width=120)
     header, row = table.header(LOGS), table.row("3/100", LOGS, seconds=12.34)
     assert "keep/del/ins %" in header.plain
-    # Of precision and recall the validation's.
+    # Precision and recall are those of the validation.
     assert cells(row) == ["3/100", "5.2500", "0.1250", "0.0625", "90/2/8", "41/5", "9.1", "12.3", "s"]
     assert len(header.plain) == len(row.plain)
 
 
-def test_a_running_row_leaves_open_what_is_not_known_yet():
+def test_a_running_row_leaves_unknown_cells_empty():
     table = EpochTable(width=120)
     width = len(table.header(LOGS).plain)
     row = table.row(
@@ -74,7 +70,7 @@ def test_the_best_epoch_so_far_and_a_collapse_stand_out():
     assert styles(table.row("3/3", LOGS | {"augmenter_collapsed": 1.0}, 1.0))["90/2/8"] == "bold red"
 
 
-def test_on_a_terminal_epochs_leave_one_header_and_a_row_each():
+def test_on_a_terminal_one_header_and_a_row_for_each_epoch_remain():
     console = Console(file=io.StringIO(), force_terminal=True, width=120, color_system=None)
     progress = EpochProgress("laclrec", console)
     progress.set_params({"epochs": 2, "steps": 1})
@@ -85,28 +81,12 @@ def test_on_a_terminal_epochs_leave_one_header_and_a_row_each():
         progress.on_epoch_end(epoch, LOGS)
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", console.file.getvalue())
     assert shown.count("recall@10") == 1
-    assert "6.5000" in shown, "what the epoch has come to so far"
+    assert "6.5000" in shown, "the running means"
     rows = [line.split() for line in shown.splitlines() if "0.1250" in line]
     assert [row[0] for row in rows] == ["1/2", "2/2"]
 
 
-def test_our_warnings_are_one_line_and_others_go_their_way():
-    console = Console(file=io.StringIO(), width=200)
-    with warnings.catch_warnings():
-        warnings.simplefilter("always")
-        with readable_warnings(console):
-            warnings.warn("Epoch 3: the augmenter keeps 99 %", AugmenterCollapseWarning, stacklevel=1)
-    assert console.file.getvalue() == "warning: Epoch 3: the augmenter keeps 99 %\n"
-    with pytest.warns(UserWarning, match="something else"), readable_warnings(console):
-        warnings.warn("something else", UserWarning, stacklevel=1)
-    assert "else" not in console.file.getvalue()
-    before = console.file.getvalue()
-    with pytest.warns(AugmenterCollapseWarning), readable_warnings(console, disable=True):
-        warnings.warn("Epoch 4: the augmenter keeps 99 %", AugmenterCollapseWarning, stacklevel=1)
-    assert console.file.getvalue() == before
-
-
-def test_an_epoch_leaves_one_line():
+def test_without_a_terminal_an_epoch_is_one_line():
     console = Console(file=io.StringIO(), width=200)
     progress = EpochProgress("laclrec", console)
     progress.set_params({"epochs": 3, "steps": 2})
@@ -118,7 +98,7 @@ def test_an_epoch_leaves_one_line():
     assert line.startswith("laclrec epoch 2/3  loss 1.2500  ndcg@10 0.5000  keep/delete/insert 70%/10%/20%  ")
 
 
-def test_an_epochs_line_is_not_broken_where_there_is_no_terminal(capsys):
+def test_without_a_terminal_a_long_line_is_not_broken(capsys):
     progress = EpochProgress("a preset with a long name")
     progress.set_params({"epochs": 3, "steps": 2})
     progress.on_epoch_begin(0)
@@ -126,7 +106,7 @@ def test_an_epochs_line_is_not_broken_where_there_is_no_terminal(capsys):
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
-def test_the_validation_has_a_bar_of_its_own():
+def test_the_validation_has_its_own_bar():
     progress = EpochProgress("laclrec", Console(file=io.StringIO(), force_terminal=True))
     progress.set_params({"epochs": 3, "steps": 2})
     progress.on_epoch_begin(0)
@@ -139,15 +119,7 @@ def test_the_validation_has_a_bar_of_its_own():
     assert progress.progress is None
 
 
-def test_a_spinner_names_what_is_being_done_on_a_terminal_only():
-    for is_terminal in (True, False):
-        console = Console(file=io.StringIO(), force_terminal=is_terminal)
-        with spinner("exporting run[/b]", console):
-            pass
-        assert ("exporting run[/b]" in console.file.getvalue()) == is_terminal
-
-
-def test_the_bar_goes_when_training_is_interrupted():
+def test_the_bar_is_removed_when_training_is_interrupted():
     progress = EpochProgress("laclrec", Console(file=io.StringIO(), force_terminal=True))
     progress.set_params({"epochs": 3, "steps": None})
     progress.on_epoch_begin(0)

@@ -1,4 +1,4 @@
-"""Going on after an interruption: the weights of a training that was never disturbed, from any moment."""
+"""A resumed training ends with the weights of an uninterrupted one, wherever it was killed."""
 
 from __future__ import annotations
 
@@ -44,23 +44,23 @@ def run(data: Path, out: Path, **keeping) -> RunFolder:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(data, tmp_path_factory) -> RunFolder:
-    """Return a run of the augmenter, a strict training and a refit, in one go."""
+def uninterrupted(data, tmp_path_factory) -> RunFolder:
+    """Return an uninterrupted run of pretraining, strict training and refit."""
     return run(data, tmp_path_factory.mktemp("whole") / "run")
 
 
 @pytest.fixture(scope="module")
 def killed(data, tmp_path_factory) -> tuple[Path, list[Path]]:
-    """Return a run that was killed in each of its parts and gone on with, and copies of its folder at those moments."""
+    """Return a run that was killed in each of its parts and resumed, and copies of its folder at those moments."""
     out = tmp_path_factory.mktemp("killed") / "run"
-    # The augmenter alone, a later epoch of the strict training, and the refit.
+    # In the pretraining, in a later epoch of the strict training, and in the refit.
     moments = [("strict", "augmenter", 0, 1), ("strict", "full", 1, 1), ("refit", "full", 0, 1)]
     copies: list[Path] = []
     write = TrainingCheckpoints.write
 
     def write_and_die(checkpoints: TrainingCheckpoints, state) -> bool:
         if (where := tuple(state.about[name] for name in ("part", "objective", "epoch", "step"))) not in moments:
-            return True  # a write takes longer than a step of so small a model
+            return True  # a write takes longer than a step of this small model
         moments.remove(where)
         write(checkpoints, state)
         copies.append(shutil.copytree(out, out.with_name(f"killed-{len(copies)}")))
@@ -76,7 +76,7 @@ def killed(data, tmp_path_factory) -> tuple[Path, list[Path]]:
 
 
 class Killed(BaseException):
-    """What ends the process in place of SIGKILL."""
+    """Ends the training in place of SIGKILL."""
 
 
 def weights(run_: RunFolder) -> list[np.ndarray]:
@@ -93,25 +93,25 @@ def epochs_in_tensorboard(run_: RunFolder) -> dict[str, list[int]]:
     return found
 
 
-def test_killed_in_each_part_the_run_ends_with_the_same_weights(killed, undisturbed):
+def test_killed_in_each_part_the_run_ends_with_the_same_weights(killed, uninterrupted):
     resumed = RunFolder.open(killed[0])
     assert len(killed[1]) == 3
-    assert all(map(np.array_equal, weights(resumed), weights(undisturbed)))
+    assert all(map(np.array_equal, weights(resumed), weights(uninterrupted)))
     for name in ("epochs-strict.csv", "epochs-refit.csv"):
-        assert (resumed.folder / name).read_text() == (undisturbed.folder / name).read_text(), name
-    assert epochs_in_tensorboard(resumed) == epochs_in_tensorboard(undisturbed)
+        assert (resumed.folder / name).read_text() == (uninterrupted.folder / name).read_text(), name
+    assert epochs_in_tensorboard(resumed) == epochs_in_tensorboard(uninterrupted)
     for name in ("best_epoch", "epochs_run", "validation", "refit_epochs"):
-        assert resumed.record[name] == undisturbed.record[name], name
+        assert resumed.record[name] == uninterrupted.record[name], name
     assert not (resumed.folder / "checkpoints").exists()
 
 
-def test_a_finished_run_is_returned_as_it_is(data, undisturbed):
-    before = (undisturbed.folder / "run.json").read_bytes()
-    assert run(data, undisturbed.folder, resume=True).record == undisturbed.record
-    assert (undisturbed.folder / "run.json").read_bytes() == before
+def test_a_finished_run_is_returned_as_it_is(data, uninterrupted):
+    before = (uninterrupted.folder / "run.json").read_bytes()
+    assert run(data, uninterrupted.folder, resume=True).record == uninterrupted.record
+    assert (uninterrupted.folder / "run.json").read_bytes() == before
 
 
-def test_another_training_is_not_gone_on_with(data, killed):
+def test_another_training_is_not_resumed(data, killed):
     moment = killed[1][-1]
     other = TrainConfig.of(SETTINGS | {"width": 16})
     with pytest.raises(InputError, match="of another training: width differ"):
@@ -124,8 +124,8 @@ def test_without_resume_checkpoints_are_not_overwritten(data, killed):
         run(data, killed[1][-1])
 
 
-def test_sigterm_leaves_a_checkpoint_and_the_command_ends_with_the_weights_of_an_undisturbed_one(data, tmp_path):
-    """With steps that are traced, as users train."""
+def test_after_sigterm_the_command_resumes_and_ends_with_the_same_weights(data, tmp_path):
+    """With traced steps, as in use."""
     settings = ["--preset=sasrec", "--set=width=8", "--set=targets_per_batch=20", "--epochs=5", "--set=patience=5"]
 
     def command(out: Path, *more: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""A run's beginning: where the item table starts, and how the learning rate goes."""
+"""Initialisation of the item table, and the learning rate."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HISTORIES = [np.array([1, 2, 3]), np.array([2, 3, 4]), np.array([5, 1])]
         ({"n_negatives": 4, "item_initialisation": "cooccurrence"}, True),
     ],
 )
-def test_the_item_table_begins_where_the_settings_say(settings, cooccurrence):
+def test_the_item_table_is_initialised_as_the_settings_say(settings, cooccurrence):
     config = TrainConfig.of({"preset": "sasrec", "width": 4, "seed": 3} | settings)
     model = new_model(config, n_items=5, max_length=4)
     before = model.encoder.item_table.numpy()
@@ -35,7 +35,7 @@ def test_the_item_table_begins_where_the_settings_say(settings, cooccurrence):
     np.testing.assert_array_equal(after[[0, -2, -1]], before[[0, -2, -1]])
 
 
-def test_held_out_items_do_not_show_in_the_item_table(tmp_path, monkeypatch):
+def test_held_out_items_do_not_influence_the_item_table(tmp_path, monkeypatch):
     rows = [f"u{user},i{item},{item}" for user in range(4) for item in range(user, user + 6)]
     (tmp_path / "events.csv").write_text("\n".join(["user_id,item_id,timestamp", *rows]) + "\n")
     prepare([tmp_path / "events.csv"], tmp_path / "data", min_interactions=0)
@@ -57,12 +57,7 @@ def test_the_learning_rate_is_constant():
     assert rates([0, 10, 60]) == [0.01] * 3
 
 
-def test_the_learning_rate_warms_up_and_stays():
-    # Half way through 10 of 50 steps, then constant.
-    assert rates([0, 5, 10, 50], warmup_epochs=1) == pytest.approx([0, 0.005, 0.01, 0.01])
-
-
-def test_the_learning_rate_falls_as_a_cosine():
+def test_the_learning_rate_decays_as_a_cosine():
     # 0.01 (1 + cos(pi t)) / 2 for t = 0, 1/2 and 1 of 50 steps; then for t = 1/2 of the 40 steps after a warm-up.
     assert rates([0, 25, 50], learning_rate_schedule="cosine") == pytest.approx([0.01, 0.005, 0])
     assert rates([10, 30], learning_rate_schedule="cosine", warmup_epochs=1) == pytest.approx([0.01, 0.005])

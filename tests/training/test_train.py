@@ -1,10 +1,9 @@
-"""Training runs: the best epoch is kept, a refit is one, the same seed is the same run, nothing is lost."""
+"""Runs: the best epoch is kept, a seed gives the same run, and errors leave what is worth keeping."""
 
 from __future__ import annotations
 
 import csv
 import errno
-import json
 import math
 import os
 import warnings
@@ -21,7 +20,6 @@ from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.evaluate import evaluate
 from laclrec_tf.models import LACLRec
 from laclrec_tf.run_folder import RunFolder
-from laclrec_tf.serving.release.export import export
 from laclrec_tf.training import session
 from laclrec_tf.training import train as training
 from laclrec_tf.training.checkpoints import CheckpointSettings, TrainingCheckpoints, TrainingState
@@ -31,11 +29,10 @@ from laclrec_tf.training.workers import WorkerGroup, lost_worker_as_input_error
 
 pytestmark = pytest.mark.usefixtures("untraced_training")
 SMALL = {"preset": "sasrec", "width": 16, "epochs": 3, "targets_per_batch": 800, "learning_rate": 0.02, "seed": 3}
-PARTS = ("run.json", "model.keras", "vocabulary.txt", "popularity.npy")
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_is_the_operating_systems_error(code):
+def test_a_full_disk_becomes_an_os_error(code):
     with pytest.raises(OSError, match=os.strerror(code)) as raised, full_disk_as_os_error():
         raise tf.errors.ResourceExhaustedError(None, None, f"run/events.out.v2; {os.strerror(code)} [Op:FlushWriter]")
     assert (raised.value.errno, raised.value.filename) == (code, None)
@@ -49,13 +46,13 @@ def test_a_full_disk_is_the_operating_systems_error(code):
         ValueError("No space left on device"),
     ],
 )
-def test_all_else_passes_as_it_is(error):
+def test_other_errors_are_not_converted(error):
     with pytest.raises(type(error)) as raised, full_disk_as_os_error():
         raise error
     assert raised.value is error
 
 
-def test_it_is_no_other_workers():
+def test_a_full_disk_is_not_reported_as_a_lost_worker():
     with (
         pytest.raises(OSError, match="No space left"),
         lost_worker_as_input_error(WorkerGroup(2, 1)),
@@ -69,10 +66,10 @@ def kept(tmp_path):
     return TrainingCheckpoints(tmp_path / "run/checkpoints")
 
 
-def test_resuming_in_a_folder_that_is_something_else_is_refused(tmp_path, kept):
+def test_resuming_in_a_folder_with_other_content_is_refused(tmp_path, kept):
     (tmp_path / "run").mkdir()
     check_place(tmp_path / "run", kept, resume=True)
-    (tmp_path / "run/tensorboard").mkdir()  # of a process that was killed before its first epoch
+    (tmp_path / "run/tensorboard").mkdir()  # from a process that was killed in its first epoch
     check_place(tmp_path / "run", kept, resume=True)
     (tmp_path / "run/epochs-strict.csv").touch()
     check_place(tmp_path / "run", kept, resume=True)
@@ -83,7 +80,7 @@ def test_resuming_in_a_folder_that_is_something_else_is_refused(tmp_path, kept):
     check_place(tmp_path / "run", kept, resume=True)
 
 
-def test_beginning_anew_over_checkpoints_or_a_run_is_refused(tmp_path, kept):
+def test_starting_from_scratch_over_checkpoints_is_refused(tmp_path, kept):
     check_place(tmp_path / "run", kept, resume=False)
     kept.write(TrainingState({}, {}))
     check_place(tmp_path / "run", kept, resume=True)
@@ -91,7 +88,7 @@ def test_beginning_anew_over_checkpoints_or_a_run_is_refused(tmp_path, kept):
         check_place(tmp_path / "run", kept, resume=False)
 
 
-def test_a_finished_run_is_taken_for_the_same_training_only(sasrec_run, data, tmp_path):
+def test_a_finished_run_is_returned_for_the_same_training_only(sasrec_run, data, tmp_path):
     prepared = PreparedData.open(data)
     given = {"preset": "sasrec", "width": 16, "epochs": 3, "learning_rate": 0.02, "seed": 3}
     same = TrainConfig.of(given)
@@ -139,7 +136,7 @@ def test_the_models_weights_are_those_of_the_best_epoch(strict):
         assert report[name] == pytest.approx(strict.record["validation"][name], abs=1e-6)
 
 
-def test_strict_training_counts_neither_held_out_item(strict, refit, data):
+def test_popularity_leaves_out_held_out_items(strict, refit, data):
     _, histories = PreparedData.open(data).histories()
     for run, protocol in ((strict, "strict"), (refit, "refit")):
         seen = np.concatenate([training_part(history, protocol) for history in histories])
@@ -148,7 +145,7 @@ def test_strict_training_counts_neither_held_out_item(strict, refit, data):
     assert refit.popularity.sum() - strict.popularity.sum() == sum(len(history) >= 3 for history in histories)
 
 
-def test_a_refit_trains_the_epochs_it_was_given(refit):
+def test_a_refit_trains_the_given_number_of_epochs(refit):
     assert refit.record["trained_on"] == "refit"
     assert refit.record["refit_epochs"] == 2
     assert len(logged(refit, "refit")) == 2
@@ -157,7 +154,7 @@ def test_a_refit_trains_the_epochs_it_was_given(refit):
         evaluate(refit.folder, split="validation")
 
 
-def test_a_refit_without_epochs_finds_them_first(data, tmp_path):
+def test_a_refit_without_a_number_of_epochs_finds_it_first(data, tmp_path):
     run = trained(data, tmp_path / "run", refit=True, epochs=2)
     assert run.record["refit_epochs"] == run.record["best_epoch"]
     assert len(logged(run, "strict")) == 2
@@ -172,7 +169,7 @@ def test_the_same_seed_is_the_same_run(data, tmp_path):
     assert logged(first) != logged(other)
 
 
-def test_averaged_weights_are_validated_and_kept_and_training_goes_on_from_the_last_step(data, tmp_path):
+def test_averaged_weights_are_validated_and_kept_but_not_trained(data, tmp_path):
     averaged, last = (trained(data, tmp_path / str(n), epochs=2, averaging_epochs=n) for n in (1, 0))
     losses = [[float(row["loss"]) for row in logged(run)] for run in (averaged, last)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
@@ -201,23 +198,23 @@ def test_a_refit_keeps_the_average_of_its_steps(data, tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def pretrained(data, tmp_path_factory):
-    """Return a run whose augmenter was trained first, with the largest seed, and the objectives in their order."""
+    """Return a run with pretraining and the largest seed, and the objectives in the order of compilation."""
     objectives = []
     compiled = LACLRec.compile
 
-    def compile_and_note(model, *arguments, objective="full", **more):
+    def compile_and_record(model, *arguments, objective="full", **more):
         objectives.append(objective)
         compiled(model, *arguments, objective=objective, **more)
 
     settings = {"preset": "laclrec", "epochs": 1, "pretrain_epochs": 1, "width": 8, "seed": 2**32 - 1}
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-        patch.setattr(LACLRec, "compile", compile_and_note)
-        warnings.simplefilter("ignore")  # after one epoch the augmenter may well keep everything
+        patch.setattr(LACLRec, "compile", compile_and_record)
+        warnings.simplefilter("ignore")  # after one epoch the augmenter may keep everything
         run = trained(data, tmp_path_factory.mktemp("runs") / "pretrained", **settings)
     return run, tuple(objectives)
 
 
-def test_the_augmenter_can_be_trained_first(pretrained):
+def test_the_augmenter_can_be_pretrained(pretrained):
     run, objectives = pretrained
     assert objectives[:2] == ("augmenter", "full")
     (row,) = logged(run)
@@ -255,7 +252,7 @@ def test_an_interrupted_run_keeps_its_best_weights_and_is_not_taken_for_finished
         (OSError(28, "No space left on device"), "empty"),
     ],
 )
-def test_what_fails_before_the_first_epoch_is_done_leaves_nothing(data, tmp_path, monkeypatch, error, out):
+def test_a_failure_in_the_first_epoch_leaves_nothing(data, tmp_path, monkeypatch, error, out):
     def fail(self, epoch, logs=None):
         raise error
 
@@ -266,7 +263,7 @@ def test_what_fails_before_the_first_epoch_is_done_leaves_nothing(data, tmp_path
     assert [path.name for path in tmp_path.rglob("*")] == ["empty"]
 
 
-def test_a_full_disk_is_named_and_what_was_done_is_kept(data, tmp_path, monkeypatch):
+def test_a_full_disk_is_named_and_the_results_so_far_are_kept(data, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
@@ -286,7 +283,7 @@ def test_a_full_disk_under_tensorboard_is_named(data, tmp_path):
     assert (tmp_path / "run/best.keras").is_file()
 
 
-def test_a_damaged_checkpoint_is_told_in_a_line_before_training_begins(data, tmp_path, capsys):
+def test_a_damaged_checkpoint_is_reported_in_one_line_before_training(data, tmp_path, capsys):
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints/checkpoint-000001.npz").write_bytes(b"")
     keeping = CheckpointSettings(folder=tmp_path / "checkpoints", resume=True)
@@ -304,20 +301,20 @@ def test_settings_that_do_not_fit_the_data_leave_nothing(data, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_no_data_is_nothing_to_train_on(tmp_path):
+def test_data_without_training_targets_is_refused(tmp_path):
     events = [f"u{user},i{user % 4 + step},{step}\n" for user in range(20) for step in range(3)]
     (tmp_path / "events.csv").write_text("user_id,item_id,timestamp\n" + "".join(events))
     prepare(tmp_path / "events.csv", tmp_path / "data", min_interactions=1, show_progress=False)
     with pytest.raises(InputError, match="none to train on. Prepare users of four or more events"):
         trained(tmp_path / "data", tmp_path / "run")
     assert not (tmp_path / "run").exists()
-    # A refit trains on one event more.
+    # A refit trains on one more event.
     run = trained(tmp_path / "data", tmp_path / "run", refit=True, refit_epochs=1)
     assert run.popularity.sum() == 40
 
 
 @pytest.mark.parametrize("folder", ["file/run", "file/deep/run"])
-def test_a_folder_that_cannot_be_made_is_named(data, tmp_path, folder):
+def test_a_folder_that_cannot_be_created_is_named(data, tmp_path, folder):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(InputError, match="Cannot write .*file.*: Not a directory. Choose a folder that can be written"):
         trained(data, tmp_path / folder)
@@ -330,55 +327,12 @@ def test_the_largest_seed_trains(pretrained):
     assert run.record["best_epoch"] == 1
 
 
-@pytest.mark.parametrize(
-    ("file", "content", "message"),
-    [
-        ("run.json", "{", "run.json is damaged"),
-        ("run.json", '{"format_version": 2}', "run.json is damaged: it does not tell 'trained_on'. Train again"),
-        ("run.json", '{"format_version": 9}', "has run format 9, this version reads 2"),
-        ("model.keras", "no zip file", "model.keras is missing or damaged"),
-        ("popularity.npy", "", "popularity.npy is missing or damaged"),
-        ("vocabulary.txt", "one\n", "popularity.npy is missing or damaged"),
-    ],
-)
-def test_a_damaged_run_is_named(refit, tmp_path, file, content, message):
-    for part in PARTS:
-        (tmp_path / part).write_bytes((refit.folder / part).read_bytes())
-    (tmp_path / file).write_text(content)
-    with pytest.raises(InputError, match=message):
-        export(tmp_path, tmp_path / "shop")
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(PARTS)
-
-
-@pytest.mark.parametrize("file", PARTS)
-def test_a_missing_part_of_a_run_is_named(refit, tmp_path, file):
-    for part in PARTS:
-        if part != file:
-            (tmp_path / part).write_bytes((refit.folder / part).read_bytes())
-    with pytest.raises(InputError, match=file):
-        export(tmp_path, tmp_path / "shop")
-
-
-@pytest.mark.parametrize("name", ["trained_on", "data_folder", "data_hash", "max_length", "settings"])
-def test_a_record_that_does_not_tell_all_is_named(refit, tmp_path, name):
-    record = {key: value for key, value in refit.record.items() if key != name}
-    (tmp_path / "run.json").write_text(json.dumps(record))
-    with pytest.raises(InputError, match=f"run.json is damaged: it does not tell '{name}'"):
-        RunFolder.open(tmp_path)
-
-
-def test_a_run_whose_data_changed_is_not_evaluated(refit, tmp_path):
-    (tmp_path / "run.json").write_text(json.dumps(refit.record | {"data_hash": "0" * 64}))
-    with pytest.raises(InputError, match="now holds other data"):
-        _ = RunFolder.open(tmp_path).data
-
-
-def test_sampled_negatives_go_the_whole_way(data, tmp_path):
+def test_sampled_negatives_work_from_training_to_evaluation(data, tmp_path):
     run = trained(data, tmp_path / "run", preset="laclrec", width=8, epochs=1, n_negatives=60, pretrain_epochs=1)
-    # Little is learnt in an epoch, but the sample estimates the whole catalogue's loss.
+    # One epoch learns little, but the sample estimates the loss over the whole catalogue.
     losses = [float(row["next_item_loss"]) for row in logged(run)]
     assert losses == pytest.approx([math.log(run.model.n_items)], rel=0.1)
     assert run.model.n_negatives == 60
-    # No running average by default: it would move the whole item table every step.
+    # By default there is no running average, which would update the whole item table at every step.
     assert not any("average" in variable.path for variable in run.model.optimizer.variables)
     assert 0 <= evaluate(run.folder, show_progress=False)["recall@10"] <= 1

@@ -1,4 +1,4 @@
-"""Two workers that are killed in the middle of an epoch and started again end with the losses of two undisturbed."""
+"""Two workers that are killed in the middle of an epoch and resume end with the losses of an uninterrupted training."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ def logged(run: Path) -> list[dict[str, float]]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(data, tmp_path_factory) -> tuple[Path, Path]:
-    """Return the run of two workers in one go, and the checkpoint they wrote in the middle of the second epoch."""
-    folder = tmp_path_factory.mktemp("undisturbed")
+def uninterrupted(data, tmp_path_factory) -> tuple[Path, Path]:
+    """Return an uninterrupted run of two workers, and their checkpoint in the middle of the second epoch."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
     kept, linked = folder / "checkpoints", folder / "linked"
     linked.mkdir()
     keeping = ["--checkpoints", str(kept), "--checkpoint-minutes", "0", "--keep-checkpoints", "1000"]
     workers = start_two(data, folder / "run", *keeping)
-    while workers[0].poll() is None:  # a finished training removes them; what is linked stays
+    while workers[0].poll() is None:  # a finished training deletes them, but not the links
         for file in kept.glob("*.npz"):
             if not (linked / file.name).exists():
                 os.link(file, linked / file.name)
@@ -71,13 +71,13 @@ def undisturbed(data, tmp_path_factory) -> tuple[Path, Path]:
     raise AssertionError("no checkpoint in the middle of the second epoch")
 
 
-def test_from_the_middle_of_an_epoch_they_end_with_the_same_losses(data, undisturbed, tmp_path):
-    run, checkpoint = undisturbed
+def test_two_workers_resume_in_the_middle_of_an_epoch(data, uninterrupted, tmp_path):
+    run, checkpoint = uninterrupted
     kept = tmp_path / "run/checkpoints"
     kept.mkdir(parents=True)
     os.link(checkpoint, kept / checkpoint.name)
     assert ends(start_two(data, tmp_path / "run", "--resume")) == [0, 0]
-    # Every batch of the epoch and every weight has a say in its losses, whose sums over the network come in any order.
+    # The losses depend on every batch and weight of the epoch. The order of sums over the network varies.
     (resumed,) = logged(tmp_path / "run")  # the first epoch was not trained again
     assert resumed == pytest.approx(logged(run)[-1], rel=1e-5, abs=1e-6)
     assert not kept.exists()

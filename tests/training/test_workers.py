@@ -1,4 +1,4 @@
-"""Which processes train together, read from the environment. Two real ones: tests/models/test_worker_training.py."""
+"""Workers read from the environment, and their agreement. Two real ones: tests/models/test_worker_training.py."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_a_lost_worker_is_reported_in_one_line(two):
 
 @pytest.fixture
 def addresses() -> list[str]:
-    """Return three addresses at which nobody listens yet."""
+    """Return three addresses on which no process listens yet."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
     ports = [each.getsockname()[1] for each in sockets]
     for each in sockets:

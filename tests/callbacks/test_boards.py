@@ -1,15 +1,17 @@
-"""What the augmenter's board writes to TensorBoard, read back."""
+"""What the boards write to TensorBoard, read back."""
 
 from __future__ import annotations
 
 import numpy as np
 import tensorflow as tf
+from google.protobuf import text_format
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.histogram.metadata import PLUGIN_NAME as HISTOGRAMS
+from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 from tensorboard.plugins.text.metadata import PLUGIN_NAME as TEXTS
 
-from laclrec_tf.callbacks.augmenter_board import AugmenterBoard, watched_histories
 from laclrec_tf.callbacks.augmenter_watch import AugmenterWatch
+from laclrec_tf.callbacks.boards import AugmenterBoard, ItemProjector, watched_histories
 
 
 def read(folder) -> EventAccumulator:
@@ -67,3 +69,18 @@ def test_histories_of_a_readable_length_come_first():
     histories = [np.ones(length) for length in (1, 5, 13, 12, 0)]
     assert [len(history) for history in watched_histories(histories)] == [5, 12, 1, 13]
     assert [len(history) for history in watched_histories(histories, max_histories=2)] == [12, 1]
+
+
+def test_item_vectors_have_names_and_the_most_frequent_are_written(sasrec_run, tmp_path):
+    counts = sasrec_run.popularity
+    projector = ItemProjector(tmp_path, sasrec_run.vocabulary, counts, max_items=20)
+    projector.set_model(sasrec_run.model)
+    projector.on_train_end()
+    (embedding,) = text_format.Parse((tmp_path / "projector_config.pbtxt").read_text(), ProjectorConfig()).embeddings
+    header, *lines = (tmp_path / embedding.metadata_path).read_text().splitlines()
+    rows = [line.split("\t") for line in lines]
+    assert header == "item\tevents" and len(rows) == 20
+    assert [int(count) for _, count in rows] == sorted(counts.tolist(), reverse=True)[:20]
+    vectors = np.loadtxt(tmp_path / embedding.tensor_path, delimiter="\t")
+    ids = sasrec_run.vocabulary.to_ids(item for item, _ in rows)
+    np.testing.assert_allclose(vectors, sasrec_run.model.item_vectors.numpy()[ids], rtol=0.01)

@@ -1,0 +1,56 @@
+"""Run folders that are damaged, incomplete, or whose data changed, are refused with one line."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from laclrec_tf.errors import InputError
+from laclrec_tf.run_folder import RunFolder
+from laclrec_tf.serving.release.export import export
+
+PARTS = ("run.json", "model.keras", "vocabulary.txt", "popularity.npy")
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("run.json", "{", "run.json is damaged"),
+        ("run.json", '{"format_version": 2}', "run.json is damaged: it does not tell 'trained_on'. Train again"),
+        ("run.json", '{"format_version": 9}', "has run format 9, this version reads 2"),
+        ("model.keras", "no zip file", "model.keras is missing or damaged"),
+        ("popularity.npy", "", "popularity.npy is missing or damaged"),
+        ("vocabulary.txt", "one\n", "popularity.npy is missing or damaged"),
+    ],
+)
+def test_a_damaged_run_is_named(sasrec_run, tmp_path, file, content, message):
+    for part in PARTS:
+        (tmp_path / part).write_bytes((sasrec_run.folder / part).read_bytes())
+    (tmp_path / file).write_text(content)
+    with pytest.raises(InputError, match=message):
+        export(tmp_path, tmp_path / "shop")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(PARTS)
+
+
+@pytest.mark.parametrize("file", PARTS)
+def test_a_missing_part_of_a_run_is_named(sasrec_run, tmp_path, file):
+    for part in PARTS:
+        if part != file:
+            (tmp_path / part).write_bytes((sasrec_run.folder / part).read_bytes())
+    with pytest.raises(InputError, match=file):
+        export(tmp_path, tmp_path / "shop")
+
+
+@pytest.mark.parametrize("name", ["trained_on", "data_folder", "data_hash", "max_length", "settings"])
+def test_a_missing_entry_of_the_record_is_named(sasrec_run, tmp_path, name):
+    record = {key: value for key, value in sasrec_run.record.items() if key != name}
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match=f"run.json is damaged: it does not tell '{name}'"):
+        RunFolder.open(tmp_path)
+
+
+def test_changed_data_of_a_run_is_refused(sasrec_run, tmp_path):
+    (tmp_path / "run.json").write_text(json.dumps(sasrec_run.record | {"data_hash": "0" * 64}))
+    with pytest.raises(InputError, match="now holds other data"):
+        _ = RunFolder.open(tmp_path).data
