@@ -1,4 +1,4 @@
-"""A SavedModel in a session of its own: the same answers, the right errors, and gone when closed."""
+"""A SavedModel in its own session: the same answers, the right errors, and no memory held after `close`."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_what_an_operation_complains_about(model):
         assert caught.value.message == text
 
 
-def test_closed_it_is_gone(counting_version):
+def test_close_frees_the_memory(counting_version):
     model = LoadedModel(counting_version)
     graph = weakref.ref(model._session.graph)
     gone = weakref.ref(model)

@@ -45,7 +45,7 @@ def test_every_option_reaches_the_server(hand_written, capsys):
     }
 
 
-def test_by_default_nothing_is_restricted_and_the_history_never_comes(hand_written):
+def test_by_default_only_the_history_is_excluded(hand_written):
     hand_written.answers["retrieve"] = ANSWER
     answer = recommend(["a"], server=hand_written.target, model_name="shop", version_label="stable")
     assert answer.item_ids == ("tent", "mug")

@@ -79,19 +79,19 @@ def test_a_lock_file_that_goes_meanwhile_protects_nobody(tmp_path, monkeypatch):
 
 
 def test_many_at_once_enter_one_by_one(tmp_path):
-    inside, most, entered, refused = 0, 0, 0, 0
+    inside, max_inside, entered, refused = 0, 0, 0, 0
     counter = threading.Lock()
     start = threading.Barrier(4)
 
     def push_often():
-        nonlocal inside, most, entered, refused
+        nonlocal inside, max_inside, entered, refused
         start.wait()
         for _ in range(300):
             try:
                 with push_lock(tmp_path):
                     with counter:
                         inside += 1
-                        most = max(most, inside)
+                        max_inside = max(max_inside, inside)
                         entered += 1
                     os.stat(tmp_path)  # lets the others run
                     with counter:
@@ -105,7 +105,7 @@ def test_many_at_once_enter_one_by_one(tmp_path):
         thread.start()
     for thread in threads:
         thread.join()
-    assert most == 1
+    assert max_inside == 1
     assert entered + refused == 4 * 300  # nobody waits for ever, and nobody fails otherwise
     assert list(tmp_path.iterdir()) == []
 

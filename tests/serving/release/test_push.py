@@ -133,7 +133,7 @@ def test_forced_without_need_is_recorded_too(fit, candidate, served):
     assert read_record(served)[0]["blessing"]["comparison"]["candidate"] == 0.1
 
 
-def test_the_last_versions_stay(fit, candidate, served):
+def test_the_newest_versions_are_kept(fit, candidate, served):
     assert push(candidate, served, keep=2).removed == (1,)
     assert numbers(served) == [2, 3]
     assert push(candidate, served, keep=1).removed == (2, 3)
