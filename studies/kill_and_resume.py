@@ -1,4 +1,4 @@
-"""Kill a training with SIGKILL at random moments, go on each time, and compare the end with an undisturbed one.
+"""Kill a training with SIGKILL at random moments, resume it each time, and compare its weights with an undisturbed run.
 
 laclrec-tf simulate --out events.csv --users 500 --items 150
 laclrec-tf prepare events.csv --out data
@@ -24,7 +24,7 @@ SETTINGS = ["--refit", "--set=width=16", "--set=targets_per_batch=32", "--checkp
 
 
 def place(out: Path) -> tuple[str, str, int, int] | None:
-    """Return where the newest checkpoint of a run stands."""
+    """Return part, objective, epoch and step of a run's newest checkpoint."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         state = TrainingCheckpoints(out / "checkpoints").newest()
@@ -34,16 +34,16 @@ def place(out: Path) -> tuple[str, str, int, int] | None:
 
 
 def main() -> None:
-    """Train, kill, go on, and compare."""
+    """Train, kill, resume and compare."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", help="a folder made by `laclrec-tf prepare`")
-    parser.add_argument("--out", type=Path, required=True, help="a folder for both runs")
+    parser.add_argument("data", help="folder made by `laclrec-tf prepare`")
+    parser.add_argument("--out", type=Path, required=True, help="folder for both runs")
     parser.add_argument("--preset", default="laclrec")
     parser.add_argument("--epochs", type=int, default=6)
-    parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--least", type=float, default=20.0, help="seconds before a kill, at least")
-    parser.add_argument("--most", type=float, default=90.0, help="seconds before a kill, at most")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--kills", type=int, default=20, help="number of kills")
+    parser.add_argument("--least", type=float, default=20.0, help="min seconds before a kill")
+    parser.add_argument("--most", type=float, default=90.0, help="max seconds before a kill")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the moments")
     arguments = parser.parse_args()
     draw = random.Random(arguments.seed)
     whole, killed = arguments.out / "whole", arguments.out / "killed"
@@ -70,7 +70,7 @@ def main() -> None:
         try:
             _, error = process.communicate(timeout=wait if kills < arguments.kills else None)
             if process.returncode:
-                sys.exit(f"going on after kill {kills} failed: {error}")
+                sys.exit(f"resuming after kill {kills} failed: {error}")
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()

@@ -1,12 +1,12 @@
-"""RecTools' SASRec on the same events, split and measure, as an outside check.
+"""Train RecTools' SASRec on the same events, split and metrics, as an independent check.
 
-In an environment of its own, with `pip install "rectools[torch]==0.19.0"`:
+In a separate environment, with `pip install "rectools[torch]==0.19.0"`:
 
     python studies/rectools_sasrec.py interactions.csv.gz --out rectools_beauty.json
 
-Strict: trained without each user's last two events; the epoch with the best validation ndcg@10 is the one tested.
-Ctrl-C ends the training at its next look at validation and tests the best epoch so far, and the report says so; a
-second one ends the program.
+Training is strict: it does not see each user's last two events. The epoch with the best validation ndcg@10 is tested.
+Ctrl-C ends the training at its next validation and tests the best epoch so far, which the report notes. A second Ctrl-C
+ends the program.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ K = 10
 
 
 def read(events: str) -> pd.DataFrame:
-    """Return RecTools' columns and `from_end`: 0 for a user's last event, 1 for the one before."""
+    """Return RecTools' columns and `from_end`: 0 for a user's last event, 1 for the event before it."""
     frame = pd.read_csv(events, dtype=str)
     frame.columns = pd.Index([Columns.User, Columns.Item, "position"])
     frame["position"] = frame["position"].astype(int)
@@ -42,7 +42,7 @@ def read(events: str) -> pd.DataFrame:
 
 
 def measure(model: SASRecModel, history: pd.DataFrame, targets: pd.DataFrame) -> dict[str, float]:
-    """Rank the targets over the whole catalogue, the items of the history left out."""
+    """Rank the targets over the whole catalogue without the items of the history."""
     known = history[[Columns.User, Columns.Item, Columns.Weight, Columns.Datetime]]
     top = model.recommend(targets[Columns.User].unique(), Dataset.construct(known), k=K, filter_viewed=True)
     hits = targets.merge(top, on=[Columns.User, Columns.Item], how="inner")[Columns.Rank].to_numpy()
@@ -51,9 +51,9 @@ def measure(model: SASRecModel, history: pd.DataFrame, targets: pd.DataFrame) ->
 
 
 def main() -> None:
-    """Train until validation has not improved for some rounds, then test the best."""
+    """Train until validation stops improving, then test the best epoch."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("events", help="user_id,item_id,timestamp, as CSV or CSV.gz")
+    parser.add_argument("events", help="CSV or CSV.gz with user_id,item_id,timestamp")
     parser.add_argument("--out", required=True)
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--blocks", type=int, default=2)
@@ -62,20 +62,20 @@ def main() -> None:
     parser.add_argument("--loss", default="softmax")
     parser.add_argument("--negatives", type=int, default=1)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
-    parser.add_argument("--batch-size", type=int, default=128, help="histories")
+    parser.add_argument("--batch-size", type=int, default=128, help="histories per batch")
     parser.add_argument("--epochs", type=int, default=150)
-    parser.add_argument("--every", type=int, default=2, help="epochs between two looks at validation")
-    parser.add_argument("--patience", type=int, default=5, help="looks without a better one")
+    parser.add_argument("--every", type=int, default=2, help="epochs between two validations")
+    parser.add_argument("--patience", type=int, default=5, help="validations without a better result before it stops")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     torch.manual_seed(arguments.seed)
     np.random.seed(arguments.seed)
 
     events = read(arguments.events)
-    training, asked = events[events["from_end"] >= 2], events[events["from_end"] >= 1]
+    training, before_test = events[events["from_end"] >= 2], events[events["from_end"] >= 1]
     columns = [Columns.User, Columns.Item, Columns.Weight, Columns.Datetime]
     dataset = Dataset.construct(training[columns])
-    # A target that training never met cannot be ranked, and counts as missed.
+    # A target that is not in the training data cannot be ranked, and counts as a miss.
     validation, test = events[events["from_end"] == 1], events[events["from_end"] == 0]
     model = SASRecModel(
         n_blocks=arguments.blocks,
@@ -93,7 +93,7 @@ def main() -> None:
     curve: list[dict[str, float]] = []
     interrupted: list[int] = []
 
-    def note(number: int, frame: object) -> None:  # Lightning would end the program
+    def note(number: int, frame: object) -> None:  # Lightning's own handler would end the program
         interrupted.append(number)
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -108,7 +108,7 @@ def main() -> None:
             best, since = found, 0
             best_state = copy.deepcopy(model.lightning_model.torch_model.state_dict())
         if since >= arguments.patience:
-            interrupted.clear()  # it would have ended here anyway
+            interrupted.clear()  # the training ends here in any case
         if since >= arguments.patience or interrupted:
             break
     model.lightning_model.torch_model.load_state_dict(best_state)
@@ -118,7 +118,7 @@ def main() -> None:
         "interrupted": bool(interrupted),
         "curve": curve,
         "validation": best,
-        "test": measure(model, asked, test),
+        "test": measure(model, before_test, test),
         "seconds": round(time.monotonic() - start),
     }
     Path(arguments.out).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

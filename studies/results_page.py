@@ -15,6 +15,7 @@ import typer
 from laclrec_tf.cli.main import run_app
 from laclrec_tf.errors import InputError, reason_of
 from laclrec_tf.runtime.output_files import ReportFile
+from laclrec_tf.runtime.tensorflow_startup import import_tensorflow_quietly
 
 _LINK = re.compile(r"(!\[[^\]]*\]\()([^)]+)(\))")
 
@@ -69,7 +70,8 @@ def results_page(studies: Sequence[str | Path], page: str | Path, notes: str | P
 
 def _report_of_records(study: Path, beside: Path) -> tuple[str, Path]:
     """Return the report made from a study's packed records, and the folder with the plots that it shows."""
-    from laclrec_tf.study.records import unpack_study  # both import TensorFlow
+    import_tensorflow_quietly()
+    from laclrec_tf.study.records import unpack_study
     from laclrec_tf.study.study import report_study
 
     name = study.stem.replace("_", "-")

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from laclrec_tf.errors import InputError, reason_of
-from laclrec_tf.runtime.output_files import ReportFile, new_folder
+from laclrec_tf.runtime.output_files import ReportFile, atomic_write, new_folder
 from laclrec_tf.study.config import StudyConfig, training_name
 from laclrec_tf.training.checkpoints import DAMAGE
 
@@ -133,9 +133,8 @@ def write_result(file: Path, record: dict[str, Any], ranks: Ranks) -> None:
     """
     in_order = {name: ranks[name] for name in record["evaluations"]}
     np.savez_compressed(file.with_suffix(".npz"), **in_order)  # type: ignore[arg-type]
-    partial = file.with_suffix(".partial")
-    partial.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    partial.rename(file)
+    with atomic_write(file) as partial:
+        partial.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 def read_record(file: Path) -> dict[str, Any]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.augmenter_report import augmenter_report
 from laclrec_tf.evaluation.evaluate import evaluate
 from laclrec_tf.run_folder import RunFolder
+from laclrec_tf.runtime.output_files import file_lock
 from laclrec_tf.runtime.processes import ProcessKilledError, call_in_a_process
 from laclrec_tf.runtime.terminal import terminal
 from laclrec_tf.study.config import StudyConfig
@@ -61,7 +60,7 @@ def study(study_file: str | Path, out: str | Path, *, show_progress: bool = True
         raise InputError(f"Cannot make the folder {out}: {error.strerror}.") from None
     console = terminal(stderr=True)
     console.quiet = not show_progress
-    with _locked(out):
+    with file_lock(out / ".lock", busy=f"Another process uses {out}. Wait until it ends, or give another --out."):
         missing = [cell for cell in cells if not cell.result.exists()]
         if len(missing) < len(cells):
             console.print(f"{len(cells) - len(missing)} of {len(cells)} trainings are finished already")
@@ -120,17 +119,6 @@ def _cells(config: StudyConfig, out: Path) -> Iterator[Cell]:
             config.truth.get(data),
             out,
         )
-
-
-@contextmanager
-def _locked(out: Path) -> Iterator[None]:
-    """Lock the study's folder, so that no two processes run the same training."""
-    with (out / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InputError(f"Another process uses {out}. Wait until it ends, or give another --out.") from None
-        yield
 
 
 def _in_a_process(cell: Cell, show_progress: bool) -> None:

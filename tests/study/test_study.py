@@ -1,4 +1,4 @@
-"""Studies: what is done is not done again, what differs is refused, the report says what the records say."""
+"""Studies: finished trainings are not repeated, other settings are refused, and the report has the records' numbers."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ import yaml
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.evaluate import evaluate
 from laclrec_tf.files import file_sha256
+from laclrec_tf.runtime.output_files import file_lock
 from laclrec_tf.study import study as studies
 from laclrec_tf.study.config import StudyConfig
 from laclrec_tf.study.study import study
@@ -49,7 +50,7 @@ def written(folder, small, **content):
 
 @pytest.fixture()
 def in_this_process(monkeypatch):
-    """Train without a new process; returns the names of what was trained."""
+    """Train in this process, and return the names of the trainings."""
     trained = []
 
     def run(cell, show_progress):
@@ -62,7 +63,7 @@ def in_this_process(monkeypatch):
 
 @pytest.fixture(scope="module")
 def finished(data, tmp_path_factory):
-    """A study of two models and a refit, two evaluations, trained in processes of their own."""
+    """A study of two models and a refit with two evaluations, each trained in its own process."""
     folder = tmp_path_factory.mktemp("study")
     file = written(
         folder,
@@ -96,7 +97,7 @@ def test_only_models_with_an_augmenter_clean(finished):
     assert records[2]["evaluations"]["cleaned"]["clean"] is True
 
 
-def test_the_kept_ranks_give_the_metrics(finished):
+def test_the_stored_ranks_give_the_metrics(finished):
     _, out, records = finished
     for record in records:
         name = f"small--{record['model']}--seed-0--{record['trained_on']}"
@@ -123,7 +124,7 @@ def test_the_report_holds_the_numbers(finished):
 
 def test_the_augmenter_of_a_strict_run_is_measured_where_there_is_one(finished):
     _, out, records = finished
-    assert [record.get("augmenter", "not asked") for record in records[:2]] == [None, "not asked"]
+    assert [record.get("augmenter", "not measured") for record in records[:2]] == [None, "not measured"]
     found = records[2]["augmenter"]
     folder = out / "augmenter/small--laclrec--seed-0--strict"
     assert json.loads((folder / "augmenter.json").read_text()) == found
@@ -136,14 +137,14 @@ def test_the_augmenter_of_a_strict_run_is_measured_where_there_is_one(finished):
     assert [(out / plot).stat().st_size > 1000 for plot in plots] == [True] * 4
 
 
-def test_a_result_without_the_augmenter_that_is_asked_for_is_refused(data, tmp_path, in_this_process):
+def test_a_result_without_the_requested_augmenter_report_is_refused(data, tmp_path, in_this_process):
     models = {"sasrec": {"preset": "sasrec", **TINY}}
     study(written(tmp_path, data, models=models), tmp_path / "out", show_progress=False)
     with pytest.raises(InputError, match="other settings"):
         study(written(tmp_path, data, models=models, augmenter=True), tmp_path / "out", show_progress=False)
 
 
-def test_a_result_without_the_planted_noise_that_is_asked_for_is_refused(finished, tmp_path, in_this_process):
+def test_a_result_without_the_requested_planted_noise_is_refused(finished, tmp_path, in_this_process):
     file, out, _ = finished
     shutil.copytree(out, tmp_path / "out")
     result = tmp_path / "out/results/small--laclrec--seed-0--strict.json"
@@ -154,7 +155,7 @@ def test_a_result_without_the_planted_noise_that_is_asked_for_is_refused(finishe
         study(file, tmp_path / "out", show_progress=False)
 
 
-def test_a_record_older_than_a_setting_is_refused_in_words(finished, tmp_path, in_this_process):
+def test_a_record_older_than_a_setting_is_refused(finished, tmp_path, in_this_process):
     file, out, _ = finished
     shutil.copytree(out, tmp_path / "out")
     result = tmp_path / "out/results/small--laclrec--seed-0--strict.json"
@@ -165,13 +166,13 @@ def test_a_record_older_than_a_setting_is_refused_in_words(finished, tmp_path, i
         study(file, tmp_path / "out", show_progress=False)
 
 
-def test_what_is_done_is_not_done_again(finished, in_this_process):
+def test_finished_trainings_are_not_repeated(finished, in_this_process):
     file, out, records = finished
     assert study(file, out, show_progress=False) == records
     assert in_this_process == []
 
 
-def test_an_interrupted_study_goes_on(data, tmp_path, in_this_process, monkeypatch):
+def test_an_interrupted_study_resumes(data, tmp_path, in_this_process, monkeypatch):
     file = written(tmp_path, data, seeds=[0, 1], models={"sasrec": {"preset": "sasrec", **TINY}})
     run = studies.run_cell
 
@@ -192,7 +193,7 @@ def test_an_interrupted_study_goes_on(data, tmp_path, in_this_process, monkeypat
 
 
 class EpochsSeen(keras.callbacks.Callback):
-    """Notes the epochs that are trained, and asks the process to stop after some of them."""
+    """Records the trained epochs, and stops the process after one of them."""
 
     def __init__(self, stop_after=None):
         super().__init__()
@@ -204,7 +205,7 @@ class EpochsSeen(keras.callbacks.Callback):
             signal.raise_signal(signal.SIGTERM)
 
 
-def test_an_interrupted_training_goes_on_where_it_was(data, tmp_path, in_this_process, monkeypatch):
+def test_an_interrupted_training_resumes_at_its_epoch(data, tmp_path, in_this_process, monkeypatch):
     file = written(tmp_path, data, models={"sasrec": {"preset": "sasrec", **TINY, "epochs": 3, "patience": 3}})
     seen = [EpochsSeen(stop_after=1), EpochsSeen()]
     train = studies.train
@@ -266,7 +267,7 @@ def test_results_of_other_evaluations_are_refused(evaluated, changed, named, dat
 
 @pytest.fixture(scope="module")
 def evaluated(data, tmp_path_factory):
-    """A study that evaluates on a file of histories too, and on one of a data set that only names another."""
+    """A study that also evaluates on files of histories: one for each of its data sets."""
     folder = tmp_path_factory.mktemp("evaluated")
     events = str(data.parent / "events.csv")
     evaluations = {"full": {}, "noisy": {"histories": {"small": events}}, "elsewhere": {"histories": {"large": events}}}
@@ -277,7 +278,7 @@ def evaluated(data, tmp_path_factory):
 
 
 def shorter(data, folder):
-    """Write the events without the last one."""
+    """Write the events without the last event."""
     file = folder / "shorter.csv"
     file.write_text("".join((data.parent / "events.csv").read_text().splitlines(keepends=True)[:-1]))
     return file
@@ -334,7 +335,7 @@ def test_a_refit_of_another_epoch_count_is_refused(finished, tmp_path, in_this_p
         study(file, tmp_path / "out", show_progress=False)
 
 
-def test_a_training_killed_in_its_first_epoch_begins_anew(data, tmp_path, in_this_process):
+def test_a_training_killed_in_its_first_epoch_starts_from_scratch(data, tmp_path, in_this_process):
     file = written(tmp_path, data, models={"sasrec": {"preset": "sasrec", **TINY}})
     run = tmp_path / "out/runs/small--sasrec--seed-0--strict"
     (run / "tensorboard").mkdir(parents=True)
@@ -343,7 +344,7 @@ def test_a_training_killed_in_its_first_epoch_begins_anew(data, tmp_path, in_thi
     assert record["epochs_run"] == len(record["curve"]) == 1
 
 
-def test_a_strange_run_folder_is_refused_before_any_training(data, tmp_path, in_this_process):
+def test_an_unknown_run_folder_is_refused_before_any_training(data, tmp_path, in_this_process):
     run = tmp_path / "out/runs/small--laclrec--seed-0--strict"
     run.mkdir(parents=True)
     (run / "letter.txt").write_text("dear")
@@ -363,7 +364,7 @@ def test_a_run_of_other_defaults_is_refused_and_kept(finished, tmp_path, in_this
     assert (tmp_path / "out/runs" / result.stem / "run.json").exists() and not result.exists()
 
 
-def test_the_report_tells_what_was_measured(evaluated, data):
+def test_the_report_names_the_conditions(evaluated, data):
     _, out, _ = evaluated
     digest = file_sha256(data.parent / "events.csv")
     assert f"; histories of events.csv, SHA-256 {digest[:12]}….\n" in (out / "report.md").read_text()
@@ -410,7 +411,7 @@ def _killed(cell, show_progress):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_an_error_of_a_training_is_the_studys(data, tmp_path, monkeypatch):
+def test_an_error_of_a_training_is_raised_by_the_study(data, tmp_path, monkeypatch):
     monkeypatch.setattr(studies, "run_cell", _refused)
     with pytest.raises(InputError, match="a reason"):
         study(written(tmp_path, data), tmp_path / "out", show_progress=False)
@@ -420,20 +421,20 @@ def _refused(cell, show_progress):
     raise InputError("a reason")
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="looks for processes in /proc")
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="finds processes in /proc")
 def test_a_training_ends_with_its_study(data, tmp_path):
     arguments = ["study", str(written(tmp_path, data)), "--out", str(tmp_path / "out")]
     run = subprocess.Popen([sys.executable, "-m", "laclrec_tf.cli.main", *arguments], stderr=subprocess.PIPE, text=True)
     next(line for line in run.stderr if "small--" in line)
     (child,) = training_processes(run.pid)
     run.terminate()
-    _, told = run.communicate(timeout=120)
-    assert run.returncode == 130 and "interrupted" in told and "Traceback" not in told and "oneDNN" not in told
+    _, error = run.communicate(timeout=120)
+    assert run.returncode == 130 and "interrupted" in error and "Traceback" not in error and "oneDNN" not in error
     assert not Path(f"/proc/{child}").exists()
 
 
 def training_processes(parent: int, seconds: float = 60.0) -> list[int]:
-    """Wait for the processes that run Python code for a process, its resource tracker aside."""
+    """Wait for the child processes that run Python code, except the resource tracker, and return their ids."""
     end = time.monotonic() + seconds
     found: list[int] = []
     while not found and time.monotonic() < end:
@@ -448,7 +449,7 @@ def training_processes(parent: int, seconds: float = 60.0) -> list[int]:
 def test_one_process_at_a_time(data, tmp_path, in_this_process):
     out = tmp_path / "out"
     out.mkdir()
-    with studies._locked(out), pytest.raises(InputError, match="Another process"):
+    with file_lock(out / ".lock", busy="busy"), pytest.raises(InputError, match="Another process"):
         study(written(tmp_path, data), out, show_progress=False)
     assert in_this_process == []
 
@@ -480,7 +481,7 @@ def test_a_wrong_study_file_is_refused_before_any_training(data, tmp_path, conte
         StudyConfig.read(written(tmp_path, data, **content))
 
 
-def test_histories_of_one_data_set_are_not_asked_of_another(evaluated, in_this_process):
+def test_histories_of_one_data_set_are_not_used_for_another(evaluated, in_this_process):
     file, out, records = evaluated
     assert [sorted(record["evaluations"]) for record in records] == [["full", "noisy"], ["elsewhere", "full"]]
     assert [record["skipped"] for record in records] == [["elsewhere"], ["noisy"]]
