@@ -104,9 +104,9 @@ def prepare(events: str, min_interactions: int, data: dsl.Output[dsl.Dataset]) -
 
     with tempfile.TemporaryDirectory() as scratch:
         file = reachable(events) if events else simulate_events(Path(scratch, "events.csv"))[0]
-        made = prepare(file, Path(scratch, "data"), min_interactions=min_interactions, show_progress=False)
-        copy_whole(made.folder, Path(data.path), last=DATASET_FILE)
-    data.metadata.update({"data_hash": made.data_hash, **made.counts})
+        prepared = prepare(file, Path(scratch, "data"), min_interactions=min_interactions, show_progress=False)
+        copy_whole(prepared.folder, Path(data.path), last=DATASET_FILE)
+    data.metadata.update({"data_hash": prepared.data_hash, **prepared.counts})
 
 
 def train(data: dsl.Input[dsl.Dataset], settings: dict[str, Any], run: dsl.Output[dsl.Model]) -> None:
@@ -121,9 +121,9 @@ def train(data: dsl.Input[dsl.Dataset], settings: dict[str, Any], run: dsl.Outpu
 
     with tempfile.TemporaryDirectory() as scratch:
         train(data.path, Path(scratch, "run"), TrainConfig.of(settings), show_progress=False)
-        made = RunFolder.open(Path(scratch, "run"))
-        copy_whole(made.folder, Path(run.path), last="run.json")
-    run.metadata.update({"trained_on": made.record["trained_on"], "preset": made.record["settings"]["preset"]})
+        trained = RunFolder.open(Path(scratch, "run"))
+        copy_whole(trained.folder, Path(run.path), last="run.json")
+    run.metadata.update({"trained_on": trained.record["trained_on"], "preset": trained.record["settings"]["preset"]})
 
 
 def evaluate(
@@ -143,9 +143,9 @@ def evaluate(
     from laclrec_tf.serving.version.folder import SAVED_MODEL_FILE
 
     with tempfile.TemporaryDirectory() as scratch:
-        made = Path(shutil.copytree(run.path, Path(scratch, "run"), copy_function=shutil.copyfile))
-        report = evaluate(made, show_progress=False)
-        version = export(made, Path(scratch, "model"), show_progress=False)
+        copy = Path(shutil.copytree(run.path, Path(scratch, "run"), copy_function=shutil.copyfile))
+        report = evaluate(copy, show_progress=False)
+        version = export(copy, Path(scratch, "model"), show_progress=False)
         copy_whole(version, Path(candidate.path), last=SAVED_MODEL_FILE)
     for name, value in report.items():
         if "@" in name:

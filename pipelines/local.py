@@ -22,7 +22,7 @@ def run_pipeline(
     work: Annotated[Path, place_option(help="Folder for the prepared data, the run and the exported model.")],
     min_interactions: Annotated[int, typer.Option(help="k-core: min events of each user and item.")] = 5,
     set_: Settings = None,
-    metric: Annotated[str, typer.Option(help="Metric of the comparison; more is better.")] = "ndcg@10",
+    metric: Annotated[str, typer.Option(help="Metric of the comparison; higher is better.")] = "ndcg@10",
     tolerance: Annotated[float, typer.Option(help="Max loss against the served version, as a share.")] = 0.02,
 ) -> None:
     """Prepare events, train, evaluate, export, and push the model if it is no worse than the served one."""

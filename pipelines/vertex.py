@@ -2,8 +2,8 @@
 
     python pipelines/vertex.py data --project shop --bucket gs://shop-models --name may --dry-run
 
-Upload the package and the data -> training job -> wait for its model -> endpoint. The job goes on if this process is
-stopped. Started again with `--endpoint`, the pipeline moves the traffic of that endpoint to the new model.
+Upload the package and the data -> training job -> wait for its model -> endpoint. The job continues if this
+process is stopped. With `--endpoint` the traffic of an existing endpoint moves to the new model.
 """
 
 from typing import Annotated
@@ -28,7 +28,7 @@ def run_pipeline(
     endpoint: Annotated[
         str | None, typer.Option(metavar="ID", help="Endpoint whose traffic moves to the model. Default: a new one.")
     ] = None,
-    poll_seconds: Annotated[float, typer.Option(metavar="N", help="Seconds between looks at the job.", min=0)] = 60.0,
+    poll_seconds: Annotated[float, typer.Option(metavar="N", help="Seconds between checks of the job.", min=0)] = 60.0,
     dry_run: DryRun = False,
     api_endpoint: ApiEndpoint = None,
 ) -> None:

@@ -253,6 +253,6 @@ def _counts_by(events: beam.PCollection, index: int) -> beam.PCollection:
 
 
 def _size_largest_total(counted: Iterable[tuple[int, int, int]]) -> tuple[int, int, int]:
-    # A combiner receives its own results, too, and an empty iterable where there are no events.
+    # Beam also passes partial results, and nothing if there are no events.
     sizes, largest, totals = zip((0, 0, 0), *counted, strict=True)
     return sum(sizes), max(largest), sum(totals)

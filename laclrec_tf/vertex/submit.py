@@ -187,12 +187,12 @@ def build_source_distribution(out: Path, *, source: Path | None = None) -> Path:
         command = [sys.executable, "setup.py", "-q", "egg_info", "--egg-base", scratch]
         command += ["sdist", "--formats", "gztar", "--dist-dir", f"{scratch}/dist"]
         done = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
-        made = list(Path(scratch, "dist").glob("*.tar.gz"))
-        if done.returncode or not made:
+        built = list(Path(scratch, "dist").glob("*.tar.gz"))
+        if done.returncode or not built:
             reason = (done.stderr.strip().splitlines() or ["no file was written"])[-1]
             raise InputError(
                 f"The source distribution could not be built: {reason}. Fix this, or give --package gs://...tar.gz."
             )
         out.mkdir(parents=True, exist_ok=True)
         # Older versions of setuptools write a hyphen in place of the underscore.
-        return Path(shutil.copy(made[0], out / FILE_NAME))
+        return Path(shutil.copy(built[0], out / FILE_NAME))

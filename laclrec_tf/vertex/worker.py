@@ -88,7 +88,7 @@ def _is_done(model: Path, run: Path, config: TrainConfig, data: Path) -> bool:
         if finished is not None:
             verify_manifest(model)
             return True
-        reason = f"{run} is no finished run"
+        reason = f"{run} is not a finished run"
     except InputError as error:
         reason = str(error)
     raise InputError(
@@ -146,7 +146,7 @@ class TuningMetrics(keras.callbacks.Callback):
     The format is that of cloudml-hypertune: a JSON object per line, numbers as strings.
 
     Args:
-        monitor: name of the metric in the logs of an epoch; more is better. Default: "val_ndcg@10".
+        monitor: name of the metric in the logs of an epoch; higher is better. Default: "val_ndcg@10".
         environment: variables by name, with `CLOUD_ML_HP_METRIC_FILE` and `CLOUD_ML_TRIAL_ID`. Default: the
             environment of this process.
 
