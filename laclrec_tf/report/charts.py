@@ -95,7 +95,7 @@ _CHARTS = (
     ),
     _Curves(
         "Operations on real histories",
-        "random prefixes of training histories; the augmenter has collapsed if it keeps or deletes all items",
+        "prefixes of training histories; all kept or all deleted is a collapse",
         {"keep_rate": "keep", "delete_rate": "delete", "insert_rate": "insert"},
         as_percent=True,
     ),
