@@ -25,8 +25,8 @@ demo: $(READY)
 test: $(TEST_READY)
 	@$(VENV)/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-# Two notebooks at a time, each in a process of its own; their files stay as they are. Two quiets leave out pytest's
-# last line, so that the tests' own is the one to be found in a log. A tutorial that takes long is not tried.
+# Two notebooks at a time, each in its own process; their files are not changed. `-qq` hides pytest's summary line, so
+# that a log has only that of the tests. The target fails if the notebooks take longer than NOTEBOOK_SECONDS.
 notebooks: $(TEST_READY)
 	@start=$$(date +%s); \
 	$(VENV)/bin/python -m pytest -qq -n 2 --nbmake --nbmake-timeout=$(NOTEBOOK_SECONDS) \
@@ -48,7 +48,7 @@ docs: $(DOCS_READY)
 	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
 	@echo "built build/site/index.html"
 
-# The stamp is written last, so an interrupted installation is made anew.
+# The stamp is written last, so an interrupted installation is repeated.
 $(READY): setup.py constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "laclrec-tf needs Python 3.11 or newer; call make PYTHON=python3.11" >&2; exit 2; }

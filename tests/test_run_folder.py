@@ -17,7 +17,7 @@ PARTS = ("run.json", "model.keras", "vocabulary.txt", "popularity.npy")
     ("file", "content", "message"),
     [
         ("run.json", "{", "run.json is damaged"),
-        ("run.json", '{"format_version": 2}', "run.json is damaged: it does not tell 'trained_on'. Train again"),
+        ("run.json", '{"format_version": 2}', "run.json is damaged: it lacks 'trained_on'. Train again"),
         ("run.json", '{"format_version": 9}', "has run format 9, this version reads 2"),
         ("model.keras", "no zip file", "model.keras is missing or damaged"),
         ("popularity.npy", "", "popularity.npy is missing or damaged"),
@@ -46,11 +46,11 @@ def test_a_missing_part_of_a_run_is_named(sasrec_run, tmp_path, file):
 def test_a_missing_entry_of_the_record_is_named(sasrec_run, tmp_path, name):
     record = {key: value for key, value in sasrec_run.record.items() if key != name}
     (tmp_path / "run.json").write_text(json.dumps(record))
-    with pytest.raises(InputError, match=f"run.json is damaged: it does not tell '{name}'"):
+    with pytest.raises(InputError, match=f"run.json is damaged: it lacks '{name}'"):
         RunFolder.open(tmp_path)
 
 
 def test_changed_data_of_a_run_is_refused(sasrec_run, tmp_path):
     (tmp_path / "run.json").write_text(json.dumps(sasrec_run.record | {"data_hash": "0" * 64}))
-    with pytest.raises(InputError, match="now holds other data"):
+    with pytest.raises(InputError, match="contains other data"):
         _ = RunFolder.open(tmp_path).data

@@ -106,7 +106,8 @@ def run_app(
     try:
         status = app(arguments or ["--help"], prog_name=program, standalone_mode=False)
     except (InputError, typer.TyperException) as error:
-        message = str(error) if isinstance(error, InputError) else _moved(arguments) or error.format_message()
+        moved = _moved(arguments) if program == "laclrec-tf" else None
+        message = str(error) if isinstance(error, InputError) else moved or error.format_message()
         print(f"{program}: {' '.join(message.split())}", file=sys.stderr)
         status = 2
     except OSError as error:

@@ -278,7 +278,10 @@ def recommend_all(
 def explore(
     model: Annotated[Path, place_option(help="saved_models/NAME; its newest version is explored.")],
     titles: Annotated[
-        Path | None, place_option(metavar="FILE", help="CSV or Parquet with the columns item_id and title.")
+        Path | None,
+        place_option(
+            metavar="FILE", help="Table with the columns item_id and title, in any format that `prepare` reads."
+        ),
     ] = None,
     server: Annotated[
         str | None,

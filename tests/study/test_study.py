@@ -322,7 +322,7 @@ def test_ranks_of_other_evaluations_are_named(finished, tmp_path, in_this_proces
     file, out, _ = finished
     results = shutil.copytree(out / "results", tmp_path / "out/results")
     shutil.copy(results / "small--sasrec--seed-0--strict.npz", results / "small--laclrec--seed-0--strict.npz")
-    with pytest.raises(InputError, match="laclrec--seed-0--strict.npz is damaged .it is of other evaluations"):
+    with pytest.raises(InputError, match="laclrec--seed-0--strict.npz is damaged .its evaluations differ"):
         study(file, tmp_path / "out", show_progress=False)
 
 

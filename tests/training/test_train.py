@@ -238,7 +238,7 @@ def test_an_interrupted_run_keeps_its_best_weights_and_is_not_taken_for_finished
     with pytest.raises(InputError, match="unfinished run"):
         RunFolder.open(tmp_path / "run")
     with pytest.raises(
-        InputError, match="run holds an unfinished run. Go on with --resume, or give another --out, or delete it"
+        InputError, match="run contains an unfinished run. Resume it with --resume, or give another --out, or delete it"
     ):
         trained(data, tmp_path / "run")
     assert (tmp_path / "run/best.keras").is_file()

@@ -173,7 +173,10 @@ def test_a_damaged_part_is_made_again(data, sasrec_export, tmp_path, small_parts
         (["MODEL", "nowhere.csv", "--out", "a.parquet"], "nowhere.csv does not exist"),
         (["MODEL", "DATA", "--out", "a.parquet", "--user-column", "who"], "columns apply to files of events only"),
         (["MODEL", "DATA", "DATA", "--out", "a.parquet"], "Give one prepared folder alone"),
-        (["MODEL", "DATA", "--out", "a.parquet", "--runner", "FlinkRunner"], "--runner and --beam-option are for"),
+        (
+            ["MODEL", "DATA", "--out", "a.parquet", "--runner", "FlinkRunner"],
+            "--runner and --beam-option need --engine beam",
+        ),
     ],
 )
 def test_mistakes_cost_one_line(data, sasrec_export, tmp_path, monkeypatch, capsys, arguments, text):
