@@ -279,9 +279,7 @@ def explore(
     model: Annotated[Path, place_option(help="saved_models/NAME; its newest version is explored.")],
     titles: Annotated[
         Path | None,
-        place_option(
-            metavar="FILE", help="Table with the columns item_id and title, in any format that `prepare` reads."
-        ),
+        place_option(metavar="FILE", help="Table of item_id and title, in a format that `prepare` reads."),
     ] = None,
     server: Annotated[
         str | None,

@@ -175,7 +175,7 @@ def test_a_damaged_part_is_made_again(data, sasrec_export, tmp_path, small_parts
         (["MODEL", "DATA", "DATA", "--out", "a.parquet"], "Give one prepared folder alone"),
         (
             ["MODEL", "DATA", "--out", "a.parquet", "--runner", "FlinkRunner"],
-            "--runner and --beam-option need --engine beam",
+            "--beam-option need --engine beam",
         ),
     ],
 )
