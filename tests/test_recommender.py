@@ -47,7 +47,7 @@ def test_importing_the_package_imports_nothing_heavy():
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout == "[]\n"
     assert {"load", "Recommender", "RunFolder"} <= set(dir(laclrec_tf))
-    with pytest.raises(AttributeError, match="lode"):
+    with pytest.raises(AttributeError, match="No laclrec_tf attribute lode"):
         laclrec_tf.lode  # noqa: B018
 
 
