@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import ExitStack
 
 import grpc
 from tensorflow_serving.apis import (
@@ -35,6 +37,7 @@ class ServingApi:
         batcher: runs their signatures.
         limits: limits of requests. Default: `RequestLimits()`.
         metrics: counts the requests in progress. Default: they are not counted.
+        on_reload: called after each `reload` that changed the models. Default: nothing.
 
     Example:
         >>> api = ServingApi(ModelRegistry(), batcher)  # doctest: +SKIP
@@ -47,20 +50,34 @@ class ServingApi:
         batcher: RequestBatcher,
         limits: RequestLimits | None = None,
         metrics: Metrics | None = None,
+        on_reload: Callable[[], None] | None = None,
     ) -> None:
         self.registry = registry
         self.limits = limits or RequestLimits()
         self._batcher = batcher
         self._metrics = metrics
+        self._on_reload = on_reload
         self._lock = threading.Lock()
         self._running = 0
 
-    def predict(self, request: predict_pb2.PredictRequest, timeout: float | None = None) -> predict_pb2.PredictResponse:
+    def reserve(self) -> Slot:
+        """Take one of the `max_concurrent_requests`, before a request is read into memory.
+
+        Raises:
+            ServingError: RESOURCE_EXHAUSTED, all are taken.
+        """
+        self._count(+1)
+        return Slot(lambda: self._count(-1))
+
+    def predict(
+        self, request: predict_pb2.PredictRequest, timeout: float | None = None, slot: Slot | None = None
+    ) -> predict_pb2.PredictResponse:
         """Run a signature.
 
         Args:
             request: model, version or label, signature, inputs, output filter.
             timeout: max seconds until the answer. Default: no limit.
+            slot: see `start_predict`.
 
         Returns:
             The outputs.
@@ -68,7 +85,7 @@ class ServingApi:
         Raises:
             ServingError: the request cannot be answered.
         """
-        running = self.start_predict(request, timeout)
+        running = self.start_predict(request, timeout, slot)
         try:
             running.outputs.exception(timeout)
         except (FutureTimeoutError, CancelledError):
@@ -78,12 +95,16 @@ class ServingApi:
             ) from None
         return running.response()
 
-    def start_predict(self, request: predict_pb2.PredictRequest, timeout: float | None = None) -> RunningPrediction:
+    def start_predict(
+        self, request: predict_pb2.PredictRequest, timeout: float | None = None, slot: Slot | None = None
+    ) -> RunningPrediction:
         """Start to run a signature, without waiting for the outputs.
 
         Args:
             request: as for `predict`.
             timeout: seconds after which the request is not run any more. Default: no limit.
+            slot: the slot that was reserved for this request. It is released when the outputs are there, or when the
+                request cannot be answered. Default: one is reserved.
 
         Returns:
             The running prediction.
@@ -92,25 +113,15 @@ class ServingApi:
             ServingError: the request cannot be answered; `RunningPrediction.response` may raise others later.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        _check_spec(request)
-        self._enter()
-        try:
+        slot = slot or self.reserve()
+        with ExitStack() as undo:
+            undo.callback(slot.release)
+            _check_spec(request)
             version = self.registry.acquire(request.model_spec)
-        except BaseException:
-            self._leave()
-            raise
-        try:
+            undo.callback(version.release)
             running = self._submit(version, request, deadline)
-        except BaseException:
-            version.release()
-            self._leave()
-            raise
-
-        def leave(outputs: Future[Arrays]) -> None:
-            version.release()
-            self._leave()
-
-        running.outputs.add_done_callback(leave)
+            release = undo.pop_all().close
+        running.outputs.add_done_callback(lambda outputs: release())
         return running
 
     def metadata(
@@ -168,6 +179,8 @@ class ServingApi:
             self.registry.apply(request.config)
         except InputError as error:
             raise ServingError(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from error
+        if self._on_reload is not None:
+            self._on_reload()
         response = model_management_pb2.ReloadConfigResponse()
         response.status.error_code = 0
         return response
@@ -188,20 +201,26 @@ class ServingApi:
         )
         return RunningPrediction(prediction, version, outputs)
 
-    def _enter(self) -> None:
+    def _count(self, change: int) -> None:
         with self._lock:
-            self.limits.check_concurrency(self._running)
-            self._running += 1
-            self._count()
+            if change > 0:
+                self.limits.check_concurrency(self._running)
+            self._running += change
+            if self._metrics is not None:
+                self._metrics.set_in_flight(self._running)
 
-    def _leave(self) -> None:
-        with self._lock:
-            self._running -= 1
-            self._count()
 
-    def _count(self) -> None:
-        if self._metrics is not None:
-            self._metrics.set_in_flight(self._running)
+class Slot:
+    """One of the `max_concurrent_requests`, see `ServingApi.reserve`."""
+
+    def __init__(self, free: Callable[[], None]) -> None:
+        self._free: Callable[[], None] | None = free
+
+    def release(self) -> None:
+        """Give the slot back; a second call does nothing."""
+        free, self._free = self._free, None
+        if free is not None:
+            free()
 
 
 class RunningPrediction:

@@ -3,43 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine
-from concurrent.futures import Future
+from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 import grpc
-from google.protobuf.message import DecodeError, Message
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from tensorflow_serving.apis import (
-    get_model_metadata_pb2,
-    get_model_status_pb2,
-    model_management_pb2,
-    model_service_pb2,
-    predict_pb2,
-    prediction_service_pb2,
-)
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving.errors import ServingError
 from laclrec_tf.serving.server.api import ServingApi
+from laclrec_tf.serving.server.calls import MODEL_SERVICE, PREDICTION_SERVICE, CallHandler
 from laclrec_tf.serving.server.limits import RequestLimits
-from laclrec_tf.serving.server.log import RequestRecord, log_request
 from laclrec_tf.serving.server.metrics import Metrics
-from laclrec_tf.serving.server.prediction import DEFAULT_SIGNATURE
 from laclrec_tf.serving.tls import TlsFiles
 
-logger = logging.getLogger(__name__)
-# The names come from the descriptors, because reflection can describe only what is imported.
-PREDICTION_SERVICE = prediction_service_pb2.DESCRIPTOR.services_by_name["PredictionService"].full_name
-MODEL_SERVICE = model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name
 SERVICES = ("", PREDICTION_SERVICE, MODEL_SERVICE)  # "" is the server as a whole
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-Method = Callable[[Any, grpc.aio.ServicerContext], Awaitable[Message]]
+# gRPC's core ends calls beyond its own limits as CANCELLED, unseen by this package's limits, metrics and log. A call
+# that waits there costs little, because its message is not read yet.
+NO_CORE_LIMITS = [
+    ("grpc.server.max_pending_requests", 2**31 - 1),
+    ("grpc.server.max_pending_requests_hard_limit", 2**31 - 1),
+    ("grpc.server_max_unrequested_time_in_server", 86_400),
+]
+QUIET_SECONDS = 0.02
+MAX_QUIET_SECONDS = 0.5
 T = TypeVar("T")
 
 
@@ -56,7 +47,7 @@ class GrpcServer:
         >>> server = GrpcServer(api)  # doctest: +SKIP
         >>> server.listen("127.0.0.1", 0)  # doctest: +SKIP
         43211
-        >>> server.report_serving()  # doctest: +SKIP
+        >>> server.report_health(True)  # doctest: +SKIP
     """
 
     def __init__(
@@ -67,10 +58,9 @@ class GrpcServer:
         tls: TlsFiles | None = None,
         metrics: Metrics | None = None,
     ) -> None:
-        self.api = api
         self.limits = limits or RequestLimits()
         self.tls = tls
-        self.metrics = metrics
+        self._calls = CallHandler(api, metrics)
         self._loop = EventLoop("grpc")
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server | None = None
@@ -92,15 +82,15 @@ class GrpcServer:
         credentials = None if self.tls is None else self.tls.credentials()
         return self._loop.run(self._listen(host, port, credentials))
 
-    def report_serving(self) -> None:
-        """Answer health checks with SERVING."""
-        self._loop.run(self._set_health(SERVING))
+    def report_health(self, serving: bool) -> None:
+        """Answer health checks with SERVING or NOT_SERVING; after `stop` it is NOT_SERVING for good."""
+        self._loop.run(self._set_health(SERVING if serving else NOT_SERVING))
 
     def stop(self, grace: float) -> None:
-        """Refuse new requests and return when the running ones have ended.
+        """Answer all requests that have arrived, refuse further ones, and return.
 
         Args:
-            grace: max seconds for the running requests; then they are cancelled.
+            grace: max seconds for the requests that have arrived; then they are cancelled. 0 cancels them at once.
         """
         self._loop.run(self._stop(grace))
 
@@ -115,12 +105,13 @@ class GrpcServer:
                 ("grpc.so_reuseport", 0),
                 ("grpc.max_receive_message_length", self.limits.max_message_bytes),
                 ("grpc.max_send_message_length", -1),
+                *NO_CORE_LIMITS,
             ]
         )
-        server.add_generic_rpc_handlers(service_handlers(self.api, self.metrics))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         names = [PREDICTION_SERVICE, MODEL_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME]
         reflection.enable_server_reflection(names, server)
+        server.add_generic_rpc_handlers([self._calls])  # the last one, because it answers any other method, too
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
             if credentials is None:
@@ -144,150 +135,27 @@ class GrpcServer:
 
     async def _stop(self, grace: float) -> None:
         await self._health.enter_graceful_shutdown()
-        if self._server is not None:
-            await self._server.stop(grace)
-
-
-def service_handlers(api: ServingApi, metrics: Metrics | None = None) -> list[grpc.GenericRpcHandler]:
-    """Make the handlers of both services; other methods of the services get UNIMPLEMENTED.
-
-    Args:
-        api: answers the requests.
-        metrics: counts the requests. Default: requests are not counted.
-
-    Returns:
-        Handlers for `add_generic_rpc_handlers` of a `grpc.aio` server.
-    """
-    deliveries = Deliveries()
-
-    async def predict(
-        request: predict_pb2.PredictRequest, context: grpc.aio.ServicerContext
-    ) -> predict_pb2.PredictResponse:
-        running = api.start_predict(request, context.time_remaining())
-        await deliveries.wait_for(running.outputs)
-        return running.response()
-
-    async def metadata(
-        request: get_model_metadata_pb2.GetModelMetadataRequest, context: grpc.aio.ServicerContext
-    ) -> get_model_metadata_pb2.GetModelMetadataResponse:
-        return api.metadata(request)
-
-    async def status(
-        request: get_model_status_pb2.GetModelStatusRequest, context: grpc.aio.ServicerContext
-    ) -> get_model_status_pb2.GetModelStatusResponse:
-        return api.status(request)
-
-    async def reload(
-        request: model_management_pb2.ReloadConfigRequest, context: grpc.aio.ServicerContext
-    ) -> model_management_pb2.ReloadConfigResponse:
-        return await asyncio.to_thread(api.reload, request)
-
-    def service(name: str, **methods: tuple[Method, type[Message]]) -> grpc.GenericRpcHandler:
-        handlers = {key: _handler(key, method, request, metrics) for key, (method, request) in methods.items()}
-        return grpc.method_handlers_generic_handler(name, handlers)
-
-    return [
-        service(
-            PREDICTION_SERVICE,
-            Predict=(predict, predict_pb2.PredictRequest),
-            GetModelMetadata=(metadata, get_model_metadata_pb2.GetModelMetadataRequest),
-        ),
-        service(
-            MODEL_SERVICE,
-            GetModelStatus=(status, get_model_status_pb2.GetModelStatusRequest),
-            HandleReloadConfigRequest=(reload, model_management_pb2.ReloadConfigRequest),
-        ),
-    ]
-
-
-def _handler(name: str, method: Method, request_type: type[Message], metrics: Metrics | None) -> grpc.RpcMethodHandler:
-    """Count and log each request, and turn every error into a gRPC status."""
-
-    async def answer(data: bytes, context: grpc.aio.ServicerContext) -> Message:
-        start = time.perf_counter()
-        record, code = RequestRecord(name), grpc.StatusCode.OK
-        try:
-            # Parsed here and not by gRPC, which would answer UNKNOWN to bytes that are not a request.
-            request = request_type.FromString(data)
-            record.model = request.model_spec.name if hasattr(request, "model_spec") else ""
-            if isinstance(request, predict_pb2.PredictRequest):
-                record.signature = request.model_spec.signature_name or DEFAULT_SIGNATURE
-            response = await method(request, context)
-            if isinstance(response, predict_pb2.PredictResponse):
-                record.version = response.model_spec.version.value
-            return response
-        except ServingError as error:
-            code, record.error = error.code, error.message
-        except DecodeError:
-            code = grpc.StatusCode.INVALID_ARGUMENT
-            record.error = f"The message is not a {request_type.DESCRIPTOR.full_name}."
-        except asyncio.CancelledError:
-            code = grpc.StatusCode.CANCELLED
-            raise
-        except Exception:
-            logger.exception("%s failed", name)
-            code, record.error = grpc.StatusCode.INTERNAL, f"{name} failed; see the server's log."
-        finally:
-            seconds = time.perf_counter() - start
-            record.code, record.milliseconds = code.name, seconds * 1000
-            if metrics is not None:
-                metrics.observe_request(name, record.model, record.code, seconds)
-            log_request(record)
-        await context.abort(code, record.error)
-        raise AssertionError("abort() always raises")
-
-    return grpc.unary_unary_rpc_method_handler(
-        answer, request_deserializer=None, response_serializer=lambda response: response.SerializeToString()
-    )
-
-
-class Deliveries:
-    """Waits for futures of other threads like `asyncio.wrap_future`, but wakes the loop once for many of them.
-
-    Otherwise a batch of 64 answers costs 64 system calls, and the two threads compete for the interpreter 64 times.
-
-    Example:
-        >>> future = Future()
-        >>> future.set_result(None)
-        >>> asyncio.run(Deliveries().wait_for(future))
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._done: list[asyncio.Future[None]] = []
-
-    async def wait_for(self, future: Future[Any]) -> None:
-        """Wait until a future is done, with a result or an error. Cancelling the wait cancels the future.
-
-        Args:
-            future: a future of another thread. All waits at the same time must be in the same loop.
-        """
-        if future.done():
+        if self._server is None:
             return
-        loop = asyncio.get_running_loop()
-        waiter = loop.create_future()
+        end = time.monotonic() + grace
+        # gRPC's core ends the calls that wait in it, and those that arrive until the clients know of the stop, as
+        # CANCELLED. So no answer is sent for a moment: a client with a call in progress sends no further one. When no
+        # call arrives any more, the stop is announced, and after it the answers go out.
+        self._calls.hold_answers()
+        await self._wait_until_quiet(min(MAX_QUIET_SECONDS, grace / 2))
+        stopping = asyncio.ensure_future(self._server.stop(max(0.0, end - time.monotonic())))
+        await asyncio.sleep(min(QUIET_SECONDS, grace / 2))
+        self._calls.send_answers()
+        await stopping
 
-        def done(future: Future[Any]) -> None:
-            with self._lock:
-                self._done.append(waiter)
-                # When others are in the list, the loop was woken for them and has not run `_deliver` yet.
-                is_first = len(self._done) == 1
-            if is_first and not loop.is_closed():
-                loop.call_soon_threadsafe(self._deliver)
-
-        future.add_done_callback(done)
-        try:
-            await waiter
-        except asyncio.CancelledError:
-            future.cancel()
-            raise
-
-    def _deliver(self) -> None:
-        with self._lock:
-            done, self._done = self._done, []
-        for waiter in done:
-            if not waiter.done():
-                waiter.set_result(None)
+    async def _wait_until_quiet(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            before = self._calls.n_calls
+            for _ in range(2):  # twice, because after a busy loop a timer may fire before the calls that wait
+                await asyncio.sleep(QUIET_SECONDS / 2)
+            if self._calls.n_calls == before:
+                return
 
 
 class EventLoop:

@@ -31,7 +31,7 @@ class ModelRegistry:
     Example:
         >>> ModelRegistry().acquire(model_pb2.ModelSpec(name="shop"))
         Traceback (most recent call last):
-        laclrec_tf.serving.errors.ServingError: Servable not found for request: Latest(shop). Served here: none.
+        laclrec_tf.serving.errors.ServingError: The server is starting or stopping. Try again later.
     """
 
     def __init__(self, intra_op_threads: int = 1, on_state: Callable[[str, int, str], None] | None = None) -> None:
@@ -39,6 +39,7 @@ class ModelRegistry:
         self._on_state = on_state
         self._changing = threading.Lock()  # one change at a time
         self._models: dict[str, ServedModel] = {}  # replaced as a whole, and so read without a lock
+        self._is_open = False  # from the first configuration to `close`
 
     def acquire(self, spec: model_pb2.ModelSpec) -> ServedVersion:
         """Find the version that a request selects, and hold it; the caller must `release` it.
@@ -51,7 +52,7 @@ class ModelRegistry:
 
         Raises:
             ServingError: NOT_FOUND, no such model or version; INVALID_ARGUMENT, no such label; UNAVAILABLE, the
-                model is still being loaded.
+                model is still being loaded, or the server starts or stops.
         """
         while True:
             version = self._find(spec)
@@ -62,9 +63,10 @@ class ModelRegistry:
         """Return the states of a model's versions, newest first, or of the one that `spec` selects.
 
         Raises:
-            ServingError: NOT_FOUND, no such model or version; INVALID_ARGUMENT, no such label.
+            ServingError: NOT_FOUND, no such model or version; INVALID_ARGUMENT, no such label; UNAVAILABLE, the server
+                starts or stops.
         """
-        model = self._models.get(spec.name)
+        model = self._model(spec)
         if model is None:
             raise _not_found(f"Could not find any versions of model {spec.name}")
         number = _selected_number(model, spec)
@@ -87,7 +89,7 @@ class ModelRegistry:
             before = self._models
             after = self._planned(config)
             if not before:
-                self._models = after  # so that `statuses` answers while they load
+                self._models, self._is_open = after, True  # so that `statuses` answers while they load
             loaded: list[ServedVersion] = []
             try:
                 for model in after.values():
@@ -103,6 +105,10 @@ class ModelRegistry:
             gone = [v for model in before.values() for v in model.versions.values() if id(v) not in kept]
             for version in gone + [v for model in after.values() for v in model.surplus()]:
                 version.unload()
+
+    def has_models(self) -> bool:
+        """Return whether there is a model to serve."""
+        return bool(self._models)
 
     def refresh(self) -> None:
         """Read the folders: load new versions, then unload those that the version policy no longer selects."""
@@ -123,6 +129,7 @@ class ModelRegistry:
             drain_seconds: max seconds to wait for running requests. Default: 0.
         """
         with self._changing:
+            self._is_open = False
             models, self._models = self._models, {}
             for model in models.values():
                 for version in model.versions.values():
@@ -138,8 +145,14 @@ class ModelRegistry:
             planned[entry.name] = ServedModel(entry, self._models.get(entry.name), self._on_state)
         return planned
 
-    def _find(self, spec: model_pb2.ModelSpec) -> ServedVersion:
+    def _model(self, spec: model_pb2.ModelSpec) -> ServedModel | None:
         model = self._models.get(spec.name)
+        if model is None and not self._is_open:
+            raise ServingError(grpc.StatusCode.UNAVAILABLE, "The server is starting or stopping. Try again later.")
+        return model
+
+    def _find(self, spec: model_pb2.ModelSpec) -> ServedVersion:
+        model = self._model(spec)
         if model is None:
             number = spec.version.value if spec.HasField("version") else None
         else:
@@ -172,6 +185,9 @@ def _selected_number(model: ServedModel, spec: model_pb2.ModelSpec) -> int | Non
 
 def _check_served(model: ServedModel) -> None:
     available = {version.number for version in model.available()}
+    for number in model.pinned():
+        if number not in available:
+            raise model.first_error(number)
     if not available:
         raise model.first_error()
     for label, number in model.labels.items():

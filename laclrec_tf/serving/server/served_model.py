@@ -290,11 +290,21 @@ class ServedModel:
         if dropped:
             self.versions = {number: v for number, v in self.versions.items() if number not in dropped}
 
-    def first_error(self) -> InputError:
-        """Return the reason why no version is AVAILABLE."""
-        for _, version in sorted(self.versions.items(), reverse=True):
-            if version.error is not None:
+    def pinned(self) -> list[int]:
+        """Return the versions that the policy `specific` names."""
+        return sorted(set(self.config.model_version_policy.specific.versions))
+
+    def first_error(self, pinned: int | None = None) -> InputError:
+        """Return the reason why a pinned version, or else any version, is not AVAILABLE."""
+        for number, version in sorted(self.versions.items(), reverse=True):
+            if version.error is not None and pinned in (None, number):
                 return InputError(version.error.message)
+        if pinned is not None:
+            found = ", ".join(map(str, sorted(version_folders(self.base_path)))) or "none"
+            return InputError(
+                f"{self.base_path} holds no version {pinned}, which the version policy `specific` of model {self.name} "
+                f"names. Versions there: {found}."
+            )
         return InputError(
             f"{self.base_path} holds no version that model {self.name} can serve. "
             "Make one with `laclrec-tf export RUN --to saved_models/NAME`."

@@ -175,7 +175,7 @@ class _RunningServer:
         self._registry = ModelRegistry(settings.intra_op_threads, metrics.set_version_state if metrics else None)
         self._batcher = RequestBatcher(settings.batching, metrics.observe_batch if metrics else None)
         self._watcher = ExitStack()
-        self.api = ServingApi(self._registry, self._batcher, settings.limits, metrics)
+        self.api = ServingApi(self._registry, self._batcher, settings.limits, metrics, self._report_health)
         self._grpc = GrpcServer(self.api, limits=settings.limits, tls=settings.tls, metrics=metrics)
 
     def listen(self) -> int:
@@ -189,7 +189,11 @@ class _RunningServer:
         if self._settings.poll_seconds > 0:
             watcher = Repetition(self._refresh, self._settings.poll_seconds, name="version-watcher")
             self._watcher.enter_context(watcher)
-        self._grpc.report_serving()
+        self._report_health()
+
+    def _report_health(self) -> None:
+        # A configuration is taken only when each of its models can be served.
+        self._grpc.report_health(serving=self._registry.has_models())
 
     def _refresh(self) -> bool:
         try:

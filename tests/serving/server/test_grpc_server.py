@@ -1,4 +1,4 @@
-"""Futures in the event loop, the loop, and a server with its health checks and reflection."""
+"""The event loop, and a server with its health checks and reflection."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import grpc
@@ -15,72 +14,14 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving.server.grpc_server import NOT_SERVING, SERVICES, SERVING, Deliveries, EventLoop, GrpcServer
+from laclrec_tf.serving.server.grpc_server import NOT_SERVING, SERVICES, SERVING, EventLoop, GrpcServer
 
 REFLECTED = """
 from google.protobuf import descriptor_pool
-from laclrec_tf.serving.server.grpc_server import MODEL_SERVICE, PREDICTION_SERVICE
+from laclrec_tf.serving.server.calls import MODEL_SERVICE, PREDICTION_SERVICE
 for name in (PREDICTION_SERVICE, MODEL_SERVICE):
     print(descriptor_pool.Default().FindFileContainingSymbol(name).name)
 """
-
-
-def test_every_waiter_wakes_up():
-    """Many threads finish at the same moments; a lost wake-up would wait for ever."""
-
-    async def all_of(futures: list[Future]) -> list[int]:
-        deliveries = Deliveries()
-        waiting = [asyncio.ensure_future(deliveries.wait_for(future)) for future in futures]
-        await asyncio.sleep(0)
-        with ThreadPoolExecutor(8) as pool:
-            for number, future in enumerate(futures):
-                pool.submit(future.set_result, number)
-        await asyncio.wait_for(asyncio.gather(*waiting), timeout=30)
-        return [future.result() for future in futures]
-
-    for _ in range(20):
-        assert asyncio.run(all_of([Future() for _ in range(50)])) == list(range(50))
-
-
-def test_the_loop_is_woken_once_for_many():
-    async def wakings() -> int:
-        deliveries, loop, woken = Deliveries(), asyncio.get_running_loop(), []
-        knock = loop.call_soon_threadsafe
-        loop.call_soon_threadsafe = lambda *call: (woken.append(1), knock(*call))[1]  # type: ignore[method-assign]
-        futures: list[Future] = [Future() for _ in range(9)]
-        waiting = [asyncio.ensure_future(deliveries.wait_for(future)) for future in futures]
-        await asyncio.sleep(0)
-        for future in futures:
-            future.set_result(None)
-        await asyncio.gather(*waiting)
-        return len(woken)
-
-    assert asyncio.run(wakings()) == 1
-
-
-def test_errors_stay_in_the_future():
-    async def wait() -> Future:
-        future: Future = Future()
-        asyncio.get_running_loop().call_soon(future.set_exception, KeyError("lost"))
-        await Deliveries().wait_for(future)
-        return future
-
-    with pytest.raises(KeyError, match="lost"):
-        asyncio.run(wait()).result()
-
-
-def test_cancelled_waiting_cancels_the_future():
-    async def cancel() -> Future:
-        future: Future = Future()
-        waiting = asyncio.ensure_future(Deliveries().wait_for(future))
-        await asyncio.sleep(0)
-        waiting.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await waiting
-        await asyncio.sleep(0)  # a delivery after the wait was cancelled
-        return future
-
-    assert asyncio.run(cancel()).cancelled()
 
 
 @pytest.fixture
@@ -135,7 +76,7 @@ def health_of(port: int) -> list[Any]:
 def test_health_is_what_was_reported(server):
     port = server.listen("127.0.0.1", 0)
     assert health_of(port) == [NOT_SERVING] * 3
-    server.report_serving()
+    server.report_health(True)
     assert health_of(port) == [SERVING] * 3
     server.stop(0.0)
     with pytest.raises(grpc.RpcError) as refused:

@@ -98,7 +98,10 @@ def test_models_come_and_go(registry, base, tmp_path, counting_version):
         ({"name": "other", "base_path": "no/such/folder"}, "holds no version that model other can serve"),
         ({"name": "other", "base_path": ""}, "has no base_path"),
         ({"name": "counting"}, "names model counting twice"),
-        ({"name": "other", "model_version_policy": {"specific": {"versions": [5]}}}, "holds no version"),
+        (
+            {"name": "other", "model_version_policy": {"specific": {"versions": [1, 5]}}},
+            "holds no version 5, which the version policy `specific` of model other names. Versions there: 1.",
+        ),
     ],
 )
 def test_a_bad_configuration_changes_nothing(registry, base, change, text):
@@ -106,6 +109,25 @@ def test_a_bad_configuration_changes_nothing(registry, base, change, text):
         registry.apply(config_of(base, base | change))
     assert found(registry) == 1
     assert refusal(registry, name="other")[1].endswith("Served here: counting, version 1.")
+
+
+def test_a_pinned_version_must_load(registry, base, counting_folder):
+    """A version that was asked for by its number is served, or the configuration is refused."""
+    (counting_folder / "2").mkdir()
+    (counting_folder / "2" / "saved_model.pb").write_bytes(b"not a proto")
+    with pytest.raises(InputError, match="2: saved_model.pb is damaged"):
+        registry.apply(config_of(base | {"model_version_policy": {"specific": {"versions": [1, 2]}}}))
+    assert found(registry) == 1
+    registry.apply(config_of(base | {"model_version_policy": {"all": {}}}))  # which names none
+
+
+def test_before_the_first_configuration_and_after_the_end(registry):
+    unavailable = (grpc.StatusCode.UNAVAILABLE, "The server is starting or stopping. Try again later.")
+    assert refusal(ModelRegistry()) == unavailable
+    registry.close()
+    assert refusal(registry) == unavailable
+    with pytest.raises(ServingError, match="starting or stopping"):
+        registry.statuses(spec_of())
 
 
 def test_a_configuration_that_is_no_list(registry):

@@ -546,6 +546,31 @@ def test_without_polling_nothing_changes(counting_folder, add_version):
         assert versions() == [2, 1]
 
 
+def test_health_follows_the_models(counting_folder):
+    with (
+        ModelServer("counting", counting_folder, port=0) as server,
+        grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        models, health = model_service_pb2_grpc.ModelServiceStub(channel), health_pb2_grpc.HealthStub(channel)
+        reload = lambda config: models.HandleReloadConfigRequest(  # noqa: E731
+            model_management_pb2.ReloadConfigRequest(config=config), timeout=30
+        )
+        check = lambda: health.Check(health_pb2.HealthCheckRequest(), timeout=30).status  # noqa: E731
+        assert check() == health_pb2.HealthCheckResponse.SERVING
+        nothing = ModelServerConfig()
+        nothing.model_config_list.SetInParent()
+        reload(nothing)
+        assert check() == health_pb2.HealthCheckResponse.NOT_SERVING
+        pinned = ModelServerConfig.FromString(server.config.SerializeToString())
+        pinned.model_config_list.config[0].model_version_policy.specific.versions.append(7)
+        with pytest.raises(grpc.RpcError, match="holds no version 7, which the version policy") as caught:
+            reload(pinned)
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert check() == health_pb2.HealthCheckResponse.NOT_SERVING
+        reload(server.config)
+        assert check() == health_pb2.HealthCheckResponse.SERVING
+
+
 def test_several_models_and_labels(counting_folder, exported):
     config = ModelServerConfig()
     config.model_config_list.config.add(name="counting", base_path=str(counting_folder), version_labels={"stable": 1})
