@@ -97,6 +97,23 @@ class LoadedModel:
         for name in self.signature_names:
             self._call_of(name)
 
+    def check(self, signature: str, specs: Mapping[str, tuple[tf.DType, tuple[int, ...]]]) -> None:
+        """Check the dtypes and shapes of inputs.
+
+        Args:
+            signature: its name.
+            specs: dtype and shape by name. Inputs with a default may be missing.
+
+        Raises:
+            ServingError: as `complete` does.
+        """
+        self.signature_def(signature)
+        self._inputs[signature].check(specs)
+
+    def with_defaults(self, signature: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Add the defaults of missing inputs to inputs whose dtypes and shapes `check` has accepted."""
+        return self._inputs[signature].with_defaults(inputs)
+
     def complete(self, signature: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Check inputs, and add the defaults of missing ones.
 
@@ -247,13 +264,39 @@ class SignatureInputs:
             for name in self.specs
             if name in definition.defaults
         }
-        self._expected = {
-            name: (np.dtype(spec.dtype.as_numpy_dtype), None if spec.shape.rank is None else spec.shape.as_list())
-            for name, spec in self.specs.items()
+        self._shapes = {
+            name: None if spec.shape.rank is None else spec.shape.as_list() for name, spec in self.specs.items()
         }
 
+    def check(self, specs: Mapping[str, tuple[tf.DType, tuple[int, ...]]]) -> None:
+        """Check dtypes and shapes.
+
+        Args:
+            specs: dtype and shape by name. Inputs with a default may be missing.
+
+        Raises:
+            ServingError: as `complete` does.
+        """
+        missing = self.specs.keys() - specs.keys() - self._defaults.keys()
+        superfluous = specs.keys() - self.specs.keys()
+        if missing or superfluous:
+            raise _invalid(
+                f"Signature '{self.signature}' takes the inputs {_listed(set(self.specs))}. "
+                f"Missing: {_listed(missing)}. Superfluous: {_listed(superfluous)}."
+            )
+        for name, (dtype, shape) in specs.items():
+            if dtype != self.specs[name].dtype or not _fits(shape, self._shapes[name]):
+                raise _invalid(
+                    f"Input '{name}' of signature '{self.signature}' must be {_described(self.specs[name])}. "
+                    f"Received: {_described(tf.TensorSpec(shape, dtype))}."
+                )
+
+    def with_defaults(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return all inputs in the order of `specs`: the given ones, which `check` has accepted, and defaults."""
+        return {name: inputs[name] if name in inputs else self._defaults[name] for name in self.specs}
+
     def complete(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Add defaults and check.
+        """Check, and add defaults.
 
         Args:
             inputs: arrays by name; strings are object arrays of bytes.
@@ -264,23 +307,8 @@ class SignatureInputs:
         Raises:
             ServingError: INVALID_ARGUMENT, an input is missing, superfluous, or of the wrong dtype or shape.
         """
-        missing = self.specs.keys() - inputs.keys() - self._defaults.keys()
-        superfluous = inputs.keys() - self.specs.keys()
-        if missing or superfluous:
-            raise _invalid(
-                f"Signature '{self.signature}' takes the inputs {_listed(set(self.specs))}. "
-                f"Missing: {_listed(missing)}. Superfluous: {_listed(superfluous)}."
-            )
-        complete = {}
-        for name, (dtype, shape) in self._expected.items():
-            array = inputs[name] if name in inputs else self._defaults[name]
-            if array.dtype != dtype or not _fits(array.shape, shape):
-                raise _invalid(
-                    f"Input '{name}' of signature '{self.signature}' must be {_described(self.specs[name])}. "
-                    f"Received: {_described(tf.TensorSpec(array.shape, tf.dtypes.as_dtype(array.dtype)))}."
-                )
-            complete[name] = array
-        return complete
+        self.check({name: (tf.dtypes.as_dtype(array.dtype), array.shape) for name, array in inputs.items()})
+        return self.with_defaults(inputs)
 
 
 def _fits(shape: tuple[int, ...], expected: list[int | None] | None) -> bool:

@@ -39,7 +39,7 @@ PREDICTION_SERVICE, MODEL_SERVICE = (service.full_name for service in _SERVICES)
 # Path of a call -> name of its method. The names are labels of metrics, so callers must not be able to invent them.
 METHODS = {f"/{service.full_name}/{method.name}": method.name for service in _SERVICES for method in service.methods}
 OTHER_METHOD = "other"
-MAX_DETAILS = 600  # an error message travels as a header, and clients refuse headers of more than 8 KB
+MAX_TEXT = 600  # an error message travels as a header, and clients refuse headers of more than 8 KB
 
 
 @dataclass
@@ -139,14 +139,14 @@ class CallHandler(grpc.GenericRpcHandler):
         record, code = call.record, grpc.StatusCode.OK
         try:
             request: Any = request_type.FromString(data)
-            record.model = request.model_spec.name if hasattr(request, "model_spec") else ""
+            record.model = shortened(request.model_spec.name) if hasattr(request, "model_spec") else ""
             if isinstance(request, predict_pb2.PredictRequest):
-                record.signature = request.model_spec.signature_name or DEFAULT_SIGNATURE
+                record.signature = shortened(request.model_spec.signature_name) or DEFAULT_SIGNATURE
             response = await method(request, context, call)
             if isinstance(response, predict_pb2.PredictResponse):
                 record.version = response.model_spec.version.value
         except ServingError as error:
-            code, record.error = error.code, error.message
+            code, record.error = error.code, shortened(error.message)
         except DecodeError:
             code = grpc.StatusCode.INVALID_ARGUMENT
             record.error = f"The message is not a {request_type.DESCRIPTOR.full_name}."
@@ -160,15 +160,15 @@ class CallHandler(grpc.GenericRpcHandler):
             self._count(call, code)
         await self._answering.wait()
         if record.error is not None:
-            await context.abort(code, shortened(record.error))
+            await context.abort(code, record.error)
         return response
 
     def _refusal(self, call: Call, code: grpc.StatusCode, message: str) -> grpc.RpcMethodHandler:
         async def refuse(messages: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> bytes:
-            call.record.error = message
+            call.record.error = shortened(message)
             self._count(call, code)
             await self._answering.wait()
-            await context.abort(code, shortened(message))
+            await context.abort(code, call.record.error)
             raise AssertionError("abort() always raises")
 
         # A handler of a stream may end the call without reading a message.
@@ -220,15 +220,15 @@ class CallHandler(grpc.GenericRpcHandler):
 
 
 def shortened(message: str) -> str:
-    """Leave out the middle of a message that is too long for a header.
+    """Leave out the middle of a text that is too long for a header, or for a line of the log.
 
     Example:
         >>> len(shortened("x" * 5000))
         600
     """
-    if len(message) <= MAX_DETAILS:
+    if len(message) <= MAX_TEXT:
         return message
-    half = MAX_DETAILS // 2
+    half = MAX_TEXT // 2
     return f"{message[: half - 5]} ... {message[-half:]}"
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 
 import grpc
@@ -10,7 +11,7 @@ import numpy as np
 
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving.errors import ServingError
-from laclrec_tf.serving.server.merging import rows_of
+from laclrec_tf.serving.server.merging import rows_of_shapes
 
 # Max elements of a list for all rows, times the rows: each row has a copy, and a score for each copy takes 64 MB.
 MAX_COPIED_ELEMENTS = 2**24
@@ -47,8 +48,34 @@ class RequestLimits:
             if value < 1:
                 raise InputError(f"Argument `{field.name}` must be at least 1. Received: {field.name}={value}.")
 
+    def check_shapes(self, shapes: Mapping[str, tuple[int, ...]], strings: Collection[str]) -> None:
+        """Refuse inputs that are too wide, and a list for all rows whose copies would fill the memory.
+
+        Args:
+            shapes: shapes by name.
+            strings: names of the inputs that hold strings; others are not limited.
+
+        Raises:
+            ServingError: RESOURCE_EXHAUSTED.
+        """
+        rows = rows_of_shapes(shapes.values()) or 1
+        for name, shape in shapes.items():
+            if name not in strings or len(shape) < 2:
+                continue
+            size = math.prod(shape)
+            if shape[0] == 1 and size * rows > MAX_COPIED_ELEMENTS:
+                raise _exhausted(
+                    f"Input '{name}' may have at most {MAX_COPIED_ELEMENTS} elements when each row has a copy. "
+                    f"Received: {size} for {rows} rows. Send fewer histories in one request."
+                )
+            if shape[1] > self.max_history_length:
+                raise _exhausted(
+                    f"Input '{name}' may have at most {self.max_history_length} columns (max_history_length). "
+                    f"Received: shape {list(shape)}."
+                )
+
     def check_inputs(self, inputs: Mapping[str, np.ndarray]) -> None:
-        """Refuse inputs beyond the limits, and a list for all rows whose copies would fill the memory.
+        """Refuse inputs beyond the limits, see `check_shapes`, and a `k` that is too large.
 
         Args:
             inputs: arrays by name.
@@ -56,20 +83,8 @@ class RequestLimits:
         Raises:
             ServingError: RESOURCE_EXHAUSTED.
         """
-        rows = rows_of(inputs) or 1
-        for name, array in inputs.items():
-            if array.dtype != object or array.ndim < 2:
-                continue
-            if len(array) == 1 and array.size * rows > MAX_COPIED_ELEMENTS:
-                raise _exhausted(
-                    f"Input '{name}' may have at most {MAX_COPIED_ELEMENTS} elements when each row has a copy. "
-                    f"Received: {array.size} for {rows} rows. Send fewer histories in one request."
-                )
-            if array.shape[1] > self.max_history_length:
-                raise _exhausted(
-                    f"Input '{name}' may have at most {self.max_history_length} columns (max_history_length). "
-                    f"Received: shape {list(array.shape)}."
-                )
+        strings = [name for name, array in inputs.items() if array.dtype == object]
+        self.check_shapes({name: array.shape for name, array in inputs.items()}, strings)
         k = inputs.get("k")
         if k is not None and k.dtype.kind == "i" and k.size and k.max() > self.max_k:
             raise _exhausted(f"Input 'k' may be at most {self.max_k} (max_k). Received: {k.max()}.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from enum import Enum
 
 import numpy as np
@@ -36,7 +36,12 @@ def rows_of(inputs: Mapping[str, np.ndarray]) -> int | None:
         >>> rows_of({"history": np.zeros((3, 5)), "exclude": np.zeros((1, 2)), "k": np.array(10)})
         3
     """
-    rows = {len(array) for array in inputs.values() if array.ndim}
+    return rows_of_shapes(array.shape for array in inputs.values())
+
+
+def rows_of_shapes(shapes: Iterable[tuple[int, ...]]) -> int | None:
+    """Count the rows of a request whose inputs have these shapes, see `rows_of`."""
+    rows = {shape[0] for shape in shapes if shape}
     longest = max(rows, default=0)
     return longest if longest and rows <= {1, longest} else None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import grpc
 import numpy as np
@@ -19,10 +20,12 @@ from laclrec_tf.serving.server.limits import RequestLimits
 
 MAX_ELEMENTS = 2**22
 MAX_ROWS = 1024
+MAX_REPEATED = 2**14
 DEFAULT_SIGNATURE = "serving_default"
 NO_LIMITS = RequestLimits(max_history_length=2**62, max_k=2**62)
 # TensorFlow Serving answers with these fields and not with `tensor_content`, and clients read them.
 VALUE_FIELDS = {tf.dtypes.as_dtype(number): field for number, (_, field) in DTYPES.items()}
+Spec: TypeAlias = tuple[tf.DType, tuple[int, ...]]  # dtype and shape
 _WITH_FIELD = frozenset(dtype for dtype, _ in DTYPES.values())
 
 
@@ -60,7 +63,13 @@ def read_request(
     """
     signature = request.model_spec.signature_name or DEFAULT_SIGNATURE
     names = _output_names(list(request.output_filter), list(model.signature_def(signature).outputs))
-    inputs = model.complete(signature, {name: read_input(name, proto) for name, proto in request.inputs.items()})
+    # A few bytes can declare a huge tensor: nothing is built before all that is declared is checked.
+    specs = {name: declared_spec(name, proto) for name, proto in request.inputs.items()}
+    model.check(signature, specs)
+    strings = {name for name, (dtype, _) in specs.items() if dtype == tf.string}
+    limits.check_shapes({name: shape for name, (_, shape) in specs.items()}, strings)
+    arrays = {name: _read_values(name, proto, *specs[name]) for name, proto in request.inputs.items()}
+    inputs = model.with_defaults(signature, arrays)
     limits.check_inputs(inputs)
     return PredictionInputs(signature, inputs, names)
 
@@ -93,11 +102,53 @@ def response_of(prediction: PredictionInputs, outputs: Mapping[str, np.ndarray])
     return response
 
 
+def declared_spec(name: str, proto: tensor_pb2.TensorProto) -> Spec:
+    """Return what a tensor of an untrusted request says that it is, without building it.
+
+    Args:
+        name: name of the input, for messages.
+        proto: the tensor.
+
+    Returns:
+        dtype and shape.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT, the dtype or the shape is unknown, or there are more values than elements;
+            RESOURCE_EXHAUSTED, more than `MAX_ROWS` rows or `MAX_ELEMENTS` elements.
+
+    Example:
+        >>> declared_spec("k", tf.make_tensor_proto([10, 20]))
+        (tf.int32, (2,))
+    """
+    shape = tuple(dimension.size for dimension in proto.tensor_shape.dim)
+    try:
+        dtype = tf.dtypes.as_dtype(proto.dtype)
+    except TypeError:
+        raise _malformed(name, f"unknown dtype {proto.dtype}") from None
+    if proto.tensor_shape.unknown_rank or any(size < 0 for size in shape):
+        raise _malformed(name, f"shape {list(shape)} is not fully known")
+    if math.prod(shape) > MAX_ELEMENTS or (shape and shape[0] > MAX_ROWS):
+        raise ServingError(
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            f"Input '{name}' may have at most {MAX_ROWS} rows and {MAX_ELEMENTS} elements. "
+            f"Received: shape {list(shape)}. Send fewer histories in one request.",
+        )
+    n_values = _count_values(proto, dtype)
+    if n_values > math.prod(shape):
+        raise _malformed(name, f"{n_values} values for the {math.prod(shape)} elements of shape {list(shape)}")
+    return dtype, shape
+
+
+def _count_values(proto: tensor_pb2.TensorProto, dtype: tf.DType) -> int:
+    field = VALUE_FIELDS.get(dtype)
+    return len(getattr(proto, field)) if field else 0
+
+
 def read_input(name: str, proto: tensor_pb2.TensorProto) -> np.ndarray:
     """Read a tensor from an untrusted request.
 
-    As everywhere in TensorFlow, when there are fewer values than elements, the last value is repeated. A few bytes
-    can therefore declare a huge tensor, so the declared shape is limited before memory is allocated.
+    As everywhere in TensorFlow, when there are fewer values than elements, the last value is repeated, here at most
+    `MAX_REPEATED` times.
 
     Args:
         name: name of the input, for messages.
@@ -107,37 +158,34 @@ def read_input(name: str, proto: tensor_pb2.TensorProto) -> np.ndarray:
         The array; strings are an object array of bytes.
 
     Raises:
-        ServingError: INVALID_ARGUMENT, the values do not fit the shape; RESOURCE_EXHAUSTED, more than `MAX_ROWS` rows
-            or `MAX_ELEMENTS` elements.
+        ServingError: INVALID_ARGUMENT, the values do not fit the shape; RESOURCE_EXHAUSTED, the last value would be
+            repeated too often; see also `declared_spec`.
 
     Example:
         >>> read_input("k", tf.make_tensor_proto(10)).item()
         10
     """
-    shape = [dimension.size for dimension in proto.tensor_shape.dim]
-    try:
-        dtype = tf.dtypes.as_dtype(proto.dtype)
-    except TypeError:
-        raise _malformed(name, f"unknown dtype {proto.dtype}") from None
-    if proto.tensor_shape.unknown_rank or any(size < 0 for size in shape):
-        raise _malformed(name, f"shape {shape} is not fully known")
+    return _read_values(name, proto, *declared_spec(name, proto))
+
+
+def _read_values(name: str, proto: tensor_pb2.TensorProto, dtype: tf.DType, shape: tuple[int, ...]) -> np.ndarray:
     n_elements = math.prod(shape)
-    if n_elements > MAX_ELEMENTS or (shape and shape[0] > MAX_ROWS):
+    field = VALUE_FIELDS.get(dtype)
+    n_values = _count_values(proto, dtype)
+    if field and not proto.tensor_content and n_elements - n_values > MAX_REPEATED:
         raise ServingError(
             grpc.StatusCode.RESOURCE_EXHAUSTED,
-            f"Input '{name}' may have at most {MAX_ROWS} rows and {MAX_ELEMENTS} elements. Received: shape {shape}. "
-            "Send fewer histories in one request.",
+            f"Input '{name}' has {n_values} values for the {n_elements} elements of shape {list(shape)}. "
+            f"At most {MAX_REPEATED} may be left out. Send all values.",
         )
-    field = VALUE_FIELDS.get(dtype)
-    n_values = len(getattr(proto, field)) if field else 0
-    if n_values > n_elements:
-        raise _malformed(name, f"{n_values} values for the {n_elements} elements of shape {shape}")
     try:
         if field and not (dtype == tf.string and proto.tensor_content):
             return read_array(proto)
+        if dtype == tf.string and len(proto.tensor_content) < n_elements:  # each string takes a byte for its length
+            raise ValueError
         return tf.io.parse_tensor(proto.SerializeToString(), dtype).numpy()
     except (ValueError, tf.errors.OpError):
-        raise _malformed(name, f"its content does not fit dtype {dtype.name} and shape {shape}") from None
+        raise _malformed(name, f"its content does not fit dtype {dtype.name} and shape {list(shape)}") from None
 
 
 def _malformed(name: str, problem: str) -> ServingError:

@@ -174,11 +174,13 @@ def test_what_no_method_sees_is_counted(counting_folder, caplog):
     assert "larger than max_message_bytes" in caplog.text and "No method /made.up/Name" in caplog.text
 
 
-def test_a_long_message_of_an_error_arrives(counting_folder):
+def test_a_long_message_of_an_error_arrives(counting_folder, caplog):
     """gRPC's clients refuse headers of more than 8 KB, and the status would be lost."""
+    caplog.set_level("INFO", "laclrec_tf.serving.access")
     with counting_server(counting_folder) as (_, channel, _):
         answer = channel.unary_unary(PREDICT).future(request_of("é" * 20_000), timeout=60)
         assert status_of(answer) == "NOT_FOUND"
+        assert max(map(len, caplog.messages)) < 2000
         assert len(answer.details()) == 600 and answer.details().endswith("Served here: counting, version 1.")
 
 

@@ -9,9 +9,13 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 from tensorflow.core.framework import tensor_pb2
+from tensorflow_serving.apis import predict_pb2
 
 from laclrec_tf.serving.errors import ServingError
-from laclrec_tf.serving.server.prediction import VALUE_FIELDS, read_input, write_output
+from laclrec_tf.serving.local.loaded_model import LoadedModel
+from laclrec_tf.serving.server import prediction
+from laclrec_tf.serving.server.limits import RequestLimits
+from laclrec_tf.serving.server.prediction import MAX_REPEATED, VALUE_FIELDS, read_input, read_request, write_output
 
 
 def proto_of(dtype: int, shape: list[int], **values) -> tensor_pb2.TensorProto:
@@ -77,3 +81,64 @@ def test_nonsense_is_read_or_refused(dtype, shape, strings, integers, content):
         assert error.message.startswith("Input 'x' ")
     else:
         assert list(array.shape) == shape
+
+
+HISTORY = proto_of(7, [1, 1], string_val=[b"a"])
+FEW_BYTES_FOR_MANY_ELEMENTS = [
+    # inputs, status, message
+    ({"history": proto_of(7, [1024, 4096], string_val=[b"a"])}, "RESOURCE_EXHAUSTED", "At most 16384 may be left out"),
+    ({"history": proto_of(7, [1024, 4096], tensor_content=b"\1a")}, "INVALID_ARGUMENT", "does not fit dtype string"),
+    ({"history": proto_of(7, [1024, 4096])}, "RESOURCE_EXHAUSTED", "has 0 values for the 4194304 elements"),
+    ({"history": proto_of(7, [4, 1024, 1024])}, "INVALID_ARGUMENT", "must be string of shape"),
+    ({"history": proto_of(21, [1024, 4096])}, "INVALID_ARGUMENT", "Received: variant of shape"),
+    ({"history": proto_of(19, [1024, 4096], half_val=[1])}, "INVALID_ARGUMENT", "Received: float16 of shape"),
+    ({"history": proto_of(3, [1024, 4096], int_val=[1])}, "INVALID_ARGUMENT", "Received: int32 of shape"),
+    ({"history": HISTORY, "k": proto_of(3, [1024, 4096], int_val=[1])}, "INVALID_ARGUMENT", r"shape \[\]. Received"),
+    ({"history": HISTORY, "more": proto_of(7, [1024, 4096])}, "INVALID_ARGUMENT", "Superfluous: more"),
+    ({"k": proto_of(7, [1024, 4096])}, "INVALID_ARGUMENT", "Missing: history"),
+]
+
+
+@pytest.fixture(scope="module")
+def counting_model(counting_version) -> LoadedModel:
+    model = LoadedModel(counting_version)
+    yield model
+    model.close()
+
+
+def request_of(inputs: dict[str, tensor_pb2.TensorProto]) -> predict_pb2.PredictRequest:
+    request = predict_pb2.PredictRequest()
+    for name, proto in inputs.items():
+        request.inputs[name].CopyFrom(proto)
+    return request
+
+
+@pytest.mark.parametrize(("inputs", "code", "text"), FEW_BYTES_FOR_MANY_ELEMENTS)
+def test_a_few_bytes_build_nothing_large(counting_model, monkeypatch, inputs, code, text):
+    """All that is declared is checked first. Building 4 million strings would stop the server for a second."""
+    built = []
+
+    def read_array(proto: tensor_pb2.TensorProto) -> np.ndarray:
+        built.append(np.prod([dim.size for dim in proto.tensor_shape.dim]))
+        return np.zeros(0)
+
+    monkeypatch.setattr(prediction, "read_array", read_array)
+    monkeypatch.setattr(tf.io, "parse_tensor", lambda content, dtype: read_array(proto_of(7, [2**22])))
+    with pytest.raises(ServingError, match=text) as caught:
+        read_request(counting_model, request_of(inputs))
+    assert caught.value.code.name == code
+    assert sum(built) <= 1
+
+
+def test_limits_apply_to_what_is_declared(counting_model, monkeypatch):
+    monkeypatch.setattr(prediction, "read_array", None)
+    many = proto_of(7, [1, 5], string_val=[b"a"] * 5)
+    with pytest.raises(ServingError, match=r"at most 4 columns \(max_history_length\). Received: shape \[1, 5\]"):
+        read_request(counting_model, request_of({"history": many}), RequestLimits(max_history_length=4))
+
+
+def test_the_last_value_is_repeated_so_many_times():
+    assert read_input("x", proto_of(7, [1, MAX_REPEATED + 1], string_val=[b"a"])).size == MAX_REPEATED + 1
+    with pytest.raises(ServingError, match=f"At most {MAX_REPEATED} may be left out. Send all values.") as caught:
+        read_input("x", proto_of(7, [1, MAX_REPEATED + 2], string_val=[b"a"]))
+    assert caught.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
