@@ -188,6 +188,10 @@ def recommend(
     keep_history: KeepHistory = False,
     version: Annotated[int | None, typer.Option(help="Version of the model on the server.", min=0)] = None,
     version_label: Annotated[str | None, typer.Option(help="Or label of the version, e.g. stable.")] = None,
+    wait: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", help="Max time to wait for a server that is starting.", show_default=False),
+    ] = None,
     tls_ca: Annotated[
         Path | None, place_option(metavar="PEM", help="Authority of the server's certificate: use TLS.")
     ] = None,
@@ -211,6 +215,7 @@ def recommend(
         exclude_history=not keep_history,
         version=version,
         version_label=version_label,
+        wait=wait,
         root_certificates=tls_ca,
         client_certificate=tls_certificate,
         client_key=tls_key,

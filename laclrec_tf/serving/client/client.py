@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -36,8 +37,8 @@ from laclrec_tf.serving.client.queries import (
 class RetrievalClient(ModelConnection, HistoryQueries):
     """A client of a model on a server. Several threads may share it.
 
-    When the server is UNAVAILABLE, the request is sent again, up to `retries` times, after about 0.1, 0.2, 0.4 and
-    0.8 seconds. Any other error ends the call at once.
+    When the server is UNAVAILABLE, or ends a call as CANCELLED that this client did not cancel, the request is sent
+    again, up to `retries` times, after about 0.1, 0.2, 0.4 and 0.8 seconds. Any other error ends the call at once.
 
     Args:
         target: address of the server, `HOST:PORT` or `[IPV6]:PORT`. An HTTP proxy in the environment is not used.
@@ -46,8 +47,8 @@ class RetrievalClient(ModelConnection, HistoryQueries):
         version: version of the model. Default: the server's choice, usually the newest.
         version_label: label of the version, such as "stable", in place of `version`. Default: none.
         retries: max number of retries, 0 to 4. Default: 4.
-        wait_for_ready: whether to wait for a connection until the timeout, instead of failing after the retries; for
-            servers that restart. Default: False.
+        wait_for_ready: whether to wait for the server until the timeout, instead of failing after the retries: for a
+            connection, and while it is UNAVAILABLE, as it is while it loads its models. Default: False.
         root_certificates: PEM file of the authorities that may have signed the server's certificate; it turns TLS
             on. Default: no TLS.
         client_certificate: PEM file of the client's certificate, for mutual TLS. Default: none.
@@ -75,6 +76,7 @@ class RetrievalClient(ModelConnection, HistoryQueries):
 
     def close(self) -> None:
         """Close the connection."""
+        self._closed = True
         self._channel.close()
 
     def __enter__(self) -> RetrievalClient:
@@ -96,10 +98,17 @@ class RetrievalClient(ModelConnection, HistoryQueries):
         return read_outputs(self._call(self._send_predict, request, self.timeout if seconds is None else seconds))
 
     def _call(self, send: Any, request: Any, seconds: float) -> Any:
-        try:
-            return send(request, timeout=max(0.0, seconds), wait_for_ready=self.wait_for_ready)
-        except grpc.RpcError as error:
-            raise self.refusal(error) from error
+        end, sent = time.monotonic() + seconds, 0
+        while True:
+            try:
+                left = max(0.0, end - time.monotonic())
+                return send(request, timeout=left, wait_for_ready=self.wait_for_ready)
+            except grpc.RpcError as error:
+                sent += 1
+                pause = self.pause_after(error, sent, end)
+                if pause is None:
+                    raise self.refusal(error) from error
+            time.sleep(pause)
 
 
 class AsyncRetrievalClient(ModelConnection):
@@ -154,6 +163,7 @@ class AsyncRetrievalClient(ModelConnection):
 
     async def close(self) -> None:
         """Close the connection."""
+        self._closed = True
         await self._channel.close()
 
     async def __aenter__(self) -> AsyncRetrievalClient:
@@ -173,7 +183,14 @@ class AsyncRetrievalClient(ModelConnection):
         return query.read(outputs)
 
     async def _call(self, send: Any, request: Any, seconds: float) -> Any:
-        try:
-            return await send(request, timeout=max(0.0, seconds), wait_for_ready=self.wait_for_ready)
-        except grpc.RpcError as error:
-            raise self.refusal(error) from error
+        end, sent = time.monotonic() + seconds, 0
+        while True:
+            try:
+                left = max(0.0, end - time.monotonic())
+                return await send(request, timeout=left, wait_for_ready=self.wait_for_ready)
+            except grpc.RpcError as error:
+                sent += 1
+                pause = self.pause_after(error, sent, end)
+                if pause is None:
+                    raise self.refusal(error) from error
+            await asyncio.sleep(pause)

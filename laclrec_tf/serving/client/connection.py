@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import random
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
@@ -28,7 +29,11 @@ from laclrec_tf.serving.errors import RequestRefused
 from laclrec_tf.serving.tls import channel_credentials
 
 _ADDRESS = re.compile(r"(?:\[[^\[\]\s]+\]|[^\[\]:/\s]+):(?P<port>[0-9]+)")  # a host with colons needs brackets
-MAX_RETRIES = 4  # gRPC makes at most five attempts, whatever the service config says
+MAX_RETRIES = 4
+# A call that the caller cancels raises nothing that is retried, so CANCELLED comes from a server that stops, or from
+# one that has more calls than its gRPC takes.
+RETRIED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0  # seconds
 REMEDIES = {
     grpc.StatusCode.NOT_FOUND: "Give the name of a model that the server has, and an available version if any.",
     grpc.StatusCode.INVALID_ARGUMENT: "",
@@ -137,6 +142,7 @@ class ModelConnection(ModelEndpoint):
     def __post_init__(self) -> None:
         """Check the arguments and make the channel."""
         super().__post_init__()
+        self._closed = False
         credentials = channel_credentials(self.root_certificates, self.client_certificate, self.client_key)
         if credentials is None:
             self._channel = self._grpc.insecure_channel(self.target, self._channel_options())
@@ -160,16 +166,27 @@ class ModelConnection(ModelEndpoint):
             ("grpc.max_reconnect_backoff_ms", 1000),
         ]
         if self.retries == 0:
-            return [*options, ("grpc.enable_retries", 0)]
-        policy = {
-            "maxAttempts": self.retries + 1,
-            "initialBackoff": "0.1s",
-            "maxBackoff": "1s",
-            "backoffMultiplier": 2,
-            "retryableStatusCodes": ["UNAVAILABLE"],
-        }
-        config = {"methodConfig": [{"name": [{}], "retryPolicy": policy}]}
-        return [*options, ("grpc.service_config", json.dumps(config))]
+            options.append(("grpc.enable_retries", 0))
+        return options
+
+    def pause_after(self, error: grpc.RpcError, sent: int, end: float) -> float | None:
+        """Return how long to wait before a request that failed is sent again.
+
+        gRPC's own retries would do neither: they end after four, and leave out requests of more than 256 KB.
+
+        Args:
+            error: the error of the last attempt.
+            sent: number of attempts so far.
+            end: time of `time.monotonic()` at which the call's timeout ends.
+
+        Returns:
+            The pause in seconds. None when the request is not sent again.
+        """
+        if error.code() not in RETRIED or self._closed or (sent > self.retries and not self.wait_for_ready):
+            return None
+        # Clients that one stop has interrupted must not all come back at the same moment.
+        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** (sent - 1)) * random.uniform(0.8, 1.2)
+        return pause if time.monotonic() + pause < end else None
 
 
 def read_outputs(response: Any) -> dict[str, np.ndarray]:

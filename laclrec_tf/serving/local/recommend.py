@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from laclrec_tf.errors import InputError
+from laclrec_tf.runtime.terminal import spinner
 from laclrec_tf.serving.client.answers import Recommendation
 from laclrec_tf.serving.client.client import RetrievalClient
 
@@ -25,6 +26,7 @@ def recommend(
     exclude: Sequence[str] = (),
     allow: Sequence[str] = (),
     exclude_history: bool = True,
+    wait: float | None = None,
     show_progress: bool = True,
     **connection: Any,
 ) -> Recommendation:
@@ -39,7 +41,8 @@ def recommend(
         exclude: item ids never to recommend. Default: none.
         allow: the only item ids to recommend. Default: no restriction.
         exclude_history: whether to exclude the items of the history. Default: True.
-        show_progress: whether to show that the model is being loaded. Default: True.
+        wait: max seconds to wait for a server that is starting, only with `server`. Default: do not wait.
+        show_progress: whether to show that the model is being loaded, or the server waited for. Default: True.
         **connection: further arguments of `RetrievalClient`, such as `version_label` and `root_certificates`, only with
             `server`. None is the same as the default.
 
@@ -55,7 +58,14 @@ def recommend(
     if server is not None and model is None:
         if model_name is None:
             raise InputError("--server needs --model-name NAME, the name of the model's folder on the server.")
-        with closing(RetrievalClient(server, model_name, **connection)) as client:
+        if wait is not None:
+            if not wait > 0:
+                raise InputError(f"--wait must be above 0. Received: --wait {wait:g}.")
+            connection |= {"timeout": wait, "wait_for_ready": True}
+        with (
+            closing(RetrievalClient(server, model_name, **connection)) as client,
+            spinner(f"waiting for {server}", disable=wait is None or not show_progress),
+        ):
             return client.recommend(history, **query)[0]
     if model is None or server is not None:
         raise InputError("Give either --server HOST:PORT with --model-name NAME, or --model DIR.")
@@ -64,12 +74,12 @@ def recommend(
             f"--model-name selects a model on a server, and a folder has only one. Received: {model_name!r}. "
             "Remove it, or give --server in place of --model."
         )
+    connection |= {} if wait is None else {"wait": f"{wait:g}"}
     if connection:
         name, value = next(iter(connection.items()))
         option = OPTIONS.get(name, name.replace("_", "-"))
         raise InputError(f"--{option} {value} is for a server. Remove it, or give --server in place of --model.")
     # Imported late, so that a query to a server does not load TensorFlow.
-    from laclrec_tf.runtime.terminal import spinner
     from laclrec_tf.serving.local.models import LocalModel
 
     with spinner(f"loading {model}", disable=not show_progress):

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving import AsyncRetrievalClient, AugmentedHistory, LocalModel, RetrievalClient
+from laclrec_tf.serving.client import connection as connection_module
 from laclrec_tf.serving.client import queries as queries_module
 from laclrec_tf.serving.errors import RequestRefused
 
@@ -297,12 +299,41 @@ def test_all_inputs_of_retrieve_reach_the_server(hand_written):
     ]
 
 
-def test_an_unavailable_request_is_sent_again(hand_written):
+@pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED])
+@pytest.mark.parametrize("n_items", [1, 100_000])
+def test_an_interrupted_request_is_sent_again(hand_written, code, n_items):
+    """CANCELLED comes from a server that stops. gRPC's own retries leave out requests of more than 256 KB."""
     hand_written.answers["embed_history"] = VECTORS
-    hand_written.refusals = [grpc.StatusCode.UNAVAILABLE] * 2
-    with RetrievalClient(hand_written.target, "shop") as client:
-        assert client.embed_history(["007"]).vectors.tolist() == [[1.0, 1.0]]
+    hand_written.refusals = [code] * 2
+    with RetrievalClient(hand_written.target, "shop", timeout=30) as client:
+        assert client.embed_history(["007"] * n_items).vectors.tolist() == [[1.0, 1.0]]
     assert len(hand_written.requests) == 3
+
+
+def test_pauses_grow(hand_written, monkeypatch):
+    pauses: list[float] = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    hand_written.refusals = [grpc.StatusCode.UNAVAILABLE] * 9
+    error_of(RetrievalClient(hand_written.target, "shop"))
+    assert pauses == [pytest.approx(pause, rel=0.21) for pause in (0.1, 0.2, 0.4, 0.8)]
+
+
+def test_a_closed_client_does_not_retry():
+    """Closing ends the calls in progress as CANCELLED, and this is not the server's doing."""
+    arrived, done = threading.Event(), threading.Event()
+
+    def answer(context: grpc.ServicerContext) -> None:
+        arrived.set()
+        done.wait(30)
+
+    with scripted_server(answer) as target, ThreadPoolExecutor(1) as pool:
+        client = RetrievalClient(target, "shop", timeout=30, wait_for_ready=True)
+        running = pool.submit(client.recommend, ["007"])
+        assert arrived.wait(30)
+        client.close()
+        with pytest.raises(RequestRefused, match="CANCELLED"):
+            running.result(timeout=30)
+        done.set()
 
 
 @pytest.mark.parametrize(("retries", "requests"), [(0, 1), (2, 3)])
@@ -312,7 +343,9 @@ def test_retries_come_to_an_end(hand_written, retries, requests):
     assert len(hand_written.requests) == requests
 
 
-@pytest.mark.parametrize("code", [code for code in grpc.StatusCode if code.name not in ("OK", "UNAVAILABLE")])
+@pytest.mark.parametrize(
+    "code", [code for code in grpc.StatusCode if code.name not in ("OK", "UNAVAILABLE", "CANCELLED")]
+)
 def test_no_other_error_is_retried(hand_written, code):
     hand_written.refusals = [code] * 2
     assert f"not now ({code.name})" in error_of(RetrievalClient(hand_written.target, "shop"))
@@ -360,6 +393,31 @@ def test_wait_for_ready(hand_written):
             answer.result(timeout=0.3)
         with served(hand_written, target):
             assert answer.result(timeout=30).unknown == (0,)
+
+
+@pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED])
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_wait_for_ready_waits_until_the_timeout(hand_written, monkeypatch, code, asynchronous):
+    """A server that listens and still loads its models is UNAVAILABLE more often than `retries`."""
+    monkeypatch.setattr(connection_module, "LONGEST_PAUSE", 0.01)
+    hand_written.answers["embed_history"] = VECTORS
+    hand_written.refusals = [code] * 12
+    settings = {"timeout": 30, "wait_for_ready": True}
+    if asynchronous:
+        answer = run(hand_written.target, lambda client: client.embed_history(["007"]), **settings)
+    else:
+        with RetrievalClient(hand_written.target, "shop", **settings) as client:
+            answer = client.embed_history(["007"])
+    assert answer.unknown == (0,)
+    assert len(hand_written.requests) == 13
+
+
+def test_waiting_for_a_server_that_never_becomes_ready(hand_written, monkeypatch):
+    monkeypatch.setattr(connection_module, "LONGEST_PAUSE", 0.01)
+    hand_written.refusals = [grpc.StatusCode.UNAVAILABLE] * 10_000
+    text = error_of(RetrievalClient(hand_written.target, "shop", timeout=0.5, wait_for_ready=True))
+    assert "not now (UNAVAILABLE)" in text or "DEADLINE_EXCEEDED" in text
+    assert len(hand_written.requests) > 5
 
 
 def test_several_threads_share_a_client(client, vocabulary):

@@ -8,11 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
 
 from laclrec_tf.cli.main import main
 from laclrec_tf.errors import InputError
+from laclrec_tf.serving.client import connection
 from laclrec_tf.serving.local.recommend import recommend
 
 ANSWER = {
@@ -45,6 +47,16 @@ def test_every_option_reaches_the_server(hand_written, capsys):
     }
 
 
+def test_it_waits_for_a_server_that_is_starting(hand_written, capsys, monkeypatch):
+    monkeypatch.setattr(connection, "LONGEST_PAUSE", 0.01)
+    hand_written.answers["retrieve"] = ANSWER
+    hand_written.refusals = [grpc.StatusCode.UNAVAILABLE] * 8
+    arguments = ["--server", hand_written.target, "--model-name", "shop", "--history", "a", "--json"]
+    assert run(*arguments, "--wait", 30) == 0
+    assert json.loads(capsys.readouterr().out)["item_ids"] == ["tent", "mug"]
+    assert len(hand_written.requests) == 9
+
+
 def test_by_default_only_the_history_is_excluded(hand_written):
     hand_written.answers["retrieve"] = ANSWER
     answer = recommend(["a"], server=hand_written.target, model_name="shop", version_label="stable")
@@ -62,6 +74,8 @@ def test_by_default_only_the_history_is_excluded(hand_written):
             "--version 1 is for a server. Remove it, or give --server",
         ),
         (["--model", "shop", "--version-label", "x"], "--version-label x is for a server"),
+        (["--model", "shop", "--wait", "5"], "--wait 5 is for a server. Remove it, or give --server"),
+        (["--server", "h:1", "--model-name", "m", "--wait", "0"], "--wait must be above 0. Received: --wait 0."),
         (["--model", "shop", "--tls-ca", "ca.pem"], "--tls-ca ca.pem is for a server"),
         (["--model", "shop", "--model-name", "m"], "--model-name selects a model on a server"),
         (["--server", "h:1", "--model-name", "m", "--tls-ca", "none.pem"], "cannot read none.pem"),
