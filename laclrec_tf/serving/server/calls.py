@@ -78,10 +78,11 @@ class CallHandler(grpc.GenericRpcHandler):
 
     Attributes:
         n_calls: number of calls that have arrived.
+        ready: whether health checks get SERVING. Set by the server; at first False.
     """
 
     def __init__(self, api: ServingApi, metrics: Metrics | None = None) -> None:
-        self.n_calls = 0
+        self.n_calls, self.ready = 0, False
         self._api = api
         self._metrics = metrics
         self._deliveries = Deliveries()
@@ -190,7 +191,7 @@ class CallHandler(grpc.GenericRpcHandler):
         record.code, record.milliseconds = code.name, seconds * 1000
         if self._metrics is not None:
             self._metrics.observe_request(record.method, record.model, record.code, seconds)
-        log_request(record)
+        log_request(record, self.ready)
 
     async def _predict(
         self, request: predict_pb2.PredictRequest, context: grpc.aio.ServicerContext, call: Call

@@ -84,6 +84,7 @@ class GrpcServer:
 
     def report_health(self, serving: bool) -> None:
         """Answer health checks with SERVING or NOT_SERVING; after `stop` it is NOT_SERVING for good."""
+        self._calls.ready = serving
         self._loop.run(self._set_health(SERVING if serving else NOT_SERVING))
 
     def stop(self, grace: float) -> None:
@@ -134,6 +135,7 @@ class GrpcServer:
             await self._health.set(service, status)
 
     async def _stop(self, grace: float) -> None:
+        self._calls.ready = False
         await self._health.enter_graceful_shutdown()
         if self._server is None:
             return

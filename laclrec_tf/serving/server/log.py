@@ -80,13 +80,16 @@ class RequestRecord:
     error: str | None = None
 
 
-def log_request(record: RequestRecord) -> None:
+def log_request(record: RequestRecord, ready: bool = True) -> None:
     """Write the line of one answered request, at WARNING after an error of the server and else at INFO.
 
     Args:
         record: the request.
+        ready: whether the server reports that it is ready. While it starts or stops, UNAVAILABLE is no error. Default:
+            True.
     """
-    level = logging.WARNING if record.code in SERVER_FAULTS else logging.INFO
+    expected = record.code == "UNAVAILABLE" and not ready
+    level = logging.WARNING if record.code in SERVER_FAULTS and not expected else logging.INFO
     if not _access.isEnabledFor(level):
         return
     fields = {name: value for name, value in vars(record).items() if value is not None}

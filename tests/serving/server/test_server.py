@@ -686,7 +686,7 @@ def test_metrics(counting_folder):
     assert [state for *_, state in metrics.states] == ["START", "LOADING", "AVAILABLE", "UNLOADING", "END"]
 
 
-def test_it_listens_before_the_models_are_loaded(counting_folder):
+def test_it_listens_before_the_models_are_loaded(counting_folder, caplog):
     said = []
 
     class Listening(RememberedMetrics):
@@ -695,10 +695,15 @@ def test_it_listens_before_the_models_are_loaded(counting_folder):
                 with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
                     answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=30)
                     said.append(answer.status)
+                    predict = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict
+                    said.append(refusal(predict, predict_request("counting", history=[["a"]]))[0])
 
+    caplog.set_level("INFO", logger="laclrec_tf.serving.access")
     server = ModelServer("counting", counting_folder, port=0, metrics=Listening())
     with server:
-        assert said == [health_pb2.HealthCheckResponse.NOT_SERVING]
+        assert said == [health_pb2.HealthCheckResponse.NOT_SERVING, grpc.StatusCode.UNAVAILABLE]
+    (line,) = [record for record in caplog.records if record.name == "laclrec_tf.serving.access"]
+    assert (line.code, line.levelname) == ("UNAVAILABLE", "INFO")  # as expected, so no warning
 
 
 def test_waiting_ends_when_stopped(exported):
