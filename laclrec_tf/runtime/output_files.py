@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -137,8 +139,7 @@ def file_lock(file: Path, busy: str) -> Iterator[None]:
         busy: the message of the error if another process holds the lock.
 
     Raises:
-        InputError: another process holds the lock.
-        OSError: the file cannot be opened.
+        InputError: another process holds the lock, or the file is a symbolic link or cannot be opened.
 
     Example:
         >>> import tempfile
@@ -152,10 +153,54 @@ def file_lock(file: Path, busy: str) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         raise InputError(busy) from None
+    except OSError as error:
+        raise _not_opened(file, error) from error
     try:
         yield
     finally:
         lock.release()
+
+
+def append_line(file: Path, line: str) -> None:
+    """Append a line to a record that several processes may keep, and wait until it is on the disk.
+
+    Args:
+        file: the record; created if it is missing. A last line that a full disk cut short is ended first.
+        line: the text, without a line break.
+
+    Raises:
+        InputError: the file is a symbolic link, which could lead to a file of another owner, or no regular file.
+        OSError: the file cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     append_line(Path(folder) / "record", "pushed 1")
+        ...     (Path(folder) / "record").read_text()
+        'pushed 1\\n'
+    """
+    try:
+        # O_NONBLOCK: to open a pipe must not wait for its other end.
+        descriptor = os.open(file, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    except OSError as error:
+        raise _not_opened(file, error) from error
+    try:
+        about = os.fstat(descriptor)
+        if not stat.S_ISREG(about.st_mode):
+            raise InputError(f"{file} is not a regular file. Delete it, then try again.")
+        is_cut = about.st_size > 0 and os.pread(descriptor, 1, about.st_size - 1) != b"\n"
+        content = ("\n" * is_cut + line + "\n").encode()
+        while content:
+            content = content[os.write(descriptor, content) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _not_opened(file: Path, error: OSError) -> Exception:
+    if error.errno == errno.ELOOP:
+        return InputError(f"{file} is a symbolic link, which is not followed. Delete the link, then try again.")
+    return error
 
 
 @contextmanager

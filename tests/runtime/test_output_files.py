@@ -13,6 +13,7 @@ import pytest
 from laclrec_tf.errors import InputError
 from laclrec_tf.runtime.output_files import (
     ReportFile,
+    append_line,
     atomic_write,
     copy_whole,
     delete_partial_files,
@@ -68,11 +69,35 @@ def test_one_process_holds_a_lock(tmp_path):
         assert (tmp_path / "lock").read_text() == "content"
 
 
-def test_a_lock_follows_no_link(tmp_path):
-    (tmp_path / "lock").symlink_to(tmp_path / "target")
-    with pytest.raises(OSError, match="symbolic links"), file_lock(tmp_path / "lock", busy="Wait."):
+@pytest.mark.parametrize("has_target", [False, True])
+def test_locks_and_records_follow_no_link(tmp_path, has_target):
+    link, target = tmp_path / "link", tmp_path / "target"
+    link.symlink_to(target)
+    if has_target:
+        target.write_text("another's")
+    refused = "link is a symbolic link, which is not followed. Delete the link, then try again.$"
+    with pytest.raises(InputError, match=refused), file_lock(link, busy="Wait."):
         pass
-    assert not (tmp_path / "target").exists()
+    with pytest.raises(InputError, match=refused):
+        append_line(link, "pushed 1")
+    assert target.exists() is has_target
+    assert not has_target or target.read_text() == "another's"
+
+
+def test_a_record_is_a_regular_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")  # nobody reads it: opening it must not wait
+    with pytest.raises(InputError, match="pipe is not a regular file. Delete it"):
+        append_line(tmp_path / "pipe", "pushed 1")
+    with pytest.raises(IsADirectoryError):
+        append_line(tmp_path, "pushed 1")
+
+
+def test_lines_are_appended_and_a_cut_one_is_ended(tmp_path):
+    append_line(tmp_path / "record", "pushed größe 1")
+    with (tmp_path / "record").open("a") as file:
+        file.write("pushed 2, cut sh")
+    append_line(tmp_path / "record", "pushed 3")
+    assert (tmp_path / "record").read_text() == "pushed größe 1\npushed 2, cut sh\npushed 3\n"
 
 
 def test_a_report_is_refused_at_once_where_no_partial_file_can_be_written(tmp_path):

@@ -159,6 +159,8 @@ def parts_folder(out: Path, about: Mapping[str, Any]) -> Iterator[Path]:
 def _check_about(folder: Path, out: Path, about: dict[str, Any]) -> None:
     file = folder / ABOUT_FILE
     text = json.dumps(about, indent=2) + "\n"
+    if file.is_symlink():  # its target would be written
+        raise InputError(f"{file} is a symbolic link, which is not followed. Delete the link, then try again.")
     if not file.exists():
         write_whole(file, lambda path: path.write_text(text, encoding="utf-8"))
         return

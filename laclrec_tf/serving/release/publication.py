@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.runtime.output_files import file_lock
+from laclrec_tf.runtime.output_files import append_line, file_lock
 from laclrec_tf.serving.version.folder import MANIFEST_FILE, version_folders
 from laclrec_tf.serving.version.manifest import manifest_sha256, read_manifest, verify_manifest
 
@@ -190,17 +190,14 @@ def append_record(model: Path, action: str, version: int, **about: Any) -> None:
         action: "push", "rollback" or "remove".
         version: number of the version that is published or removed.
         **about: further entries, anything that JSON can hold.
+
+    Raises:
+        InputError: the record is a symbolic link, or no regular file.
+        OSError: the record cannot be written.
     """
     time = datetime.now(UTC).isoformat(timespec="seconds")
-    line = json.dumps({"time": time, "action": action, "version": version, **about}) + "\n"
-    with (model / RECORD_FILE).open("ab+") as file:
-        # A line that a full disk cut short must not damage this one.
-        if file.seek(0, os.SEEK_END):
-            file.seek(-1, os.SEEK_END)
-            line = line if file.read(1) == b"\n" else "\n" + line
-        file.write(line.encode())
-        file.flush()
-        os.fsync(file.fileno())
+    line = json.dumps({"time": time, "action": action, "version": version, **about})
+    append_line(model / RECORD_FILE, line)
 
 
 def read_record(model: Path) -> list[dict[str, Any]]:

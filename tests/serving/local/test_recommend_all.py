@@ -20,7 +20,7 @@ from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving import ModelServer, RetrievalClient
 from laclrec_tf.serving.local import recommend_all as module
-from laclrec_tf.serving.local.recommend_all import join_parts, part_file, recommend_all, write_whole
+from laclrec_tf.serving.local.recommend_all import join_parts, part_file, parts_folder, recommend_all, write_whole
 
 ROOT = Path(__file__).parents[3]
 
@@ -198,3 +198,13 @@ def test_parts_of_another_model_are_refused(data, sasrec_export, tmp_path):
     (parts / "about.json").write_text(json.dumps({"model": "another"}))
     with pytest.raises(InputError, match="made with another model and another histories"):
         recommend_all(sasrec_export, [data], tmp_path / "best.parquet", show_progress=False)
+
+
+@pytest.mark.parametrize("name", [".lock", "about.json"])
+def test_a_link_in_the_folder_of_parts_is_not_followed(tmp_path, name):
+    (tmp_path / "best.parquet.parts").mkdir()
+    (tmp_path / "best.parquet.parts" / name).symlink_to(tmp_path / "another")
+    refused = f"{name} is a symbolic link, which is not followed. Delete the link"
+    with pytest.raises(InputError, match=refused), parts_folder(tmp_path / "best.parquet", {"k": 1}):
+        pass
+    assert not (tmp_path / "another").exists()

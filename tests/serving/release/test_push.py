@@ -14,7 +14,7 @@ import pytest
 from laclrec_tf.cli.main import main
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving.release import push as module
-from laclrec_tf.serving.release.publication import RECORD_FILE, push_lock, read_record
+from laclrec_tf.serving.release.publication import LOCK_FILE, RECORD_FILE, push_lock, read_record
 from laclrec_tf.serving.release.push import Push
 from laclrec_tf.serving.release.validation import Validation
 from laclrec_tf.serving.version.folder import version_folders
@@ -240,6 +240,17 @@ def test_a_reader_only_ever_sees_whole_versions(fit, candidate, served, tmp_path
     assert wrong == []
     assert len(read) > 3
     assert numbers(served) == [31, 32]
+
+
+@pytest.mark.parametrize("name", [LOCK_FILE, RECORD_FILE])
+def test_a_link_in_the_served_folder_is_not_followed(fit, candidate, served, tmp_path, name):
+    (tmp_path / "another").write_text("another's")
+    (served / name).symlink_to(tmp_path / "another")
+    before = state(served)
+    with pytest.raises(InputError, match=f"{name} is a symbolic link, which is not followed. Delete the link"):
+        push(candidate, served)
+    assert state(served) == before and (served / name).is_symlink()
+    assert (tmp_path / "another").read_text() == "another's"
 
 
 def test_a_candidate_without_a_manifest_is_refused(candidate, served):
