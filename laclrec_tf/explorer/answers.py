@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -191,7 +190,7 @@ class ExplorerAnswers:
             self.client.rank([history], [item]), self.client.recommend([history], deep)
         )
         score = ranked[0].scores[0]
-        if math.isinf(score):
+        if not ranked[0].eligible[0]:
             return "Not recommended: retired. The model still reads it in histories but never recommends it."
         if item in history:
             return f"Not recommended: excluded, because it is in the history. Its score is {score:.3g}."

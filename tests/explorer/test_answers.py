@@ -111,6 +111,14 @@ def ranked(items: list[list[str]], scores: list[list[float]]) -> dict[str, Any]:
     }
 
 
+def ranked_candidate(score: float, eligible: bool) -> dict[str, Any]:
+    return {
+        "scores": np.array([[score]], np.float32),
+        "eligible": np.array([[eligible]]),
+        "unknown": np.array([0], np.int32),
+    }
+
+
 def test_a_history_is_matched_with_what_the_model_read(hand_written):
     """The history has four known items, of which the model reads three, and an unknown one in the middle."""
     hand_written.answers = {
@@ -166,7 +174,7 @@ def test_without_an_augmenter(hand_written):
     ("item", "score", "explained"),
     [
         ("?", 0, "Not recommended: unknown. The training data did not contain it."),
-        ("mug", -np.inf, "Not recommended: retired. The model still reads it in histories but never recommends it."),
+        ("mug", -1e30, "Not recommended: retired. The model still reads it in histories but never recommends it."),
         ("tent", 3, "Not recommended: excluded, because it is in the history. Its score is 3."),
         ("lamp", 1.25, "Recommended: place 2 of 2. Its score is 1.25."),
         ("rope", 0.5, "Not recommended: place 3. Its score is 0.5; place 2 has 1.25."),
@@ -176,7 +184,7 @@ def test_without_an_augmenter(hand_written):
 def test_why(hand_written, item, score, explained):
     hand_written.answers = {
         "retrieve": ranked([["stove", "lamp", "rope"]], [[2, 1.25, 0.5]]),
-        "rank": {"scores": np.array([[score]], np.float32), "unknown": np.array([0], np.int32)},
+        "rank": ranked_candidate(score, item != "mug"),
     }
     assert ask(hand_written.target, lambda a: a.why(["tent"], item)) == explained
 
@@ -185,7 +193,7 @@ def test_why_requests_no_more_items_than_a_server_returns(hand_written, monkeypa
     monkeypatch.setattr("laclrec_tf.explorer.answers.MAX_PLACE", 4)
     hand_written.answers = {
         "retrieve": ranked([["stove", "lamp", "rope", "mug"]], [[2, 1.25, 0.5, 0.4]]),
-        "rank": {"scores": np.array([[0.25]], np.float32), "unknown": np.array([0], np.int32)},
+        "rank": ranked_candidate(0.25, True),
     }
     explained = ask(hand_written.target, lambda answers: answers.why(["tent"], "peg"))
     assert explained == "Not recommended: beyond place 4. Its score is 0.25."

@@ -53,16 +53,18 @@ class Ranking:
 
     Args:
         item_ids: all candidates.
-        scores: score of each candidate; `-inf` for one that the model does not know.
+        scores: score of each candidate; -1e30 for one that is not eligible.
+        eligible: whether the model may recommend each candidate: it knows it, and it is not retired.
         unknown: number of items of the history that the model does not know.
 
     Example:
-        >>> Ranking(("stove", "tent"), (1.5, 0.25), unknown=0).item_ids[0]
+        >>> Ranking(("stove", "tent"), (1.5, 0.25), (True, True), unknown=0).item_ids[0]
         'stove'
     """
 
     item_ids: tuple[str, ...]
     scores: tuple[float, ...]
+    eligible: tuple[bool, ...]
     unknown: int
 
 

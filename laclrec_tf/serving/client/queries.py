@@ -102,7 +102,7 @@ class HistoryQueries(ABC):
         Args:
             history: item ids, oldest first, or a list of such histories.
             candidates: item ids to rank, or one such list for each history. They may contain items of the history.
-                Unknown items come last, with the score `-inf`.
+                Those that are not eligible, unknown or retired, come last.
 
         Returns:
             One `Ranking` for each history; a single history gives a list of one.
@@ -263,10 +263,10 @@ def _similar_items(items: Sequence[str], parts: Sequence[Arrays]) -> list[Simila
 def _rankings(candidates: Sequence[Sequence[str]], parts: Sequence[Arrays]) -> list[Ranking]:
     answers = []
     for items, (outputs, row) in zip(candidates, _rows(parts, "unknown"), strict=True):
-        scores = _output(outputs, "scores")[row]
+        scores, eligible = _output(outputs, "scores")[row], _output(outputs, "eligible")[row]
         order = np.argsort(-scores[: len(items)], kind="stable")
-        ranked = tuple(items[i] for i in order)
-        answers.append(Ranking(ranked, tuple(scores[order].tolist()), unknown=int(outputs["unknown"][row])))
+        ranked, unknown = tuple(items[i] for i in order), int(outputs["unknown"][row])
+        answers.append(Ranking(ranked, tuple(scores[order].tolist()), tuple(eligible[order].tolist()), unknown))
     return answers
 
 

@@ -27,7 +27,7 @@ from laclrec_tf.serving.retriever.inputs import (
     slots,
 )
 from laclrec_tf.serving.retriever.lookup import ItemLookup, active_items, unknown_items
-from laclrec_tf.serving.retriever.selection import ItemIndex, ItemSelection
+from laclrec_tf.serving.retriever.selection import NO_SCORE, ItemIndex, ItemSelection
 from laclrec_tf.serving.retriever.signatures import HistoryEditor, HistoryEmbedder, ItemSignatures, RetrievalModel
 
 
@@ -41,7 +41,7 @@ class Retriever(tf.Module):
     interactions and cannot be compared with a model's scores.
 
     PAD, EOS, MASK, retired and excluded items are never recommended; with an allow-list, only its items are. When fewer
-    items are eligible than requested, the remaining slots hold `""` and `-inf`; `filled` counts the filled ones.
+    items are eligible than requested, the remaining slots hold `""` and the score -1e30; `filled` counts the others.
 
     The retriever reads the model's own variables, so answers follow further training. It holds no Keras object, so
     neither does the SavedModel. Keep a reference to the retriever while its signatures are called: a `tf.function`
@@ -64,8 +64,8 @@ class Retriever(tf.Module):
         >>> vocabulary = ItemVocabulary(["tent", "stove"])
         >>> retriever = Retriever(LACLRec(n_items=2, width=8), vocabulary, np.array([3, 1]))
         >>> answer = retriever.retrieve(tf.constant([["", ""]]), k=tf.constant(2), exclude=tf.constant([["stove"]]))
-        >>> answer["item_ids"].numpy().tolist(), answer["scores"].numpy().tolist()
-        ([[b'tent', b'']], [[0.75, -inf]])
+        >>> answer["item_ids"].numpy().tolist(), answer["filled"].numpy().tolist()
+        ([[b'tent', b'']], [1])
     """
 
     def __init__(
@@ -203,7 +203,8 @@ class Retriever(tf.Module):
             candidates: `[B, C]` string, or `[1, C]` for the same candidates in every row.
 
         Returns:
-            `scores` `[B, C]` float32 in the candidates' order, `-inf` for `""`, an unknown or a retired item;
+            `scores` `[B, C]` float32 in the candidates' order;
+            `eligible` `[B, C]` bool, False for `""`, an unknown or a retired item, whose score is -1e30;
             `unknown` `[B]` int32, number of unknown items in the history.
         """
         history_ids = self.lookup.to_ids(history)
@@ -211,7 +212,9 @@ class Retriever(tf.Module):
             candidate_ids = self.lookup.to_ids(tf.identity(candidates))
         vectors, has_vector = self.embedder.user_vectors(history_ids)
         scores = self.selection.scores(vectors, has_vector, candidate_ids)
-        return {"scores": scores, "unknown": unknown_items(history, history_ids)}
+        eligible = scores > -np.inf
+        scores = tf.where(eligible, scores, NO_SCORE)
+        return {"scores": scores, "eligible": eligible, "unknown": unknown_items(history, history_ids)}
 
     @tf.function(input_signature=[EXAMPLES], autograph=False)
     def predict_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -11,6 +11,8 @@ from laclrec_tf.item_vocabulary import PAD_ID
 from laclrec_tf.serving.retriever.exact_index import ExactIndex, top_items
 
 MAX_COMPARISONS = 2.0**20
+# The score of an answer where there is no item: below all others, and finite, because JSON has no infinity.
+NO_SCORE = -1e30
 
 
 class ItemIndex(Protocol):
@@ -79,7 +81,7 @@ class ItemSelection(tf.Module):
             is_restricted: with `allowed`: `[B]` or `[1]` bool, False for a row in which every item is allowed.
 
         Returns:
-            `(scores, item_ids)` `[B, width]`; PAD and `-inf` in a slot that no eligible item fills.
+            `(scores, item_ids)` `[B, width]`; PAD and `NO_SCORE` in a slot that no eligible item fills.
         """
 
         def of_all() -> tuple[tf.Tensor, tf.Tensor]:
@@ -174,7 +176,7 @@ class ItemSelection(tf.Module):
 
 
 def fill_slots(scores: tf.Tensor, item_ids: tf.Tensor, k: tf.Tensor, width: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Empty the slots behind a row's `k`, and those without a score: `-inf` and PAD.
+    """Empty the slots behind a row's `k`, and those without a score: `NO_SCORE` and PAD.
 
     Args:
         scores: `[B, width]` float32, best first.
@@ -183,7 +185,7 @@ def fill_slots(scores: tf.Tensor, item_ids: tf.Tensor, k: tf.Tensor, width: tf.T
         width: int32 scalar.
     """
     fills = tf.logical_and(scores > -np.inf, tf.sequence_mask(k, width))  # False for NaN too
-    return tf.where(fills, scores, -np.inf), tf.where(fills, item_ids, PAD_ID)
+    return tf.where(fills, scores, NO_SCORE), tf.where(fills, item_ids, PAD_ID)
 
 
 def drop_listed(scores: tf.Tensor, item_ids: tf.Tensor, excluded: list[tf.Tensor]) -> tf.Tensor:

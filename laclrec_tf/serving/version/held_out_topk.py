@@ -61,7 +61,7 @@ def ranked_items(outputs: Mapping[str, np.ndarray]) -> list[RankedItems]:
         One entry for each row.
 
     Example:
-        >>> ranked_items({"item_ids": np.array([[b"tent", b""]], object), "scores": np.array([[0.5, -np.inf]])})
+        >>> ranked_items({"item_ids": np.array([[b"tent", b""]], object), "scores": np.array([[0.5, -1e30]])})
         [RankedItems(item_ids=('tent',), scores=(0.5,))]
     """
     rows = []

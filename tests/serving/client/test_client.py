@@ -37,7 +37,7 @@ ANSWERS = {
     "similar_items": SLOTS | {"known": np.array([True])},
     "embed_history": UNKNOWN | {"user_vectors": np.ones([1, 2], np.float32)},
     "embed_items": {"item_vectors": np.ones([1, 2], np.float32), "known": np.array([True])},
-    "rank": UNKNOWN | {"scores": np.array([[1.0, 3.0]], np.float32)},
+    "rank": UNKNOWN | {"scores": np.array([[1.0, 3.0]], np.float32), "eligible": np.array([[True, True]])},
     "augment": UNKNOWN
     | {
         "history": [["tent"]],
@@ -64,9 +64,15 @@ def local(exported) -> LocalModel:
     return LocalModel(exported.parent)
 
 
-@pytest.fixture(params=["client", "local"])
+@pytest.fixture(scope="session")
+def client_of_equal_rows(target) -> Iterator[RetrievalClient]:
+    with RetrievalClient(target, "shop", timeout=30, row_width=32) as client:
+        yield client
+
+
+@pytest.fixture(params=["client", "client_of_equal_rows", "local"])
 def queries(request) -> Any:
-    """Return the client, then the local model."""
+    """Return the client, one whose requests can be concatenated, then the local model."""
     return request.getfixturevalue(request.param)
 
 
@@ -162,8 +168,9 @@ def test_a_ranking_follows_the_vectors(queries):
     (ranking,) = queries.rank(history, candidates)
     user, items = queries.embed_history(history), queries.embed_items(candidates)
     assert (ranking.unknown, user.unknown, items.known) == (1, (1,), (True, False, True, True))
-    scores = dict(zip(candidates, (items.vectors @ user.vectors[0]).tolist(), strict=True)) | {"?": -np.inf}
+    scores = dict(zip(candidates, (items.vectors @ user.vectors[0]).tolist(), strict=True)) | {"?": -1e30}
     assert list(ranking.item_ids) == sorted(candidates, key=scores.get, reverse=True)
+    assert ranking.eligible == (True, True, True, False)
     np.testing.assert_allclose(ranking.scores, [scores[item] for item in ranking.item_ids], rtol=1e-4, atol=1e-5)
 
 

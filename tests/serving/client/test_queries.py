@@ -61,7 +61,7 @@ def test_recommendations_end_with_the_filled_slots():
     query = recommend_query([["a"], ["b"]], 2, (), (), True)
     outputs = {
         "item_ids": strings([[b"x", b"y"], ["é".encode(), b""]]),
-        "scores": np.array([[2.0, 1.0], [0.5, -np.inf]], np.float32),
+        "scores": np.array([[2.0, 1.0], [0.5, -1e30]], np.float32),
         "filled": np.array([2, 1], np.int32),
         "unknown": np.array([0, 3], np.int32),
     }
@@ -76,7 +76,7 @@ def test_similar_items(monkeypatch):
     query = similar_items_query(["a", "?"], k=2**40)
     assert [inputs["items"].tolist() for inputs in query.requests] == [[b"a"], [b"?"]]
     assert query.requests[0]["k"].item() == 2**31 - 1
-    slots = {"item_ids": strings([[b"x", b""]]), "scores": np.array([[0.5, -np.inf]], np.float32)}
+    slots = {"item_ids": strings([[b"x", b""]]), "scores": np.array([[0.5, -1e30]], np.float32)}
     parts = [
         slots | {"filled": np.array([1]), "known": np.array([True])},
         slots | {"filled": np.array([0]), "known": np.array([False])},
@@ -91,10 +91,10 @@ def test_a_ranking_is_best_first_with_unknown_candidates_last():
     query = rank_query([["a"], ["b"]], [["x", "y", "?", "z"], ["y"]])
     (inputs,) = query.requests
     assert inputs["candidates"].tolist() == [[b"x", b"y", b"?", b"z"], [b"y", b"", b"", b""]]
-    scores = np.array([[1.0, 2.0, -np.inf, 1.0], [0.5, -np.inf, -np.inf, -np.inf]], np.float32)
-    assert query.read([{"scores": scores, "unknown": np.array([0, 1])}]) == [
-        Ranking(("y", "x", "z", "?"), (2.0, 1.0, 1.0, -np.inf), unknown=0),
-        Ranking(("y",), (0.5,), unknown=1),
+    scores = np.array([[1.0, 2.0, -128.0, 1.0], [0.5, -128.0, -128.0, -128.0]], np.float32)
+    assert query.read([{"scores": scores, "eligible": scores > -128.0, "unknown": np.array([0, 1])}]) == [
+        Ranking(("y", "x", "z", "?"), (2.0, 1.0, 1.0, -128.0), (True, True, True, False), unknown=0),
+        Ranking(("y",), (0.5,), (True,), unknown=1),
     ]
 
 

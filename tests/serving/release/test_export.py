@@ -137,7 +137,7 @@ def test_signatures_are_named_and_open(exported):
         "similar_items": ({"items": column, "k": anything}, best | {"known": column}),
         "embed_history": ({"history": matrix}, {"user_vectors": [-1, 8], "unknown": column}),
         "embed_items": ({"items": column}, {"item_vectors": [-1, 8], "known": column}),
-        "rank": ({"history": matrix, "candidates": matrix}, {"scores": matrix, "unknown": column}),
+        "rank": ({"history": matrix, "candidates": matrix}, {"scores": matrix, "eligible": matrix, "unknown": column}),
         "augment": (
             {"history": matrix},
             {

@@ -107,6 +107,22 @@ def test_parameters_hold_inputs_for_all_instances_and_the_signature(web, retriev
     assert_same([row["item_ids"] for row in response.json()["predictions"]], expected["item_ids"])
 
 
+@pytest.mark.parametrize(
+    ("signature", "inputs"),
+    [
+        ("retrieve", {"history": [["007"], ["?"]], "k": 25, "exclude": [["item-9", "PAD"]]}),
+        ("retrieve", {"history": [["007"]], "allow": [["?"]]}),
+        ("similar_items", {"items": ["007", "?"], "k": 20}),
+        ("rank", {"history": [["007"], [""]], "candidates": [["PAD", "?", ""]]}),
+    ],
+)
+def test_slots_without_an_item_are_json_for_strict_parsers(web, signature, inputs):
+    response = web.post(PREDICT, json={"signature_name": signature, "inputs": inputs})
+    assert response.status_code == 200
+    outputs = json.loads(response.content, parse_constant=pytest.fail)["outputs"]  # called for Infinity and NaN
+    assert outputs["scores"][-1][-1] == -1e30
+
+
 def test_scores_of_minus_infinity_are_a_bare_word(api, monkeypatch):
     response = predict_pb2.PredictResponse()
     response.outputs["scores"].CopyFrom(tf.make_tensor_proto([[0.2, -np.inf]], tf.float32))

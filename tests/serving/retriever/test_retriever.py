@@ -15,7 +15,7 @@ from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.models import LACLRec
 from laclrec_tf.serving import Retriever
 
-NEVER = -np.inf
+NEVER = np.float32(-1e30)
 
 
 class ScriptedModel:
@@ -121,6 +121,9 @@ def test_scores_that_are_not_numbers_recommend_nothing():
     items, scores = recommend(scripted([np.nan, 2.0, np.nan, np.nan, 5.0]), [["e"]], k=5)
     assert set(items[0]) <= {"b", ""}
     assert not np.isnan(scores).any()
+    ranked = scripted([np.nan, 2.0, np.nan, np.nan, 5.0]).rank(_strings([["e"]]), _strings([["a", "b"]]))
+    np.testing.assert_array_equal(ranked["scores"], [[NEVER, 2.0]])
+    np.testing.assert_array_equal(ranked["eligible"], [[False, True]])
 
 
 @pytest.mark.parametrize("shape", [(0, 0), (0, 4), (3, 0)])
@@ -290,13 +293,18 @@ def test_retired_items_are_read_but_never_come_out():
     assert recommend(retriever, [[""]], k=2)[0] == [["b", "c"]]  # a is the most popular one
     similar = retriever.similar_items(tf.constant(["e"]), k=tf.constant(5))
     assert set(_names(similar["item_ids"])[0]) == {"b", "c", "d", ""}
-    np.testing.assert_array_equal(retriever.rank(_strings([["b"]]), _strings([["a", "c"]]))["scores"], [[NEVER, 3.0]])
+    ranked = retriever.rank(_strings([["b"]]), _strings([["a", "c"]]))
+    np.testing.assert_array_equal(ranked["scores"], [[NEVER, 3.0]])
+    np.testing.assert_array_equal(ranked["eligible"], [[False, True]])
 
 
 def test_rank_scores_the_candidates_in_their_order():
     retriever = scripted()
-    scores = retriever.rank(_strings([["a"], [""]]), _strings([["d", "unknown", "a", "", "d"]]))["scores"]
-    np.testing.assert_allclose(scores, [[4.0, NEVER, 1.0, NEVER, 4.0], [0.1, NEVER, 0.4, NEVER, 0.1]], rtol=1e-6)
+    ranked = retriever.rank(_strings([["a"], [""]]), _strings([["d", "unknown", "a", "", "d"]]))
+    np.testing.assert_array_equal(ranked["eligible"], [[True, False, True, False, True]] * 2)
+    np.testing.assert_allclose(
+        ranked["scores"], [[4.0, NEVER, 1.0, NEVER, 4.0], [0.1, NEVER, 0.4, NEVER, 0.1]], rtol=1e-6
+    )
     own = retriever.rank(_strings([["a"], ["b"]]), _strings([["d", "a"], ["b", "c"]]))["scores"]
     np.testing.assert_array_equal(own, [[4.0, 1.0], [2.0, 3.0]])
     with pytest.raises(tf.errors.InvalidArgumentError, match="candidates must have one row, or as many as history"):

@@ -61,6 +61,7 @@ def test_similar_items_have_the_nearest_directions(retriever, model, vocabulary)
     similar = retriever.similar_items(tf.constant([vocabulary.items[4], "unknown"]), k=tf.constant(30))
     assert names(similar["item_ids"]) == [[*(vocabulary.items[i] for i in order[:19]), ""], [""] * 20]
     np.testing.assert_allclose(similar["scores"][0, :19], cosine[order[:19]], rtol=1e-5, atol=1e-6)
+    assert np.isfinite(similar["scores"]).all()  # also in the slots without an item
     np.testing.assert_array_equal(similar["filled"], [19, 0])
     np.testing.assert_array_equal(similar["known"], [True, False])
     assert retriever.similar_items(tf.constant(["007"]))["item_ids"].shape == (1, 10)

@@ -58,7 +58,7 @@ def test_any_order_of_ties_agrees_and_no_other_does(scores, random):
 def test_empty_slots_are_left_out():
     outputs = {
         "item_ids": np.array([["テント".encode(), b""], [b"", b""]], object),
-        "scores": np.array([[0.1, -np.inf], [-np.inf, -np.inf]], np.float32),
+        "scores": np.array([[0.1, -1e30], [-1e30, -1e30]], np.float32),
     }
     assert ranked_items(outputs) == [RankedItems(("テント",), (float(np.float32(0.1)),)), RankedItems((), ())]
 
