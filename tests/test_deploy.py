@@ -12,6 +12,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, te
 from tensorflow_serving.apis import get_model_status_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
+from laclrec_tf.serving.client import queries
 from laclrec_tf.serving.client.queries import recommend_query
 from laclrec_tf.serving.rest.app import METRICS_ROUTE
 from laclrec_tf.serving.rest.server import RestServer
@@ -73,7 +74,7 @@ def test_batching_parameters_are_read_by_the_proto_and_by_the_embedded_server():
     proto = batching_parameters_proto()()
     text_format.Parse((DEPLOY / "batching_parameters.txt").read_text(), proto)
     parameters = read_batching_parameters(DEPLOY / "batching_parameters.txt")
-    assert parameters.max_batch_size == proto.max_batch_size.value == 64
+    assert parameters.max_batch_size == proto.max_batch_size.value == queries.BATCH_SIZE
     assert parameters.batch_timeout_micros == proto.batch_timeout_micros.value == 1000
     assert not proto.pad_variable_length_inputs
 

@@ -1,9 +1,9 @@
-"""Lists of histories, checked, and as the padded arrays that the signatures take."""
+"""Lists of histories, checked, and as the arrays that the signatures take: padded, and of equal shapes for batching."""
 
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -83,6 +83,39 @@ def padded_batch(histories: Sequence[Sequence[str]]) -> np.ndarray:
         # A lone surrogate has no UTF-8 form. Passed through, it is an unknown item.
         row[: len(history)] = [item.encode("utf-8", "surrogatepass") for item in history]
     return batch
+
+
+def equal_rows(inputs: Mapping[str, np.ndarray], width: int) -> dict[str, np.ndarray]:
+    """Give each input a row for each history, and all lists one width, so that requests can be concatenated.
+
+    Args:
+        inputs: the inputs of a request, by name: `[B, ...]`, and scalars or `[1, ...]` for all rows.
+        width: number of items in each list; `b""` pads shorter ones.
+
+    Returns:
+        The same inputs as `[B]`, and lists as `[B, width]`.
+
+    Raises:
+        InputError: a list is longer than `width`.
+
+    Example:
+        >>> inputs = {"history": padded_batch([["tent"], ["rope"]]), "k": np.array(3)}
+        >>> {name: array.tolist() for name, array in equal_rows(inputs, width=2).items()}
+        {'history': [[b'tent', b''], [b'rope', b'']], 'k': [3, 3]}
+    """
+    rows = max(len(array) if array.ndim else 1 for array in inputs.values())
+    equal = {}
+    for name, array in inputs.items():
+        if array.ndim == 2:
+            missing = width - array.shape[1]
+            if missing < 0:
+                raise InputError(
+                    f"Argument `row_width` must be at least the length of every list. Received: row_width={width} and "
+                    f"{array.shape[1]} items in `{name}`. Give all clients a larger one, or send shorter lists."
+                )
+            array = np.concatenate([array, np.full((len(array), missing), b"", object)], axis=1)
+        equal[name] = np.broadcast_to(array, (rows, *array.shape[1:]))
+    return equal
 
 
 def _is_list(value: object) -> bool:

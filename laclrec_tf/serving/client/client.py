@@ -49,6 +49,9 @@ class RetrievalClient(ModelConnection, HistoryQueries):
         retries: max number of retries, 0 to 4. Default: 4.
         wait_for_ready: whether to wait for the server until the timeout, instead of failing after the retries: for a
             connection, and while it is UNAVAILABLE, as it is while it loads its models. Default: False.
+        row_width: for TensorFlow Serving with `--enable_batching`, which concatenates requests of equal shapes only:
+            every input gets a row for each history, and every list (history, `exclude`, `allow`, `candidates`) is
+            padded to this number of items. Give all clients the same. Default: None, requests are sent as they are.
         root_certificates: PEM file of the authorities that may have signed the server's certificate; it turns TLS
             on. Default: no TLS.
         client_certificate: PEM file of the client's certificate, for mutual TLS. Default: none.

@@ -26,6 +26,7 @@ from laclrec_tf.serving.client.wire import (
     write_array,
 )
 from laclrec_tf.serving.errors import RequestRefused
+from laclrec_tf.serving.history_batch import equal_rows
 from laclrec_tf.serving.tls import channel_credentials
 
 _ADDRESS = re.compile(r"(?:\[[^\[\]\s]+\]|[^\[\]:/\s]+):(?P<port>[0-9]+)")  # a host with colons needs brackets
@@ -68,6 +69,7 @@ class ModelEndpoint:
     version_label: str | None = None
     retries: int = MAX_RETRIES
     wait_for_ready: bool = False
+    row_width: int | None = None
     root_certificates: str | Path | None = None
     client_certificate: str | Path | None = None
     client_key: str | Path | None = None
@@ -84,6 +86,8 @@ class ModelEndpoint:
             raise InputError(f"Argument `timeout` must be above 0. Received: timeout={self.timeout}.")
         if not 0 <= self.retries <= MAX_RETRIES:
             raise InputError(f"Argument `retries` must be from 0 to {MAX_RETRIES}. Received: retries={self.retries}.")
+        if self.row_width is not None and self.row_width < 1:
+            raise InputError(f"Argument `row_width` must be at least 1. Received: row_width={self.row_width}.")
         if self.version is not None and self.version_label is not None:
             raise InputError(
                 "Give `version` or `version_label`, not both. "
@@ -98,7 +102,13 @@ class ModelEndpoint:
         return f"{type(self).__name__}({self.target!r}, {self.model_name!r}{version})"
 
     def predict_request(self, signature: str, inputs: Mapping[str, np.ndarray]) -> Any:
-        """Make a `PredictRequest` from arrays; strings are object arrays of bytes."""
+        """Make a `PredictRequest` from arrays; strings are object arrays of bytes.
+
+        Raises:
+            InputError: a list has more than `row_width` items.
+        """
+        if self.row_width is not None:
+            inputs = equal_rows(inputs, self.row_width)
         request = PredictRequest()
         request.model_spec.name = self.model_name
         request.model_spec.signature_name = signature

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +31,9 @@ def warmup_requests(
 ) -> Iterator[predict_pb2.PredictRequest]:
     """Make one request for each signature and each batch size (1, 8 and 32), the same on every call.
 
+    A server that batches, such as TensorFlow Serving with `--enable_batching`, concatenates requests along the first
+    axis, also warm-up requests. So each input has a row for each history, and the same width in all requests.
+
     Args:
         signatures: names of the retriever's signatures.
         vocabulary: items of the histories.
@@ -43,7 +45,7 @@ def warmup_requests(
     """
     histories = example_histories(vocabulary, max_length)
     for batch_size in BATCH_SIZES:
-        inputs = _inputs(list(islice(cycle(histories), batch_size)), vocabulary)
+        inputs = _inputs(histories, batch_size, vocabulary)
         for signature in signatures:
             request = predict_pb2.PredictRequest()
             request.model_spec.name = model_name
@@ -55,19 +57,20 @@ def warmup_requests(
             yield request
 
 
-def _inputs(histories: list[list[str]], vocabulary: ItemVocabulary) -> dict[str, np.ndarray]:
+def _inputs(histories: list[list[str]], rows: int, vocabulary: ItemVocabulary) -> dict[str, np.ndarray]:
     """Make a value for each input of any signature."""
-    items = [vocabulary.items[row % vocabulary.n_items].encode() for row in range(len(histories))]
-    column = np.array(items, object)[:, np.newaxis]
+    numbers = np.arange(rows)
+    column = padded_batch([[vocabulary.items[number % vocabulary.n_items]] for number in numbers])
+    examples = np.array([_example(history) for history in histories], object)
     return {
-        "history": padded_batch(histories),
-        "k": np.array(20, np.int32),
+        "history": padded_batch(histories)[numbers % len(histories)],
+        "k": np.full(rows, 20, np.int32),
         "exclude": column,
-        "allow": np.full((1, 0), b"", object),
-        "exclude_history": np.array(True),
+        "allow": np.full((rows, 0), b"", object),
+        "exclude_history": np.full(rows, True),
         "items": column[:, 0],
-        "candidates": np.repeat(column[:1], 2, axis=1),
-        "examples": np.array([_example(history) for history in histories], object),
+        "candidates": np.repeat(column, 2, axis=1),
+        "examples": examples[numbers % len(histories)],
     }
 
 
