@@ -237,6 +237,7 @@ def counting_version(tmp_path_factory: pytest.TempPathFactory) -> Path:
         request.inputs["k"].CopyFrom(tf.make_tensor_proto(1))
         requests.append(request)
     write_warmup_requests(folder, requests)
+    write_manifest(folder)
     return folder
 
 

@@ -182,7 +182,8 @@ class LoadedModel:
         return self._calls[signature]
 
     def _not_loaded(self, error: Exception) -> InputError:
-        return InputError(f"Cannot load {self.folder}: {one_line(str(error))}. Export the model again.")
+        reason = operation_reason(error) if isinstance(error, tf.errors.OpError) else one_line(str(error))
+        return InputError(f"Cannot load {self.folder}: {reason}. Export the model again.")
 
     def _made_ready(self, definition: meta_graph_pb2.SignatureDef) -> Any:
         options = config_pb2.CallableOptions(

@@ -6,6 +6,7 @@ import itertools
 import tempfile
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -21,6 +22,8 @@ _number = itertools.count()
 
 class ItemLookup(tf.Module):
     """Two lookup tables over one asset, `vocabulary.txt`: string -> id and id -> string.
+
+    A SavedModel with these tables does not load, in any server, when the asset is not the file that was exported.
 
     Args:
         vocabulary: the items; line `i` of the asset is the item with id `i`.
@@ -39,11 +42,12 @@ class ItemLookup(tf.Module):
         self._folder = tempfile.TemporaryDirectory(prefix="vocabulary-")
         file = str(Path(self._folder.name) / "vocabulary.txt")
         vocabulary.save(file)
+        size = vocabulary.n_items
         self._line_of_item = tf.lookup.StaticHashTable(
-            _Lines(file, tf.string, WHOLE_LINE, tf.int64, LINE_NUMBER), default_value=-1
+            _Lines(file, tf.string, WHOLE_LINE, tf.int64, LINE_NUMBER, size), default_value=-1
         )
         self._item_of_line = tf.lookup.StaticHashTable(
-            _Lines(file, tf.int64, LINE_NUMBER, tf.string, WHOLE_LINE), default_value=""
+            _Lines(file, tf.int64, LINE_NUMBER, tf.string, WHOLE_LINE, size), default_value=""
         )
 
     def to_ids(self, items: tf.Tensor) -> tf.Tensor:
@@ -69,11 +73,30 @@ class ItemLookup(tf.Module):
 
 
 class _Lines(tf.lookup.TextFileInitializer):
-    """Names its table by a number. TensorFlow would write the temporary file's path into the SavedModel."""
+    """Fills a table from a file, and fails when the file is not the one that the graph was made with.
 
+    The number of lines alone would not tell a file whose last line is cut, or the vocabulary of another version.
+    """
+
+    def __init__(self, filename: str, *arguments: Any) -> None:
+        self._fingerprint = _fingerprint(tf.io.read_file(filename)).numpy()
+        super().__init__(filename, *arguments)
+
+    def initialize(self, table: Any) -> Any:
+        found = _fingerprint(tf.io.read_file(tf.convert_to_tensor(self._filename, tf.string)))
+        message = "vocabulary.txt is not as it was exported: it is cut, changed or of another version."
+        same = tf.debugging.Assert(tf.reduce_all(tf.equal(found, self._fingerprint)), [message])
+        with tf.control_dependencies([same]):
+            return super().initialize(table)
+
+    # TensorFlow would name the table by the temporary file's path, which the SavedModel would hold.
     @property
     def _shared_name(self) -> str:
         return f"item_lookup_{next(_number)}"
+
+
+def _fingerprint(content: tf.Tensor) -> tf.Tensor:
+    return tf.fingerprint(content[tf.newaxis])[0]
 
 
 def recent_known(item_ids: tf.Tensor, max_length: int) -> tf.Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 
 import grpc
@@ -15,6 +16,8 @@ from laclrec_tf.serving.errors import ServingError
 from laclrec_tf.serving.server.served_model import ServedModel, ServedVersion
 
 logger = logging.getLogger(__name__)
+WAIT_SECONDS = 1.0  # between two looks at files that are being copied
+MAX_WAIT_SECONDS = 60.0
 
 
 class ModelRegistry:
@@ -93,7 +96,7 @@ class ModelRegistry:
             loaded: list[ServedVersion] = []
             try:
                 for model in after.values():
-                    loaded += model.load_missing(self._intra_op_threads)
+                    loaded += self._load_missing(model)
                     _check_served(model)
             except BaseException:
                 self._models = before
@@ -111,11 +114,12 @@ class ModelRegistry:
         return bool(self._models)
 
     def refresh(self) -> None:
-        """Read the folders: load new versions, then unload those that the version policy no longer selects."""
+        """Read the folders: load new versions, and again those whose files have changed; unload those not wanted."""
         with self._changing:
             for model in self._models.values():
                 try:
                     model.load_missing(self._intra_op_threads)
+                    model.load_changed(self._intra_op_threads)
                     for version in model.surplus():
                         version.unload()
                     model.forget_ended()
@@ -134,6 +138,16 @@ class ModelRegistry:
             for model in models.values():
                 for version in model.versions.values():
                     version.unload(drain_seconds)
+
+    def _load_missing(self, model: ServedModel) -> list[ServedVersion]:
+        """Load a model's versions, and wait for those that are being copied at this moment."""
+        loaded = model.load_missing(self._intra_op_threads)
+        latest = time.monotonic() + MAX_WAIT_SECONDS
+        while model.waiting and time.monotonic() < latest:
+            logger.info("model %s: waits for the files of version %d", model.name, max(model.waiting))
+            time.sleep(WAIT_SECONDS)
+            loaded += model.load_missing(self._intra_op_threads)
+        return loaded
 
     def _planned(self, config: ModelServerConfig) -> dict[str, ServedModel]:
         if config.WhichOneof("config") != "model_config_list":

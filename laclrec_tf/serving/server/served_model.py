@@ -6,6 +6,7 @@ import ctypes
 import gc
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,8 @@ from laclrec_tf.serving.errors import ServingError
 from laclrec_tf.serving.local.loaded_model import LoadedModel
 from laclrec_tf.serving.server.merging import Merging, probe_merging, rows_of
 from laclrec_tf.serving.server.prediction import read_request, response_of
-from laclrec_tf.serving.version.folder import version_folders
+from laclrec_tf.serving.version.folder import MANIFEST_FILE, version_folders
+from laclrec_tf.serving.version.manifest import has_all_files, manifest_sha256, verify_manifest
 from laclrec_tf.serving.version.warmup import read_warmup_requests
 
 logger = logging.getLogger(__name__)
@@ -32,6 +34,7 @@ START, LOADING, AVAILABLE, UNLOADING, END = (
 VersionPolicy: TypeAlias = FileSystemStoragePathSourceConfig.ServableVersionPolicy
 _NEVER = object()
 MAX_ENDED = 100  # ended versions whose states are kept
+SETTLED_SECONDS = 10.0  # files that have not changed for so long are complete, or never will be
 
 
 class ServedVersion:
@@ -50,6 +53,8 @@ class ServedVersion:
         error: why the version could not be loaded; None without an error.
         model: the loaded model; None before it is loaded and after it is unloaded.
         merging: which requests may be merged, by signature; see `probe_merging`.
+        content: the files at the time of the load, see `_content`; None before it.
+        manifest: SHA-256 of the manifest that the files were checked against; None for a version without one.
     """
 
     def __init__(
@@ -64,13 +69,17 @@ class ServedVersion:
         self.error: ServingError | None = None
         self.model: LoadedModel | None = None
         self.merging: dict[str, Merging] = {}
+        self.content: object = None
+        self.manifest: str | None = None
         self._on_state = on_state
         self._held = 0
         self._changed = threading.Condition()
         self._set_state(START)
 
     def load(self, intra_op_threads: int = 0) -> bool:
-        """Read the SavedModel, answer its warm-up requests, and become AVAILABLE.
+        """Check the files against the manifest, read them, answer the warm-up requests, and become AVAILABLE.
+
+        A version without a manifest, which another program exported, is not checked.
 
         Args:
             intra_op_threads: see `LoadedModel`. Default: 0, all processors.
@@ -80,6 +89,10 @@ class ServedVersion:
         """
         self._set_state(LOADING)
         try:
+            self.content = _content(self.folder)
+            if (self.folder / MANIFEST_FILE).is_file():
+                self.manifest = manifest_sha256(self.folder)
+                verify_manifest(self.folder, more_allowed=True)
             self.model = LoadedModel(self.folder, intra_op_threads)
             self.model.prepare()
             self._warm_up(self.model)
@@ -93,6 +106,27 @@ class ServedVersion:
             return False
         self._set_state(AVAILABLE)
         return True
+
+    def has_changed(self) -> bool:
+        """Return whether the loaded files have changed on the disk, or others have come that a load reads.
+
+        Files that the manifest does not list do not matter, and neither do times of files that hold the same.
+
+        Raises:
+            InputError: they have changed, but do not match their manifest.
+        """
+        content = _content(self.folder)
+        if content == self.content:
+            return False
+        if self.manifest is None or manifest_sha256(self.folder) != self.manifest:
+            return True
+        verify_manifest(self.folder, more_allowed=True)
+        self.content = content
+        return False
+
+    def take_over(self, before: ServedVersion) -> None:
+        """Report the states of this version from now on, and no more those of `before`, which it replaces."""
+        self._on_state, before._on_state = before._on_state, None
 
     def acquire(self) -> bool:
         """Hold the version for a request. Returns False when it is not AVAILABLE."""
@@ -213,6 +247,7 @@ class ServedModel:
 
     Attributes:
         versions: the versions by number; ended ones are kept for their state.
+        waiting: folders, by number, of wanted versions whose files were incomplete or changing at the last look.
 
     Raises:
         InputError: the configuration is wrong.
@@ -235,6 +270,8 @@ class ServedModel:
         self.versions: dict[int, ServedVersion] = {} if before is None else dict(before.versions)
         # The content of folders that could not be loaded: they are tried again when it changes.
         self._failed: dict[int, object] = {} if before is None else dict(before._failed)
+        self.waiting: dict[int, Path] = {}
+        self._seen: dict[int, object] = {}  # the content of folders at the last look
 
     def __repr__(self) -> str:
         states = ", ".join(f"{number} {version.state}" for number, version in sorted(self.versions.items()))
@@ -247,6 +284,9 @@ class ServedModel:
     def load_missing(self, intra_op_threads: int) -> list[ServedVersion]:
         """Load the wanted versions that are missing, newest first.
 
+        A copy may be in progress. A version is loaded when it holds the files of its manifest, or when its files are
+        as they were at the last look.
+
         Args:
             intra_op_threads: see `LoadedModel`.
 
@@ -255,10 +295,14 @@ class ServedModel:
         """
         folders = version_folders(self.base_path)
         tried = []
+        self.waiting = {}
         for number in sorted(self._wanted(folders), reverse=True):
             present = self.versions.get(number)
             content = _content(folders[number])
             if (present is not None and present.state != END) or self._failed.get(number, _NEVER) == content:
+                continue
+            if not self._is_complete(number, folders[number], content):
+                self.waiting[number] = folders[number]
                 continue
             version = ServedVersion(self.name, number, folders[number], self._on_state)
             self.versions = {**self.versions, number: version}  # replaced as a whole, and so read without a lock
@@ -268,6 +312,39 @@ class ServedModel:
                 self._failed[number] = content
             tried.append(version)
         return tried
+
+    def load_changed(self, intra_op_threads: int) -> None:
+        """Load the AVAILABLE versions again whose files have changed; each answers until its new load is AVAILABLE.
+
+        So a version that was loaded before all of its files were there, e.g. its warm-up requests, becomes whole. If
+        the changed files do not load, the version that is in memory stays.
+
+        Args:
+            intra_op_threads: see `LoadedModel`.
+        """
+        for version in self.available():
+            content = _content(version.folder)
+            if content in (None, version.content, self._failed.get(version.number, _NEVER)):
+                continue
+            if not self._is_complete(version.number, version.folder, content):
+                continue
+            new = ServedVersion(self.name, version.number, version.folder)
+            try:
+                reason = None if not version.has_changed() or new.load(intra_op_threads) else new.error
+            except (InputError, OSError) as error:
+                reason = error
+            if reason is not None:
+                self._failed[version.number] = content
+                logger.error("model %s, version %d stays as it was loaded: %s", self.name, version.number, reason)
+            elif new.state == AVAILABLE:
+                self._failed.pop(version.number, None)
+                new.take_over(version)
+                self.versions = {**self.versions, version.number: new}
+                version.unload()
+
+    def _is_complete(self, number: int, folder: Path, content: object) -> bool:
+        before, self._seen[number] = self._seen.get(number, _NEVER), content
+        return has_all_files(folder) or content == before or _is_settled(folder)
 
     def surplus(self) -> list[ServedVersion]:
         """Return the AVAILABLE versions that are not wanted, oldest first.
@@ -299,6 +376,12 @@ class ServedModel:
         for number, version in sorted(self.versions.items(), reverse=True):
             if version.error is not None and pinned in (None, number):
                 return InputError(version.error.message)
+        number = max(self.waiting, default=None) if pinned is None else pinned
+        if number in self.waiting:
+            return InputError(
+                f"{self.waiting[number]} is incomplete, and its files keep changing. "
+                "Wait until they are copied, then start again."
+            )
         if pinned is not None:
             found = ", ".join(map(str, sorted(version_folders(self.base_path)))) or "none"
             return InputError(
@@ -337,3 +420,11 @@ def _content(folder: Path) -> object:
     except OSError:  # the folder is being deleted
         return None
     return sorted((path, status.st_size, status.st_mtime_ns) for path, status in files)
+
+
+def _is_settled(folder: Path) -> bool:
+    """Return whether no file has been changed, replaced or added for a while, by this machine's clock."""
+    try:
+        return max(path.stat().st_ctime for path in folder.rglob("*")) < time.time() - SETTLED_SECONDS
+    except (OSError, ValueError):
+        return False

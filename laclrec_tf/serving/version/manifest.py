@@ -35,11 +35,12 @@ def verify(model: str | Path, *, show_progress: bool = True) -> tuple[Path, int]
         return folder, verify_manifest(folder)
 
 
-def verify_manifest(version: Path) -> int:
+def verify_manifest(version: Path, more_allowed: bool = False) -> int:
     """Check that a version holds the files of its manifest, unchanged, and no others.
 
     Args:
         version: the version's folder.
+        more_allowed: whether it may hold other files, too. Default: False.
 
     Returns:
         The number of files in the manifest.
@@ -53,12 +54,32 @@ def verify_manifest(version: Path) -> int:
     problems = {
         "missing": listed.keys() - found,
         "changed": {name for name in listed.keys() & found if not _is_as_listed(version / name, listed[name])},
-        "superfluous": found - listed.keys(),
+        "superfluous": set() if more_allowed else found - listed.keys(),
     }
     texts = [f"{problem}: {_shortened(names)}" for problem, names in problems.items() if names]
     if texts:
         raise InputError(f"{version} is not as it was exported. {'; '.join(texts)}. Export the model again.")
     return len(listed)
+
+
+def has_all_files(version: Path) -> bool:
+    """Return whether each file of a version's manifest is there with its size. No file is read, so it costs little.
+
+    Args:
+        version: the version's folder.
+
+    Returns:
+        False also if the manifest is missing or damaged.
+
+    Example:
+        >>> has_all_files(Path("no/such/version"))
+        False
+    """
+    try:
+        listed = read_manifest(version)
+        return all((version / name).stat().st_size == about["size"] for name, about in listed.items())
+    except (InputError, OSError):
+        return False
 
 
 def read_manifest(version: Path) -> dict[str, dict[str, Any]]:

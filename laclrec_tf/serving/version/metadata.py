@@ -51,7 +51,7 @@ class ServedItems:
                 not named by a number counts as version 1.
 
         Raises:
-            InputError: there is no version, or it was not written by `laclrec-tf export`.
+            InputError: there is no version, it was not written by `laclrec-tf export`, or its vocabulary is cut.
 
         Example:
             >>> ServedItems.read(Path("saved_models/shop")).max_length  # doctest: +SKIP
@@ -60,16 +60,24 @@ class ServedItems:
         folder = version_folder(model)
         try:
             about = json.loads((folder / METADATA_FILE).read_text(encoding="utf-8"))
-            return cls(
-                ItemVocabulary.load(folder / VOCABULARY_FILE),
+            vocabulary = ItemVocabulary.load(folder / VOCABULARY_FILE)
+            served = cls(
+                vocabulary,
                 int(about["max_length"]),
                 int(folder.name) if folder.name.isdecimal() else 1,
                 frozenset(about.get("signatures", ())),
             )
+            n_items = int(about.get("n_items", vocabulary.n_items))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f"{folder} does not say which items it knows. Give a model that `laclrec-tf export` wrote."
             ) from error
+        if vocabulary.n_items != n_items:
+            raise InputError(
+                f"{folder / VOCABULARY_FILE} is damaged: it has {vocabulary.n_items} items in place of {n_items}. "
+                "Copy or export the model again."
+            )
+        return served
 
 
 def index_description(index: Mapping[str, Any]) -> str:

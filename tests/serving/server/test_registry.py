@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import grpc
 import pytest
@@ -12,6 +14,7 @@ from tensorflow_serving.config.model_server_config_pb2 import ModelConfig, Model
 
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving.errors import ServingError
+from laclrec_tf.serving.server import registry as module
 from laclrec_tf.serving.server.registry import ModelRegistry
 
 
@@ -188,6 +191,25 @@ def test_a_folder_written_otherwise_is_the_same_folder(counting_folder, monkeypa
     assert after is before  # not loaded again
     before.release(), after.release()
     registry.close()
+
+
+def test_the_start_waits_for_files_that_are_being_copied(base, counting_folder, monkeypatch):
+    file = counting_folder / "1" / "saved_model.pb"
+    good = file.read_bytes()
+    file.write_bytes(good[:9])
+    clock = SimpleNamespace(monotonic=time.monotonic, sleep=lambda seconds: file.write_bytes(good))
+    monkeypatch.setattr(module, "time", clock)
+    registry = ModelRegistry()
+    registry.apply(config_of(base))
+    assert found(registry) == 1
+    registry.close()
+
+
+def test_the_start_does_not_wait_for_ever(base, counting_folder, monkeypatch):
+    (counting_folder / "1" / "saved_model.pb").write_bytes(b"")
+    monkeypatch.setattr(module, "MAX_WAIT_SECONDS", 0.0)
+    with pytest.raises(InputError, match="counting/1 is incomplete, and its files keep changing. Wait until they are"):
+        ModelRegistry().apply(config_of(base))
 
 
 def test_nothing_stays_of_a_first_configuration_that_fails(counting_folder, tmp_path):

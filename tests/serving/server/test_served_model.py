@@ -20,6 +20,7 @@ from tensorflow_serving.config.model_server_config_pb2 import ModelConfig
 from laclrec_tf.errors import InputError
 from laclrec_tf.runtime.machine import resident_megabytes
 from laclrec_tf.serving.server import served_model
+from laclrec_tf.serving.server.merging import Merging
 from laclrec_tf.serving.server.served_model import (
     AVAILABLE,
     END,
@@ -29,6 +30,7 @@ from laclrec_tf.serving.server.served_model import (
     return_free_memory,
     wanted_versions,
 )
+from laclrec_tf.serving.version.manifest import MANIFEST_FILE, write_manifest
 from laclrec_tf.serving.version.warmup import write_warmup_requests
 
 
@@ -38,6 +40,7 @@ def model_of(folder: Path, before: ServedModel | None = None, on_state=None, **s
 
 def refresh(model: ServedModel) -> list[int]:
     model.load_missing(1)
+    model.load_changed(1)
     for version in model.surplus():
         version.unload()
     return [version.number for version in model.available()]
@@ -99,7 +102,9 @@ def test_a_deleted_version_is_rolled_back(counting_folder, add_version):
 def test_a_version_that_does_not_load_leaves_the_old_one(counting_folder, add_version, damage, caplog):
     model = model_of(counting_folder)
     refresh(model)
-    (add_version(2) / damage).write_bytes(b"damaged")
+    folder = add_version(2)
+    (folder / damage).write_bytes(b"damaged")
+    write_manifest(folder)  # exported like this
     assert refresh(model) == [1]
     status = model.versions[2].status()
     assert status.state == END
@@ -114,6 +119,7 @@ def test_a_version_that_fails_its_warm_up_leaves_the_old_one(counting_folder, ad
     request = predict_pb2.PredictRequest()
     request.inputs["history"].CopyFrom(tf.make_tensor_proto([["poison"]]))
     write_warmup_requests(add_version(2), [request])
+    write_manifest(counting_folder / "2")
     assert refresh(model) == [1]
     assert "fails its own warm-up requests: a poisoned history" in model.versions[2].error.message
     assert model.versions[2].model is None
@@ -126,11 +132,117 @@ def test_a_damaged_version_is_tried_again_when_its_files_change(counting_folder,
     good = file.read_bytes()
     file.unlink()
     assert refresh(model) == [1]
+    assert (list(model.waiting), 2 in model.versions) == ([2], False)  # a copy may be in progress
+    assert refresh(model) == [1]
     failed = model.versions[2]
+    assert failed.error.message.endswith(
+        "2 is not as it was exported. missing: saved_model.pb. Export the model again."
+    )
     assert refresh(model) == [1]
     assert model.versions[2] is failed  # looks as before: not tried again
     file.write_bytes(good)
     assert refresh(model) == [2]
+
+
+def test_a_version_that_does_not_match_its_manifest_is_never_announced(counting_folder, add_version):
+    model = model_of(counting_folder)
+    refresh(model)
+    file = add_version(2) / "variables/variables.index"
+    good = file.read_bytes()
+    file.write_bytes(good[:-1] + b"?")  # of the same size
+    assert refresh(model) == [1]
+    assert "2 is not as it was exported. changed: variables/variables.index" in model.versions[2].error.message
+    file.write_bytes(good)
+    assert refresh(model) == [2]
+
+
+def test_a_copy_is_loaded_when_all_files_of_its_manifest_are_there(counting_folder, add_version, tmp_path):
+    model = model_of(counting_folder)
+    refresh(model)
+    file = add_version(2) / "saved_model.pb"
+    good = file.read_bytes()
+    for size in (0, 10, len(good) - 1):
+        file.write_bytes(good[:size])
+        assert refresh(model) == [1]
+        assert (list(model.waiting), 2 in model.versions) == ([2], False)
+    file.write_bytes(good)
+    assert refresh(model) == [2]
+    assert model.waiting == {}
+
+
+def test_without_a_manifest_a_version_is_loaded_when_its_files_stay_the_same(counting_folder, add_version):
+    model = model_of(counting_folder)
+    refresh(model)
+    (add_version(2) / MANIFEST_FILE).unlink()
+    assert refresh(model) == [1]
+    (counting_folder / "2" / "assets.extra" / "more").write_text("more")
+    assert refresh(model) == [1]
+    assert refresh(model) == [2]
+
+
+def test_without_a_manifest_old_files_are_loaded_at_once(counting_folder, monkeypatch):
+    (counting_folder / "1" / MANIFEST_FILE).unlink()
+    monkeypatch.setattr(served_model, "SETTLED_SECONDS", -60.0)  # changed a minute ago at most
+    assert refresh(model_of(counting_folder)) == [1]
+
+
+def test_what_comes_after_the_load_is_loaded_too(counting_folder, tmp_path):
+    """A copy is in progress: the warm-up requests, without which nothing is merged, come late."""
+    late = (counting_folder / "1" / "assets.extra").rename(tmp_path / "late")
+    states = []
+    model = model_of(counting_folder, on_state=lambda _, number, state: states.append((number, state)))
+    assert [refresh(model), refresh(model)] == [[], [1]]
+    first = model.versions[1]
+    assert first.merging == {}
+    assert first.acquire()  # a request runs
+    swap = threading.Thread(target=lambda: (shutil.move(late, counting_folder / "1" / "assets.extra"), refresh(model)))
+    swap.start()
+    while State.Name(first.state) != "UNLOADING":
+        assert swap.is_alive()
+    second = model.versions[1]
+    assert second is not first and second.state == AVAILABLE
+    assert first.model is not None  # for the request
+    first.release()
+    swap.join(30)
+    assert first.model is None
+    assert set(second.merging.values()) == {Merging.PADDED}
+    assert [state for _, state in states] == ["START", "LOADING", "AVAILABLE"]  # of the second one nothing but this
+    second.unload()
+    assert [state for _, state in states][3:] == ["UNLOADING", "END"]
+
+
+def test_a_damage_after_the_load_keeps_what_is_in_memory(counting_folder, caplog):
+    model = model_of(counting_folder)
+    refresh(model)
+    version, file = model.versions[1], counting_folder / "1" / "saved_model.pb"
+    good = file.read_bytes()
+    file.write_bytes(good[:100])
+    for _ in range(4):  # the first look finds the change, the second one tries
+        assert refresh(model) == [1]
+    assert caplog.text.count("version 1 stays as it was loaded: ") == 1
+    assert "1 is not as it was exported. changed: saved_model.pb" in caplog.text
+    file.write_bytes(good)
+    assert refresh(model) == [1]
+    assert model.versions[1] is version and version.state == AVAILABLE
+
+
+def test_files_that_no_load_reads_do_not_matter(counting_folder):
+    model = model_of(counting_folder)
+    refresh(model)
+    version = model.versions[1]
+    (counting_folder / "1" / "notes.txt").write_text("not in the manifest")
+    (counting_folder / "1" / "saved_model.pb").touch()
+    assert [refresh(model), refresh(model)] == [[1], [1]]
+    assert model.versions[1] is version
+
+
+def test_a_version_exported_again_under_its_number_is_loaded(counting_folder):
+    model = model_of(counting_folder)
+    refresh(model)
+    write_warmup_requests(counting_folder / "1", [])
+    write_manifest(counting_folder / "1")
+    assert refresh(model) == [1]
+    assert model.versions[1].merging == {}
 
 
 def test_versions_are_kept_when_the_folder_disappears(counting_folder):

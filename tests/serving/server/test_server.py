@@ -38,6 +38,7 @@ from laclrec_tf.serving.server.batching import BatchingParameters
 from laclrec_tf.serving.server.limits import RequestLimits
 from laclrec_tf.serving.server.prediction import MAX_ELEMENTS, MAX_ROWS
 from laclrec_tf.serving.server.registry import ModelRegistry
+from laclrec_tf.serving.version.manifest import write_manifest
 from laclrec_tf.serving.version.warmup import write_warmup_requests
 
 HISTORY = tf.constant([["007", "unknown", "PAD"], ["", "", ""]])
@@ -457,6 +458,7 @@ def test_damaged_versions(tmp_path, exported):
 def test_a_version_that_fails_its_warm_up_is_not_served(tmp_path, exported):
     shutil.copytree(exported, tmp_path / "1")
     write_warmup_requests(tmp_path / "1", [predict_request(signature="gone", history=HISTORY)])
+    write_manifest(tmp_path / "1")
     with pytest.raises(InputError, match="fails its own warm-up requests: The model has no signature 'gone'"):
         ModelServer("shop", tmp_path, port=0).start()
 

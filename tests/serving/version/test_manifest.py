@@ -11,6 +11,7 @@ from laclrec_tf.cli.main import main
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving.version.manifest import (
     MANIFEST_FILE,
+    has_all_files,
     manifest_sha256,
     read_manifest,
     verify_manifest,
@@ -66,6 +67,31 @@ def test_what_happened_to_a_file_is_reported(version, damage, message):
     with pytest.raises(InputError, match="is not as it was exported") as caught:
         verify_manifest(version)
     assert message in str(caught.value)
+
+
+def test_other_files_may_be_allowed(version):
+    (version / "more").write_bytes(b"")
+    assert verify_manifest(version, more_allowed=True) == 2
+    (version / "saved_model.pb").write_bytes(b"abd")
+    with pytest.raises(InputError, match=r"exported. changed: saved_model.pb. Export"):
+        verify_manifest(version, more_allowed=True)
+
+
+@pytest.mark.parametrize(
+    ("damage", "complete"),
+    [
+        (lambda folder: (folder / "saved_model.pb").write_bytes(b"abd"), True),  # only reading it tells
+        (lambda folder: (folder / "more").write_bytes(b""), True),
+        (lambda folder: (folder / "saved_model.pb").write_bytes(b"ab"), False),
+        (lambda folder: (folder / "saved_model.pb").unlink(), False),
+        (lambda folder: (folder / MANIFEST_FILE).write_text("{"), False),
+        (lambda folder: (folder / MANIFEST_FILE).unlink(), False),
+    ],
+)
+def test_all_files_are_there_with_their_sizes(version, damage, complete):
+    assert has_all_files(version)
+    damage(version)
+    assert has_all_files(version) is complete
 
 
 def test_many_files_are_counted(version):

@@ -115,6 +115,14 @@ def test_a_damaged_vocabulary(version, vocabulary):
         ServedItems.read(version)
 
 
+def test_a_cut_vocabulary(version):
+    (version / METADATA_FILE).write_text(json.dumps(json.loads(WHOLE) | {"n_items": 3}))
+    with pytest.raises(
+        InputError, match=r"vocabulary.txt is damaged: it has 2 items in place of 3. Copy or export the"
+    ):
+        ServedItems.read(version)
+
+
 def test_it_is_read_without_tensorflow():
     code = "import sys, laclrec_tf.serving.version.metadata; print('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
