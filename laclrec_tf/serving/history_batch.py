@@ -103,7 +103,7 @@ def equal_rows(inputs: Mapping[str, np.ndarray], width: int) -> dict[str, np.nda
         >>> {name: array.tolist() for name, array in equal_rows(inputs, width=2).items()}
         {'history': [[b'tent', b''], [b'rope', b'']], 'k': [3, 3]}
     """
-    rows = max(len(array) if array.ndim else 1 for array in inputs.values())
+    rows = max(len(array) if array.ndim else 1 for array in inputs.values()) if inputs else 0
     equal = {}
     for name, array in inputs.items():
         if array.ndim == 2:

@@ -296,6 +296,7 @@ class ServedModel:
         folders = version_folders(self.base_path)
         tried = []
         self.waiting = {}
+        self._seen = {number: content for number, content in self._seen.items() if number in folders}
         for number in sorted(self._wanted(folders), reverse=True):
             present = self.versions.get(number)
             content = _content(folders[number])
@@ -324,11 +325,13 @@ class ServedModel:
         """
         for version in self.available():
             content = _content(version.folder)
-            if content in (None, version.content, self._failed.get(version.number, _NEVER)):
+            # Without content the folder is gone, and the version answers until the policy replaces it.
+            if not content or content in (version.content, self._failed.get(version.number, _NEVER)):
                 continue
             if not self._is_complete(version.number, version.folder, content):
                 continue
             new = ServedVersion(self.name, version.number, version.folder)
+            reason: Exception | None
             try:
                 reason = None if not version.has_changed() or new.load(intra_op_threads) else new.error
             except (InputError, OSError) as error:

@@ -127,17 +127,6 @@ def test_damaged(counting_version, tmp_path, file, damage):
     assert "\n" not in str(caught.value)
 
 
-def test_a_vocabulary_that_is_not_the_exported_one(exported, tmp_path):
-    folder = shutil.copytree(exported, tmp_path / "1")
-    (folder / "assets" / "vocabulary.txt").write_text("007\n")
-    with pytest.raises(InputError) as caught:
-        LoadedModel(folder)
-    assert str(caught.value) == (
-        f"Cannot load {folder}: vocabulary.txt is not as it was exported: it is cut, changed or of another version. "
-        "Export the model again."
-    )
-
-
 def ready(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return a list to which each signature is added, by what it gives, when it is made ready."""
     made: list[str] = []

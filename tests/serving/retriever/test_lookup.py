@@ -71,3 +71,14 @@ def test_a_vocabulary_that_is_not_the_exported_one_is_not_loaded(exported, tmp_p
             pytest.fail(f"loaded: {damage}")
     file.write_bytes(whole)
     load(folder)
+
+
+def test_the_embedded_server_says_in_one_line_what_is_wrong(exported, tmp_path):
+    folder = shutil.copytree(exported, tmp_path / "1")
+    (folder / VOCABULARY_FILE).write_text("007\n")
+    with pytest.raises(InputError) as caught:
+        LoadedModel(folder)
+    assert str(caught.value) == (
+        f"Cannot load {folder}: vocabulary.txt is not as it was exported: it is cut, changed or of another version. "
+        "Export the model again."
+    )

@@ -245,11 +245,15 @@ def test_a_version_exported_again_under_its_number_is_loaded(counting_folder):
     assert model.versions[1].merging == {}
 
 
-def test_versions_are_kept_when_the_folder_disappears(counting_folder):
+def test_versions_are_kept_when_the_folder_disappears(counting_folder, caplog):
     model = model_of(counting_folder)
     refresh(model)
+    version = model.versions[1]
     counting_folder.rename(counting_folder.with_name("elsewhere"))
-    assert refresh(model) == [1]
+    assert [refresh(model) for _ in range(3)] == [[1]] * 3
+    counting_folder.with_name("elsewhere").rename(counting_folder)
+    assert [refresh(model) for _ in range(3)] == [[1]] * 3
+    assert model.versions[1] is version and not caplog.records
 
 
 def test_other_policies_and_labels(counting_folder, add_version):

@@ -735,4 +735,4 @@ def test_no_model_code_is_needed(exported: Path, tmp_path: Path) -> None:
         cwd=Path(__file__).parents[3],
     )
     assert process.returncode == 0, process.stderr
-    assert process.stdout.strip() == "['errors', 'item_vocabulary', 'runtime', 'serving']"
+    assert process.stdout.strip() == "['errors', 'files', 'item_vocabulary', 'runtime', 'serving']"
