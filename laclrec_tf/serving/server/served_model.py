@@ -379,10 +379,10 @@ class ServedModel:
         for number, version in sorted(self.versions.items(), reverse=True):
             if version.error is not None and pinned in (None, number):
                 return InputError(version.error.message)
-        number = max(self.waiting, default=None) if pinned is None else pinned
-        if number in self.waiting:
+        copied = self.waiting.get(max(self.waiting, default=0) if pinned is None else pinned)
+        if copied is not None:
             return InputError(
-                f"{self.waiting[number]} is incomplete, and its files keep changing. "
+                f"{copied} is incomplete, and its files keep changing. "
                 "Wait until they are copied, then start again."
             )
         if pinned is not None:
