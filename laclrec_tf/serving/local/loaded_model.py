@@ -97,12 +97,13 @@ class LoadedModel:
         for name in self.signature_names:
             self._call_of(name)
 
-    def check(self, signature: str, specs: Mapping[str, tuple[tf.DType, tuple[int, ...]]]) -> None:
+    def check(self, signature: str, specs: Mapping[str, tuple[int, tuple[int, ...]]]) -> None:
         """Check the dtypes and shapes of inputs.
 
         Args:
             signature: its name.
-            specs: dtype and shape by name. Inputs with a default may be missing.
+            specs: number of the dtype in TensorFlow's `DataType`, and shape, by name. Inputs with a default may be
+                missing.
 
         Raises:
             ServingError: as `complete` does.
@@ -265,15 +266,17 @@ class SignatureInputs:
             for name in self.specs
             if name in definition.defaults
         }
-        self._shapes = {
-            name: None if spec.shape.rank is None else spec.shape.as_list() for name, spec in self.specs.items()
+        self._expected = {
+            name: (spec.dtype.as_datatype_enum, None if spec.shape.rank is None else spec.shape.as_list())
+            for name, spec in self.specs.items()
         }
 
-    def check(self, specs: Mapping[str, tuple[tf.DType, tuple[int, ...]]]) -> None:
+    def check(self, specs: Mapping[str, tuple[int, tuple[int, ...]]]) -> None:
         """Check dtypes and shapes.
 
         Args:
-            specs: dtype and shape by name. Inputs with a default may be missing.
+            specs: number of the dtype in TensorFlow's `DataType`, and shape, by name. Inputs with a default may be
+                missing.
 
         Raises:
             ServingError: as `complete` does.
@@ -286,10 +289,11 @@ class SignatureInputs:
                 f"Missing: {_listed(missing)}. Superfluous: {_listed(superfluous)}."
             )
         for name, (dtype, shape) in specs.items():
-            if dtype != self.specs[name].dtype or not _fits(shape, self._shapes[name]):
+            expected_dtype, expected_shape = self._expected[name]
+            if dtype != expected_dtype or not _fits(shape, expected_shape):
                 raise _invalid(
                     f"Input '{name}' of signature '{self.signature}' must be {_described(self.specs[name])}. "
-                    f"Received: {_described(tf.TensorSpec(shape, dtype))}."
+                    f"Received: {_described(tf.TensorSpec(shape, tf.dtypes.as_dtype(dtype)))}."
                 )
 
     def with_defaults(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -308,7 +312,8 @@ class SignatureInputs:
         Raises:
             ServingError: INVALID_ARGUMENT, an input is missing, superfluous, or of the wrong dtype or shape.
         """
-        self.check({name: (tf.dtypes.as_dtype(array.dtype), array.shape) for name, array in inputs.items()})
+        dtypes = {name: tf.dtypes.as_dtype(array.dtype).as_datatype_enum for name, array in inputs.items()}
+        self.check({name: (dtypes[name], array.shape) for name, array in inputs.items()})
         return self.with_defaults(inputs)
 
 

@@ -75,7 +75,7 @@ class RequestLimits:
                 )
 
     def check_inputs(self, inputs: Mapping[str, np.ndarray]) -> None:
-        """Refuse inputs beyond the limits, see `check_shapes`, and a `k` that is too large.
+        """Refuse inputs beyond the limits, see `check_shapes` and `check_k`.
 
         Args:
             inputs: arrays by name.
@@ -85,7 +85,17 @@ class RequestLimits:
         """
         strings = [name for name, array in inputs.items() if array.dtype == object]
         self.check_shapes({name: array.shape for name, array in inputs.items()}, strings)
-        k = inputs.get("k")
+        self.check_k(inputs.get("k"))
+
+    def check_k(self, k: np.ndarray | None) -> None:
+        """Refuse a `k` that is too large.
+
+        Args:
+            k: any array; other dtypes than integers are not limited. None: the request has none.
+
+        Raises:
+            ServingError: RESOURCE_EXHAUSTED.
+        """
         if k is not None and k.dtype.kind == "i" and k.size and k.max() > self.max_k:
             raise _exhausted(f"Input 'k' may be at most {self.max_k} (max_k). Received: {k.max()}.")
 

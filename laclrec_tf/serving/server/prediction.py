@@ -25,7 +25,8 @@ DEFAULT_SIGNATURE = "serving_default"
 NO_LIMITS = RequestLimits(max_history_length=2**62, max_k=2**62)
 # TensorFlow Serving answers with these fields and not with `tensor_content`, and clients read them.
 VALUE_FIELDS = {tf.dtypes.as_dtype(number): field for number, (_, field) in DTYPES.items()}
-Spec: TypeAlias = tuple[tf.DType, tuple[int, ...]]  # dtype and shape
+Spec: TypeAlias = tuple[int, tuple[int, ...]]  # number of the dtype in TensorFlow's DataType, and shape
+STRING = tf.string.as_datatype_enum
 _WITH_FIELD = frozenset(dtype for dtype, _ in DTYPES.values())
 
 
@@ -66,11 +67,11 @@ def read_request(
     # A few bytes can declare a huge tensor: nothing is built before all that is declared is checked.
     specs = {name: declared_spec(name, proto) for name, proto in request.inputs.items()}
     model.check(signature, specs)
-    strings = {name for name, (dtype, _) in specs.items() if dtype == tf.string}
+    strings = [name for name, (dtype, _) in specs.items() if dtype == STRING]
     limits.check_shapes({name: shape for name, (_, shape) in specs.items()}, strings)
     arrays = {name: _read_values(name, proto, *specs[name]) for name, proto in request.inputs.items()}
+    limits.check_k(arrays.get("k"))
     inputs = model.with_defaults(signature, arrays)
-    limits.check_inputs(inputs)
     return PredictionInputs(signature, inputs, names)
 
 
@@ -110,7 +111,7 @@ def declared_spec(name: str, proto: tensor_pb2.TensorProto) -> Spec:
         proto: the tensor.
 
     Returns:
-        dtype and shape.
+        Number of the dtype in TensorFlow's `DataType`, and shape.
 
     Raises:
         ServingError: INVALID_ARGUMENT, the dtype or the shape is unknown, or there are more values than elements;
@@ -118,30 +119,26 @@ def declared_spec(name: str, proto: tensor_pb2.TensorProto) -> Spec:
 
     Example:
         >>> declared_spec("k", tf.make_tensor_proto([10, 20]))
-        (tf.int32, (2,))
+        (3, (2,))
     """
     shape = tuple(dimension.size for dimension in proto.tensor_shape.dim)
-    try:
-        dtype = tf.dtypes.as_dtype(proto.dtype)
-    except TypeError:
-        raise _malformed(name, f"unknown dtype {proto.dtype}") from None
+    if proto.dtype not in DTYPES:
+        try:
+            tf.dtypes.as_dtype(proto.dtype)
+        except TypeError:
+            raise _malformed(name, f"unknown dtype {proto.dtype}") from None
     if proto.tensor_shape.unknown_rank or any(size < 0 for size in shape):
         raise _malformed(name, f"shape {list(shape)} is not fully known")
-    if math.prod(shape) > MAX_ELEMENTS or (shape and shape[0] > MAX_ROWS):
+    n_elements = math.prod(shape)
+    if n_elements > MAX_ELEMENTS or (shape and shape[0] > MAX_ROWS):
         raise ServingError(
             grpc.StatusCode.RESOURCE_EXHAUSTED,
             f"Input '{name}' may have at most {MAX_ROWS} rows and {MAX_ELEMENTS} elements. "
             f"Received: shape {list(shape)}. Send fewer histories in one request.",
         )
-    n_values = _count_values(proto, dtype)
-    if n_values > math.prod(shape):
-        raise _malformed(name, f"{n_values} values for the {math.prod(shape)} elements of shape {list(shape)}")
-    return dtype, shape
-
-
-def _count_values(proto: tensor_pb2.TensorProto, dtype: tf.DType) -> int:
-    field = VALUE_FIELDS.get(dtype)
-    return len(getattr(proto, field)) if field else 0
+    if proto.dtype in DTYPES and (n_values := len(getattr(proto, DTYPES[proto.dtype][1]))) > n_elements:
+        raise _malformed(name, f"{n_values} values for the {n_elements} elements of shape {list(shape)}")
+    return proto.dtype, shape
 
 
 def read_input(name: str, proto: tensor_pb2.TensorProto) -> np.ndarray:
@@ -168,24 +165,26 @@ def read_input(name: str, proto: tensor_pb2.TensorProto) -> np.ndarray:
     return _read_values(name, proto, *declared_spec(name, proto))
 
 
-def _read_values(name: str, proto: tensor_pb2.TensorProto, dtype: tf.DType, shape: tuple[int, ...]) -> np.ndarray:
+def _read_values(name: str, proto: tensor_pb2.TensorProto, dtype: int, shape: tuple[int, ...]) -> np.ndarray:
     n_elements = math.prod(shape)
-    field = VALUE_FIELDS.get(dtype)
-    n_values = _count_values(proto, dtype)
-    if field and not proto.tensor_content and n_elements - n_values > MAX_REPEATED:
-        raise ServingError(
-            grpc.StatusCode.RESOURCE_EXHAUSTED,
-            f"Input '{name}' has {n_values} values for the {n_elements} elements of shape {list(shape)}. "
-            f"At most {MAX_REPEATED} may be left out. Send all values.",
-        )
+    has_field, content = dtype in DTYPES, proto.tensor_content
+    if has_field and not content and n_elements > MAX_REPEATED:
+        n_values = len(getattr(proto, DTYPES[dtype][1]))
+        if n_elements - n_values > MAX_REPEATED:
+            raise ServingError(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                f"Input '{name}' has {n_values} values for the {n_elements} elements of shape {list(shape)}. "
+                f"At most {MAX_REPEATED} may be left out. Send all values.",
+            )
     try:
-        if field and not (dtype == tf.string and proto.tensor_content):
+        if has_field and not (dtype == STRING and content):
             return read_array(proto)
-        if dtype == tf.string and len(proto.tensor_content) < n_elements:  # each string takes a byte for its length
+        if dtype == STRING and len(content) < n_elements:  # each string takes a byte for its length
             raise ValueError
-        return tf.io.parse_tensor(proto.SerializeToString(), dtype).numpy()
+        return tf.io.parse_tensor(proto.SerializeToString(), tf.dtypes.as_dtype(dtype)).numpy()
     except (ValueError, tf.errors.OpError):
-        raise _malformed(name, f"its content does not fit dtype {dtype.name} and shape {list(shape)}") from None
+        kind = tf.dtypes.as_dtype(dtype).name
+        raise _malformed(name, f"its content does not fit dtype {kind} and shape {list(shape)}") from None
 
 
 def _malformed(name: str, problem: str) -> ServingError:
