@@ -11,7 +11,7 @@ import pytest
 from laclrec_tf.serving.server.batching import BatchingParameters
 from laclrec_tf.serving.server.config_files import read_batching_parameters, tensorflow_serving_defaults
 from laclrec_tf.serving.server.limits import MAX_COPIED_ELEMENTS, RequestLimits
-from laclrec_tf.serving.server.prediction import MAX_ELEMENTS, MAX_ROWS
+from laclrec_tf.serving.server.prediction import MAX_ELEMENTS, MAX_REPEATED, MAX_ROWS
 
 PAGE = (Path(__file__).parents[1] / "docs" / "serving.md").read_text()
 
@@ -31,9 +31,9 @@ def test_the_defaults_of_limits(name, default):
 
 
 def test_the_fixed_limits():
-    one_input, copied = re.findall(r"^\| fixed:[^|]*\|([^|]*)\|", PAGE, re.MULTILINE)
+    one_input, repeated, copied = re.findall(r"^\| fixed:[^|]*\|([^|]*)\|", PAGE, re.MULTILINE)
     assert [number(part) for part in one_input.split(" and ")] == [MAX_ROWS, MAX_ELEMENTS]
-    assert number(copied) == MAX_COPIED_ELEMENTS
+    assert (number(repeated), number(copied)) == (MAX_REPEATED, MAX_COPIED_ELEMENTS)
 
 
 def test_the_batching_file_holds_the_defaults(monkeypatch, tmp_path):

@@ -382,8 +382,7 @@ class ServedModel:
         copied = self.waiting.get(max(self.waiting, default=0) if pinned is None else pinned)
         if copied is not None:
             return InputError(
-                f"{copied} is incomplete, and its files keep changing. "
-                "Wait until they are copied, then start again."
+                f"{copied} is incomplete, and its files keep changing. Wait until they are copied, then start again."
             )
         if pinned is not None:
             found = ", ".join(map(str, sorted(version_folders(self.base_path)))) or "none"
