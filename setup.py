@@ -45,6 +45,7 @@ setup(
         "tensorboard",
         "typer",
         "uvicorn",
+        "wrapt>=1.14",
     ],
     extras_require={
         "beam": ["apache-beam", "pyarrow"],

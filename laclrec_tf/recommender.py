@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, overload
 
+from narwhals.dependencies import is_into_series
 from narwhals.typing import IntoDataFrameT
 
 from laclrec_tf.data.event_files import as_ids
@@ -226,6 +227,11 @@ def _answers(query: Callable[[Sequence[Any]], list[Answer]], rows: Sequence[Any]
 
 
 def _queries(histories: Any, columns: dict[str, Any]) -> HistoryTable | Items:
+    if is_into_series(histories):
+        raise InputError(
+            "Argument `histories` must be a table or lists of item ids. Received: a single column, which does not say "
+            "whose items these are. Give the table with its column of users, or list(column) for one user's history."
+        )
     if is_table(histories):
         unknown = sorted(columns.keys() - {"user_column", "item_column", "time_column", "history_column"})
         if unknown:

@@ -16,6 +16,7 @@ from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.errors import InputError
 from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.models import LACLRec
+from laclrec_tf.ops.finite import nonfinite_weight
 from laclrec_tf.runtime.output_files import atomic_write
 
 FORMAT_VERSION = 2
@@ -86,13 +87,20 @@ class RunFolder:
         """The trained model.
 
         Raises:
-            InputError: the file is missing or damaged.
+            InputError: the file is missing or damaged, or a weight is not finite.
         """
         file = self.folder / "model.keras"
         try:
-            return keras.saving.load_model(file)
+            model = keras.saving.load_model(file)
         except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
             raise InputError(f"{file} is missing or damaged. {_REMEDY}") from error
+        broken = nonfinite_weight(model.weights)
+        if broken is not None:
+            raise InputError(
+                f"The model of {self.folder} is broken: its weight {broken} holds NaN or inf. "
+                "Train again with a lower learning rate."
+            )
+        return model
 
     @cached_property
     def vocabulary(self) -> ItemVocabulary:

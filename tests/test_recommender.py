@@ -75,6 +75,13 @@ def test_a_table_in_gives_the_same_kind_of_table(model, events, kind):
     assert pl.DataFrame(answer).columns == ["user_id", "rank", "item_id", "score"]
 
 
+def test_a_single_column_is_refused(model, events):
+    for column in (pd.Series(events["item_id"]), pl.Series(events["item_id"]), pa.chunked_array([events["item_id"]])):
+        for method in (model.recommend, model.augment, model.clean):
+            with pytest.raises(InputError, match="a single column, which does not say whose items these are. Give the"):
+                method(column)
+
+
 def test_excluded_and_allowed_items(model, events):
     best = model.recommend(pl.DataFrame(events), k=3)["item_id"].to_list()
     table = pl.DataFrame({"history": [list(model.vocabulary.items[3::-1])]})

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 
+import numpy as np
 import pytest
 
+import laclrec_tf
 from laclrec_tf.errors import InputError
+from laclrec_tf.evaluation.augmenter_report import augmenter_report
+from laclrec_tf.evaluation.evaluate import evaluate
+from laclrec_tf.report.report import report as write_report
 from laclrec_tf.run_folder import RunFolder
 from laclrec_tf.serving.release.export import export
 
@@ -31,6 +37,30 @@ def test_a_damaged_run_is_named(sasrec_run, tmp_path, file, content, message):
     with pytest.raises(InputError, match=message):
         export(tmp_path, tmp_path / "shop")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(PARTS)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda run, out: export(run, out / "shop"),
+        lambda run, out: evaluate(run, show_progress=False),
+        lambda run, out: write_report(run, out / "report.html"),
+        lambda run, out: laclrec_tf.load(run),
+        lambda run, out: augmenter_report(run, out / "augmenter"),
+    ],
+    ids=["export", "evaluate", "report", "load", "augmenter"],
+)
+def test_weights_that_are_not_finite_are_refused_everywhere(laclrec_run, tmp_path, use):
+    run = tmp_path / "run"
+    shutil.copytree(laclrec_run.folder, run)
+    model = RunFolder.open(run).model
+    model.item_vectors.assign(model.item_vectors * np.nan)
+    model.save(run / "model.keras")
+    with pytest.raises(
+        InputError, match="is broken: its weight .*embeddings holds NaN or inf. Train again with a lower"
+    ):
+        use(run, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 @pytest.mark.parametrize("file", PARTS)

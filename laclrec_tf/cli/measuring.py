@@ -38,7 +38,7 @@ def evaluate(
         Path | None, place_option(help="Events to evaluate on in place of the run's data, e.g. with noise.")
     ] = None,
     clean: Annotated[bool, typer.Option("--clean", help="Evaluate on histories edited by the augmenter.")] = False,
-    ranks: Annotated[Path | None, place_option(help="Also write the rank of each user to this .npy file.")] = None,
+    ranks: Annotated[Path | None, place_option(help="Also write each user's rank to a .csv or .parquet.")] = None,
     json_out: JsonOut = None,
     seed: Annotated[int, typer.Option(help="Seed of the items that sampled-99 draws.", min=0)] = 0,
 ) -> None:
@@ -56,6 +56,12 @@ def evaluate(
         seed=seed,
     )
     console.print(metrics_table(report))
+    if "served_recall@10" in report:
+        console.print(
+            f"{report['targets_in_history']:.1%} of the held-out items are in the user's history, too. A server leaves "
+            "out the items of the history by default, so it never recommends them. With them as missed: recall@10 "
+            f"{report['served_recall@10']:.4f}, ndcg@10 {report['served_ndcg@10']:.4f}."
+        )
 
 
 @measuring_app.command()

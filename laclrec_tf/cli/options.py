@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from enum import StrEnum
@@ -45,6 +46,7 @@ class Commands(typer.Typer):
             @wraps(function)
             def run(**given: Any) -> Any:
                 silence_grpc()
+                os.environ["KERAS_BACKEND"] = "tensorflow"  # a command chooses the backend, whatever notebooks use
                 if tensorflow(given) if callable(tensorflow) else tensorflow:
                     import_tensorflow_quietly()
                 return function(**given)

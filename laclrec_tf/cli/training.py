@@ -133,7 +133,7 @@ def train(
     given = {"preset": preset, "epochs": epochs, "seed": seed, "refit": refit or None}
     settings |= {name: value for name, value in given.items() if value is not None}
     checkpointing = CheckpointSettings(checkpoint_minutes, keep_checkpoints, checkpoints, resume)
-    was_finished = resume and (out / "run.json").exists()
+    before = (out / "run.json").read_bytes() if resume and (out / "run.json").exists() else None
     try:
         finished = run(
             data,
@@ -157,7 +157,7 @@ def train(
     what = (
         f"epochs {record['refit_epochs']}" if record["trained_on"] == "refit" else f"best epoch {record['best_epoch']}"
     )
-    did = "was finished before:" if was_finished else "wrote"
+    did = "was finished before:" if (out / "run.json").read_bytes() == before else "wrote"
     console.print(f"{did} {out}: {record['trained_on']}, {what}, {record['seconds']:.0f} s")
 
 
@@ -208,5 +208,7 @@ def settings() -> None:
 
     for name, default in setting_names().items():
         if name in DEPENDENT_DEFAULTS:
-            default = "{}, or {} with n_negatives".format(*DEPENDENT_DEFAULTS[name])
+            usual, sampled = DEPENDENT_DEFAULTS[name]
+            other = f"{sampled} with n_negatives" if sampled != usual else "a fifth more than the data's max length"
+            default = f"{usual}, or {other}"
         console.print(f"{name} = {default}")

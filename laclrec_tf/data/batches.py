@@ -28,6 +28,7 @@ def training_dataset(
     histories: Sequence[np.ndarray] | tf.data.Dataset,
     *,
     n_items: int,
+    max_length: int | None = None,
     targets_per_batch: int = 512,
     n_random_views: int = 0,
     random_kinds: Sequence[str] = DEFAULT_KINDS,
@@ -53,6 +54,8 @@ def training_dataset(
         histories: per user `[n]` int32 ids, oldest first; the last item is a target only. A list of arrays, or a
             dataset if they do not fit in memory. Histories of fewer than two items have no target and are skipped.
         n_items: catalogue size `N`.
+        max_length: max length of a history without its last item, which is a target only; the last items are used.
+            Default: None, histories are not cut.
         targets_per_batch: approximate number of next-item targets in a batch, so a batch of long histories has fewer
             histories. With the same number of histories in all batches, a target of a long history would weigh a tenth
             of a target of a short one in the mean over a batch. Default: 512.
@@ -86,8 +89,9 @@ def training_dataset(
         `insertions [B, C, K]`, where `C` is the length of the longest corrupted history of the batch.
 
     Raises:
-        ValueError: `targets_per_batch` is below 1, `prefix_share` is outside [0, 1], `n_random_views` is not 0, 1
-            or 2, or `static_shapes` is used with a dataset, whose longest history is not known.
+        ValueError: `histories` are not arrays of integer ids, `targets_per_batch` is below 1, `prefix_share` is outside
+            [0, 1], `n_random_views` is not 0, 1 or 2, or `static_shapes` is used with a dataset, whose longest history
+            is not known.
 
     Example:
         >>> batch = next(iter(training_dataset([np.array([5, 6, 7, 8])], n_items=20)))
@@ -103,6 +107,8 @@ def training_dataset(
 
     boundaries = BOUNDARIES
     if isinstance(histories, tf.data.Dataset):
+        if max_length is not None:
+            histories = histories.map(lambda item_ids: item_ids[-(max_length + 1) :])
         if static_shapes:
             raise ValueError("Argument `static_shapes` requires `histories` as a list of arrays. Received: a dataset.")
         n_batches, flat = tf.data.UNKNOWN_CARDINALITY, None
@@ -110,6 +116,10 @@ def training_dataset(
         if cache:
             rows = rows.cache()
     else:
+        _check_histories(histories)
+        if max_length is not None:
+            cut = slice(-max_length - 1, None)
+            histories = [history[cut] if len(history) > max_length + 1 else history for history in histories]
         n_batches = count_batches(histories, targets_per_batch)
         flat = FlatHistories([history for history in histories if len(history) >= 2])
         rows = tf.data.Dataset.from_tensor_slices(flat.bounds)
@@ -181,6 +191,23 @@ def training_dataset(
     return _without_autotuning(batches.prefetch(PREFETCHED_BATCHES))
 
 
+def _check_histories(histories: Any) -> None:
+    """Refuse what iterates, but not over histories, such as a table, which iterates over its columns."""
+    remedy = "Give a list with an array of integer ids for each user, as `PreparedData.histories()[1]` returns it."
+    if not isinstance(histories, (Sequence, np.ndarray)) or isinstance(histories, str):
+        raise ValueError(
+            "Argument `histories` must be a list of arrays or a `tf.data.Dataset`. "
+            f"Received: a {type(histories).__name__}. {remedy}"
+        )
+    for number, history in enumerate(histories):
+        values = history if isinstance(history, np.ndarray) else np.asarray(history)
+        if values.ndim != 1 or (values.size and values.dtype.kind not in "iu"):
+            raise ValueError(
+                f"Argument `histories` must hold arrays of integer ids. Received: {str(history)[:60]!r} as history "
+                f"{number}. {remedy}"
+            )
+
+
 def _passes(seed: int, position: tf.Variable | None, endless: bool) -> tf.data.Dataset:
     """Return the epochs of a pass: the `[2]` seed of each, and the number of batches to skip at its start."""
     first = tf.cast(seed, tf.int64)
@@ -225,6 +252,7 @@ def evaluation_dataset(
         >>> batch["history"].numpy().tolist(), batch["held_out_item"].numpy().tolist()
         ([[5, 6]], [7])
     """
+    _check_histories(histories)
     order = np.argsort([len(history) for history in histories], kind="stable")
     flat = FlatHistories(histories)
     pairs = tf.data.Dataset.from_tensor_slices((flat.bounds[order], np.asarray(targets, np.int32)[order]))

@@ -50,7 +50,7 @@ def evaluate(
             held-out item is unknown. Default: None, the run's data.
         clean: whether the augmenter edits each history before recommending; items of the raw history stay excluded.
             Default: False.
-        ranks_out: .npy file for each user's rank from 0, `[U]` int32, in the order of the data or of `histories`.
+        ranks_out: .csv or .parquet file for the rank of each evaluated user's held-out item, see `evaluate_users`.
             Default: None.
         json_out: file for the report. Default: None.
         seed: seed of the sampled items of "sampled-99", which are the same for the run's data and for `histories` of
@@ -59,12 +59,59 @@ def evaluate(
 
     Returns:
         `recall@5` ... `ndcg@20`, and what they describe: `protocol`, `split`, `trained_on`, `tie_rule`, `data_hash`,
-        `users`, `seed`, `preset`, `clean`, `run`; with `histories` also `histories`, `histories_sha256`,
-        `unknown_item_events` and `users_with_unknown_target`; with retired items also `users_with_retired_target`.
+        `users`, `users_too_short` (left out, because their history has fewer than three events), `seed`, `preset`,
+        `clean`, `run`; with `histories` also `histories`, `histories_sha256`, `unknown_item_events` and
+        `users_with_unknown_target`; with retired items also `users_with_retired_target`. With the protocol "full" also
+        `targets_in_history`, the share of held-out items that are in the history too, and if there are some,
+        `served_recall@10` and `served_ndcg@10`, which count them as missed: a server leaves out the items of the
+        history by default, so it never recommends them.
 
     Raises:
         InputError: the run or a file cannot be read, a file cannot be written, the split does not exist or is the
             validation split of a refit, which was trained on it, or `clean` is set for a model without augmenter.
+    """
+    report_file = None if json_out is None else ReportFile(json_out)
+    ranks_file = None if ranks_out is None else ReportFile(ranks_out)
+    if ranks_file is not None and ranks_file.file.suffix not in (".csv", ".parquet"):
+        raise InputError(f"Argument `ranks_out` must end in .csv or .parquet. Received: {ranks_out}.")
+    report, users = evaluate_users(
+        run, split=split, protocol=protocol, histories=histories, clean=clean, seed=seed, show_progress=show_progress
+    )
+    if ranks_file is not None:
+        table = io.BytesIO()
+        users.write_csv(table) if ranks_file.file.suffix == ".csv" else users.write_parquet(table)
+        ranks_file.write(table.getvalue())
+    if report_file is not None:
+        report_file.write_json(report)
+    return report
+
+
+def evaluate_users(
+    run: str | Path,
+    *,
+    split: Split = "test",
+    protocol: str = "full",
+    histories: str | Path | None = None,
+    clean: bool = False,
+    seed: int = 0,
+    show_progress: bool = True,
+) -> tuple[dict[str, Any], pl.DataFrame]:
+    """Evaluate as `evaluate` does, and also return the rank of each user's held-out item.
+
+    Args:
+        run: see `evaluate`, also for the other arguments.
+
+    Returns:
+        The report, and a table with a row for each evaluated user: `user_id`, `item_id` (the held-out item), `rank`
+        (int64, from 1) and `in_history`, whether the held-out item is in the history, too.
+
+    Raises:
+        InputError: see `evaluate`.
+
+    Example:
+        >>> report, users = evaluate_users("run")  # doctest: +SKIP
+        >>> float((users["rank"] <= 10).mean()) == report["recall@10"]  # doctest: +SKIP
+        True
     """
     if split not in ("test", "validation"):
         raise InputError(f"Argument `split` must be 'test' or 'validation'. Received: {split!r}.")
@@ -80,8 +127,6 @@ def evaluate(
             f"{folder.folder} has no trained augmenter to clean histories with (preset {preset}). "
             "Evaluate it without --clean, or a laclrec run."
         )
-    report_file = None if json_out is None else ReportFile(json_out)
-    ranks_file = None if ranks_out is None else ReportFile(ranks_out)
     skipped: dict[str, int] = {}
     if histories is None:
         users, whole = folder.data.histories()
@@ -98,6 +143,7 @@ def evaluate(
             f"No history in {source} has the three events that holding out an item takes. Give longer ones."
         )
     targets = np.array([target for _, target in pairs], np.int32)
+    in_history = np.array([target in history for history, target in pairs])
     negatives = None
     if protocol == "sampled-99":
         own = evaluated if histories is None else _evaluated(*folder.data.histories(), split, retired)
@@ -123,6 +169,7 @@ def evaluate(
         "trained_on": folder.record["trained_on"],
         "tie_rule": TIE_RULE,
         "users": len(pairs),
+        "users_too_short": sum(held_out(history, split) is None for history in whole),
         "data_hash": folder.record["data_hash"],
         "seed": folder.record["settings"]["seed"],
         "negatives_seed": seed,
@@ -133,15 +180,22 @@ def evaluate(
     if histories is not None:
         report |= {"histories": str(histories), "histories_sha256": file_sha256(Path(histories))}
     report |= skipped
+    if protocol == "full":
+        report["targets_in_history"] = float(np.mean(in_history))
+        if in_history.any():
+            served = ranking_metrics(np.where(in_history, folder.vocabulary.n_items, ranks))
+            report |= {f"served_{name}": served[name] for name in ("recall@10", "ndcg@10")}
     if histories is None and not clean:
         _write_to_run(folder, report)
-    if ranks_file is not None:
-        array = io.BytesIO()
-        np.save(array, ranks)
-        ranks_file.write(array.getvalue())
-    if report_file is not None:
-        report_file.write_json(report)
-    return report
+    table = pl.DataFrame(
+        {
+            "user_id": list(evaluated),
+            "item_id": folder.vocabulary.to_items(targets),
+            "rank": ranks.astype(np.int64) + 1,
+            "in_history": in_history,
+        }
+    )
+    return report, table
 
 
 def _known_histories(file: Path, folder: RunFolder, split: str) -> tuple[list[str], list[np.ndarray], dict[str, int]]:

@@ -29,7 +29,8 @@ def view_vectors(model: LACLRec, histories: Sequence[np.ndarray], seed: int = 0)
     for number, history in enumerate(history_batches(histories)):
         view = random_view(history, mask_id=model.n_items + 2, seed=tf.constant([seed, number], tf.int64))
         views = (history, trim_padding(model.edit(history).edited), trim_padding(view))
-        found.append(tuple(model(each, training=False).numpy() for each in views))
+        # Not by calling the model, which would cut an edited history to `max_length`.
+        found.append(tuple(model.user_vectors(each, training=False).numpy() for each in views))
     return ViewVectors(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
 

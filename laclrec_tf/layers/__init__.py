@@ -1,5 +1,6 @@
 """The layers: item embedding, transformer block, encoders, reverse generator, sequence augmenter."""
 
+import laclrec_tf.ops  # noqa: F401  # checks the backend of Keras first
 from laclrec_tf.layers.item_embedding import ItemEmbedding
 from laclrec_tf.layers.reverse_generator import ReverseGenerator
 from laclrec_tf.layers.sequence_augmenter import SequenceAugmenter

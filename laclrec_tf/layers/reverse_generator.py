@@ -80,7 +80,7 @@ class ReverseGenerator(keras.layers.Layer):
     def call(self, context: KerasTensor, run: KerasTensor, training: bool | None = None) -> KerasTensor:
         """Return decoder states `[P, J + 1, D]`."""
         inputs = ops.concatenate([context[:, None, :], run], axis=1)  # [P, J + 1, D]
-        step = ops.arange(ops.shape(inputs)[1])
+        step = ops.arange(ops.shape(inputs)[1], dtype="int32")
         inputs = inputs + self.position_embedding(step)[None]
         causal = ops.broadcast_to(
             (step[None, :] <= step[:, None])[None],
@@ -165,7 +165,7 @@ def _choices(encoder: SequenceEncoder, candidates: KerasTensor | None, eos_id: i
     """Return sorted ids `[C]`, the id that each of them represents, and their rows `[C, D]`."""
     if candidates is None:
         # Candidates are the ids 1..N and EOS, not PAD and MASK.
-        ids = tokens = ops.arange(1, eos_id + 1)
+        ids = tokens = ops.arange(1, eos_id + 1, dtype="int32")
         rows = ops.convert_to_tensor(encoder.item_table)[1 : eos_id + 1]
     else:
         ids = ops.sort(ops.append(ops.cast(candidates, "int32"), eos_id))

@@ -218,7 +218,7 @@ class SequenceAugmenter(keras.layers.Layer):
         step = wanted % self.max_insertions
         in_history = ops.take(corrupted, run // ops.maximum(ops.shape(corrupted)[1], 1), axis=0)  # [T, M]
         in_run = ops.take(runs, wanted // self.max_insertions, axis=0)  # [T, K]
-        in_run = ops.where(ops.arange(self.max_insertions)[None, :] < step[:, None], in_run, PAD_ID)
+        in_run = ops.where(ops.arange(self.max_insertions, dtype="int32")[None, :] < step[:, None], in_run, PAD_ID)
         present = ops.concatenate([in_history, ops.cast(in_run, corrupted.dtype)], axis=1)
         return Repair(logits, states, ops.take(ops.reshape(runs, (-1,)), wanted), weights, present)
 

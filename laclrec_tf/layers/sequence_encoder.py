@@ -27,7 +27,7 @@ def attention_mask(item_ids: KerasTensor, causal: bool) -> KerasTensor:
         [[True, False, False], [True, True, False], [True, True, False]]
     """
     keys = ops.not_equal(item_ids, PAD_ID)[:, None, :]  # [B, 1, L]
-    position = ops.arange(ops.shape(item_ids)[1])
+    position = ops.arange(ops.shape(item_ids)[1], dtype="int32")
     if causal:
         allowed = position[None, None, :] <= position[None, :, None]  # [1, L, L]
     else:
@@ -117,7 +117,7 @@ class SequenceEncoder(keras.layers.Layer):
 
     def call(self, item_ids: KerasTensor, causal: bool = True, training: bool | None = None) -> KerasTensor:
         """Return hidden states `[B, L, D]`."""
-        position = ops.arange(ops.shape(item_ids)[1])[None, :]  # [1, L]
+        position = ops.arange(ops.shape(item_ids)[1], dtype="int32")[None, :]  # [1, L]
         if self.positions == "end":
             lengths = ops.sum(ops.cast(ops.not_equal(item_ids, PAD_ID), "int32"), axis=1, keepdims=True)
             position = ops.maximum(lengths - 1 - position, 0)  # [B, L]

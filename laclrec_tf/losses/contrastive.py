@@ -69,7 +69,7 @@ def info_nce(
     if similarity == "cosine":
         vectors = ops.normalize(vectors, axis=-1, epsilon=1e-12)
     logits = ops.matmul(vectors, ops.transpose(vectors)) / temperature  # [2B, 2B]
-    rows = ops.arange(ops.shape(vectors)[0])
+    rows = ops.arange(ops.shape(vectors)[0], dtype="int32")
     itself = rows[:, None] == rows[None, :]
     logits = ops.where(itself, NEVER, logits)
     other_view = ops.roll(rows, ops.shape(view_1)[0])

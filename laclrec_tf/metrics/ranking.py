@@ -39,7 +39,10 @@ def target_ranks(scores: tf.Tensor, targets: tf.Tensor, exclude: tf.Tensor | Non
     targets = tf.cast(targets, tf.int32)
     columns = tf.shape(scores)[1]
     target_scores = tf.gather(scores, targets, batch_dims=1)[:, tf.newaxis]
-    not_below = tf.logical_not(scores < target_scores)  # also True where either score is NaN
+    # Count what scores below the target, not what does not: a comparison with NaN is False, but the graph optimiser
+    # turns `not (a < b)` into `a >= b`, which is False for NaN, too.
+    is_below = scores < target_scores
+    is_candidate = tf.not_equal(tf.range(columns)[tf.newaxis, :], targets[:, tf.newaxis])
     if exclude is not None:
         exclude = tf.convert_to_tensor(exclude)
         if exclude.dtype != tf.bool:
@@ -49,10 +52,9 @@ def target_ranks(scores: tf.Tensor, targets: tf.Tensor, exclude: tf.Tensor | Non
                 tf.stack([rows, ids], axis=-1), tf.ones_like(ids), tf.stack([tf.shape(ids)[0], columns])
             )
             exclude = hits > 0
-        not_below = tf.logical_and(not_below, tf.logical_not(exclude))
-    is_target = tf.equal(tf.range(columns)[tf.newaxis, :], targets[:, tf.newaxis])
-    not_below = tf.logical_and(not_below, tf.logical_not(is_target))
-    return tf.reduce_sum(tf.cast(not_below, tf.int32), axis=1)
+        is_candidate = tf.logical_and(is_candidate, tf.logical_not(exclude))
+    n_below = tf.math.count_nonzero(tf.logical_and(is_candidate, is_below), axis=1, dtype=tf.int32)
+    return tf.math.count_nonzero(is_candidate, axis=1, dtype=tf.int32) - n_below
 
 
 def recall_at_k(ranks: tf.Tensor, k: int) -> tf.Tensor:

@@ -1,5 +1,6 @@
 """The model, LACLRec, its catalogue and its presets."""
 
+import laclrec_tf.ops  # noqa: F401  # checks the backend of Keras first
 from laclrec_tf.models.catalogue import Catalogue
 from laclrec_tf.models.laclrec import LACLRec
 from laclrec_tf.models.presets import PRESETS, build_preset, preset_arguments

@@ -5,9 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
+from keras import KerasTensor
 
+from laclrec_tf.item_vocabulary import PAD_ID
 from laclrec_tf.losses.contrastive import SIMILARITIES
+from laclrec_tf.ops.masking import pad_histories
 
 CONTRAST_VIEWS = ("random-learned", "random-random")
 
@@ -21,7 +25,8 @@ def batch_requirements(model: Any) -> dict[str, Any]:
         model: A `LACLRec`.
 
     Returns:
-        By name: the number of random views, whether histories are corrupted, and the settings of both.
+        By name: the sizes of the model, the number of random views, whether histories are corrupted, and the settings
+        of both.
 
     Example:
         >>> from laclrec_tf.models import build_preset
@@ -35,6 +40,7 @@ def batch_requirements(model: Any) -> dict[str, Any]:
         p_keep, p_delete = 0.85, 0.0  # no dropped items, so there is nothing to insert
     return {
         "n_items": model.n_items,
+        "max_length": model.max_length,
         "n_random_views": model.n_random_views,
         "corruption": model.has_augmenter,
         "p_keep": p_keep,
@@ -87,6 +93,19 @@ def default_label_smoothing(n_negatives: int) -> float:
     return 0.0 if n_negatives else 0.2
 
 
+def default_max_edited_length(max_length: int) -> int:
+    """Return the default of `max_edited_length`: the paper's 60, or a fifth more than `max_length`.
+
+    Args:
+        max_length: Max length of a history.
+
+    Example:
+        >>> default_max_edited_length(50), default_max_edited_length(100)
+        (60, 120)
+    """
+    return max(60, -(-max_length * 6 // 5))
+
+
 def check_arguments(**settings: Any) -> None:
     """Refuse arguments of `LACLRec` that are out of range.
 
@@ -137,15 +156,65 @@ def check_arguments(**settings: Any) -> None:
         )
 
 
-def check_history(history: Any, max_positions: int) -> None:
-    """Refuse histories of a wrong rank or of more positions than the encoder has, as far as the shape is known.
+def as_history(inputs: Any, n_items: int) -> Any:
+    """Convert histories to a tensor `[B, L]`; rows of different lengths are padded with PAD.
+
+    Args:
+        inputs: Integer ids as a tensor or array `[B, L]`, as a ragged tensor, or as a list of lists, which may have
+            different lengths; or a batch, a dict with one of these as `history`.
+        n_items: Catalogue size `N`.
+
+    Returns:
+        An int32 or int64 tensor. A symbolic `KerasTensor` is returned as it is.
+
+    Raises:
+        ValueError: `inputs` are not histories of this catalogue's items. Ids are checked in eager mode only.
+
+    Example:
+        >>> as_history([[5, 6, 7], [9]], n_items=20).numpy().tolist()
+        [[5, 6, 7], [9, 0, 0]]
+    """
+    if isinstance(inputs, dict):
+        if "history" not in inputs:
+            raise ValueError(f"Argument `inputs` must have the key `history`. Received: {', '.join(map(str, inputs))}.")
+        inputs = inputs["history"]
+    if isinstance(inputs, tf.RaggedTensor):
+        inputs = inputs.to_tensor(PAD_ID)
+    elif isinstance(inputs, (list, tuple)):
+        rows = [np.asarray(row) for row in inputs]
+        wrong = next((row for row in rows if row.ndim != 1 or (row.size and row.dtype.kind not in "iu")), None)
+        if wrong is not None:
+            raise ValueError(
+                "Argument `inputs` must be a list of histories, each a list of integer item ids, e.g. [[5, 6, 7], [9]]."
+                f" Received: {wrong.tolist()!r} as a history."
+            )
+        inputs = pad_histories(rows)
+    elif not hasattr(inputs, "shape"):
+        raise ValueError(f"Argument `inputs` must be item ids of shape [B, L]. Received: a {type(inputs).__name__}.")
+    check_history(inputs)
+    if isinstance(inputs, KerasTensor):
+        return inputs
+    history = tf.convert_to_tensor(inputs)
+    history = history if history.dtype in (tf.int32, tf.int64) else tf.cast(history, tf.int32)
+    if tf.executing_eagerly() and tf.size(history):
+        lowest, highest = int(tf.reduce_min(history)), int(tf.reduce_max(history))
+        if lowest < PAD_ID or highest > n_items + 2:
+            raise ValueError(
+                f"Argument `inputs` must be ids of this model's items, 1 to {n_items}, and 0 for padding. "
+                f"Received: {lowest if lowest < PAD_ID else highest}."
+            )
+    return history
+
+
+def check_history(history: Any, max_positions: int | None = None) -> None:
+    """Refuse histories of a wrong rank or dtype or of too many positions, as far as the shape is known.
 
     Args:
         history: `[B, L]` integer ids.
-        max_positions: Max number of positions.
+        max_positions: Max number of positions. Default: None, any number.
 
     Raises:
-        ValueError: `history` has another rank or is longer.
+        ValueError: `history` has another rank or dtype, or is longer.
 
     Example:
         >>> check_history(tf.zeros([1, 70], tf.int32), 60)  # doctest: +ELLIPSIS
@@ -153,9 +222,13 @@ def check_history(history: Any, max_positions: int) -> None:
         ValueError: Argument `inputs` must be item ids of shape [B, L] with L at most 60. Received: shape (1, 70). ...
     """
     shape = tf.TensorShape(history.shape)
-    if shape.rank is not None and (shape.rank != 2 or (shape[1] or 0) > max_positions):
+    limit = "" if max_positions is None else f" with L at most {max_positions}"
+    is_long = max_positions is not None and shape.rank == 2 and (shape[1] or 0) > max_positions
+    if (shape.rank is not None and shape.rank != 2) or is_long:
         raise ValueError(
-            f"Argument `inputs` must be item ids of shape [B, L] with L at most {max_positions}. "
-            f"Received: shape {shape}. "
+            f"Argument `inputs` must be item ids of shape [B, L]{limit}. Received: shape {shape}. "
             "Give one row for each history and cut it to its last items, or build the model with a larger `max_length`."
         )
+    dtype = tf.as_dtype(history.dtype)
+    if not dtype.is_integer:
+        raise ValueError(f"Argument `inputs` must be integer item ids. Received: dtype {dtype.name}.")

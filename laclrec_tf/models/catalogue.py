@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import KerasTensor, ops
 
+from laclrec_tf.item_vocabulary import PAD_ID
 from laclrec_tf.layers.item_embedding import ItemEmbedding
 from laclrec_tf.losses.cross_entropy import catalogue_logits, label_smoothing_term, next_item_loss
 from laclrec_tf.losses.sampled_softmax import draw_negatives, sampled_softmax_loss
@@ -100,11 +101,12 @@ class Catalogue(keras.layers.Layer):
         Args:
             user_vectors: `[B, D]` float.
             k: Number of items; at most `N` are returned.
-            exclude: `[B, E]` integer ids that are not returned, such as each user's history, 0 for none. If fewer
-                than `k` items are left, excluded ones follow with the score `-inf`. Default: None.
+            exclude: `[B, E]` integer ids that are not returned, such as each user's history, 0 for none. Default:
+                None.
 
         Returns:
-            `(item_ids [B, k], scores [B, k])`, best first: int32 and float32.
+            `(item_ids [B, k], scores [B, k])`, best first: int32 and float32. If fewer than `k` items are left for a
+            row, the places behind them hold PAD (0) and `-inf`.
 
         Raises:
             ValueError: `k` is below 1.
@@ -113,11 +115,11 @@ class Catalogue(keras.layers.Layer):
             raise ValueError(f"Argument `k` must be at least 1. Received: k={k}.")
         scores = self(user_vectors)
         if exclude is not None:
-            rows = ops.broadcast_to(ops.arange(ops.shape(exclude)[0])[:, None], ops.shape(exclude))
-            places = ops.stack([ops.reshape(rows, (-1,)), ops.reshape(exclude, (-1,))], axis=-1)
-            scores = ops.scatter_update(scores, places, ops.full((ops.size(exclude),), -float("inf")))
+            rows = ops.broadcast_to(ops.arange(ops.shape(exclude)[0], dtype="int32")[:, None], ops.shape(exclude))
+            places = ops.stack([ops.reshape(rows, (-1,)), ops.cast(ops.reshape(exclude, (-1,)), "int32")], axis=-1)
+            scores = ops.scatter_update(scores, places, ops.full((ops.size(exclude),), -float("inf"), "float32"))
         scores, item_ids = ops.top_k(scores, min(k, self.n_items))
-        return item_ids, scores
+        return ops.where(ops.isneginf(scores), PAD_ID, item_ids), scores
 
     def loss(
         self,

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import KerasTensor, ops
 
 from laclrec_tf.layers.sequence_augmenter import Edits, SequenceAugmenter
@@ -19,11 +20,13 @@ from laclrec_tf.layers.user_encoder import UserEncoder
 from laclrec_tf.losses.contrastive import info_nce, triplet_loss
 from laclrec_tf.losses.cross_entropy import operation_loss
 from laclrec_tf.models.arguments import (
+    as_history,
     batch_requirements,
     check_arguments,
     check_batch,
     check_history,
     default_label_smoothing,
+    default_max_edited_length,
 )
 from laclrec_tf.models.catalogue import Catalogue
 from laclrec_tf.models.ranking_model import RankingModel
@@ -35,7 +38,7 @@ from laclrec_tf.models.training_statistics import (
     repair_statistics,
     view_statistics,
 )
-from laclrec_tf.ops.masking import gather_last, is_item, positions_where, take_prefixes, trim_padding
+from laclrec_tf.ops.masking import gather_last, is_item, pack_histories, positions_where, take_prefixes, trim_padding
 
 
 @keras.saving.register_keras_serializable(package="laclrec_tf")
@@ -48,7 +51,7 @@ class LACLRec(RankingModel):
     Args:
         n_items: Catalogue size `N`.
         max_length: Max length `L` of a history. Default: 50.
-        max_edited_length: Max length `M` of an edited history. Default: 60.
+        max_edited_length: Max length `M` of an edited history. Default: 60, or a fifth more than `max_length`.
         max_insertions: Max number `K` of items inserted before one item. Default: 5.
         width: Size `D` of item embeddings and user vectors. Default: 64.
         n_encoder_blocks: Number of blocks of the encoder that recommender and augmenter share. Default: 1.
@@ -78,24 +81,27 @@ class LACLRec(RankingModel):
         can_delete: Whether the augmenter may delete. Default: True.
         can_insert: Whether the augmenter may insert. Default: True.
         seed: Seed of the augmenter's random decisions and of the sampled items. Default: None, a random seed.
-        **kwargs: Passed on to `keras.Model`.
+        **kwargs: Passed on to `keras.Model`, e.g. `dtype`, "float32" or "mixed_bfloat16".
 
     Call arguments:
-        inputs: `[B, L]` integer histories, right-padded with 0, or a batch with the key `history`.
+        inputs: `[B, L]` integer histories, oldest item first, or a batch with the key `history`. Lists of different
+            lengths and ragged tensors are padded. Padding (0) may be anywhere, and the last `max_length` items of a
+            history are read.
 
     Returns:
         `[B, D]` float user vectors.
 
     Raises:
-        ValueError: an argument is out of its range, or both `can_delete` and `can_insert` are off.
+        ValueError: an argument is out of its range, or both `can_delete` and `can_insert` are off; in a call, `inputs`
+            are not integer histories.
 
     Example:
         >>> model = LACLRec(n_items=20, width=8)
-        >>> model(ops.array([[5, 6, 7, 0]])).shape
-        TensorShape([1, 8])
-        >>> item_ids, scores = model.recommend(ops.array([[5, 6, 7, 0]]), k=3)
+        >>> model([[5, 6, 7], [9]]).shape
+        TensorShape([2, 8])
+        >>> item_ids, scores = model.recommend([[5, 6, 7], [9]], k=3)
         >>> item_ids.shape
-        TensorShape([1, 3])
+        TensorShape([2, 3])
 
     Reference: LACLRec (arXiv 2503.20232).
     """
@@ -118,7 +124,7 @@ class LACLRec(RankingModel):
         n_items: int,
         *,
         max_length: int = 50,
-        max_edited_length: int = 60,
+        max_edited_length: int | None = None,
         max_insertions: int = 5,
         width: int = 64,
         n_encoder_blocks: int = 1,
@@ -144,10 +150,14 @@ class LACLRec(RankingModel):
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
+        if kwargs.get("dtype") is None and keras.config.floatx() == "float64":
+            kwargs["dtype"] = "float32"  # losses and scores are float32 anyway
         super().__init__(**kwargs)
         self.n_items = n_items
         self.max_length = max_length
-        self.max_edited_length = max_edited_length
+        self.max_edited_length = (
+            default_max_edited_length(max_length) if max_edited_length is None else max_edited_length
+        )
         self.max_insertions = max_insertions
         self.width = width
         self.n_encoder_blocks = n_encoder_blocks
@@ -182,11 +192,11 @@ class LACLRec(RankingModel):
             "dtype": self.dtype_policy,
         }
         self.encoder = SequenceEncoder(
-            n_items, max(max_length, max_edited_length), width, n_encoder_blocks, positions=positions, **block
+            n_items, max(max_length, self.max_edited_length), width, n_encoder_blocks, positions=positions, **block
         )
         self.augmenter = SequenceAugmenter(
             n_items,
-            max_edited_length,
+            self.max_edited_length,
             max_insertions,
             width,
             attention=augmenter_attention,
@@ -211,20 +221,35 @@ class LACLRec(RankingModel):
 
     # ---- histories, user vectors and items ----
 
-    def hidden_states(self, history: KerasTensor, training: bool | None = None) -> KerasTensor:
-        """Return the recommender's hidden states `[B, L, D]`; each position sees only its past."""
-        return self.user_encoder(self.encoder(history, causal=True, training=training), history, training=training)
+    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> KerasTensor:
+        """Convert histories to a tensor, then call the model. Keras itself takes neither lists nor ragged tensors."""
+        return super().__call__(as_history(inputs, self.n_items), *args, **kwargs)
 
-    def call(self, inputs: KerasTensor | Tensors, training: bool | None = None) -> KerasTensor:
+    def call(self, inputs: KerasTensor, training: bool | None = None) -> KerasTensor:
         """Return user vectors `[B, D]`: the hidden state at the last item."""
-        history = inputs["history"] if isinstance(inputs, dict) else inputs
+        return self.user_vectors(pack_histories(inputs, self.max_length), training=training)
+
+    def predict(self, x: Any, *args: Any, **kwargs: Any) -> np.ndarray:
+        """Return user vectors `[U, D]` as `keras.Model.predict` does; lists and ragged tensors are padded."""
+        if isinstance(x, (list, tuple, tf.RaggedTensor)):
+            x = as_history(x, self.n_items)
+        return super().predict(x, *args, **kwargs)
+
+    def user_vectors(self, history: KerasTensor, training: bool | None = None) -> KerasTensor:
+        """Return user vectors `[B, D]` of histories `[B, L]` that are right-padded and no longer than edited ones."""
         check_history(history, self.encoder.max_length)
         hidden = self.encoder(history, causal=True, training=training)
         return self.user_encoder.user_vectors(hidden, history, training=training)
 
+    def hidden_states(self, history: KerasTensor, training: bool | None = None) -> KerasTensor:
+        """Return the hidden states `[B, L, D]` of right-padded histories; each position sees only its past."""
+        check_history(history, self.encoder.max_length)
+        return self.user_encoder(self.encoder(history, causal=True, training=training), history, training=training)
+
     def edit(self, history: KerasTensor, decision: str | None = None) -> Edits:
-        """Return what the augmenter does to histories `[B, L]`; `decision` overrides the model's."""
-        return self.augmenter.edit(self.encoder, history, decision)
+        """Return what the augmenter does to histories, see the call arguments; `decision` overrides the model's."""
+        packed = pack_histories(as_history(history, self.n_items), self.max_length)
+        return self.augmenter.edit(self.encoder, packed, decision)
 
     def score(self, user_vectors: KerasTensor) -> KerasTensor:
         """Return catalogue scores `[B, N + 3]` of user vectors `[B, D]`; PAD, EOS and MASK have `-inf`."""
@@ -233,8 +258,33 @@ class LACLRec(RankingModel):
     def recommend(
         self, history: KerasTensor, k: int = 10, exclude_history: bool = True
     ) -> tuple[KerasTensor, KerasTensor]:
-        """Return the `k` best items of histories `[B, L]`: `(item_ids [B, k], scores [B, k])`, best first."""
-        return self.catalogue.top_k(self(history, training=False), k, exclude=history if exclude_history else None)
+        """Recommend the next items.
+
+        Args:
+            history: `[B, L]` integer histories, see the call arguments.
+            k: Max number of items. Default: 10.
+            exclude_history: Whether to exclude the items of the whole history. Default: True.
+
+        Returns:
+            `(item_ids [B, k], scores [B, k])`, int32 and float32, best first. Where the catalogue has fewer items left
+            for a history, the places behind them hold 0 and `-inf`. Places that no history fills are left out, unless
+            this is called in a graph.
+
+        Raises:
+            ValueError: `k` is below 1, or a score is NaN because the model's weights are.
+        """
+        history = as_history(history, self.n_items)
+        item_ids, scores = self.catalogue.top_k(
+            self(history, training=False), k, exclude=history if exclude_history else None
+        )
+        if not tf.executing_eagerly():
+            return item_ids, scores
+        if bool(ops.any(ops.isnan(scores))):
+            raise ValueError(
+                "The model's scores are NaN: its weights are broken. Train again with a lower learning rate."
+            )
+        width = int(ops.max(ops.sum(ops.cast(item_ids > 0, "int32"), axis=1))) if len(item_ids) else 0
+        return item_ids[:, :width], scores[:, :width]
 
     @property
     def item_vectors(self) -> keras.Variable:
@@ -260,6 +310,13 @@ class LACLRec(RankingModel):
             `(terms, statistics)`: scalars by name, and `(values, weights)` by name.
         """
         check_batch(self, batch)
+        if "history" in batch:
+            tf.debugging.assert_less_equal(
+                tf.shape(batch["history"])[1],
+                self.max_length,
+                f"A training batch must have histories of at most {self.max_length} items. Make batches with "
+                "`training_dataset(histories, **model.batch_requirements)`, which cuts them.",
+            )
         terms: Tensors = {}
         statistics: Statistics = {}
         if self.objective == "full":
@@ -306,7 +363,7 @@ class LACLRec(RankingModel):
             terms["view_loss"] = self.catalogue.loss(views, following, label_smoothing=self.label_smoothing)
 
     def _view(self, item_ids: KerasTensor, training: bool) -> KerasTensor:
-        return self(item_ids if self.static_shapes else trim_padding(item_ids), training=training)
+        return self.user_vectors(item_ids if self.static_shapes else trim_padding(item_ids), training=training)
 
     def learned_edits(self, history: KerasTensor) -> Edits:
         """Return the edits that make the learned view of histories `[B, L]` in training."""
@@ -380,7 +437,10 @@ class LACLRec(RankingModel):
 
     def __repr__(self) -> str:
         """Show the arguments that differ from the defaults."""
-        defaults = _DEFAULTS | {"label_smoothing": default_label_smoothing(self.n_negatives)}
+        defaults = _DEFAULTS | {
+            "label_smoothing": default_label_smoothing(self.n_negatives),
+            "max_edited_length": default_max_edited_length(self.max_length),
+        }
         shown = {name: value for name, value in self.arguments.items() if value != defaults[name]}
         return f"LACLRec({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 

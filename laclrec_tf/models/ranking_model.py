@@ -71,8 +71,14 @@ class RankingModel(keras.Model):
             **kwargs: Passed on to `keras.Model.compile`, e.g. `steps_per_execution`.
 
         Raises:
-            ValueError: `objective` is unknown.
+            ValueError: `objective` is unknown, or a loss or metrics are given: the model has its own.
         """
+        for name in ("loss", "loss_weights", "metrics", "weighted_metrics"):
+            if kwargs.get(name) is not None:
+                raise ValueError(
+                    f"Argument `{name}` must be left out: the model computes its own losses and ranking metrics. "
+                    f"Received: {name}={kwargs[name]!r}. The weights of the losses are arguments of the model."
+                )
         objective = self.objectives[0] if objective is None else objective
         if objective not in self.objectives:
             expected = " or ".join(map(repr, self.objectives))
@@ -84,13 +90,32 @@ class RankingModel(keras.Model):
         # A strategy allows new variables in its scope, but not in its training step.
         self.optimizer.build(self.trainable_variables)
 
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: Any = "auto",
+        callbacks: Any = None,
+        **kwargs: Any,
+    ) -> keras.callbacks.History:
+        """Train as `keras.Model.fit` does, on batches of `laclrec_tf.data.training_dataset`.
+
+        Raises:
+            ValueError: a callback watches `val_loss`, the default of `EarlyStopping`, which the model does not compute.
+        """
+        _check_monitors(callbacks)
+        return super().fit(x, y, batch_size, epochs, verbose, callbacks, **kwargs)
+
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
         """All running means. Keras resets them at the start of each epoch and evaluation."""
         return [*self.training_means.values(), *self.test_means.values()]
 
-    def train_step(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Take one optimizer step on a batch and return the running means."""
+    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """Take one optimizer step on a batch, a dict of tensors, and return the running means."""
+        batch = _batch_of(data)
         with tf.GradientTape() as tape:
             terms, statistics = self.losses_of(batch, training=True)
             loss = sum(self.term_weights[name] * term for name, term in terms.items())
@@ -105,8 +130,15 @@ class RankingModel(keras.Model):
             statistics[name] = statistics[name][0] * n_replicas(), None
         return _updated(self.training_means, statistics)
 
-    def test_step(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Rank each held-out item of a batch over the catalogue without the history."""
+    def test_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """Rank each held-out item of a batch, a dict of tensors, over the catalogue without the history."""
+        batch = _batch_of(data)
+        if not (isinstance(batch, dict) and {"history", "held_out_item"} <= set(batch)):
+            received = ", ".join(sorted(batch)) if isinstance(batch, dict) else f"a {type(batch).__name__}"
+            raise ValueError(
+                "A batch to evaluate on must be a dict with `history` and `held_out_item`. "
+                f"Received: {received}. Make batches with `evaluation_dataset(histories, targets)`."
+            )
         history = batch["history"]
         ranks = target_ranks(self.score(self(history, training=False)), batch["held_out_item"], exclude=history)
         statistics = {name: (metric(ranks, k), None) for name, (metric, k) in RANKING_METRICS.items()}
@@ -149,7 +181,33 @@ class RankingModel(keras.Model):
 
 
 def _means(*names: str) -> dict[str, keras.metrics.Mean]:
-    return {name: keras.metrics.Mean(name=name) for name in names}
+    return {name: keras.metrics.Mean(name=name, dtype="float32") for name in names}
+
+
+def _batch_of(data: Any) -> Any:
+    """Return the batch itself. Keras puts one from a generator or `train_on_batch` into a tuple `(x, y, weights)`."""
+    if not isinstance(data, tuple):
+        return data
+    batch, *others = data
+    if any(each is not None for each in others):
+        raise ValueError(
+            "A batch must be a dict of tensors that holds its targets. Received: targets `y` or `sample_weight` beside "
+            "it. Leave them out."
+        )
+    return batch
+
+
+def _check_monitors(callbacks: Any) -> None:
+    """Refuse a callback that watches `val_loss`, Keras's default: it would only warn and do nothing."""
+    for callback in tf.nest.flatten(callbacks):
+        if getattr(callback, "monitor", None) != "val_loss":
+            continue
+        if isinstance(callback, keras.callbacks.ModelCheckpoint) and not callback.save_best_only:
+            continue
+        raise ValueError(
+            f"Argument `callbacks`: {type(callback).__name__} watches 'val_loss', which this model does not compute: a "
+            "validation measures ranks. Watch a metric: monitor='val_ndcg@10', mode='max'."
+        )
 
 
 def _updated(means: dict[str, keras.metrics.Mean], statistics: Statistics) -> dict[str, tf.Tensor]:

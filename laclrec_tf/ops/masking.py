@@ -153,6 +153,25 @@ def trim_padding(item_ids: tf.Tensor) -> tf.Tensor:
     return item_ids[:, :longest]
 
 
+def pack_histories(item_ids: tf.Tensor, max_length: int) -> tf.Tensor:
+    """Move padding behind the items of each history, and cut each history to its last `max_length` items.
+
+    Args:
+        item_ids: `[B, L]` integer ids; PAD may be anywhere, e.g. at the start.
+        max_length: max number of items of a history.
+
+    Returns:
+        `[B, min(L, max_length)]` ids, right-padded with PAD. A history that is packed already does not change.
+
+    Example:
+        >>> pack_histories(tf.constant([[0, 0, 7, 9], [4, 0, 5, 6], [1, 2, 3, 4]]), max_length=3).numpy().tolist()
+        [[7, 9, 0], [4, 5, 6], [2, 3, 4]]
+    """
+    length = item_ids.shape[1]
+    width = tf.minimum(tf.shape(item_ids)[1], max_length) if length is None else min(length, max_length)
+    return pack_kept(item_ids, is_item(item_ids), width)
+
+
 def pack_kept(values: tf.Tensor, keep: tf.Tensor, max_length: int | tf.Tensor) -> tf.Tensor:
     """Move the kept values of each row to the front, in order; the last `max_length` of them remain.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import pickle
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -20,12 +21,16 @@ GRACE_SECONDS = 10.0
 
 
 class StopRequest:
-    """Record SIGTERM while a block runs, instead of ending the process. Spot machines send it before they stop.
+    """Record SIGTERM and SIGINT (Ctrl-C) while a block runs, instead of ending the process.
 
-    Python delivers signals to the main thread only, so in other threads nothing is recorded.
+    Spot machines send SIGTERM before they stop. A second SIGINT interrupts at once. A SIGINT that the process ignores
+    stays ignored. Python delivers signals to the main thread only, so in other threads nothing is recorded.
+
+    Args:
+        message: line to print on standard error at the first SIGINT. Default: none.
 
     Attributes:
-        received: whether SIGTERM has arrived.
+        received: whether SIGTERM or SIGINT has arrived.
 
     Example:
         >>> with StopRequest() as stop:
@@ -33,24 +38,34 @@ class StopRequest:
         False
     """
 
-    def __init__(self) -> None:
+    def __init__(self, message: str = "") -> None:
         self.received = False
-        self._before: Any = None
+        self.message = message
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopRequest:
-        """Install the handler."""
+        """Install the handlers."""
         if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGTERM, self._note)
+            numbers = [signal.SIGTERM]
+            if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+                numbers.append(signal.SIGINT)
+            self._before = {number: signal.signal(number, self._note) for number in numbers}
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Restore the previous handler."""
-        if self._before is not None:
-            signal.signal(signal.SIGTERM, self._before)
+        """Restore the previous handlers."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT:
+            if self.received:
+                raise KeyboardInterrupt
+            if self.message:
+                print(self.message, file=sys.stderr, flush=True)
         self.received = True
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.augmenter_report import augmenter_report
-from laclrec_tf.evaluation.evaluate import evaluate
+from laclrec_tf.evaluation.evaluate import evaluate_users
 from laclrec_tf.run_folder import RunFolder
 from laclrec_tf.runtime.output_files import file_lock
 from laclrec_tf.runtime.processes import ProcessKilledError, call_in_a_process
@@ -174,20 +174,18 @@ def _evaluate(
     """Return by name the reports and ranks of the evaluations that fit the run."""
     reports: dict[str, dict[str, Any]] = {}
     ranks: dict[str, np.ndarray] = {}
-    ranks_file = cell.run / "ranks.npy"
     for name, evaluation in cell.evaluations.items():
         if evaluation.leaves_out(cell.data) or (evaluation.clean and not run.model.has_augmenter):
             continue
-        reports[name] = evaluate(
+        reports[name], users = evaluate_users(
             cell.run,
             split=cell.split,  # type: ignore[arg-type]
             protocol=evaluation.protocol,
             histories=evaluation.histories.get(cell.data),
             clean=evaluation.clean,
-            ranks_out=ranks_file,
             show_progress=show_progress,
         )
-        ranks[name] = np.minimum(np.load(ranks_file), LAST_PLACE).astype(np.uint8)
+        ranks[name] = np.minimum(users["rank"].to_numpy() - 1, LAST_PLACE).astype(np.uint8)
     return reports, ranks
 
 

@@ -20,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from laclrec_tf.errors import InputError, LACLRecWarning
+from laclrec_tf.ops.finite import nonfinite_weight
 from laclrec_tf.runtime.output_files import atomic_write, delete_partial_files
 from laclrec_tf.runtime.processes import StopRequest
 from laclrec_tf.training.workers import WorkerGroup
@@ -49,6 +50,8 @@ class CheckpointSettings:
         kept: number of checkpoints to keep. Default: 2.
         folder: folder of the checkpoints. Default: None, `checkpoints` in the run folder.
         resume: whether to resume from the newest checkpoint, if there is one. Default: False.
+        keep_last: whether a training that does all of its epochs keeps its last checkpoint, so that it can be given
+            more epochs. Default: True.
 
     Raises:
         InputError: `minutes` is below 0, `kept` below 1, or `folder` is a file.
@@ -62,6 +65,7 @@ class CheckpointSettings:
     kept: int = KEPT
     folder: Path | None = None
     resume: bool = False
+    keep_last: bool = True
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.minutes) and self.minutes >= 0):
@@ -77,7 +81,7 @@ class CheckpointSettings:
 
 
 class CheckpointCallback(keras.callbacks.Callback):
-    """Write checkpoints every few minutes and on SIGTERM, and restore the one that the training resumes from.
+    """Write checkpoints every few minutes and on SIGTERM or SIGINT, and restore the one that the training resumes from.
 
     Place this callback last, because it overwrites what the other callbacks set at the start of training. The batches
     must come from `training_dataset(..., position=...)`, and `fit(initial_epoch=...)` must start at the state's epoch.
@@ -89,13 +93,15 @@ class CheckpointCallback(keras.callbacks.Callback):
         about: function that returns the other content of a checkpoint, such as the settings.
         others: the training's other callbacks.
         timer: says when a checkpoint is due.
-        stop: notes SIGTERM.
+        stop: notes SIGTERM and SIGINT.
         workers: processes that train together. All read their state at the same step, because some of it is summed
             over the workers.
         state: checkpoint to resume from. Default: None, start from scratch.
+        keep_last: whether to write a checkpoint after the last epoch, unless training stopped early, so that the
+            training can be given more epochs. Place `reader_of_last` before all other callbacks then. Default: False.
 
     Raises:
-        KeyboardInterrupt: this worker or another received SIGTERM, and the state is on disk.
+        KeyboardInterrupt: this worker or another received SIGTERM or SIGINT, and the state is on disk.
     """
 
     def __init__(
@@ -110,6 +116,7 @@ class CheckpointCallback(keras.callbacks.Callback):
         stop: StopRequest,
         workers: WorkerGroup,
         state: TrainingState | None = None,
+        keep_last: bool = False,
     ) -> None:
         super().__init__()
         self.checkpoints = checkpoints
@@ -121,6 +128,11 @@ class CheckpointCallback(keras.callbacks.Callback):
         self.stop = stop
         self.workers = workers
         self.state = state
+        self.keep_last = keep_last
+        self.has_last = False
+        # Averaging overwrites the weights of the last step at the end of the last epoch.
+        self.reader_of_last = keras.callbacks.LambdaCallback(on_epoch_end=self._read_last)
+        self._last: dict[str, np.ndarray] | None = None
         self._epoch = 0
         self._before = 0  # steps of this epoch that an earlier process did
 
@@ -150,19 +162,34 @@ class CheckpointCallback(keras.callbacks.Callback):
         if step < self.steps and (self.workers.is_alone or step % AGREED_STEPS == 0):
             self._write_if_due(step)
 
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Write the state after the last epoch, unless training stopped early: then more epochs would not help."""
+        if self._last is not None and not self.model.stop_training and self.workers.is_chief:
+            self._epoch += 1
+            state = self._state(0, self._last)
+            self.has_last = self.checkpoints.write(TrainingState({**state.about, "finished": True}, state.arrays))
+
+    def _read_last(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if self.keep_last and epoch + 1 == self.params["epochs"]:
+            self._last = self._values()
+
     def _write_if_due(self, step: int) -> None:
         reason = self.workers.largest(_STOP if self.stop.received else int(self.timer.is_due))
         if not reason:
             return
         state = self._state(step)
-        if self.workers.is_chief:
+        # Resuming from a broken state would be useless, and it would replace a whole one.
+        if self.workers.is_chief and nonfinite_weight(self.model.weights) is None:
             self.checkpoints.write(state)
         self.timer.restart()
         if reason == _STOP:
             raise KeyboardInterrupt
 
-    def _state(self, step: int) -> TrainingState:
-        arrays = {f"variable-{i}": np.asarray(variable) for i, variable in enumerate(_variables(self.model))}
+    def _values(self) -> dict[str, np.ndarray]:
+        return {f"variable-{i}": np.array(variable) for i, variable in enumerate(_variables(self.model))}
+
+    def _state(self, step: int, values: dict[str, np.ndarray] | None = None) -> TrainingState:
+        arrays = self._values() if values is None else dict(values)
         about: dict[str, Any] = {**self.about(), "epoch": self._epoch, "step": step}
         about["history"] = _plain(self.model.history.history)
         for kind, callback in self._stateful_callbacks():
@@ -305,11 +332,11 @@ class TrainingCheckpoints:
             raise InputError(f"No checkpoint in {self.folder} is whole. Delete that folder to train from scratch.")
         return None
 
-    def remove(self) -> None:
-        """Delete all checkpoints, and the folder if it is then empty."""
+    def remove(self, but_newest: bool = False) -> None:
+        """Delete all checkpoints, or all but the newest, and the folder if it is then empty."""
         delete_partial_files(self.folder, "checkpoint-*.npz")
-        for file in self.folder.glob("checkpoint-*.npz"):
-            file.unlink(missing_ok=True)
+        for number in sorted(self._numbers())[: -1 if but_newest else None]:
+            self._file(number).unlink(missing_ok=True)
         with suppress(OSError):
             self.folder.rmdir()
 

@@ -18,7 +18,7 @@ from pydantic.dataclasses import dataclass
 from laclrec_tf.data.random_views import VIEW_KINDS
 from laclrec_tf.errors import InputError
 from laclrec_tf.models import LACLRec, preset_arguments
-from laclrec_tf.models.arguments import default_label_smoothing
+from laclrec_tf.models.arguments import default_label_smoothing, default_max_edited_length
 
 Positive = Annotated[int, pydantic.Field(ge=1)]
 NotNegative = Annotated[int, pydantic.Field(ge=0)]
@@ -30,6 +30,7 @@ DEPENDENT_DEFAULTS: dict[str, tuple[Any, Any]] = {
     "item_initialisation": ("cooccurrence", "random"),
     "averaging_epochs": (1, 0),
     "label_smoothing": (default_label_smoothing(0), default_label_smoothing(1)),
+    "max_edited_length": (default_max_edited_length(50), default_max_edited_length(50)),  # or a fifth more, see there
 }
 
 

@@ -15,10 +15,11 @@ import numpy as np
 import tensorflow as tf
 
 from laclrec_tf.callbacks.augmenter_watch import AugmenterWatch
+from laclrec_tf.callbacks.divergence import StopOnDivergence, TrainingDivergedError
 from laclrec_tf.data.batches import count_batches, evaluation_dataset
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.data.splits import Protocol, held_out_pairs, training_part
-from laclrec_tf.errors import InputError
+from laclrec_tf.errors import InputError, LACLRecWarning
 from laclrec_tf.evaluation.augmenter_repairs import corruption_arguments
 from laclrec_tf.evaluation.ranking import users_at_once
 from laclrec_tf.models import LACLRec
@@ -46,13 +47,14 @@ class TrainingSession:
         workers: processes that train together.
         checkpoints: folder of the checkpoints.
         timer: says when a checkpoint is due.
-        stop: notes SIGTERM while a model is fitted; at any other time SIGTERM interrupts at once.
+        stop: notes SIGTERM and SIGINT while a model is fitted; at any other time they interrupt at once.
         state: checkpoint to resume from, None to start from scratch. It is None again once a model is fitted from it,
             so that its arrays can be freed.
         tensorboard: folder of TensorBoard's logs.
         callbacks: more callbacks of the chief. They see each epoch's logs with its validation.
         boards: whether TensorBoard also gets histograms, edited histories and item vectors.
         show_progress: whether to show a progress bar and print a row for each epoch.
+        keep_last: see `CheckpointSettings`.
     """
 
     prepared: PreparedData
@@ -67,10 +69,12 @@ class TrainingSession:
     callbacks: tuple[keras.callbacks.Callback, ...]
     boards: bool
     show_progress: bool
+    keep_last: bool = True
 
     def __post_init__(self) -> None:
         before = 0.0 if self.state is None else self.state.about["seconds"]
         self.started = time.perf_counter() - before
+        self.has_last = False
         self.histories = self.prepared.histories(self.workers.index, self.workers.count)[1]
         resumed = self.state is not None
         self.logs = TrainingLogs(self.out, self.tensorboard, self.prepared.vocabulary, resumed, self.boards)
@@ -79,8 +83,9 @@ class TrainingSession:
         """Do the parts of the training: strict unless `refit_epochs` is set, then the refit if the settings have one.
 
         Returns:
-            The model of the last part, and the record: `trained_on`, of a strict training `best_epoch`, `epochs_run`
-            and `validation`, of a refit `refit_epochs`.
+            The model of the last part, and the record: `trained_on`, of a strict training `best_epoch`, `epochs_run`,
+            `validation` and, if it stopped because of a value that is not finite, `diverged`, of a refit
+            `refit_epochs`.
         """
         config = self.config
         resumed = {} if self.state is None else self.state.about
@@ -105,11 +110,22 @@ class TrainingSession:
             record: the run's record so far, which checkpoints keep.
 
         Returns:
-            The model, and of a strict training `best_epoch`, `epochs_run` and `validation`.
+            The model, and of a strict training `best_epoch`, `epochs_run`, `validation` and, if the loss or a weight
+            stopped being finite after the best epoch, `diverged`.
+
+        Raises:
+            InputError: the loss or a weight is not finite, and no epoch before it can be kept.
         """
         built = self._build(part, record)
-        self._pretrain(built)
-        return self._train(built, epochs)
+        try:
+            self._pretrain(built)
+            return self._train(built, epochs)
+        except TrainingDivergedError as error:
+            kept = "no epoch before it can be kept" if part == "strict" else "a refit keeps no epoch before its last"
+            raise InputError(
+                f"{error} Training stops, and {kept}. Lower `learning_rate`, {self.config.learning_rate}, and train "
+                "again."
+            ) from None
 
     @property
     def seconds(self) -> float:
@@ -190,14 +206,37 @@ class TrainingSession:
     def _train(self, built: _Built, epochs: int) -> tuple[LACLRec, dict[str, Any]]:
         with self.workers.strategy.scope():
             is_averaged = compile_model(self.config, built.model, built.steps)
-        log = self._fit(built, "full", epochs, self._training_callbacks(built, is_averaged))
+        callbacks = self._training_callbacks(built, is_averaged)
+        best_epoch = next((each for each in callbacks if isinstance(each, keras.callbacks.EarlyStopping)), None)
+        diverged = {}
+        try:
+            log = self._fit(built, "full", epochs, callbacks)
+        except TrainingDivergedError as error:
+            if best_epoch is None or best_epoch.best_weights is None:
+                raise
+            for callback in callbacks:  # they close their files, and early stopping restores the best weights
+                callback.on_train_end()
+            log = built.model.history
+            diverged = {"diverged": str(error)}
+            with readable_warnings(terminal(stderr=True), disable=not self.show_progress):
+                warnings.warn(
+                    f"{error} Training stops, and the run keeps the weights of epoch {best_epoch.best_epoch + 1}, the "
+                    f"best one. To train longer lower `learning_rate`, {self.config.learning_rate}.",
+                    DivergenceWarning,
+                    stacklevel=2,
+                )
         if built.part == "refit":
             return built.model, {}
         if self.workers.is_chief:
             self._best_file.unlink(missing_ok=True)
         best = int(np.argmax(log.history[MONITOR]))
         metrics = {key[4:]: values[best] for key, values in log.history.items() if key.startswith("val_")}
-        return built.model, {"best_epoch": best + 1, "epochs_run": len(log.epoch), "validation": metrics}
+        return built.model, {
+            "best_epoch": best + 1,
+            "epochs_run": len(log.epoch),
+            "validation": metrics,
+            **diverged,
+        }
 
     def _training_callbacks(self, built: _Built, is_averaged: bool) -> list[keras.callbacks.Callback]:
         callbacks: list[keras.callbacks.Callback] = []
@@ -245,13 +284,14 @@ class TrainingSession:
             stop=self.stop,
             workers=workers,
             state=self.state,
+            keep_last=self.keep_last and built.part == "strict" and objective == "full" and not self.config.refit,
         )
         initial_epoch, self.state = self._epochs_done, None
         shown = readable_warnings(terminal(stderr=True), disable=not self.show_progress)
         with self.stop, warnings.catch_warnings(), shown:
             # The first epoch of a resumed training is short.
             warnings.filterwarnings("ignore", "Your input ran out of data", UserWarning)
-            return built.model.fit(
+            log = built.model.fit(
                 built.batches,
                 **(built.validation if objective == "full" else {}),
                 epochs=epochs,
@@ -259,8 +299,11 @@ class TrainingSession:
                 steps_per_epoch=None if workers.is_alone else built.steps,
                 shuffle=False,
                 verbose=0,
-                callbacks=[*callbacks, checkpoints],
+                # The first one stops before the others see a broken epoch.
+                callbacks=[StopOnDivergence(), checkpoints.reader_of_last, *callbacks, checkpoints],
             )
+        self.has_last = checkpoints.has_last
+        return log
 
     @property
     def _epochs_done(self) -> int:
@@ -269,6 +312,10 @@ class TrainingSession:
     @property
     def _best_file(self) -> Path:
         return self.out / "best.keras"
+
+
+class DivergenceWarning(LACLRecWarning):
+    """Training stopped because the loss or a weight is not finite; the run keeps its best epoch."""
 
 
 @dataclass(frozen=True)

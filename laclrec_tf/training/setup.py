@@ -32,8 +32,6 @@ def new_model(config: TrainConfig, n_items: int, max_length: int) -> LACLRec:
         InputError: the settings do not fit the data.
     """
     sizes: dict[str, Any] = {"max_length": max_length, "seed": config.seed, "dtype": config.precision}
-    if max_length > 60:
-        sizes["max_edited_length"] = -(-max_length * 6 // 5)  # the paper's 60 for 50
     try:
         return build_preset(config.preset, n_items, **(sizes | config.model))
     except ValueError as error:

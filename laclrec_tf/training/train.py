@@ -19,7 +19,7 @@ import tensorflow as tf
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.data.splits import held_out_pairs
 from laclrec_tf.errors import InputError
-from laclrec_tf.run_folder import FORMAT_VERSION, RunFolder, check_new_run, has_epochs, write_record
+from laclrec_tf.run_folder import FORMAT_VERSION, RECORD_FILE, RunFolder, check_new_run, has_epochs, write_record
 from laclrec_tf.runtime.machine import package_versions
 from laclrec_tf.runtime.output_files import new_folder
 from laclrec_tf.runtime.processes import StopRequest
@@ -28,6 +28,9 @@ from laclrec_tf.training.checkpoints import CheckpointSettings, CheckpointTimer,
 from laclrec_tf.training.config import TrainConfig
 from laclrec_tf.training.session import TrainingSession
 from laclrec_tf.training.workers import WorkerGroup, agreed, lost_worker_as_input_error
+
+# Settings that may differ when a finished run is trained longer.
+_LONGER = ("epochs", "patience")
 
 
 def train(
@@ -48,9 +51,10 @@ def train(
     model for that many epochs on everything before the test item.
 
     An error or an interruption before the end of the first epoch leaves no folder. Later it leaves the results so far,
-    with the best weights in `best.keras`, but no `run.json`. Every few minutes, and on SIGTERM, the whole state is
-    written to a checkpoint. `CheckpointSettings(resume=True)` resumes from it, also in the middle of an epoch, and
-    ends with the same weights as an uninterrupted training. A finished run has no checkpoints left.
+    with the best weights in `best.keras`, but no `run.json`. Every few minutes, and on SIGTERM and Ctrl-C, the whole
+    state is written to a checkpoint. `CheckpointSettings(resume=True)` resumes from it, also in the middle of an epoch,
+    and ends with the same weights as an uninterrupted training. With a larger `config.epochs` it also resumes a
+    finished run that did all of its epochs: such a run keeps its last checkpoint, any other finished run none.
 
     Args:
         data: folder made by `laclrec-tf prepare`.
@@ -73,7 +77,7 @@ def train(
     Raises:
         InputError: the data cannot be read or trained on, the settings do not fit the data or the checkpoint, or `out`
             exists or cannot be written.
-        KeyboardInterrupt: SIGTERM was received.
+        KeyboardInterrupt: SIGTERM or SIGINT was received.
     """
     config = config or TrainConfig()
     checkpoints = checkpoints or CheckpointSettings()
@@ -83,6 +87,7 @@ def train(
     with agreed(workers):
         prepared = PreparedData.open(data)
         finished = finished_before(out, config, prepared) if checkpoints.resume else None
+        is_longer = checkpoints.resume and finished is None and (out / RECORD_FILE).exists()
         if finished is None and workers.is_chief:
             check_place(out, kept, checkpoints.resume)
     if workers.largest(int(finished is not None)):
@@ -96,15 +101,18 @@ def train(
             workers,
             kept,
             CheckpointTimer(checkpoints.minutes),
-            StopRequest(),
+            StopRequest("Stopping after this step, with a checkpoint. Press Ctrl-C again to stop at once."),
             kept.newest() if checkpoints.resume else None,
             tensorboard=out / "tensorboard" if tensorboard is None else Path(tensorboard),
             callbacks=tuple(callbacks),
             boards=boards,
             show_progress=show_progress,
+            keep_last=checkpoints.keep_last,
         )
         _check_validation(session)
         _check_same_training(session)
+        if is_longer and session.state is None:
+            raise InputError(f"{kept.folder} has no checkpoint of the run {out}, so it cannot be trained longer.")
     _check_same_checkpoint(session)
     if not workers.is_chief:
         with lost_worker_as_input_error(workers):
@@ -123,7 +131,11 @@ def train(
 def _write_run(session: TrainingSession) -> None:
     model, record = session.run()
     prepared, out = session.prepared, session.out
-    model.save(out / "model.keras")
+    whole = out / ".model.partial.keras"
+    model.save(whole)
+    whole.replace(out / "model.keras")  # a run that is trained longer stays whole until here
+    for outdated in out.glob("evaluation-*.json"):
+        outdated.unlink()
     prepared.vocabulary.save(out / "vocabulary.txt")
     np.save(out / "popularity.npy", session.item_counts(record["trained_on"]))
     record |= {
@@ -132,6 +144,7 @@ def _write_run(session: TrainingSession) -> None:
         "data_hash": prepared.data_hash,
         "data_counts": dict(prepared.counts),
         "max_length": prepared.max_length,
+        "can_train_longer": session.has_last,
         "seconds": round(session.seconds, 1),
         "settings": session.config.as_dict(),
         "every_setting": session.config.every_setting(),
@@ -141,12 +154,12 @@ def _write_run(session: TrainingSession) -> None:
 
 
 def _without_checkpoints(finished: RunFolder | None, kept: TrainingCheckpoints) -> RunFolder | None:
-    kept.remove()
+    kept.remove(but_newest=finished is not None and bool(finished.record.get("can_train_longer")))
     return finished
 
 
 def finished_before(out: Path, config: TrainConfig, prepared: PreparedData) -> RunFolder | None:
-    """Return the finished run of the same training, if there is one.
+    """Return the finished run of the same training, if there is one and it has as many epochs.
 
     Args:
         out: run folder.
@@ -165,11 +178,24 @@ def finished_before(out: Path, config: TrainConfig, prepared: PreparedData) -> R
     else:
         differing = _differing(json.loads(json.dumps(config.as_dict())), theirs["settings"])
     differing += ["the prepared data"] if prepared.data_hash != theirs["data_hash"] else []
-    if differing:
-        raise InputError(
-            f"{out} holds the finished run of another training: {', '.join(differing)} differ. Choose another --out."
-        )
-    return finished
+    if not differing:
+        return finished
+    hint = ""
+    if set(differing) <= set(_LONGER) and config.epochs > theirs["settings"]["epochs"]:
+        decays = config.learning_rate_schedule != "constant"
+        if theirs.get("can_train_longer") and not decays:
+            return None
+        reason = "its last checkpoint was not kept"
+        if theirs["trained_on"] == "refit":
+            reason = "a refit has no validation"
+        elif decays:
+            reason = "its learning rate decays over its epochs"
+        elif theirs.get("epochs_run", 0) < theirs["settings"]["epochs"]:
+            reason = f"it stopped early, after {theirs['epochs_run']} epochs"
+        hint = f" It cannot be trained longer: {reason}."
+    raise InputError(
+        f"{out} holds the finished run of another training: {', '.join(differing)} differ.{hint} Choose another --out."
+    )
 
 
 def check_place(out: Path, kept: TrainingCheckpoints, resume: bool) -> None:
@@ -214,6 +240,8 @@ def _check_same_training(session: TrainingSession) -> None:
         return
     ours, theirs = session.identity(), session.state.about
     differing = _differing(ours["settings"], theirs["settings"])
+    if theirs.get("finished") and session.config.epochs > theirs["epoch"]:
+        differing = [name for name in differing if name not in _LONGER]
     differing += ["the prepared data"] if ours["data_hash"] != theirs["data_hash"] else []
     differing += ["the number of workers"] if ours["workers"] != theirs["workers"] else []
     differing += ["the versions of " + " and ".join(_differing(ours["versions"], theirs["versions"]))] * (

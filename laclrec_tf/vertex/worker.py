@@ -16,6 +16,7 @@ import keras
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.evaluate import evaluate
+from laclrec_tf.ops.finite import nonfinite_weight
 from laclrec_tf.runtime.cloud_storage import reachable
 from laclrec_tf.runtime.output_files import atomic_write, copy_whole
 from laclrec_tf.serving.release.export import export
@@ -62,7 +63,7 @@ def train_here(
         place,
         run,
         config,
-        checkpoints=CheckpointSettings(folder=environment.checkpoints, resume=True),
+        checkpoints=CheckpointSettings(folder=environment.checkpoints, resume=True, keep_last=False),
         workers=workers,
         tensorboard=environment.tensorboard,
         callbacks=[TuningMetrics()] if is_tuning_trial() else [],
@@ -161,9 +162,9 @@ class TuningMetrics(keras.callbacks.Callback):
         self.lines: list[str] = []
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Add a line for the epoch, unless it had no validation."""
+        """Add a line for the epoch, unless it had no validation or a weight is not finite."""
         value = (logs or {}).get(self.monitor)
-        if value is None:
+        if value is None or (self.model is not None and nonfinite_weight(self.model.weights) is not None):
             return
         line = {
             "timestamp": time.time(),

@@ -42,7 +42,7 @@ def test_the_numbers_are_those_of_the_models_decisions(laclrec_run, report):
     corrupted, operations, insertions = corrupt(
         tf.constant(padded), n_items=model.n_items, seed=tf.constant([4, 0], tf.int64)
     )
-    edits = model.edit(corrupted)
+    edits = model.augmenter.edit(model.encoder, corrupted)  # `model.edit` would cut them to `max_length`
     real = corrupted.numpy() > 0
     deleted, noise = (edits.operations.numpy() == DELETE)[real], (operations.numpy() == DELETE)[real]
     deletions = report["deletions"]

@@ -7,11 +7,12 @@ import json
 import shutil
 
 import numpy as np
+import polars as pl
 import pytest
 
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.errors import InputError
-from laclrec_tf.evaluation.evaluate import evaluate, negatives_of_users
+from laclrec_tf.evaluation.evaluate import evaluate, evaluate_users, negatives_of_users
 from laclrec_tf.evaluation.ranking import sample_negatives
 from laclrec_tf.run_folder import RunFolder
 
@@ -114,10 +115,36 @@ def test_protocols_rank_against_their_items(run):
 
 
 def test_each_users_rank_is_written(run, tmp_path):
-    report = evaluate(run.folder, ranks_out=tmp_path / "ranks.npy", show_progress=False)
-    ranks = np.load(tmp_path / "ranks.npy")
-    assert len(ranks) == report["users"]
-    assert np.mean(ranks < 10) == pytest.approx(report["recall@10"])
+    report = evaluate(run.folder, ranks_out=tmp_path / "ranks.csv", show_progress=False)
+    table = pl.read_csv(tmp_path / "ranks.csv")
+    assert table.columns == ["user_id", "item_id", "rank", "in_history"] and table.height == report["users"]
+    assert (table["rank"] <= 10).mean() == pytest.approx(report["recall@10"])
+    last = dict(zip(*run.data.histories(), strict=True))
+    targets = [run.vocabulary.items[last[user][-1] - 1] for user in table["user_id"]]
+    assert table["item_id"].to_list() == targets
+    evaluate(run.folder, ranks_out=tmp_path / "ranks.parquet", show_progress=False)
+    assert pl.read_parquet(tmp_path / "ranks.parquet").equals(table)
+
+
+def test_ranks_are_written_to_a_table_only(run, tmp_path):
+    with pytest.raises(InputError, match=r"must end in .csv or .parquet. Received: .*ranks.npy"):
+        evaluate(run.folder, ranks_out=tmp_path / "ranks.npy", show_progress=False)
+
+
+def test_targets_in_the_history_are_reported_with_what_is_served(run, tmp_path):
+    items = run.vocabulary.items[:6]
+    rows = [("u1", item, time) for time, item in enumerate([*items[:4], items[0]])]  # its last item is repeated
+    rows += [("u2", item, time) for time, item in enumerate(items[:4])]
+    rows += [("u3", item, time) for time, item in enumerate(items[:2])]  # too short
+    file = tmp_path / "events.csv"
+    file.write_text("user_id,item_id,timestamp\n" + "".join(f"{u},{i},{t}\n" for u, i, t in rows))
+    report, users = evaluate_users(run.folder, histories=file, show_progress=False)
+    assert (report["users"], report["users_too_short"], report["targets_in_history"]) == (2, 1, 0.5)
+    assert users["in_history"].to_list() == [True, False]
+    second = users.filter(pl.col("user_id") == "u2")["rank"].item()
+    assert report["served_recall@10"] == (0.5 if second <= 10 else 0.0)
+    other = evaluate(run.folder, protocol="full-with-history", histories=file, show_progress=False)
+    assert "targets_in_history" not in other and "served_recall@10" not in other
 
 
 def test_cleaning_needs_an_augmenter(run):

@@ -86,6 +86,26 @@ def test_a_stop_request_in_one_block_is_known_in_the_next(interrupting):
         assert stop.received
 
 
+def test_ctrl_c_is_recorded_and_a_second_one_interrupts(capsys):
+    stop = StopRequest("stopping after this step")
+    with pytest.raises(KeyboardInterrupt), stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.received
+        os.kill(os.getpid(), signal.SIGINT)
+    assert capsys.readouterr().err == "stopping after this step\n"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_an_ignored_ctrl_c_stays_ignored():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with StopRequest() as stop:
+            os.kill(os.getpid(), signal.SIGINT)
+        assert not stop.received and signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_between_blocks_sigterm_interrupts(interrupting):
     stop = StopRequest()
     with stop:

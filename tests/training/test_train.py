@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from laclrec_tf.cli.main import main
 from laclrec_tf.data.prepare import prepare
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.data.splits import training_part
@@ -336,3 +337,115 @@ def test_sampled_negatives_work_from_training_to_evaluation(data, tmp_path):
     # By default there is no running average, which would update the whole item table at every step.
     assert not any("average" in variable.path for variable in run.model.optimizer.variables)
     assert 0 <= evaluate(run.folder, show_progress=False)["recall@10"] <= 1
+
+
+class Break(keras.callbacks.Callback):
+    """Make a weight NaN when an epoch begins."""
+
+    def __init__(self, epoch: int) -> None:
+        super().__init__()
+        self.epoch = epoch
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == self.epoch:
+            self.model.item_vectors.assign(self.model.item_vectors * np.nan)
+
+
+@pytest.mark.parametrize("averaging_epochs", [0, 1])
+def test_a_training_that_diverges_keeps_its_best_epoch(data, tmp_path, averaging_epochs):
+    settings = TrainConfig.of(SMALL | {"epochs": 6, "averaging_epochs": averaging_epochs})
+    with pytest.warns(session.DivergenceWarning, match=r"The loss is nan in epoch 3.*keeps the weights of epoch \d"):
+        run = train(data, tmp_path / "run", settings, callbacks=[Break(2)], show_progress=False)
+    assert run.record["best_epoch"] <= 2 == run.record["epochs_run"]
+    assert run.record["diverged"].startswith("The loss is nan in epoch 3, at step ")
+    found = evaluate(run.folder, split="validation", show_progress=False)
+    assert found["ndcg@10"] == pytest.approx(run.record["validation"]["ndcg@10"], abs=1e-6)
+    assert len((run.folder / "epochs-strict.csv").read_text().splitlines()) == 3
+    assert not (run.folder / "best.keras").exists() and not (run.folder / "checkpoints").exists()
+
+
+def test_a_broken_weight_that_no_loss_shows_stops_the_training_too(data, tmp_path):
+    class BreakLate(keras.callbacks.Callback):
+        def on_test_begin(self, logs=None):
+            self.model.augmenter.operation_head.bias.assign([np.inf, 0, 0])
+
+    settings = TrainConfig.of(SMALL | {"averaging_epochs": 0})
+    with pytest.raises(InputError, match=r"weight .*bias holds NaN or inf after epoch 1\. Training stops, and no"):
+        train(data, tmp_path / "run", settings, callbacks=[BreakLate()], show_progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_diverging_training_is_one_line_and_leaves_nothing(data, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", str(data), "--out", str(tmp_path / "run"), "--preset", "sasrec", "--set", "learning_rate=1e10"])
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "in epoch 1" in error and "Lower `learning_rate`, 10000000000.0" in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_checkpoint_never_holds_broken_weights(data, tmp_path):
+    def nothing_broken(state: TrainingState) -> bool:
+        return all(np.isfinite(values).all() for values in state.arrays.values() if values.dtype.kind == "f")
+
+    kept = TrainingCheckpoints(tmp_path / "kept", kept=100)
+    with pytest.raises(KeyboardInterrupt), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session, "StopOnDivergence", keras.callbacks.Callback)  # it would stop the training first
+        train(
+            data,
+            tmp_path / "run",
+            TrainConfig.of(SMALL | {"epochs": 4}),
+            callbacks=[Break(1), keras.callbacks.LambdaCallback(on_epoch_begin=interrupt_at(2))],
+            checkpoints=CheckpointSettings(minutes=0, folder=kept.folder, kept=kept.kept),
+            show_progress=False,
+        )
+    newest = kept.newest()
+    assert newest is not None and newest.about["epoch"] == 0 and nothing_broken(newest)
+
+
+def interrupt_at(interrupted: int):
+    def check(epoch, logs=None):
+        if epoch == interrupted:
+            raise KeyboardInterrupt
+
+    return check
+
+
+def test_a_finished_run_can_be_trained_longer(data, tmp_path):
+    shorter, longer = (TrainConfig.of(SMALL | {"epochs": epochs, "patience": 100}) for epochs in (2, 4))
+    resume = CheckpointSettings(resume=True)
+    at_once = train(data, tmp_path / "at-once", longer, show_progress=False)
+    first = train(data, tmp_path / "run", shorter, show_progress=False)
+    evaluate(first.folder, show_progress=False)
+    assert first.record["can_train_longer"] and first.record["epochs_run"] == 2
+    run = train(data, tmp_path / "run", longer, checkpoints=resume, show_progress=False)
+    for ours, theirs in zip(run.model.get_weights(), at_once.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert run.record["validation"] == at_once.record["validation"] and run.record["epochs_run"] == 4
+    rows = [(each.folder / "epochs-strict.csv").read_text().splitlines() for each in (run, at_once)]
+    assert len(rows[0]) == len(rows[1]) == 5
+    assert not list(run.folder.glob("evaluation-*.json"))  # they were of the model before
+    assert train(data, tmp_path / "run", longer, checkpoints=resume, show_progress=False).record == run.record
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"patience": 1, "epochs": 12, "learning_rate": 0.5}, "it stopped early, after"),
+        ({"learning_rate_schedule": "cosine", "epochs": 1}, "its learning rate decays"),
+        ({"refit": True, "epochs": 1}, "a refit has no validation"),
+    ],
+)
+def test_a_run_that_cannot_be_trained_longer_is_named(data, tmp_path, settings, reason):
+    train(data, tmp_path / "run", TrainConfig.of(SMALL | settings), show_progress=False)
+    longer = TrainConfig.of(SMALL | settings | {"epochs": 30})
+    with pytest.raises(InputError, match=f"epochs differ. It cannot be trained longer: {reason}"):
+        train(data, tmp_path / "run", longer, checkpoints=CheckpointSettings(resume=True), show_progress=False)
+
+
+def test_a_lost_last_checkpoint_does_not_overwrite_the_run(data, tmp_path):
+    run = train(data, tmp_path / "run", TrainConfig.of(SMALL | {"epochs": 1}), show_progress=False)
+    TrainingCheckpoints(run.folder / "checkpoints").remove()
+    with pytest.raises(InputError, match="has no checkpoint of the run .*cannot be trained longer"):
+        train(data, run.folder, TrainConfig.of(SMALL), checkpoints=CheckpointSettings(resume=True), show_progress=False)
+    assert RunFolder.open(run.folder).record == run.record

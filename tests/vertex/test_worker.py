@@ -13,10 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import keras
+import numpy as np
 import pytest
 
 from laclrec_tf.cli.main import main
 from laclrec_tf.errors import InputError
+from laclrec_tf.models import LACLRec
 from laclrec_tf.run_folder import RunFolder
 from laclrec_tf.runtime import cloud_storage
 from laclrec_tf.serving.version.manifest import verify
@@ -47,6 +49,16 @@ def test_a_line_an_epoch(tmp_path):
         {"trial": "7", "ndcg_at_10": "0.5", "global_step": "2", "checkpoint_path": ""},
     ]
     assert [path.name for path in file.parent.iterdir()] == ["output.metrics"]
+
+
+def test_a_broken_model_has_no_line(tmp_path):
+    file = tmp_path / "output.metrics"
+    report = TuningMetrics(environment={"CLOUD_ML_HP_METRIC_FILE": str(file)})
+    report.set_model(LACLRec(5, width=8))
+    report.on_epoch_end(0, {"val_ndcg@10": 0.25})
+    report.model.item_vectors.assign(report.model.item_vectors * np.nan)
+    report.on_epoch_end(1, {"val_ndcg@10": 1.0})
+    assert len(file.read_text().splitlines()) == 1
 
 
 def test_only_a_trial_is_one():

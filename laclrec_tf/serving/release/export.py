@@ -24,6 +24,7 @@ from tensorflow_serving.apis import predict_pb2
 from laclrec_tf.data.splits import held_out_pairs
 from laclrec_tf.errors import InputError
 from laclrec_tf.metrics.ranking import TIE_RULE
+from laclrec_tf.ops.finite import nonfinite_weight
 from laclrec_tf.run_folder import RunFolder
 from laclrec_tf.runtime.terminal import spinner
 from laclrec_tf.serving.history_batch import padded_batch
@@ -321,12 +322,12 @@ def export_model(
 
 
 def _check_weights(retriever: Retriever) -> None:
-    for variable in retriever.model_variables:
-        if not np.isfinite(variable.numpy()).all():
-            raise InputError(
-                f"The model's weight {variable.name} holds NaN or inf, so it cannot recommend. "
-                "Train again with a lower learning rate."
-            )
+    broken = nonfinite_weight(retriever.model_variables)
+    if broken is not None:
+        raise InputError(
+            f"The model's weight {broken} holds NaN or inf, so it cannot recommend. "
+            "Train again with a lower learning rate."
+        )
 
 
 def _write(retriever: Retriever, folder: Path, model_name: str, description: str) -> None:

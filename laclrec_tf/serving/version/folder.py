@@ -50,8 +50,10 @@ def newest_version(model: Path) -> tuple[int, Path]:
         The number and the version's folder.
 
     Raises:
-        InputError: the folder does not exist or has no version, or the newest version holds no SavedModel.
+        InputError: the folder does not exist or has no version, the newest version holds no SavedModel, or TensorFlow
+            cannot read it there.
     """
+    check_pattern_free(model)
     remedy = "Make one with `laclrec-tf export RUN --to saved_models/NAME`."
     if not model.is_dir():
         raise InputError(f"{model} is no folder, so there is no model to load. {remedy}")
@@ -79,8 +81,9 @@ def version_folder(path: Path) -> Path:
         The version's folder.
 
     Raises:
-        InputError: there is no version at either place.
+        InputError: there is no version at either place, or TensorFlow cannot read it there.
     """
+    check_pattern_free(path)
     is_version = (path / SAVED_MODEL_FILE).is_file() or (path / MANIFEST_FILE).is_file()
     return path if is_version else newest_version(path)[1]
 
@@ -113,6 +116,28 @@ def model_folder(target: Path) -> Iterator[None]:
         raise
 
 
+def check_pattern_free(place: Path) -> None:
+    """Refuse a path from which TensorFlow cannot restore weights, because it reads the path as a pattern.
+
+    Args:
+        place: folder of a model or of a version.
+
+    Raises:
+        InputError: the absolute path contains one of the characters `[ ] * ?` or a backslash.
+
+    Example:
+        >>> check_pattern_free(Path("shop[1]"))  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        laclrec_tf.errors.InputError: TensorFlow cannot read a model in ...shop[1]: it reads [ as part of a pattern. ...
+    """
+    special = next((character for character in str(place.absolute()) if character in "[]*?\\"), None)
+    if special is not None:
+        raise InputError(
+            f"TensorFlow cannot read a model in {place.absolute()}: it reads {special} as part of a pattern. "
+            "Choose a folder whose path has none of [ ] * ? and no backslash."
+        )
+
+
 def check_model_folder(target: Path) -> None:
     """Check that a path can be a model's folder.
 
@@ -120,8 +145,9 @@ def check_model_folder(target: Path) -> None:
         target: the folder; it need not exist.
 
     Raises:
-        InputError: it is a file, or one version's own folder.
+        InputError: it is a file, or one version's own folder, or TensorFlow could not read a model there.
     """
+    check_pattern_free(target)
     if target.exists() and not target.is_dir():
         raise InputError(f"Cannot write to {target}: it is a file. Give a folder, such as saved_models/NAME.")
     if (target / SAVED_MODEL_FILE).exists():

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
+import laclrec_tf
 from laclrec_tf.errors import InputError
+from laclrec_tf.serving.release.export import export
 from laclrec_tf.serving.version.folder import check_model_folder, model_folder, version_folders
 
 
@@ -60,3 +64,14 @@ def test_only_folders_named_by_an_int64_are_versions(tmp_path):
     (tmp_path / "8").write_text("a file")
     assert list(version_folders(tmp_path)) == [3, 7, 2**63 - 1]
     assert version_folders(tmp_path)[7] == tmp_path / "007"
+
+
+@pytest.mark.parametrize("name", ["shop[1]", "sh*p", "sh?p", "sh\\op"])
+def test_a_place_that_tensorflow_reads_as_a_pattern_is_refused(sasrec_run, sasrec_export, tmp_path, name):
+    for call in (
+        lambda: export(sasrec_run.folder, tmp_path / name / "shop", show_progress=False),
+        lambda: laclrec_tf.load(shutil.copytree(sasrec_export, tmp_path / name / "copy")),
+    ):
+        with pytest.raises(InputError, match="TensorFlow cannot read a model in .*Choose a folder whose path has none"):
+            call()
+    assert not (tmp_path / name / "shop").exists()
