@@ -25,6 +25,7 @@ from laclrec_tf.data.event_files import format_of
 from laclrec_tf.errors import InputError
 from laclrec_tf.runtime.cloud_storage import mounted, reachable
 from laclrec_tf.runtime.output_files import ReportFile
+from laclrec_tf.runtime.terminal import terminal
 from laclrec_tf.serving.version.folder import version_folders
 from laclrec_tf.vertex.job import default_image
 
@@ -234,7 +235,7 @@ def compile_pipeline(
         compiled = Path(scratch, "pipeline.yaml")
         compiler.Compiler().compile(build_pipeline(image, package), str(compiled))
         file.write(compiled.read_bytes())
-    print(f"wrote {out}")
+    terminal().print(f"wrote {out}")
 
 
 @app.command("run")
@@ -266,7 +267,7 @@ def run_pipeline(
     verdict = done.outputs["verdict"]
     if verdict == "blessed" and version_folders(model) == before:
         raise InputError(f"The candidate was blessed, but nothing was pushed to {model}. The log above says why.")
-    print(f"{verdict}: {done.outputs['comparison'].metadata['reason']}")
+    terminal().print(f"{verdict}: {done.outputs['comparison'].metadata['reason']}")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from laclrec_tf.cli.options import Commands, place_option
 from laclrec_tf.cli.serving import serving_app
 from laclrec_tf.cli.training import training_app
 from laclrec_tf.errors import InputError, reason_of
+from laclrec_tf.runtime.terminal import escape_controls
 
 app = Commands(
     help="LACLRec: sequential recommendation with a learned augmenter.",
@@ -108,11 +109,11 @@ def run_app(
     except (InputError, typer.TyperException) as error:
         moved = _moved(arguments) if program == "laclrec-tf" else None
         message = str(error) if isinstance(error, InputError) else moved or error.format_message()
-        print(f"{program}: {' '.join(message.split())}", file=sys.stderr)
+        print(f"{program}: {escape_controls(' '.join(message.split()))}", file=sys.stderr)
         status = 2
     except OSError as error:
         what = f"{error.filename}: {reason_of(error)}" if error.filename else reason_of(error)
-        print(f"{program}: {what}. Check the path, its permissions and the disk.", file=sys.stderr)
+        print(f"{program}: {escape_controls(what)}. Check the path, its permissions and the disk.", file=sys.stderr)
         status = 2
     except (KeyboardInterrupt, typer.Abort):
         status = INTERRUPTED

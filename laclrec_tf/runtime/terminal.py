@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -17,13 +18,35 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.segment import Segment
 from rich.text import Text
 
 from laclrec_tf.errors import LACLRecWarning
 
+# Control characters of ASCII and Latin-1, line and paragraph separators, marks that reorder text, and surrogates.
+CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def escape_controls(text: str, keep: str = "") -> str:
+    r"""Write the characters that a terminal executes, or that end a line, as Python writes them in a string.
+
+    Item ids, file names and requests may contain them. Printed unchanged, they could delete or imitate other lines.
+
+    Args:
+        text: the text.
+        keep: characters that are not changed. Default: none.
+
+    Example:
+        >>> print(escape_controls("a\x1b[2Jb\nc\u2028d"))
+        a\x1b[2Jb\nc\u2028d
+    """
+    return CONTROLS.sub(
+        lambda found: found[0] if found[0] in keep else found[0].encode("unicode_escape").decode("ascii"), text
+    )
+
 
 def terminal(stderr: bool = False) -> Console:
-    """Return a console that prints text unchanged.
+    """Return a console that prints text unchanged, except for control characters, see `escape_controls`.
 
     By default Rich interprets `b[/b]` as markup and `:cat:` as an emoji, which item ids and paths may contain. It also
     breaks lines at 80 columns if there is no terminal, although programs read the lines.
@@ -35,7 +58,20 @@ def terminal(stderr: bool = False) -> Console:
         >>> terminal().print("wrote a[red]x")
         wrote a[red]x
     """
-    return Console(stderr=stderr, markup=False, emoji=False, highlight=False, soft_wrap=True)
+    return _EscapingConsole(stderr=stderr, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+
+class _EscapingConsole(Console):
+    """Escapes control characters in strings, and all but line breaks in objects of Rich."""
+
+    def render_str(self, text: str, **settings: Any) -> Text:
+        """Turn a string, also one in a table, into Rich's text."""
+        return super().render_str(escape_controls(text), **settings)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Turn an object into pieces of text with a style."""
+        for piece in super().render(renderable, options):
+            yield piece if piece.control else Segment(escape_controls(piece.text, keep="\n"), piece.style)
 
 
 def progress_bar(console: Console | None = None, disable: bool = False) -> Progress:
@@ -85,7 +121,7 @@ def readable_warnings(console: Console, disable: bool = False) -> Iterator[None]
 
     def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
         if issubclass(category, LACLRecWarning) and not disable:
-            console.print(Text(f"warning: {message}", style="bold yellow"))
+            console.print(Text(escape_controls(f"warning: {message}"), style="bold yellow"))
         else:
             before(message, category, *where, **more)
 

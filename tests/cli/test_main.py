@@ -286,6 +286,11 @@ def test_an_error_of_the_operating_system_is_one_line(monkeypatch, capsys, tmp_p
     )
 
 
+def test_a_name_in_an_error_does_not_reach_the_terminal(capsys, tmp_path):
+    line = fail(capsys, "prepare", tmp_path / "a\x1b[2Jb\u202e\udcff.csv", "--out", tmp_path / "data")
+    assert line.removesuffix("\n").isprintable() and "a\\x1b[2Jb\\u202e\\udcff.csv" in line
+
+
 def test_another_format_version_is_named(workspace, monkeypatch, capsys, tmp_path):
     about = json.loads((workspace / "data/dataset.json").read_text())
     (tmp_path / "data").mkdir()

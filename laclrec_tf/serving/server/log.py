@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
-from typing import Literal, TextIO
+from typing import Any, Literal, TextIO
 
 from pythonjsonlogger.json import JsonFormatter
+
+from laclrec_tf.runtime.terminal import CONTROLS, escape_controls
 
 LogFormat = Literal["text", "json"]
 # Statuses that are errors of the server and not of the caller.
@@ -125,14 +127,39 @@ class JsonLineFormatter(JsonFormatter):
             json_ensure_ascii=False,
         )
 
+    def format(self, record: logging.LogRecord) -> str:
+        """Write the line. JSON itself escapes only the control characters of ASCII."""
+        return CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", super().format(record))
+
 
 class TextLineFormatter(logging.Formatter):
-    """Time of day, level and message. A line break in a message becomes `\\n`, so that a caller cannot fake a line."""
+    """Time of day, level and message, and the indented lines of a traceback.
+
+    Control characters are escaped. So a caller can neither imitate a line, which starts with a time, nor reach the
+    terminal that shows the log.
+    """
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         """Write the line without its traceback."""
-        record.message = record.message.replace("\r", "\\r").replace("\n", "\\n")
+        record.message = escape_controls(record.message)
         return super().formatMessage(record)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write the line, and a traceback below it."""
+        record.exc_text = None  # another handler's formatter may have written it
+        return super().format(record)
+
+    def formatException(self, ei: Any) -> str:
+        """Write a traceback."""
+        return _indented(super().formatException(ei))
+
+    def formatStack(self, stack_info: str) -> str:
+        """Write the calls that led to a line."""
+        return _indented(stack_info)
+
+
+def _indented(lines: str) -> str:
+    return "\n".join(f"    {escape_controls(line)}" for line in lines.split("\n"))

@@ -74,6 +74,32 @@ def test_a_caller_cannot_fake_a_line_of_text(log):
     assert "INFO Predict shop\\n12:00:00 WARNING all is lost NOT_FOUND" in line
 
 
+CONTROLS = "\x1b[2J\x9b2J\n\r\x0b\x0c\x1c\x85\u2028\u2029\u202e\x00\x7f\udcff"
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_a_request_reaches_no_terminal_and_ends_no_line(log, log_format):
+    stream = log(log_format)
+    record = RequestRecord("Predict", f"shöp{CONTROLS}", signature=CONTROLS, code="NOT_FOUND", error=f"no {CONTROLS}")
+    log_request(record)
+    (line,) = stream.getvalue().splitlines()
+    assert line.isprintable() and "Predict shöp\\" in line
+    if log_format == "json":
+        assert json.loads(line)["model"] == record.model
+
+
+def test_a_message_of_an_exception_imitates_no_line_of_text(log):
+    stream = log("text")
+    try:
+        raise ValueError("bad item\n12:00:00 WARNING all is lost\x1b[2J\u2028")
+    except ValueError:
+        logging.getLogger("laclrec_tf.serving.server.grpc_server").exception("Predict failed", stack_info=True)
+    first, *others = stream.getvalue().splitlines()
+    assert first.endswith("ERROR Predict failed")
+    assert all(line.startswith("    ") and line.isprintable() for line in others)
+    assert "    12:00:00 WARNING all is lost\\x1b[2J\\u2028" in others
+
+
 def test_others_are_heard_from_warning_on(log):
     stream = log("json")
     logging.getLogger("uvicorn.error").info("started")
