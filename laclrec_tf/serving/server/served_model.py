@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import logging
 import threading
@@ -20,6 +19,7 @@ from tensorflow_serving.config.model_server_config_pb2 import ModelConfig
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving.errors import ServingError
 from laclrec_tf.serving.local.loaded_model import LoadedModel
+from laclrec_tf.serving.server.memory import LoaderThread, LoaderThreads, return_free_memory
 from laclrec_tf.serving.server.merging import Merging, probe_merging, rows_of
 from laclrec_tf.serving.server.prediction import read_request, response_of
 from laclrec_tf.serving.version.folder import MANIFEST_FILE, version_folders
@@ -33,6 +33,7 @@ START, LOADING, AVAILABLE, UNLOADING, END = (
 )
 VersionPolicy: TypeAlias = FileSystemStoragePathSourceConfig.ServableVersionPolicy
 _NEVER = object()
+_loaders = LoaderThreads()
 MAX_ENDED = 100  # ended versions whose states are kept
 SETTLED_SECONDS = 10.0  # files that have not changed for so long are complete, or never will be
 
@@ -72,6 +73,7 @@ class ServedVersion:
         self.content: object = None
         self.manifest: str | None = None
         self._on_state = on_state
+        self._loader: LoaderThread | None = None
         self._held = 0
         self._changed = threading.Condition()
         self._set_state(START)
@@ -87,6 +89,10 @@ class ServedVersion:
         Returns:
             False when that fails: then the state is END, and `error` has the reason.
         """
+        self._loader = _loaders.take()
+        return self._loader.run(lambda: self._load(intra_op_threads))
+
+    def _load(self, intra_op_threads: int) -> bool:
         self._set_state(LOADING)
         try:
             self.content = _content(self.folder)
@@ -185,6 +191,9 @@ class ServedVersion:
             self.model = None
             gc.collect()  # TensorFlow's graphs are reference cycles, with memory that Python does not count
             return_free_memory()
+        if self._loader is not None:
+            _loaders.give_back(self._loader)
+            self._loader = None
 
     def _set_state(self, state: int) -> None:
         self.state = state
@@ -195,21 +204,6 @@ class ServedVersion:
             logger.info("model %s, version %d: %s", self.model_name, self.number, name)
         if self._on_state:
             self._on_state(self.model_name, self.number, name)
-
-
-def return_free_memory() -> None:
-    """Return freed memory to the system, which the C library otherwise keeps for the process.
-
-    Without this, a server grows with each new version. It does nothing where the C library is not glibc.
-
-    Source: https://man7.org/linux/man-pages/man3/malloc_trim.3.html
-
-    Example:
-        >>> return_free_memory()
-    """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
 
 
 def wanted_versions(policy: VersionPolicy, existing: Iterable[int]) -> set[int]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
-import os
 import shutil
 import threading
 import weakref
@@ -18,7 +16,7 @@ from tensorflow_serving.apis import predict_pb2
 from tensorflow_serving.config.model_server_config_pb2 import ModelConfig
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.runtime.machine import resident_megabytes
+from laclrec_tf.serving.local.loaded_model import LoadedModel
 from laclrec_tf.serving.server import served_model
 from laclrec_tf.serving.server.merging import Merging
 from laclrec_tf.serving.server.served_model import (
@@ -27,7 +25,6 @@ from laclrec_tf.serving.server.served_model import (
     ServedModel,
     State,
     VersionPolicy,
-    return_free_memory,
     wanted_versions,
 )
 from laclrec_tf.serving.version.manifest import MANIFEST_FILE, write_manifest
@@ -329,19 +326,27 @@ def test_wanted(policy, existing, wanted):
     assert wanted_versions(VersionPolicy(**policy), existing) == wanted
 
 
-@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="the C library is not glibc")
-def test_what_was_freed_between_what_is_in_use_goes_back():
-    blocks = [np.ones(8000) for _ in range(1600)]  # 64 kB each, below what glibc maps by itself: 102 MB
-    kept = blocks[::40]
-    del blocks
-    before = resident_megabytes(os.getpid())
-    return_free_memory()
-    assert before - resident_megabytes(os.getpid()) > 50
-    assert len(kept) == 40
+def test_no_version_is_loaded_by_a_thread_that_holds_another(counting_folder, add_version, monkeypatch):
+    """Their memory would be interleaved, and the older version's would not go back to the system."""
+    threads: dict[str, int] = {}
 
+    class Noted(LoadedModel):
+        def __init__(self, folder: Path, *arguments) -> None:
+            super().__init__(folder, *arguments)
+            threads[folder.name] = threading.get_ident()
 
-def test_nothing_happens_without_glibc(monkeypatch: pytest.MonkeyPatch):
-    asked: list[None] = []
-    monkeypatch.setattr(ctypes, "CDLL", lambda name: asked.append(name) or object())
-    return_free_memory()
-    assert asked == [None]  # the process's own C library was looked at, and has no such function
+    monkeypatch.setattr(served_model, "LoadedModel", Noted)
+    model = model_of(counting_folder)
+    refresh(model)
+    for number in range(2, 5):
+        add_version(number)
+        assert refresh(model) == [number]
+    assert threads["1"] == threads["3"] and threads["2"] == threads["4"]  # a thread is used again
+    assert len(set(threads.values())) == 2 and threading.get_ident() not in threads.values()
+    (counting_folder / "5").mkdir()
+    (counting_folder / "5" / "saved_model.pb").write_text("damaged")
+    for number in (6, 7):
+        refresh(model)  # the damaged version gives its thread back
+        add_version(number)
+        refresh(model)
+    assert len(set(threads.values())) == 2
