@@ -153,4 +153,5 @@ def test_after_sigterm_the_command_resumes_and_ends_with_the_same_weights(data, 
     assert RunFolder.open(out).record["epochs_run"] == 5
     assert log.read_text() == (whole / "epochs-strict.csv").read_text()
     assert all(map(np.array_equal, weights(RunFolder.open(out)), weights(RunFolder.open(whole))))
-    assert not checkpoints
+    newest = checkpoints.newest()
+    assert newest is not None and newest.about["finished"]  # it did all of its epochs
