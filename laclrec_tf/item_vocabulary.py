@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from laclrec_tf.errors import InputError
+from laclrec_tf.files import read_lines
 
 PAD_ID = 0
 
@@ -112,6 +113,25 @@ class ItemVocabulary:
             return cls(text.removesuffix("\n").split("\n"))
         except InputError as error:
             raise InputError(f"The vocabulary {path} is damaged: {error}") from None
+
+    @classmethod
+    def read(cls, path: str | Path) -> ItemVocabulary:
+        """Read a catalogue that a user wrote: a text file with one item on each line, see `read_lines`.
+
+        Raises:
+            InputError: the file cannot be read or names no item, or an item is repeated or contains a line break.
+        """
+        lines: dict[str, int] = {}
+        for number, item in read_lines(path):
+            if _LINE_BREAK.search(item):
+                raise InputError(f"{path}, line {number}: the item {item!r} contains a line break. Remove it.")
+            if lines.setdefault(item, number) != number:
+                raise InputError(
+                    f"{path}, line {number}: the item {item!r} is on line {lines[item]} already. Remove one of them."
+                )
+        if not lines:
+            raise InputError(f"{path} names no item. Write one item on each line.")
+        return cls(lines)
 
     def __len__(self) -> int:
         """Return `n_items`."""

@@ -13,7 +13,8 @@ from typing import Annotated
 import typer
 
 from laclrec_tf.cli.main import run_app
-from laclrec_tf.errors import InputError, reason_of
+from laclrec_tf.errors import InputError
+from laclrec_tf.files import read_text
 from laclrec_tf.runtime.output_files import ReportFile
 from laclrec_tf.runtime.tensorflow_startup import import_tensorflow_quietly
 
@@ -89,10 +90,9 @@ def _report_of_records(study: Path, beside: Path) -> tuple[str, Path]:
 
 def _read(file: Path, remedy: str) -> str:
     try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = reason_of(error) if isinstance(error, OSError) else "it is not UTF-8"
-        raise InputError(f"Cannot read {file}: {reason}. {remedy}") from None
+        return read_text(file)
+    except InputError as error:
+        raise InputError(f"{error} {remedy}") from None
 
 
 if __name__ == "__main__":

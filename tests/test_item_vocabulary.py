@@ -85,3 +85,27 @@ def test_a_damaged_file_is_named(tmp_path: Path, content, message):
         file.write_bytes(content)
     with pytest.raises(InputError, match=f"vocabulary.txt.*{message}|{message}"):
         ItemVocabulary.load(file)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", " names no item. Write one item on each line."),
+        (b"\n  \n", " names no item. Write one item on each line."),
+        (b"tent\n\nmug\ntent\n", ", line 4: the item 'tent' is on line 1 already. Remove one of them."),
+        (b"tent\nm\x0bug\n", r", line 2: the item 'm\x0bug' contains a line break. Remove it."),
+        (b"tent\rmug\r", r", line 1: the item 'tent\rmug\r' contains a line break. Remove it."),
+    ],
+)
+def test_a_mistake_in_a_catalogue_has_its_line(tmp_path: Path, content, problem):
+    file = tmp_path / "catalogue.txt"
+    file.write_bytes(content)
+    with pytest.raises(InputError) as raised:
+        ItemVocabulary.read(file)
+    assert str(raised.value) == f"{file}{problem}"
+
+
+def test_a_catalogue_keeps_the_items_as_they_are(tmp_path: Path):
+    file = tmp_path / "catalogue.txt"
+    file.write_text(" tent \n\n007\n#1\n", encoding="utf-8")
+    assert ItemVocabulary.read(file).items == (" tent ", "007", "#1")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import difflib
 import glob
-import gzip
 import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from io import TextIOWrapper
 from itertools import islice
 from pathlib import Path
 from typing import IO
@@ -16,11 +17,11 @@ from typing import IO
 import polars as pl
 
 from laclrec_tf.errors import InputError
+from laclrec_tf.files import open_text, text_source
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 JSON_LINES = (".jsonl", ".ndjson")
 FORMATS = (*SEPARATORS, *JSON_LINES, ".parquet")
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # Columns that are not ids; in JSON they may be any number.
 _NUMBERS = ("time", "weight")
 _UNREADABLE = (pl.exceptions.PolarsError, OSError, EOFError, zlib.error)
@@ -159,7 +160,7 @@ def row_place(file: Path, row: int) -> str:
     extension = format_of(file)
     line = None
     if extension in SEPARATORS:
-        with _open_text(file) as text:
+        with _decoded(file) as text:
             reader = csv.reader(text, delimiter=SEPARATORS[extension])
             try:
                 next(islice(reader, row - 1, row), None)  # fields of the rows before may contain line breaks
@@ -167,7 +168,7 @@ def row_place(file: Path, row: int) -> str:
             except csv.Error:
                 line = None
     elif extension in JSON_LINES:
-        with _open_text(file) as text:
+        with _decoded(file) as text:
             filled = (number for number, content in enumerate(text, start=1) if content.strip())
             line = next(islice(filled, row - 1, row), None)
     return f"row {row}" if line is None else f"row {row} (line {line})"
@@ -196,20 +197,46 @@ def _check_columns(file: Path, found: list[str], columns: Mapping[str, str], nam
         close = difflib.get_close_matches(name.lower(), lowered, n=1)
         option = f"--{role}-column " if named_by_option else ""
         hint = f" Did you mean {option}{lowered[close[0]]}?" if close else ""
+        _check_separator(file, found, len(columns))
         shown = ", ".join(repr(column) for column in found[:20]) + (", ..." if len(found) > 20 else "")
         remedy = f"Choose one with --{role}-column." if named_by_option else "Rename the column."
         raise InputError(f"{file}: no column {name!r}.{hint} Columns found: {shown}. {remedy}")
 
 
+def _check_separator(file: Path, found: list[str], n_columns: int) -> None:
+    """Name the separator that a file seems to have, if its header was read as one column."""
+    extension = format_of(file)
+    if extension not in SEPARATORS or len(found) != 1 or n_columns < 2:
+        return
+    likely = next((other for other in (";", "\t", "|", ",") if found[0].count(other) >= n_columns - 1), None)
+    if likely is not None:
+        remedy = (
+            "Name it .tsv" if likely == "\t" else "Name it .csv" if likely == "," else "Save it with commas as .csv"
+        )
+        raise InputError(
+            f"{file}: the header has one column, {found[0][:60]!r}. Its separator seems to be {likely!r}, but the "
+            f"separator of {extension} is {SEPARATORS[extension]!r}. {remedy}."
+        )
+
+
 def _check_json_ids(file: Path, source: Path | bytes, names: Sequence[str]) -> None:
-    """Refuse ids that are neither text nor integers: read as text, an object would become an id, and 1.0 become 1."""
+    """Refuse ids that are neither text nor integers: read as text, an object would become an id, and 1.0 become 1.
+
+    Half a surrogate pair is refused too: polars reads it as a NUL.
+    """
     lines = pl.read_lines(source).to_series()
     lines = lines.filter(lines.str.strip_chars() != "")
     for name in names:
         key = f'"{pl.escape_regex(name)}"\\s*:\\s*'
         doubtful = lines.str.count_matches(key) != lines.str.count_matches(key + r'(?:"|null\b|-?\d+\s*[,}])')
+        doubtful |= lines.str.contains(r"\\u[dD][89a-fA-F]")
         for row in doubtful.arg_true():  # the key may be part of another value, so parse the line
             value = json.loads(lines[row]).get(name)
+            if isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
+                raise InputError(
+                    f"{file}, {row_place(file, row + 1)}: the {name} {json.dumps(value)[:60]} has half a surrogate "
+                    "pair, which is no character. Correct the row."
+                )
             if isinstance(value, (float, bool, dict, list)):
                 raise InputError(
                     f"{file}, {row_place(file, row + 1)}: the {name} {json.dumps(value)[:60]} is neither text nor an "
@@ -226,10 +253,11 @@ def _damage(file: Path, extension: str, error: Exception) -> str:
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     if extension == ".parquet":
         return f"not a complete Parquet file ({reason}). Copy or write the file again."
-    with _open_text(file) as text:
+    with _decoded(file) as text:
         found = _bad_json(text) if extension in JSON_LINES else _bad_delimited(text, SEPARATORS[extension])
         for place, problem in found:
-            return f"{place} {problem}. Correct the row."
+            remedy = "Save the file as UTF-8" if problem.endswith("UTF-8 text") else "Correct the row"
+            return f"{place} {problem}. {remedy}."
     return f"cannot be read as {extension} ({reason}). Check the format."
 
 
@@ -240,12 +268,22 @@ def _bad_json(text: IO[str]) -> Iterator[tuple[str, str]]:
         if "\ufffd" in content:
             yield place, "is not UTF-8 text"
         try:
-            value = json.loads(content)
+            value = json.loads(content, parse_constant=_no_json)
+        except _NoJson as error:
+            yield place, f"contains {error}, which is not JSON; write null for a missing value"
         except ValueError:
             yield place, "is not JSON"
         else:
             if not isinstance(value, dict):
                 yield place, "is not a JSON object"
+
+
+class _NoJson(ValueError):
+    """A name that Python's parser takes for a number, although JSON has no such number."""
+
+
+def _no_json(name: str) -> None:
+    raise _NoJson(name)
 
 
 def _bad_delimited(text: IO[str], separator: str) -> Iterator[tuple[str, str]]:
@@ -272,20 +310,17 @@ def _bad_delimited(text: IO[str], separator: str) -> Iterator[tuple[str, str]]:
 
 
 def _source(file: Path) -> Path | bytes:
-    """Return what polars reads: the path, or the content if the file is gzipped or begins with a byte order mark."""
-    if _is_gzipped(file):
-        return gzip.decompress(file.read_bytes()).removeprefix(_BYTE_ORDER_MARK)
-    with file.open("rb") as opened:
-        is_marked = opened.read(len(_BYTE_ORDER_MARK)) == _BYTE_ORDER_MARK
+    """Return what polars reads: the path, or the content of a text file that is compressed or has a byte order mark."""
+    source = file if file.suffix.lower() == ".parquet" else text_source(file)
     # Polars reads a path as a pattern, so its special characters are escaped.
-    return file.read_bytes().removeprefix(_BYTE_ORDER_MARK) if is_marked else Path(glob.escape(str(file)))
+    return Path(glob.escape(str(source))) if isinstance(source, Path) else source
 
 
-def _open_text(file: Path) -> IO[str]:
-    """Open a file's text without its byte order mark; bytes that are not UTF-8 become U+FFFD."""
-    if _is_gzipped(file):
-        return gzip.open(file, "rt", encoding="utf-8-sig", errors="replace", newline="")
-    return file.open(encoding="utf-8-sig", errors="replace", newline="")
+@contextmanager
+def _decoded(file: Path) -> Iterator[IO[str]]:
+    """Open a file's text for the block; bytes that are not UTF-8 become U+FFFD."""
+    with open_text(file) as content, TextIOWrapper(content, "utf-8", errors="replace", newline="") as text:
+        yield text
 
 
 def _is_gzipped(file: Path) -> bool:

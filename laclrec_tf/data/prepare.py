@@ -121,10 +121,31 @@ def _check_out(out: Path, overwrite: bool) -> None:
         raise InputError(f"{out} is not replaced, because it also contains {strange[0]!r}. Give another --out.")
 
 
+def _eager(events: Any) -> Any:
+    """Return a table, or the files that `events` names; refuse anything else by its type."""
+    if isinstance(events, pl.LazyFrame):
+        return events.collect()
+    if type(events).__name__ == "RecordBatch":
+        return pl.DataFrame(events)
+    if is_table(events) or isinstance(events, (str, Path)):
+        return events
+    if isinstance(events, (list, tuple)) and all(isinstance(file, (str, Path)) for file in events):
+        return events
+    received = f"a {type(events).__name__}"
+    if isinstance(events, (list, tuple)):
+        other = next(each for each in events if not isinstance(each, (str, Path)))
+        received += f" with a {type(other).__name__}"
+    raise InputError(
+        "Argument `events` must be a file, a list of files, or one table of pandas, polars or pyarrow. "
+        f"Received: {received}. Convert it to a table, e.g. pandas.DataFrame(events), or join tables first."
+    )
+
+
 def _read(
     events: Any, columns: Mapping[str, Any], progress: Progress
 ) -> tuple[pl.DataFrame, list[dict[str, Any]], str]:
     """Return the events, the `inputs` of `description`, and the name of the events for messages."""
+    events = _eager(events)
     if is_table(events):
         reading = progress.add_task("Reading", total=1)
         table = table_interactions(events, **columns)

@@ -82,7 +82,11 @@ def _as_polars(column: nw.Series[Any]) -> pl.Series:
     dtype = column.dtype
     if isinstance(dtype, nw.Datetime):  # as numbers: Python's dates have no nanoseconds
         unit: Literal["us", "ns"] = "ns" if dtype.time_unit == "ns" else "us"
-        return pl.Series(column.name, _values(column.dt.timestamp(unit)), pl.Int64).cast(pl.Datetime(unit))
+        is_missing = column.is_null()
+        # Of the others alone: with a missing value pandas returns floats, which do not hold nanoseconds.
+        numbers = iter(column.filter(~is_missing).dt.timestamp(unit).to_list())
+        found = [None if missing else int(next(numbers)) for missing in is_missing.to_list()]
+        return pl.Series(column.name, found, pl.Int64).cast(pl.Datetime(unit))
     try:
         return pl.Series(column.name, _values(column), strict=True)
     except (TypeError, pl.exceptions.PolarsError) as error:

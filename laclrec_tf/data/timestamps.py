@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Literal
 
 import polars as pl
 
-from laclrec_tf.errors import InputError
+from laclrec_tf.errors import InputError, LACLRecWarning
 
 _ISO_FORMATS = (
     "%Y-%m-%dT%H:%M:%S",
@@ -83,6 +84,7 @@ def comparable_numbers(columns: Sequence[pl.Series], names: Sequence[str]) -> li
         >>> [column.to_list() for column in comparable_numbers(columns, ["a.csv", "b.csv"])]
         [[7.0], [0.5]]
     """
+    _warn_of_mixed_units(columns, names)
     temporal = [isinstance(column.dtype, pl.Datetime) for column in columns]
     if any(temporal) and not all(temporal):
         numbers, dates = names[temporal.index(False)], names[temporal.index(True)]
@@ -101,6 +103,29 @@ def comparable_numbers(columns: Sequence[pl.Series], names: Sequence[str]) -> li
     for column in columns:
         _check_exact(column)
     return [column.cast(pl.Float64) for column in columns]
+
+
+def _warn_of_mixed_units(columns: Sequence[pl.Series], names: Sequence[str]) -> None:
+    """Warn if some numbers are times of our age in one unit, and others in a unit a thousand times finer."""
+    units = {"seconds": 1.0, "milliseconds": 1e3, "microseconds": 1e6, "nanoseconds": 1e9}
+    found: dict[str, str] = {}
+    for column, name in zip(columns, names, strict=True):
+        if column.dtype.is_numeric():
+            # From 2001 to 2065: these ranges are far apart.
+            found |= {unit: name for unit, size in units.items() if column.is_between(1e9 * size, 3e9 * size).any()}
+    if len(found) > 1:
+        (first, in_first), (second, in_second), *_ = found.items()
+        where = f"in {in_first}" if in_first == in_second else f"in {in_first} and {in_second}"
+        warnings.warn(
+            f"Some timestamps {where} look like {first}, others like {second}, so events may be in the wrong order. "
+            "Write all in one unit.",
+            MixedUnitsWarning,
+            stacklevel=2,
+        )
+
+
+class MixedUnitsWarning(LACLRecWarning):
+    """Timestamps seem to be in different units."""
 
 
 def _parse_text(text: pl.Series) -> pl.Series:

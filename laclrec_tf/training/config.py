@@ -17,6 +17,7 @@ from pydantic.dataclasses import dataclass
 
 from laclrec_tf.data.random_views import VIEW_KINDS
 from laclrec_tf.errors import InputError
+from laclrec_tf.files import read_text
 from laclrec_tf.models import LACLRec, preset_arguments
 from laclrec_tf.models.arguments import default_label_smoothing, default_max_edited_length
 
@@ -220,22 +221,51 @@ def setting_names() -> dict[str, Any]:
     return run | {name: parameters[name].default for name in _model_argument_types()}
 
 
-def read_settings(file: Path) -> dict[str, Any]:
+class _Loader(yaml.SafeLoader):
+    """Reads YAML, but refuses a name that a mapping has twice: YAML's own loader would use the last value."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """Return the value of a node."""
+        try:
+            return super().construct_object(node, deep)
+        except ValueError as error:  # a date that does not exist
+            raise yaml.constructor.ConstructorError(None, None, str(error), node.start_mark) from None
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Return the values of a mapping by name."""
+        lines: dict[str, int] = {}
+        for name, _ in node.value:
+            line = name.start_mark.line + 1
+            if isinstance(name, yaml.ScalarNode) and lines.setdefault(name.value, line) != line:
+                problem = f"{name.value!r} is on line {lines[name.value]} already"
+                raise yaml.constructor.ConstructorError(None, None, problem, name.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def read_settings(file: str | Path) -> dict[str, Any]:
     """Read flat settings from a YAML or JSON file.
 
     Raises:
-        InputError: the file is missing, cannot be parsed, or is not a mapping of names to values.
+        InputError: the file is missing, cannot be parsed, names a setting twice, or is not a mapping of names to
+            values. The message names the line.
     """
+    text = read_text(file)
+    if text.lstrip().startswith("{"):
+        text = text.replace("\t", " ")  # JSON may be indented with tabs, which YAML refuses
     try:
-        settings = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"Cannot read the settings file {file}: {error.strerror}.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        first = str(error).splitlines()[0]
-        raise InputError(f"The settings file {file} is not valid YAML: {first}.") from None
+        settings = yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        raise InputError(f"The settings file {file} is not valid YAML{_place_and_problem(text, error)}.") from None
     if not isinstance(settings, dict):
         raise InputError(f"The settings file {file} must have lines like `width: 64`.")
     return settings
+
+
+def _place_and_problem(text: str, error: yaml.YAMLError) -> str:
+    mark, position = getattr(error, "problem_mark", None), getattr(error, "position", None)
+    line = text.count("\n", 0, position) if isinstance(position, int) else getattr(mark, "line", None)
+    problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+    return f": {problem}" if line is None else f", line {line + 1}: {problem}"
 
 
 def parse_assignments(assignments: list[str]) -> dict[str, Any]:
@@ -254,7 +284,7 @@ def parse_assignments(assignments: list[str]) -> dict[str, Any]:
         if not equals or not name or not value:
             raise InputError(f"`--set` must be key=value. Received: {assignment!r}.")
         try:
-            settings[name.strip()] = float(value) if _is_float(value) else yaml.safe_load(value)
+            settings[name.strip()] = float(value) if _is_float(value) else yaml.load(value, _Loader)
         except yaml.YAMLError:
             settings[name.strip()] = value
     return settings

@@ -71,7 +71,7 @@ def grow(
     given = {"neighbours": neighbours, "events": events}
     files = {name: None if file is None else Path(file) for name, file in given.items()}
     check_new_run(out)
-    new = PreparedData.open(vocabulary).vocabulary if vocabulary.is_dir() else ItemVocabulary.load(vocabulary)
+    new = PreparedData.open(vocabulary).vocabulary if vocabulary.is_dir() else ItemVocabulary.read(vocabulary)
     change = CatalogueChange.between(folder.vocabulary, folder.retired, new, keep_missing=keep_missing)
     popularity = folder.popularity
     with spinner(f"growing {run}", disable=not show_progress):

@@ -36,7 +36,7 @@ _LONGER = ("epochs", "patience")
 def train(
     data: str | Path,
     out: str | Path,
-    config: TrainConfig | None = None,
+    config: TrainConfig | Mapping[str, Any] | None = None,
     *,
     checkpoints: CheckpointSettings | None = None,
     workers: WorkerGroup | None = None,
@@ -59,7 +59,7 @@ def train(
     Args:
         data: folder made by `laclrec-tf prepare`.
         out: run folder to write.
-        config: settings. Default: `TrainConfig()`, the preset "laclrec".
+        config: settings, also as a dict for `TrainConfig.of`. Default: `TrainConfig()`, the preset "laclrec".
         checkpoints: how often checkpoints are written, and whether to resume from them. Default:
             `CheckpointSettings()`.
         workers: processes that train together, see `join_workers`. Each reads its own shards and computes its share of
@@ -79,6 +79,10 @@ def train(
             exists or cannot be written.
         KeyboardInterrupt: SIGTERM or SIGINT was received.
     """
+    if isinstance(config, Mapping):
+        config = TrainConfig.of(config)
+    if not isinstance(config, TrainConfig | None):
+        raise InputError(f"Argument `config` must be a TrainConfig or a dict. Received: a {type(config).__name__}.")
     config = config or TrainConfig()
     checkpoints = checkpoints or CheckpointSettings()
     workers = workers or WorkerGroup()

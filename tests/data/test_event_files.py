@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 from pathlib import Path
 
 import polars as pl
@@ -253,3 +254,43 @@ def test_a_missing_column_is_named_with_the_closest(tmp_path, ending):
 def test_a_column_of_nulls_is_not_a_missing_column(tmp_path):
     content = b'{"user_id":null,"item_id":"i","timestamp":1}\n'
     assert read_columns(written(tmp_path, "events.jsonl", content), COLUMNS).rows() == [(None, "i", "1", 1)]
+
+
+@pytest.mark.parametrize(
+    ("name", "separator", "remedy"),
+    [
+        ("events.csv", ";", "Save it with commas as .csv"),
+        ("events.csv", "\t", "Name it .tsv"),
+        ("events.tsv", ",", "Name it .csv"),
+    ],
+)
+def test_the_separator_that_a_file_seems_to_have_is_named(tmp_path, name, separator, remedy):
+    file = tmp_path / name
+    file.write_text(separator.join(("user_id", "item_id", "timestamp")) + "\n" + separator.join("abc") + "\n")
+    columns = {"user": "user_id", "item": "item_id", "time": "timestamp"}
+    seems = f"has one column, .*separator seems to be {re.escape(repr(separator))}, but .*{remedy}"
+    with pytest.raises(InputError, match=seems):
+        read_columns(file, columns)
+
+
+def test_json_that_is_none_is_named_with_its_row(tmp_path):
+    file = tmp_path / "events.jsonl"
+    file.write_text('{"user_id": "a", "price": 1}\n{"user_id": "b", "price": NaN}\n')
+    with pytest.raises(InputError, match=r"row 2 \(line 2\) contains NaN, which is not JSON; write null for a missing"):
+        read_columns(file, {"user": "user_id"})
+
+
+def test_half_a_surrogate_pair_is_no_id(tmp_path):
+    file = tmp_path / "events.jsonl"
+    file.write_text('{"user_id": "\\ud83d\\ude00"}\n{"user_id": "\\ud83d"}\n')
+    with pytest.raises(InputError, match=r"row 2 \(line 2\): the user_id .* has half a surrogate pair"):
+        read_columns(file, {"user": "user_id"})
+    file.write_text('{"user_id": "\\ud83d\\ude00"}\n')
+    assert read_columns(file, {"user": "user_id"})["user_id"].to_list() == ["\U0001f600"]
+
+
+def test_gzip_content_is_recognised_and_its_errors_name_the_right_lines(tmp_path):
+    file = tmp_path / "events.csv"
+    file.write_bytes(gzip.compress(b"user_id\na\n\xff\n"))
+    with pytest.raises(InputError, match=r"row 2 \(line 3\) is not UTF-8 text. Save the file as UTF-8"):
+        read_columns(file, {"user": "user_id"})

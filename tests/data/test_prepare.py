@@ -269,3 +269,28 @@ def test_a_table_in_memory_in_place_of_a_file(tmp_path):
     with pytest.raises(InputError, match="^The table: No events are left"):
         prepare(table, tmp_path / "nothing", min_interactions=9)
     assert not (tmp_path / "nothing").exists()
+
+
+FRAME = pl.DataFrame({"user_id": ["a", "a"], "item_id": ["x", "y"], "timestamp": [1, 2]})
+
+
+@pytest.mark.parametrize("convert", [pl.DataFrame.lazy, lambda frame: frame.to_arrow().to_batches()[0]])
+def test_tables_in_other_forms_are_read(tmp_path, convert):
+    data = prepare(convert(FRAME), tmp_path / "data", min_interactions=0)
+    assert as_strings(data) == {"a": ["x", "y"]}
+
+
+@pytest.mark.parametrize(
+    ("events", "received"),
+    [
+        ({"user_id": ["a"]}, "a dict"),
+        ([FRAME, FRAME], "a list with a DataFrame"),
+        (FRAME.to_pandas().to_records(), "a recarray"),
+        (7, "a int"),
+        (None, "a NoneType"),
+    ],
+)
+def test_what_is_neither_file_nor_table_is_named(tmp_path, events, received):
+    with pytest.raises(InputError, match=f"must be a file, a list of files, or one table .*Received: {received}"):
+        prepare(events, tmp_path / "data")
+    assert not (tmp_path / "data").exists()

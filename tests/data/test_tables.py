@@ -82,3 +82,44 @@ def test_oddities_of_pandas():
 def test_pandas_without_pyarrow(monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     assert table_columns(pd.DataFrame(EVENTS), {"item_column": "item_id"}).rows() == [(7,), (8,)]
+
+
+DAY = datetime.datetime(2024, 5, 31, 12, 0, 0, 123000)
+TIMES = [DAY, None, DAY.replace(day=1)]
+DTYPES = {
+    "pandas datetime64[ns]": lambda: pd.Series(TIMES).astype("datetime64[ns]"),
+    "pandas datetime64[us]": lambda: pd.Series(TIMES).astype("datetime64[us]"),
+    "pandas datetime64[s]": lambda: pd.Series(TIMES).dt.floor("s").astype("datetime64[s]"),
+    "pandas with a zone": lambda: pd.Series(TIMES).dt.tz_localize("UTC").dt.tz_convert("Europe/Berlin"),
+    "pandas Arrow": lambda: pd.Series(TIMES).astype("timestamp[us][pyarrow]"),
+    "pandas objects": lambda: pd.Series(TIMES, dtype=object),
+    "polars": lambda: pl.Series(TIMES),
+    "polars with a zone": lambda: pl.Series(TIMES).dt.replace_time_zone("UTC"),
+    "pyarrow": lambda: pa.array(TIMES, pa.timestamp("ns")),
+    "pandas Int64": lambda: pd.Series([2, None, 1], dtype="Int64"),
+    "pandas float64": lambda: pd.Series([2, None, 1]),
+    "pandas Arrow int64": lambda: pd.Series([2, None, 1], dtype="int64[pyarrow]"),
+    "pandas text": lambda: pd.Series(["2", None, "1"]),
+    "pandas string": lambda: pd.Series(["2", None, "1"], dtype="string"),
+    "polars Int64": lambda: pl.Series([2, None, 1]),
+    "pyarrow int64": lambda: pa.array([2, None, 1]),
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_missing_value_is_null_in_every_dtype(dtype):
+    column = DTYPES[dtype]()
+    make = pa.table if isinstance(column, pa.Array) else type(column).__module__.startswith("polars") and pl.DataFrame
+    table = (make or pd.DataFrame)({"time": column})
+    found = table_columns(table, {"time_column": "time"})["time"]
+    assert found.is_null().to_list() == [False, True, False]
+    assert found[0] > found[2]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_an_event_without_a_time_is_named_in_every_dtype(dtype):
+    column = DTYPES[dtype]()
+    rows = {"user_id": ["a", "a", "b"], "item_id": ["x", "y", "z"], "timestamp": column}
+    make = pa.table if isinstance(column, pa.Array) else type(column).__module__.startswith("polars") and pl.DataFrame
+    with pytest.raises(InputError, match="The table, row 2: the timestamp"):
+        table_interactions((make or pd.DataFrame)(rows))

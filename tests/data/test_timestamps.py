@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laclrec_tf.data.timestamps import comparable_numbers, parse_timestamps
+from laclrec_tf.data.timestamps import MixedUnitsWarning, comparable_numbers, parse_timestamps
 from laclrec_tf.errors import InputError
 
 NOON = datetime(2024, 5, 31, 12)
@@ -131,3 +131,22 @@ def test_integers_as_text_keep_value_and_order(numbers):
 @given(st.lists(st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 31)), min_size=1))
 def test_iso_text_keeps_value_and_order(times):
     assert parsed([moment.isoformat() for moment in times]) == times
+
+
+@pytest.mark.parametrize(
+    ("columns", "where"),
+    [
+        ([[1_700_000_000, 1_700_000_000_000]], "in a.csv look like seconds, others like milliseconds"),
+        ([[1_700_000_000.5], [1_700_000_000_000.0]], "in a.csv and b.csv look like seconds, others like milliseconds"),
+        ([[1_700_000_000_000_000, 1_700_000_000_000]], "in a.csv look like milliseconds, others like microseconds"),
+    ],
+)
+def test_mixed_units_warn(columns, where):
+    with pytest.warns(MixedUnitsWarning, match=f"Some timestamps {where}, so events may be in the wrong order"):
+        comparable_numbers([pl.Series(column) for column in columns], ["a.csv", "b.csv"][: len(columns)])
+
+
+def test_one_unit_and_plain_counters_do_not_warn(recwarn):
+    comparable_numbers([pl.Series([1_700_000_000, 1_400_000_000])], ["a.csv"])
+    comparable_numbers([pl.Series([1, 5_000, 70_000_000])], ["a.csv"])
+    assert not recwarn.list

@@ -72,6 +72,10 @@ def test_an_invalid_setting_is_named_in_one_line(settings, message):
     assert "\n" not in str(caught.value)
 
 
+def test_an_assignment_that_is_no_yaml_is_text():
+    assert parse_assignments(["a=2024-13-45", "b={"]) == {"a": "2024-13-45", "b": "{"}
+
+
 @pytest.mark.parametrize("assignment", ["width", "=3", "width="])
 def test_assignments_need_a_key_and_a_value(assignment):
     with pytest.raises(InputError, match="must be key=value"):
@@ -88,8 +92,31 @@ def test_settings_file(tmp_path):
     file.write_text("a: [1")
     with pytest.raises(InputError, match="not valid YAML"):
         read_settings(file)
-    with pytest.raises(InputError, match="Cannot read the settings file"):
+    with pytest.raises(InputError, match="Cannot read .*none.yaml: No such file"):
         read_settings(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("width: 32\n\tseed: 1\n", r", line 2: found character '\\t' that cannot start any token.$"),
+        ("width: 32\nseed: 1\nwidth: 64\n", ", line 3: 'width' is on line 1 already.$"),
+        ("models:\n  one: {}\n  two: {}\n  one: {}\n", ", line 4: 'one' is on line 2 already.$"),
+        ("width: 32\ntitle: 2024-13-45\n", ", line 2: month must be in 1..12.$"),
+        ('width: 32\ntitle: "\x07"\n', ", line 2: unacceptable character #x0007"),
+        ("width: 32\na: *b\n", ", line 2: found undefined alias 'b'.$"),
+    ],
+)
+def test_a_mistake_in_a_settings_file_has_its_line(tmp_path, text, problem):
+    file = tmp_path / "settings.yaml"
+    file.write_text(text)
+    with pytest.raises(InputError, match=f"The settings file {file} is not valid YAML{problem}"):
+        read_settings(file)
+
+
+def test_a_settings_file_in_json_may_have_tabs(tmp_path):
+    (tmp_path / "settings.json").write_text('{\n\t"width":\t32,\n\t"epochs": 2\n}\n')
+    assert read_settings(tmp_path / "settings.json") == {"width": 32, "epochs": 2}
 
 
 def test_every_setting_is_listed_with_its_default():

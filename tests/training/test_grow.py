@@ -247,15 +247,23 @@ def mistaken(run, capsys):
     return fail
 
 
+def test_a_vocabulary_of_windows_retires_nothing(run, tmp_path):
+    file = tmp_path / "new.txt"
+    file.write_bytes("\ufeff".encode() + "".join(f"{item}\r\n" for item in (*run.vocabulary, "lamp", "")).encode())
+    new = grown(run, file, tmp_path / "run")
+    assert new.vocabulary.items == (*run.vocabulary.items, "lamp")
+    assert new.retired == ()
+
+
 def test_mistakes_cost_one_line_and_leave_nothing(run, listed, tmp_path, mistaken):
     out, items = tmp_path / "deep/run", run.vocabulary.items
-    assert "Cannot read the vocabulary" in mistaken(out, "--vocabulary", tmp_path / "no.txt")
+    assert "no.txt: No such file or directory. Check the path" in mistaken(out, "--vocabulary", tmp_path / "no.txt")
     assert "is not prepared data" in mistaken(out, "--vocabulary", tmp_path)
     bad = tmp_path / "bad.txt"
     bad.write_text("")
-    assert "is damaged: Items must be non-empty strings" in mistaken(out, "--vocabulary", bad)
+    assert "bad.txt names no item" in mistaken(out, "--vocabulary", bad)
     bad.write_text("tent\nlamp\ntent\n")
-    assert "'tent' as items 1 and 3" in mistaken(out, "--vocabulary", bad)
+    assert "bad.txt, line 3: the item 'tent' is on line 1 already" in mistaken(out, "--vocabulary", bad)
     assert "adds no item to the run and retires none" in mistaken(out, "--vocabulary", listed(*items))
     assert "no item in common" in mistaken(out, "--vocabulary", listed("lamp"))
 

@@ -11,11 +11,13 @@ from typing import Any, TypeVar
 from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory, text_format, wrappers_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
-from laclrec_tf.errors import InputError, reason_of
+from laclrec_tf.errors import InputError
+from laclrec_tf.files import read_text
 from laclrec_tf.serving.server.batching import BatchingParameters
 
 Proto = TypeVar("Proto", bound=message.Message)
 MODELS_EXAMPLE = 'model_config_list { config { name: "shop" base_path: "/models/shop" model_platform: "tensorflow" } }'
+_LINE_END = "\n"  # the only one that protobuf's parser counts
 BATCHING_EXAMPLE = "max_batch_size { value: 32 } batch_timeout_micros { value: 1000 }"
 
 
@@ -208,12 +210,7 @@ def batching_parameters_proto() -> Any:
 
 def _read_text_proto(path: Path, proto: Proto, example: str) -> tuple[str, Proto]:
     """Read a file into an empty message; return the file's text and the message."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"Cannot read {path}: byte {error.start} is not UTF-8. An example: {example}") from error
-    except OSError as error:
-        raise InputError(f"Cannot read {path}: {reason_of(error)}.") from error
+    text = read_text(path)
     try:
         return text, text_format.Parse(text, proto)
     except text_format.ParseError as error:
@@ -226,7 +223,7 @@ def _place_and_problem(text: str, error: text_format.ParseError) -> str:
         return f": {error}".rstrip(".")
     # protobuf quotes the whole line, which may be long.
     problem = str(error).removeprefix(f"{line}:{column} : ")
-    problem = problem.removeprefix(f"'{text.splitlines()[line - 1]}': ")
+    problem = problem.removeprefix(f"'{text.split(_LINE_END)[line - 1]}': ")
     return f", line {line}, column {column}: {problem}".rstrip(".")
 
 
@@ -237,7 +234,7 @@ def _field_lines(text: str, field: str, depth: int) -> list[int]:
         >>> _field_lines("models {\\n  config { name: 'a' }\\n  config { name: 'b' }\\n}", "config", depth=1)
         [2, 3]
     """
-    tokenizer = text_format.Tokenizer(text.splitlines())
+    tokenizer = text_format.Tokenizer(text.split(_LINE_END))
     lines, level = [], 0
     while not tokenizer.AtEnd():
         if tokenizer.token in ("{", "<"):

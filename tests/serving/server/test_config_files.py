@@ -118,7 +118,7 @@ def test_a_file_that_cannot_be_read(tmp_path):
             read_model_config(file)
     latin = tmp_path / "latin"
     latin.write_bytes("# für".encode("latin-1"))
-    with pytest.raises(InputError, match="byte 3 is not UTF-8"):
+    with pytest.raises(InputError, match="latin, line 1: byte 4 is not UTF-8"):
         read_model_config(latin)
 
 
