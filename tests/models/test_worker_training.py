@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -25,6 +26,15 @@ def free_ports() -> list[str]:
     return ports
 
 
+def ended(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """Return the output of a process. One that hangs writes the stacks of its threads, then it is killed."""
+    try:
+        return process.communicate(timeout=240)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGABRT)  # faulthandler writes the stacks
+        return process.communicate(timeout=30)
+
+
 def results(preset: str, tasks: list[str]) -> list[dict[str, Any]]:
     ports = free_ports()
     environment = {"PYTHONPATH": str(ROOT), "PATH": "", "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONFAULTHANDLER": "1"}
@@ -39,7 +49,7 @@ def results(preset: str, tasks: list[str]) -> list[dict[str, Any]]:
         )
         for task in tasks
     ]
-    answers = [process.communicate(timeout=240) for process in processes]
+    answers = [ended(process) for process in processes]
     # One that dies takes the others with it: the end of each is told.
     told = [
         f"{task} ended with {process.returncode}: {error[-2000:]}"
