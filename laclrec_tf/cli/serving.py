@@ -108,7 +108,14 @@ def serve(
     model_config: Annotated[
         Path | None, place_option(metavar="FILE", help="Or several models: a models.config of TensorFlow Serving.")
     ] = None,
-    host: Annotated[str, typer.Option(metavar="NAME", help="Address to listen on.")] = "127.0.0.1",
+    host: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Address to listen on. Default: 127.0.0.1; for REST on AIP_HTTP_PORT 0.0.0.0.",
+            show_default=False,
+        ),
+    ] = None,
     port: Annotated[int, typer.Option(metavar="N", help="Port of gRPC; 0: any.", min=0)] = 8500,
     rest_port: Annotated[
         int | None, typer.Option(metavar="N", help="Port of REST; 0: any. Default: AIP_HTTP_PORT, or none.", min=0)

@@ -25,13 +25,16 @@ from laclrec_tf.serving.server.metrics import ServerMetrics
 from laclrec_tf.serving.server.server import ModelServer
 from laclrec_tf.serving.tls import TlsFiles
 
+LOOPBACK, ALL_ADDRESSES = "127.0.0.1", "0.0.0.0"
+
 
 @dataclass(frozen=True)
 class ServeSettings:
     """How a server listens, checks for versions and stops; `ModelServer` documents the shared settings.
 
     Args:
-        host: address to listen on. Default: "127.0.0.1", this machine only.
+        host: address to listen on. Default: None, "127.0.0.1", this machine only; but REST on the port of
+            `AIP_HTTP_PORT` listens on all addresses, "0.0.0.0", because Vertex AI calls it from outside the container.
         port: gRPC port, 0 for any free one. Default: 8500, TensorFlow Serving's.
         poll_seconds: seconds between two checks for versions, 0 for none. Default: 1.
         grace_seconds: max seconds for running requests after SIGTERM. Default: 5.
@@ -46,7 +49,7 @@ class ServeSettings:
         intra_op_threads: processors that one operation may use, 0 for all. Default: 1.
     """
 
-    host: str = "127.0.0.1"
+    host: str | None = None
     port: int = 8500
     poll_seconds: float = 1.0
     grace_seconds: float = 5.0
@@ -95,7 +98,7 @@ def serve(
     server = ModelServer(
         None if folder is None else folder.resolve().name,
         folder,
-        settings.host,
+        settings.host or LOOPBACK,
         settings.port,
         config=config,
         poll_seconds=settings.poll_seconds,
@@ -171,9 +174,10 @@ def _rest_server(
     if port is None or server.api is None:
         return None
     routes = {"health_route": vertex.health_route, "predict_route": vertex.predict_route}
+    is_vertex = settings.rest_port is None
     return RestServer(
         server.api,
-        settings.host,
+        settings.host or (ALL_ADDRESSES if is_vertex else LOOPBACK),
         port,
         metrics=metrics,
         tls=settings.tls,

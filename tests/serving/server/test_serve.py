@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import grpc
 import pytest
@@ -17,7 +18,9 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 from laclrec_tf.cli.main import main
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving.rest.server import RestServer
+from laclrec_tf.serving.server import serve as serve_module
 from laclrec_tf.serving.server.limits import RequestLimits
+from laclrec_tf.serving.server.metrics import ServerMetrics
 from laclrec_tf.serving.server.serve import ServeSettings, limits_of, serve
 from laclrec_tf.serving.server.server import ModelServer
 
@@ -143,3 +146,22 @@ def test_options_are_checked_before_the_model_is_loaded(folder, tmp_path, capsys
             main(["serve", str(folder), *flags])
         error = capsys.readouterr().err
         assert caught.value.code == 2 and text in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("environment", "given", "expected"),
+    [
+        ({"AIP_HTTP_PORT": "8080"}, {}, ("0.0.0.0", 8080)),  # Vertex AI calls from outside the container
+        ({"AIP_HTTP_PORT": "8080"}, {"host": "127.0.0.1"}, ("127.0.0.1", 8080)),
+        ({"AIP_HTTP_PORT": "8080"}, {"rest_port": 8501}, ("127.0.0.1", 8501)),
+        ({}, {"rest_port": 8501}, ("127.0.0.1", 8501)),
+        ({}, {"rest_port": 8501, "host": "0.0.0.0"}, ("0.0.0.0", 8501)),
+    ],
+)
+def test_rest_listens_where_vertex_ai_calls_it(monkeypatch, environment, given, expected):
+    monkeypatch.delenv("AIP_HTTP_PORT", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    server = SimpleNamespace(api=object(), limits=RequestLimits())
+    rest = serve_module._rest_server(server, ["shop"], ServeSettings(**given), ServerMetrics())
+    assert (rest.host, rest.port) == expected
