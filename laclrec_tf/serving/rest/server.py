@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from laclrec_tf.errors import InputError, reason_of
 from laclrec_tf.serving.rest.app import Api, rest_app
@@ -18,6 +22,13 @@ from laclrec_tf.serving.server.metrics import ServerMetrics
 from laclrec_tf.serving.tls import TlsFiles
 
 BACKLOG = 2048
+# Max number of open connections. New ones beyond it are closed, so that descriptors are left for gRPC and for files.
+MAX_CONNECTIONS = 1024
+# Max seconds until the head of a request has arrived, from the start of the connection or the head's first byte.
+HEAD_SECONDS = 20.0
+# Min seconds between two lines of the log about the same trouble with connections.
+LOGGED_SECONDS = 30.0
+_LOG = logging.getLogger(__name__)
 
 
 class RestServer:
@@ -124,7 +135,7 @@ class RestServer:
         mutual = tls is not None and tls.client_ca is not None
         config = uvicorn.Config(
             self.app,
-            http="h11",
+            http=_BoundedConnection,
             loop="asyncio",
             ws="none",
             lifespan="off",
@@ -159,10 +170,63 @@ class _UvicornServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept connections."""
+        asyncio.get_running_loop().set_exception_handler(_log_trouble)
         try:
             await super().startup(sockets)
         finally:
             self.up.set()
+
+
+class _BoundedConnection(H11Protocol):
+    """uvicorn's connection, closed when no request arrives in time, or when too many connections are open."""
+
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > MAX_CONNECTIONS:
+            _log_seldom(f"More than {MAX_CONNECTIONS} REST connections are open, so new ones are closed.")
+            transport.abort()
+            return
+        self._await_head()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._forget_deadline()
+        super().connection_lost(exc)
+
+    def _await_head(self) -> None:
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._forget_deadline()  # a request is running; other deadlines limit it
+        elif self._deadline is None:
+            self._deadline = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+
+    def _forget_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+
+def _log_trouble(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log that no connection can be accepted, at most one line in a while: asyncio reports each of thousands."""
+    error = context.get("exception")
+    if isinstance(error, OSError) and "accept" in context.get("message", ""):
+        _log_seldom(f"Cannot accept REST connections: {reason_of(error)}. Raise the limit of open files.")
+    else:
+        loop.default_exception_handler(context)
+
+
+_logged: dict[str, float] = {}
+
+
+def _log_seldom(message: str) -> None:
+    now = time.monotonic()
+    if now - _logged.get(message, -LOGGED_SECONDS) >= LOGGED_SECONDS:
+        _logged[message] = now
+        _LOG.warning(message)
 
 
 @dataclass(frozen=True)

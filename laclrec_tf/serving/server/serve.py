@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import resource
 import signal
 import sys
 import threading
@@ -91,6 +92,9 @@ def serve(
     if (model is None) == (config is None):
         raise InputError("Give either a model's folder or --model-config FILE.")
     settings = settings or ServeSettings()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:  # each connection takes a descriptor, and many systems allow 1,024 unless a program requests more
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     level = logging.INFO if settings.log_format == "json" else logging.WARNING
     set_up_log(sys.stderr, settings.log_format, level, settings.access_log)
     metrics = ServerMetrics()

@@ -7,12 +7,14 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
 import trustme
 
 from laclrec_tf.errors import InputError
+from laclrec_tf.serving.rest import server
 from laclrec_tf.serving.rest.server import RestServer, VertexEnvironment, read_vertex_environment
 from laclrec_tf.serving.server.metrics import ServerMetrics
 from laclrec_tf.serving.tls import TlsFiles
@@ -228,3 +230,68 @@ def test_certificates_that_cannot_be_used(api, files, tmp_path):
         with pytest.raises(InputError, match="Cannot use the certificate") as caught:
             RestServer(api, port=0, tls=TlsFiles(**(files | change))).start()
         assert "\n" not in str(caught.value)
+
+
+def closed_after(connection: socket.socket, seconds: float) -> bool:
+    """Return whether the server closes a connection within a time, after what it has sent already."""
+    connection.settimeout(seconds)
+    try:
+        while connection.recv(65536):
+            pass
+        return True
+    except ConnectionResetError:
+        return True
+    except TimeoutError:
+        return False
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /v1/mod"])
+def test_a_connection_without_a_request_is_closed(api, monkeypatch, sent):
+    monkeypatch.setattr(server, "HEAD_SECONDS", 0.2)
+    with RestServer(api, port=0, default_model="shop") as rest:
+        with socket.create_connection(("127.0.0.1", rest.port)) as idle:
+            idle.sendall(sent)
+            assert closed_after(idle, 30)
+        with socket.create_connection(("127.0.0.1", rest.port)) as slow:
+            slow.sendall(b"GET /v1/models/shop HTTP/1.1\r\nHost: shop\r\n\r\n")
+            slow.settimeout(30)
+            assert slow.recv(8) == b"HTTP/1.1"
+            slow.sendall(b"GET /v1/mod")  # the head of a second request that never ends
+            assert closed_after(slow, 30)
+
+
+def test_beyond_the_max_number_of_connections_new_ones_are_closed(api, monkeypatch, caplog):
+    monkeypatch.setattr(server, "MAX_CONNECTIONS", 3)
+    monkeypatch.setattr(server, "_logged", {})
+    with RestServer(api, port=0, default_model="shop") as rest:
+        held = [socket.create_connection(("127.0.0.1", rest.port)) for _ in range(3)]
+        refused = [socket.create_connection(("127.0.0.1", rest.port)) for _ in range(4)]
+        assert all(closed_after(each, 30) for each in refused)
+        assert [record.message for record in caplog.records] == [
+            "More than 3 REST connections are open, so new ones are closed."
+        ]
+        for each in held:
+            each.close()
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:  # until the server has seen that they are closed
+            try:
+                assert httpx.get(f"http://127.0.0.1:{rest.port}/v1/models/shop").status_code == 200
+                break
+            except httpx.TransportError:
+                continue
+        else:
+            pytest.fail("no connection was accepted any more")
+
+
+def test_that_no_connection_can_be_accepted_is_one_line(monkeypatch, caplog):
+    monkeypatch.setattr(server, "_logged", {})
+    others = []
+    loop = SimpleNamespace(default_exception_handler=others.append)
+    trouble = {"message": "socket.accept() out of system resource", "exception": OSError(24, "Too many open files")}
+    for _ in range(2048):
+        server._log_trouble(loop, trouble)
+    assert [record.message for record in caplog.records] == [
+        "Cannot accept REST connections: Too many open files. Raise the limit of open files."
+    ]
+    server._log_trouble(loop, {"message": "another", "exception": ValueError()})
+    assert len(others) == 1
