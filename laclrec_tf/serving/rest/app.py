@@ -7,7 +7,8 @@ import logging
 import re
 import time
 import zlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache, partial, wraps
 from typing import Any, Protocol
 from urllib.parse import unquote
@@ -34,6 +35,9 @@ METRICS_ROUTE = "/monitoring/prometheus/metrics"
 HEALTH_ROUTE = "/healthz"
 CONCURRENT_PREDICTS = 64
 CONCURRENT_OTHERS = 4
+# Max memory of all bodies that have arrived, as a multiple of the max size of one, but at least 16 MiB.
+HELD_BODIES = 4
+MIN_HELD_BYTES = 2**24
 VERBS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 # https://github.com/tensorflow/serving/blob/master/tensorflow_serving/model_servers/http_rest_api_util.cc
 _MODEL = r"(?i:/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>[0-9]{1,18})|/labels/(?P<label>[^/:]+))?"
@@ -154,6 +158,7 @@ class _Endpoints:
         # Requests about the server must be answered while all threads for predictions are busy.
         self._predicts = anyio.CapacityLimiter(CONCURRENT_PREDICTS)
         self._others = anyio.CapacityLimiter(CONCURRENT_OTHERS)
+        self._bodies = HeldBodies(max(HELD_BODIES * max_body_bytes, MIN_HELD_BYTES))
 
     @_answering
     async def model(self, request: Request, record: RequestRecord) -> bytes:
@@ -197,9 +202,10 @@ class _Endpoints:
         if verb != "predict":
             raise ServingError(grpc.StatusCode.UNIMPLEMENTED, f":{verb} is not supported. Use :predict.")
         deadline = time.monotonic() + self.timeout
-        body = await read_body(request, self.max_body_bytes, self.timeout)
-        work = partial(self._predict, body, spec, deadline, record)
-        return await anyio.to_thread.run_sync(work, limiter=self._predicts)
+        with self._bodies.of_request() as hold:
+            body = await read_body(request, self.max_body_bytes, self.timeout, hold)
+            work = partial(self._predict, body, spec, deadline, record)
+            return await anyio.to_thread.run_sync(work, limiter=self._predicts)
 
     def _predict(self, body: bytes, spec: model_pb2.ModelSpec, deadline: float, record: RequestRecord) -> bytes:
         content = read_predict_body(body)
@@ -244,20 +250,68 @@ class _Endpoints:
             raise ServingError(grpc.StatusCode.UNAVAILABLE, f"No version of {self.default_model} is AVAILABLE yet.")
 
 
-async def read_body(request: Request, max_bytes: int, timeout: float) -> bytes:
+class HeldBodies:
+    """The memory of the bodies that have arrived, from their first byte to the answer. Used in one thread.
+
+    The limit of concurrent requests counts a request only when its body has arrived.
+
+    Args:
+        max_bytes: max number of bytes of all bodies together.
+
+    Example:
+        >>> bodies = HeldBodies(10)
+        >>> with bodies.of_request() as hold:
+        ...     hold(8)
+        ...     bodies.held
+        8
+        >>> bodies.held
+        0
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self.held = 0
+
+    @contextmanager
+    def of_request(self) -> Iterator[Callable[[int], None]]:
+        """Return a function that counts bytes of one request; they are released at the end of the block.
+
+        Raises:
+            RestError: 429, all bodies together would have more than `max_bytes`.
+        """
+        own = 0
+
+        def hold(n_bytes: int) -> None:
+            nonlocal own
+            if self.held + n_bytes > self.max_bytes:
+                text = "The bodies of all requests take too much memory at the moment. Send the request again later."
+                raise RestError(grpc.StatusCode.RESOURCE_EXHAUSTED, text, 429)
+            self.held += n_bytes
+            own += n_bytes
+
+        try:
+            yield hold
+        finally:
+            self.held -= own
+
+
+async def read_body(
+    request: Request, max_bytes: int, timeout: float, hold: Callable[[int], None] = lambda n_bytes: None
+) -> bytes:
     """Read the body of a request, and decompress gzip, as TensorFlow Serving does.
 
     Args:
         request: the request.
         max_bytes: max size of the body, compressed and decompressed.
         timeout: max seconds until the body has arrived.
+        hold: called with the number of bytes of each part, before it is kept, see `HeldBodies`. Default: no limit.
 
     Returns:
         The body.
 
     Raises:
-        RestError: 413, it is larger; 415, it has another compression; 400, it is declared as gzip and is not;
-            408, it did not arrive in time.
+        RestError: 429, `hold` refuses the bytes; 413, it is larger; 415, it has another compression; 400, it is
+            declared as gzip and is not; 408, it did not arrive in time.
     """
     encoding = request.headers.get("content-encoding", "identity").lower()
     if encoding not in ("identity", "gzip"):
@@ -270,13 +324,18 @@ async def read_body(request: Request, max_bytes: int, timeout: float) -> bytes:
     try:
         async with asyncio.timeout(timeout):
             async for chunk in request.stream():
+                hold(len(chunk))
                 body += chunk
                 if len(body) > max_bytes:
                     raise _too_large(max_bytes)
     except TimeoutError:
         text = f"The request's body did not arrive within {timeout:g} seconds."
         raise RestError(grpc.StatusCode.DEADLINE_EXCEEDED, text, 408) from None
-    return _decompressed(bytes(body), max_bytes) if encoding == "gzip" else bytes(body)
+    if encoding != "gzip":
+        return bytes(body)
+    decompressed = _decompressed(bytes(body), max_bytes)
+    hold(len(decompressed))
+    return decompressed
 
 
 def _decompressed(body: bytes, max_bytes: int) -> bytes:

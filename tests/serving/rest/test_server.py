@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import socket
 import threading
 import time
@@ -14,7 +16,7 @@ import pytest
 import trustme
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.serving.rest import server
+from laclrec_tf.serving.rest import app, server
 from laclrec_tf.serving.rest.server import RestServer, VertexEnvironment, read_vertex_environment
 from laclrec_tf.serving.server.metrics import ServerMetrics
 from laclrec_tf.serving.tls import TlsFiles
@@ -128,6 +130,34 @@ def test_a_body_that_does_not_come(api):
             connection.sendall(HEAD + b'{"instances"')
             assert connection.recv(1000).startswith(b"HTTP/1.1 408")
         assert httpx.get(f"http://127.0.0.1:{server.port}/healthz").status_code == 200
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_all_bodies_together_have_a_limit(api, monkeypatch, compressed):
+    monkeypatch.setattr(app, "HELD_BODIES", 2)
+    monkeypatch.setattr(app, "MIN_HELD_BYTES", 0)
+    content = json.dumps(BODY).encode().ljust(900)
+    headers = {"Content-Encoding": "gzip"} if compressed else {}
+    with RestServer(api, port=0, max_body_bytes=1000) as server:
+        url = f"http://127.0.0.1:{server.port}/v1/models/shop:predict"
+        held = []
+        for _ in range(2):  # each has sent 900 of 1,000 bytes
+            held.append(socket.create_connection(("127.0.0.1", server.port), timeout=30))
+            held[-1].sendall(HEAD.replace(b"100", b"1000") + bytes(900))
+        sent = gzip.compress(content) if compressed else content
+        status = lambda: httpx.post(url, content=sent, headers=headers)  # noqa: E731
+        until(lambda: status().status_code == 429)
+        assert "take too much memory at the moment" in status().json()["error"]
+        for connection in held:
+            connection.close()
+        until(lambda: status().status_code == 200)  # their bytes are released
+
+
+def until(is_true) -> None:
+    deadline = time.monotonic() + 30
+    while not is_true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_a_caller_that_hangs_up(api):
