@@ -218,7 +218,7 @@ def check_place(out: Path, kept: TrainingCheckpoints, resume: bool) -> None:
         if others and not kept and not has_epochs(out):
             raise InputError(f"{out} holds {min(others)} and no training to resume. Choose another --out.")
         return
-    if kept:
+    if kept and not (out / RECORD_FILE).exists():  # a finished run may keep its last one
         raise InputError(f"{kept.folder} holds checkpoints of a training. Resume it with --resume, or delete them.")
     check_new_run(out)
 

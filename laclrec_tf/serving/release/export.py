@@ -210,7 +210,7 @@ def _of_files(run: RunFolder) -> list[Evaluation]:
             report = json.loads(file.read_text(encoding="utf-8"))
             if any(report[name] != run.record[name] for name in ("data_hash", "trained_on")):
                 continue  # copied here from another run
-            metrics = {name: value for name, value in report.items() if "@" in name}
+            metrics = {name: value for name, value in report.items() if "@" in name and not name.startswith("served_")}
             seed = report["negatives_seed"] if report["protocol"].startswith("sampled") else None
             about = report["split"], report["protocol"], finite(metrics), report["users"], report["tie_rule"], seed
             evaluations.append(Evaluation(*about))
