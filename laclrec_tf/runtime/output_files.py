@@ -139,7 +139,8 @@ def file_lock(file: Path, busy: str) -> Iterator[None]:
         busy: the message of the error if another process holds the lock.
 
     Raises:
-        InputError: another process holds the lock, or the file is a symbolic link or cannot be opened.
+        InputError: another process holds the lock, or the file is a symbolic link.
+        OSError: the file cannot be opened.
 
     Example:
         >>> import tempfile

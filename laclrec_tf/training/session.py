@@ -231,12 +231,8 @@ class TrainingSession:
             self._best_file.unlink(missing_ok=True)
         best = int(np.argmax(log.history[MONITOR]))
         metrics = {key[4:]: values[best] for key, values in log.history.items() if key.startswith("val_")}
-        return built.model, {
-            "best_epoch": best + 1,
-            "epochs_run": len(log.epoch),
-            "validation": metrics,
-            **diverged,
-        }
+        found = {"best_epoch": best + 1, "epochs_run": len(log.epoch), "validation": metrics}
+        return built.model, found | diverged
 
     def _training_callbacks(self, built: _Built, is_averaged: bool) -> list[keras.callbacks.Callback]:
         callbacks: list[keras.callbacks.Callback] = []
