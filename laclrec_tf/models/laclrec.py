@@ -43,7 +43,7 @@ from laclrec_tf.ops.masking import gather_last, is_item, pack_histories, positio
 
 @keras.saving.register_keras_serializable(package="laclrec_tf")
 class LACLRec(RankingModel):
-    """Sequential recommender trained on three views of each history: raw, learned and random.
+    """Sequential recommender trained on three views of each history: raw, learned and random (arXiv 2503.20232).
 
     `L = L_rec + alpha * L_cl + beta * L_tri + lambda_aug * L_aug + gamma * L_view`. A term with weight 0 is not
     computed.
@@ -102,8 +102,6 @@ class LACLRec(RankingModel):
         >>> item_ids, scores = model.recommend([[5, 6, 7], [9]], k=3)
         >>> item_ids.shape
         TensorShape([2, 3])
-
-    Reference: LACLRec (arXiv 2503.20232).
     """
 
     objectives: ClassVar = ("full", "augmenter")

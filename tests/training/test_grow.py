@@ -12,7 +12,7 @@ from laclrec_tf.cli.main import main
 from laclrec_tf.data.prepare import prepare
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.errors import InputError
-from laclrec_tf.evaluation.evaluate import evaluate
+from laclrec_tf.evaluation.evaluate import evaluate, evaluate_users
 from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.run_folder import RunFolder
 from laclrec_tf.serving import LocalModel
@@ -216,11 +216,12 @@ def test_evaluation_leaves_retired_items_out_and_ranks_new_ones(run, listed, tmp
         report = evaluate(new.folder, protocol=protocol, show_progress=False)
         assert report["users_with_retired_target"] == without > 0
         assert report["users"] == sum(len(h) >= 3 for h in histories) - without
-    before = evaluate(run.folder, ranks_out=tmp_path / "old.npy", show_progress=False)
-    evaluate(new.folder, ranks_out=tmp_path / "new.npy", show_progress=False)
-    old_ranks = np.load(tmp_path / "old.npy")[[h[-1] > 20 for h in histories if len(h) >= 3]]
+    before, old_ranks = evaluate_users(run.folder, show_progress=False)
+    _, new_ranks = evaluate_users(new.folder, show_progress=False)
+    ranks = new_ranks.join(old_ranks, on="user_id", suffix="_before", how="left")
+    assert ranks.height == old_ranks.height - without and ranks["rank_before"].null_count() == 0
     # One rival more, up to twenty fewer.
-    shift = np.load(tmp_path / "new.npy") - old_ranks
+    shift = ranks["rank"].cast(int) - ranks["rank_before"].cast(int)
     assert shift.min() < 0 and shift.min() >= -20 and shift.max() <= 1
     assert "users_with_retired_target" not in before
 
