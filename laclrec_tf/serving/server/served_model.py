@@ -279,7 +279,8 @@ class ServedModel:
         """Load the wanted versions that are missing, newest first.
 
         A copy may be in progress. A version is loaded when it holds the files of its manifest, or when its files are
-        as they were at the last look.
+        as they were at the last look. With the policy `latest`, an older version is loaded in place of one that fails,
+        unless one is AVAILABLE: a server that restarts must not be without a model because of the last export.
 
         Args:
             intra_op_threads: see `LoadedModel`.
@@ -291,13 +292,18 @@ class ServedModel:
         tried = []
         self.waiting = {}
         self._seen = {number: content for number, content in self._seen.items() if number in folders}
-        for number in sorted(self._wanted(folders), reverse=True):
+        wanted = self._wanted(folders)
+        may_be_older = self.config.model_version_policy.WhichOneof("policy_choice") in (None, "latest")
+        for number in sorted(wanted, reverse=True) + sorted(set(folders) - wanted, reverse=True):
+            if number not in wanted and (not may_be_older or self.waiting or len(self.available()) >= len(wanted)):
+                break
             present = self.versions.get(number)
             content = _content(folders[number])
             if (present is not None and present.state != END) or self._failed.get(number, _NEVER) == content:
                 continue
             if not self._is_complete(number, folders[number], content):
-                self.waiting[number] = folders[number]
+                if number in wanted:
+                    self.waiting[number] = folders[number]
                 continue
             version = ServedVersion(self.name, number, folders[number], self._on_state)
             self.versions = {**self.versions, number: version}  # replaced as a whole, and so read without a lock

@@ -110,6 +110,26 @@ def test_a_version_that_does_not_load_leaves_the_old_one(counting_folder, add_ve
     assert "Cannot load" in caplog.text
 
 
+def test_a_new_server_answers_with_an_older_version_when_the_newest_is_damaged(
+    counting_folder, add_version, monkeypatch
+):
+    monkeypatch.setattr(served_model, "SETTLED_SECONDS", -10.0)
+    for number in (2, 3, 4):
+        add_version(number)
+    for number in (3, 4):
+        (counting_folder / str(number) / "saved_model.pb").write_text("damaged")
+    model = model_of(counting_folder)
+    assert refresh(model) == refresh(model) == [2]
+    assert [number for number, version in model.versions.items() if version.error] == [4, 3]
+    assert 1 not in model.versions
+    shutil.rmtree(counting_folder / "4")
+    add_version(4)  # repaired
+    assert refresh(model) == [4]
+    pinned = {"specific": {"versions": [4, 3]}}  # no other version stands in for one that is named
+    model = model_of(counting_folder, model_version_policy=pinned)
+    assert refresh(model) == [4]
+
+
 def test_a_version_that_fails_its_warm_up_leaves_the_old_one(counting_folder, add_version):
     model = model_of(counting_folder)
     refresh(model)
