@@ -93,7 +93,7 @@ def rest_app(
         timeout: max seconds of a request, with the time until its body has arrived. Default: 30.
         max_body_bytes: max size of a request's body. Default: 64 MiB.
         default_model: name of the model of `predict_route` and `health_route`. Default: none; then `health_route`
-            only reports that the server runs.
+            reports whether the server has a model.
         health_route: path of the health check. Default: "/healthz".
         predict_route: path of the predictions of `default_model`. Default: none.
 
@@ -240,6 +240,8 @@ class _Endpoints:
 
     def _check_default_model(self) -> None:
         if self.default_model is None:
+            if not self.api.registry.has_models():
+                raise ServingError(grpc.StatusCode.UNAVAILABLE, "The server has no model.")
             return
         request = get_model_status_pb2.GetModelStatusRequest(model_spec=model_pb2.ModelSpec(name=self.default_model))
         try:

@@ -18,7 +18,9 @@ from tensorflow_serving.apis import get_model_status_pb2, predict_pb2
 
 from laclrec_tf.serving.errors import ServingError
 from laclrec_tf.serving.rest.app import METRICS_ROUTE, rest_app
+from laclrec_tf.serving.server.api import ServingApi
 from laclrec_tf.serving.server.metrics import ServerMetrics
+from laclrec_tf.serving.server.registry import ModelRegistry
 
 PREDICT = "/v1/models/shop:predict"
 HISTORIES = [["007", "unknown", "PAD"], ["テント"], []]
@@ -339,6 +341,8 @@ def test_health_follows_the_default_model(api, monkeypatch):
     web = TestClient(rest_app(api, default_model="house"))
     monkeypatch.undo()
     assert "Latest(house)" in error(web.get("/healthz"), 503)
+    web = TestClient(rest_app(ServingApi(ModelRegistry(), api._batcher)))
+    assert error(web.get("/healthz"), 503) == "The server has no model."
 
 
 def test_vertex_ais_routes(api, retriever):
