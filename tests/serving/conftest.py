@@ -111,6 +111,10 @@ class SavedModelApi:
         answered.version.value = 1
         return answered
 
+    def has_models(self) -> bool:
+        """Return True: it has one."""
+        return True
+
     def predict(self, request: predict_pb2.PredictRequest, timeout: float | None = None) -> predict_pb2.PredictResponse:
         """Run a signature."""
         response = predict_pb2.PredictResponse(model_spec=self._spec(request.model_spec))

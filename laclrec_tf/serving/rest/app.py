@@ -61,6 +61,9 @@ class Api(Protocol):
     ) -> get_model_status_pb2.GetModelStatusResponse:
         """Return the states of a model's versions."""
 
+    def has_models(self) -> bool:
+        """Return whether there is a model to serve."""
+
 
 def rest_app(
     api: Api,
@@ -240,7 +243,7 @@ class _Endpoints:
 
     def _check_default_model(self) -> None:
         if self.default_model is None:
-            if not self.api.registry.has_models():
+            if not self.api.has_models():
                 raise ServingError(grpc.StatusCode.UNAVAILABLE, "The server has no model.")
             return
         request = get_model_status_pb2.GetModelStatusRequest(model_spec=model_pb2.ModelSpec(name=self.default_model))

@@ -60,6 +60,10 @@ class ServingApi:
         self._lock = threading.Lock()
         self._running = 0
 
+    def has_models(self) -> bool:
+        """Return whether there is a model to serve."""
+        return self.registry.has_models()
+
     def reserve(self) -> Slot:
         """Take one of the `max_concurrent_requests`, before a request is read into memory.
 

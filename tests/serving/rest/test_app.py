@@ -18,9 +18,7 @@ from tensorflow_serving.apis import get_model_status_pb2, predict_pb2
 
 from laclrec_tf.serving.errors import ServingError
 from laclrec_tf.serving.rest.app import METRICS_ROUTE, rest_app
-from laclrec_tf.serving.server.api import ServingApi
 from laclrec_tf.serving.server.metrics import ServerMetrics
-from laclrec_tf.serving.server.registry import ModelRegistry
 
 PREDICT = "/v1/models/shop:predict"
 HISTORIES = [["007", "unknown", "PAD"], ["テント"], []]
@@ -341,7 +339,8 @@ def test_health_follows_the_default_model(api, monkeypatch):
     web = TestClient(rest_app(api, default_model="house"))
     monkeypatch.undo()
     assert "Latest(house)" in error(web.get("/healthz"), 503)
-    web = TestClient(rest_app(ServingApi(ModelRegistry(), api._batcher)))
+    monkeypatch.setattr(api, "has_models", lambda: False)
+    web = TestClient(rest_app(api))
     assert error(web.get("/healthz"), 503) == "The server has no model."
 
 
