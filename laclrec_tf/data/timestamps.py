@@ -106,14 +106,20 @@ def comparable_numbers(columns: Sequence[pl.Series], names: Sequence[str]) -> li
 
 
 def _warn_of_mixed_units(columns: Sequence[pl.Series], names: Sequence[str]) -> None:
-    """Warn if some numbers are times of our age in one unit, and others in a unit a thousand times finer."""
+    """Warn if nearly all positive numbers are times from 1989 to 2071, and in more than one unit.
+
+    Counters reach the same numbers, but they also have numbers between the units' ranges.
+    """
     units = {"seconds": 1.0, "milliseconds": 1e3, "microseconds": 1e6, "nanoseconds": 1e9}
     found: dict[str, str] = {}
+    n_times = n_positive = 0
     for column, name in zip(columns, names, strict=True):
         if column.dtype.is_numeric():
-            # From 2001 to 2065: these ranges are far apart.
-            found |= {unit: name for unit, size in units.items() if column.is_between(1e9 * size, 3e9 * size).any()}
-    if len(found) > 1:
+            counts = {unit: int(column.is_between(6e8 * size, 3.2e9 * size).sum()) for unit, size in units.items()}
+            found |= {unit: name for unit, n in counts.items() if n}
+            n_times += sum(counts.values())
+            n_positive += int((column > 0).sum())
+    if len(found) > 1 and n_times >= 0.99 * n_positive:
         (first, in_first), (second, in_second), *_ = found.items()
         where = f"in {in_first}" if in_first == in_second else f"in {in_first} and {in_second}"
         warnings.warn(

@@ -148,5 +148,26 @@ def test_mixed_units_warn(columns, where):
 
 def test_one_unit_and_plain_counters_do_not_warn(recwarn):
     comparable_numbers([pl.Series([1_700_000_000, 1_400_000_000])], ["a.csv"])
-    comparable_numbers([pl.Series([1, 5_000, 70_000_000])], ["a.csv"])
     assert not recwarn.list
+
+
+@pytest.mark.parametrize(
+    "counter",
+    [
+        [1, 5_000, 70_000_000],
+        [10**power for power in range(19)],
+        [2**power for power in range(63)],
+        range(1, 3_200_000_000_000, 10_000_000_000),
+        range(1, 2**63, 2**55),
+    ],
+)
+def test_counters_reach_the_numbers_of_several_units_without_a_warning(recwarn, counter):
+    comparable_numbers([pl.Series(list(counter))], ["a.csv"])
+    comparable_numbers([pl.Series(list(counter)), pl.Series([1, 2])], ["a.csv", "b.csv"])
+    assert not recwarn.list
+
+
+def test_mixed_units_warn_beside_a_few_other_numbers():
+    times = [1_700_000_000 + second for second in range(200)]
+    with pytest.warns(MixedUnitsWarning, match="look like seconds, others like milliseconds"):
+        comparable_numbers([pl.Series([0] * 50 + [-1, 7, *times, times[0] * 1000])], ["a.csv"])
