@@ -20,7 +20,7 @@ from laclrec_tf.cli.options import Commands, place_option
 from laclrec_tf.cli.serving import serving_app
 from laclrec_tf.cli.training import training_app
 from laclrec_tf.errors import InputError, reason_of
-from laclrec_tf.runtime.terminal import escape_controls
+from laclrec_tf.runtime.terminal import escape_controls, readable_warnings, terminal
 
 app = Commands(
     help="LACLRec: sequential recommendation with a learned augmenter.",
@@ -88,8 +88,9 @@ def run_app(
 
     Before such a function runs, TensorFlow is imported without its start-up messages.
 
-    A user's mistake is one line on standard error and exit code 2. A program that is interrupted or terminated deletes
-    half-written files and exits with code 130. Without arguments it prints its help.
+    A user's mistake is one line on standard error and exit code 2; a warning of this package is one line too. A program
+    that is interrupted or terminated deletes half-written files and exits with code 130. Without arguments it prints
+    its help.
 
     Args:
         app: the app or the function.
@@ -105,7 +106,8 @@ def run_app(
     # SIGTERM raises an exception like SIGINT, so that the code it passes through deletes half-written files.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        status = app(arguments or ["--help"], prog_name=program, standalone_mode=False)
+        with readable_warnings(terminal(stderr=True)):
+            status = app(arguments or ["--help"], prog_name=program, standalone_mode=False)
     except (InputError, typer.TyperException) as error:
         moved = _moved(arguments) if program == "laclrec-tf" else None
         message = str(error) if isinstance(error, InputError) else moved or error.format_message()

@@ -286,6 +286,14 @@ def test_an_error_of_the_operating_system_is_one_line(monkeypatch, capsys, tmp_p
     )
 
 
+def test_a_warning_is_one_line(capsys, tmp_path):
+    rows = [f"{user},{item},17000000{item}{user}" for user in "12" for item in "3456"]
+    (tmp_path / "ev.csv").write_text("user_id,item_id,timestamp\n" + "\n".join([*rows, "1,3,1700000000000"]) + "\n")
+    assert main_status(["prepare", tmp_path / "ev.csv", "--out", tmp_path / "data", "--min-interactions", "0"]) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"warning: Some timestamps in {tmp_path / 'ev.csv'} look like seconds, others like millisec")
+
+
 def test_a_name_in_an_error_does_not_reach_the_terminal(capsys, tmp_path):
     line = fail(capsys, "prepare", tmp_path / "a\x1b[2Jb\u202e\udcff.csv", "--out", tmp_path / "data")
     assert line.removesuffix("\n").isprintable() and "a\\x1b[2Jb\\u202e\\udcff.csv" in line
