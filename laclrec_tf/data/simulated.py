@@ -11,6 +11,7 @@ from typing import TypeAlias
 import numpy as np
 import polars as pl
 
+from laclrec_tf.data.event_files import read_columns, row_place
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.errors import InputError, reason_of
 from laclrec_tf.item_vocabulary import ItemVocabulary
@@ -37,7 +38,8 @@ SUCCESSOR_PROBABILITIES = (0.5, 0.25, 0.15, 0.1)
 SHORTEST_HISTORY = 5
 _FIRST_SECOND = 1_704_067_200  # 2024-01-01
 _SECONDS_A_DAY = 86_400
-_TRUTH_COLUMNS = {"user_id": pl.String, "item_id": pl.String, "timestamp": pl.Int64, "is_noise": pl.Boolean}
+# The columns of the truth that are read, and what their values must be.
+_TRUTH_COLUMNS = {"user_id": "text", "item_id": "text", "timestamp": "an integer", "is_noise": "true or false"}
 
 
 @dataclass(frozen=True)
@@ -261,19 +263,18 @@ def planted_histories(data: PreparedData, truth_file: str | Path) -> list[Plante
         Per user, the last `data.max_length` events whose item is in the data, oldest first.
 
     Raises:
-        InputError: the file cannot be read, a column is missing, or none of its items is in the data.
+        InputError: the file cannot be read, a column is missing, a value is wrong, or none of its items is in the data.
 
     Example:
         >>> planted_histories(PreparedData.open("data"), "events.truth.csv")[0]  # doctest: +SKIP
         [('i0007', False), ('i0121', True), ('i0008', False)]
     """
     try:
-        truth = pl.read_csv(truth_file, columns=list(_TRUTH_COLUMNS), schema_overrides=_TRUTH_COLUMNS, glob=False)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        reason = str(error).splitlines()[0]
+        truth = _read_truth(Path(truth_file))
+    except InputError as error:
         raise InputError(
             f"Cannot read {truth_file} as the truth of simulated events, columns {', '.join(_TRUTH_COLUMNS)}: "
-            f"{reason}. Give the .truth.csv file that `laclrec-tf simulate` wrote."
+            f"{error} Give the .truth.csv file that `laclrec-tf simulate` wrote."
         ) from None
     by_user = truth.sort("user_id", "timestamp", maintain_order=True).group_by("user_id", maintain_order=True)
     histories = [events[:-1].select("item_id", "is_noise").iter_rows() for _, events in by_user]
@@ -281,6 +282,20 @@ def planted_histories(data: PreparedData, truth_file: str | Path) -> list[Plante
     if not any(known):
         raise InputError(f"No item of {truth_file} is in {data.folder}. Give the truth of the data's events.")
     return known
+
+
+def _read_truth(file: Path) -> pl.DataFrame:
+    raw = read_columns(file, {name: name for name in _TRUTH_COLUMNS}, named_by_option=False)
+    texts = raw.select(pl.col(*_TRUTH_COLUMNS).cast(pl.String))
+    is_noise = pl.col("is_noise").str.to_lowercase().replace_strict({"true": True, "false": False}, default=None)
+    truth = texts.with_columns(pl.col("timestamp").cast(pl.Int64, strict=False), is_noise.cast(pl.Boolean))
+    for name, expected in _TRUTH_COLUMNS.items():
+        for row in truth[name].is_null().arg_true():
+            raise InputError(
+                f"{file}, {row_place(file, raw['row'][row])}: the {name} must be {expected}. "
+                f"Received: {texts[name][row]!r}."
+            )
+    return truth
 
 
 def planted_ids(histories: Sequence[PlantedHistory], vocabulary: ItemVocabulary) -> tuple[list[np.ndarray], np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import polars as pl
 import pytest
 
 from laclrec_tf.data.events import read_interactions
-from laclrec_tf.data.simulated import CATEGORIES, Simulation, simulate, simulate_events
+from laclrec_tf.data.prepare import prepare
+from laclrec_tf.data.simulated import CATEGORIES, Simulation, planted_histories, simulate, simulate_events
 from laclrec_tf.errors import InputError
 
 
@@ -23,6 +25,41 @@ def test_events_and_truth_are_written(tmp_path: Path, ending):
     assert read_interactions(out).equals(simulation.events)
     assert pl.read_csv(written[1]).equals(simulation.truth)
     assert pl.read_csv(written[2]).equals(simulation.transitions)
+
+
+@pytest.fixture
+def prepared(tmp_path):
+    _, truth, _ = simulate_events(tmp_path / "events.csv", users=20, items=24, noise=0.3, seed=5)
+    return prepare(tmp_path / "events.csv", tmp_path / "data", min_interactions=0, show_progress=False), truth
+
+
+def test_the_truth_is_read_like_every_text_file(prepared, tmp_path):
+    data, truth = prepared
+    expected = planted_histories(data, truth)
+    assert sum(is_noise for history in expected for _, is_noise in history) > 20
+    content = truth.read_bytes()
+    changed = b"\xef\xbb\xbf" + content.replace(b"\n", b"\r\n").replace(b"true", b"TRUE").replace(b"false", b"FALSE")
+    (tmp_path / "excel.csv").write_bytes(changed)
+    (tmp_path / "zipped.csv").write_bytes(gzip.compress(content))
+    pl.read_csv(truth).write_parquet(tmp_path / "truth.parquet")
+    for name in ("excel.csv", "zipped.csv", "truth.parquet"):
+        assert planted_histories(data, tmp_path / name) == expected
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        ("u,i,3,perhaps", r"row 2 \(line 3\): the is_noise must be true or false. Received: 'perhaps'"),
+        ("u,i,soon,true", r"row 2 \(line 3\): the timestamp must be an integer. Received: 'soon'"),
+        ("u,,3,true", r"row 2 \(line 3\): the item_id must be text. Received: None"),
+        ("u,caf\xe9,3,true", r"row 2 \(line 3\) is not UTF-8 text. Save the file as UTF-8"),
+    ],
+)
+def test_a_wrong_row_of_the_truth_is_named(prepared, tmp_path, row, problem):
+    file = tmp_path / "wrong.csv"
+    file.write_text(f"user_id,item_id,timestamp,is_noise\nu,i,1,false\n{row}\n", encoding="latin-1")
+    with pytest.raises(InputError, match=f"{problem}. Give the .truth.csv file that `laclrec-tf simulate` wrote"):
+        planted_histories(prepared[0], file)
 
 
 @pytest.mark.parametrize("existing", ["events.csv", "events.truth.csv", "events.transitions.csv"])
