@@ -1,21 +1,26 @@
 """Files that a user hands over: the one reader of text files, and the SHA-256 digest that identifies a file in records.
 
-Every text file is read by the same rules: it is UTF-8; a byte order mark at its start is left out; lines end with `\\n`
-or `\\r\\n`, the last one also without; content compressed with gzip is recognised, whatever the file's name.
+Every text file is read by the same rules: it is UTF-8; a byte order mark at its start is left out; lines end with
+`\\n` or `\\r\\n`, or all with `\\r`, the last one also without; content compressed with gzip is recognised, whatever
+the file's name.
 """
 
 from __future__ import annotations
 
 import gzip
 import hashlib
+import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from laclrec_tf.errors import InputError, reason_of
 
+# Half a surrogate pair is no character. JSON and Python can hold it, and bytes that are not UTF-8 may be read as it.
+HALF_PAIR = re.compile("[\ud800-\udfff]")
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _GZIP = b"\x1f\x8b"
 _UTF16 = "UTF-16 text. Save it as UTF-8"
@@ -38,7 +43,7 @@ _HEAD = 1024
 
 @contextmanager
 def open_text(file: Path) -> Iterator[BinaryIO]:
-    """Open a text file for the block: decompressed, and after its byte order mark.
+    """Open a text file for the block: decompressed, after its byte order mark, and with line feeds if it has none.
 
     Args:
         file: the file. One whose name ends in `.gz` must be compressed.
@@ -63,7 +68,10 @@ def open_text(file: Path) -> Iterator[BinaryIO]:
                     line = head.count(b"\n", 0, head.index(b"\0")) + 1
                     raise InputError(f"{file}, line {line}: a NUL character, so it is not text. Save it as UTF-8.")
                 content.seek(len(BYTE_ORDER_MARK) if head.startswith(BYTE_ORDER_MARK) else 0)
-                yield cast(BinaryIO, content)
+                if b"\r" in head and b"\n" not in head:
+                    yield BytesIO(content.read().replace(b"\r\n", b"\n").replace(b"\r", b"\n"))
+                else:
+                    yield cast(BinaryIO, content)
     except (EOFError, zlib.error, gzip.BadGzipFile):
         raise InputError(
             f"{file}: the gzip content is damaged or truncated. Copy or compress the file again."
@@ -79,13 +87,13 @@ def text_source(file: Path) -> Path | bytes:
         file: the file, see `open_text`.
 
     Returns:
-        The path; for a file that is compressed or begins with a byte order mark the content after it.
+        The path; the content where `open_text` changes it: decompressed, after a byte order mark, or with line feeds.
 
     Raises:
         InputError: see `open_text`.
     """
     with open_text(file) as content:
-        return content.read() if isinstance(content, gzip.GzipFile) or content.tell() else file
+        return content.read() if isinstance(content, (gzip.GzipFile, BytesIO)) or content.tell() else file
 
 
 def read_text(file: str | Path) -> str:

@@ -65,6 +65,7 @@ VARIANTS = {
     "plain": lambda content: content,
     "byte order mark": lambda content: BOM + content,
     "Windows": lambda content: BOM + content.replace(b"\n", b"\r\n"),
+    "old Macintosh": lambda content: BOM + content.replace(b"\n", b"\r"),
     "no last line end": lambda content: content.rstrip(),
     "no last line end of Windows": lambda content: content.replace(b"\n", b"\r\n").rstrip(),
     # In a table the first line is the header, and a space is a value.

@@ -7,17 +7,18 @@ import difflib
 import glob
 import json
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from itertools import islice
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import polars as pl
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.files import open_text, text_source
+from laclrec_tf.files import HALF_PAIR, open_text, text_source
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 JSON_LINES = (".jsonl", ".ndjson")
@@ -25,16 +26,22 @@ FORMATS = (*SEPARATORS, *JSON_LINES, ".parquet")
 # Columns that are not ids; in JSON they may be any number.
 _NUMBERS = ("time", "weight")
 _UNREADABLE = (pl.exceptions.PolarsError, OSError, EOFError, zlib.error)
+# In JSON, half a surrogate pair, which polars reads as a NUL, or a name with an escaped character.
+_DOUBTFUL = r'\\u[dD][89a-fA-F]|\\[^"]*"\s*:'
 
 
-def read_columns(file: Path, columns: Mapping[str, str], *, named_by_option: bool = True) -> pl.DataFrame:
+def read_columns(
+    file: Path, columns: Mapping[str, str], *, optional: Collection[str] = (), named_by_option: bool = True
+) -> pl.DataFrame:
     """Read named columns of one file.
 
-    Columns of text files are read as text, so that `007` stays `007`; columns of Parquet keep their types.
+    Columns of text files are read as text, so that `007` stays `007`; columns of Parquet keep their types. Values of
+    other columns do not matter: in JSON they may also be NaN, which is strictly no JSON.
 
     Args:
         file: a file with one of the extensions in `FORMATS`; all but `.parquet` may be gzipped, such as `.csv.gz`.
         columns: the role of each column -> its name in the file, such as `{"user": "user_id"}`.
+        optional: roles of columns that the file may lack. They are left out then. Default: none.
         named_by_option: an error suggests the command-line option `--ROLE-column`. Default: True.
 
     Returns:
@@ -43,7 +50,7 @@ def read_columns(file: Path, columns: Mapping[str, str], *, named_by_option: boo
 
     Raises:
         InputError: the file is missing, damaged, empty or of an unknown format, a column is missing or occurs twice,
-            or an id in JSON is neither text nor an integer.
+            also in one row of JSON, or an id in JSON is neither text nor an integer.
 
     Example:
         >>> import tempfile
@@ -57,13 +64,16 @@ def read_columns(file: Path, columns: Mapping[str, str], *, named_by_option: boo
     try:
         source = _source(file)
         if extension in JSON_LINES:
-            # With a schema of text all digits of a number are read: no integer becomes a float on the way.
-            table = pl.read_ndjson(source, schema=dict.fromkeys(names, pl.String))
+            table, found = _read_json(file, source, columns), names
             if not table.is_empty() and any(column.null_count() == table.height for column in table):
-                _check_columns(file, _columns_found(source, extension), columns, named_by_option)
-            _check_json_ids(file, source, [name for role, name in columns.items() if role not in _NUMBERS])
+                rows = (_json_row(file, row, line) for row, line in _json_lines(file))
+                found = list(dict.fromkeys(name for values in rows for name in values))
+                _check_columns(file, found, columns, optional, named_by_option)
+            names = [name for name in names if name in found]
         else:
-            _check_columns(file, _columns_found(source, extension), columns, named_by_option)
+            found = _columns_found(source, extension)
+            _check_columns(file, found, columns, optional, named_by_option)
+            names = [name for name in names if name in found]
             if extension in SEPARATORS:
                 table = pl.read_csv(source, separator=SEPARATORS[extension], infer_schema=False, columns=names)
             else:
@@ -78,23 +88,6 @@ def read_columns(file: Path, columns: Mapping[str, str], *, named_by_option: boo
     if table.is_empty():
         raise InputError(f"{file} contains no rows. It must contain at least one.")
     return table.select(*names, "row")
-
-
-def has_column(file: Path, name: str) -> bool:
-    """Return whether a file has a column; of JSON Lines only the first 1,000 rows are read.
-
-    Args:
-        file: a file of any format that `read_columns` reads.
-        name: the column's name.
-
-    Returns:
-        True if the file has the column; also False for a damaged file, which `read_columns` rejects.
-    """
-    extension = format_of(file)
-    try:
-        return name in _columns_found(_source(file), extension)
-    except _UNREADABLE:
-        return False
 
 
 def format_of(file: Path) -> str:
@@ -130,7 +123,8 @@ def as_ids(source: object, values: pl.Series) -> pl.Series:
         The column as String.
 
     Raises:
-        InputError: the column contains neither text nor integers.
+        InputError: the column contains neither text nor integers; the message names the first row without an id if
+            that made integers floats.
 
     Example:
         >>> as_ids("events.parquet", pl.Series("item_id", [7])).to_list()
@@ -139,6 +133,11 @@ def as_ids(source: object, values: pl.Series) -> pl.Series:
     dtype = values.dtype
     if dtype.is_integer() or dtype in (pl.String, pl.Categorical, pl.Enum, pl.Null):
         return values.cast(pl.String)
+    if dtype.is_float() and (missing := values.is_null() | values.is_nan()).any():
+        raise InputError(
+            f"{source}, row {missing.arg_true()[0] + 1}: the {values.name} is empty, so its column holds ids of type "
+            f"{dtype}, such as 7.0 for 7. Fill it in or remove the row, and write ids as text or as integers."
+        )
     raise InputError(f"{source}: column {values.name!r} holds ids of type {dtype}. Write them as text or as integers.")
 
 
@@ -168,7 +167,7 @@ def row_place(file: Path, row: int) -> str:
             except csv.Error:
                 line = None
     elif extension in JSON_LINES:
-        with _decoded(file) as text:
+        with _decoded(file, newline="\n") as text:
             filled = (number for number, content in enumerate(text, start=1) if content.strip())
             line = next(islice(filled, row - 1, row), None)
     return f"row {row}" if line is None else f"row {row} (line {line})"
@@ -177,17 +176,17 @@ def row_place(file: Path, row: int) -> str:
 def _columns_found(source: Path | bytes, extension: str) -> list[str]:
     if extension == ".parquet":
         return list(pl.read_parquet_schema(source))
-    if extension in JSON_LINES:
-        return pl.read_ndjson(source, infer_schema_length=1000).columns
     # Read as a row: as a header, polars would rename columns that occur twice.
     separator = SEPARATORS[extension]
     header = pl.read_csv(source, separator=separator, has_header=False, infer_schema=False, n_rows=1)
     return [name or "" for name in header.row(0)]
 
 
-def _check_columns(file: Path, found: list[str], columns: Mapping[str, str], named_by_option: bool) -> None:
+def _check_columns(
+    file: Path, found: list[str], columns: Mapping[str, str], optional: Collection[str], named_by_option: bool
+) -> None:
     for role, name in columns.items():
-        if found.count(name) == 1:
+        if found.count(name) == 1 or (role in optional and name not in found):
             continue
         if name in found:
             raise InputError(
@@ -219,29 +218,76 @@ def _check_separator(file: Path, found: list[str], n_columns: int) -> None:
         )
 
 
-def _check_json_ids(file: Path, source: Path | bytes, names: Sequence[str]) -> None:
-    """Refuse ids that are neither text nor integers: read as text, an object would become an id, and 1.0 become 1.
+def _read_json(file: Path, source: Path | bytes, columns: Mapping[str, str]) -> pl.DataFrame:
+    """Read columns of JSON Lines by polars; Python reads a file that polars refuses, and checks doubtful rows.
 
-    Half a surrogate pair is refused too: polars reads it as a NUL.
+    Polars refuses a file for a number or a text that it cannot hold, also in columns that are not needed. It takes the
+    first of two values of one name, half a surrogate pair for a NUL, and any value for text.
     """
-    lines = pl.read_lines(source).to_series()
+    schema = dict.fromkeys(columns.values(), pl.String)
+    try:
+        # With a schema of text all digits of a number are read: no integer becomes a float on the way.
+        table = pl.read_ndjson(source, schema=schema)
+        lines = pl.read_lines(source).to_series()
+    except pl.exceptions.PolarsError:
+        rows = (_json_row(file, row, line, columns) for row, line in _json_lines(file))
+        texts = [[_as_text(values.get(name)) for name in schema] for values in rows]
+        return pl.DataFrame(texts, schema, orient="row")
     lines = lines.filter(lines.str.strip_chars() != "")
-    for name in names:
+    doubtful = lines.str.contains(_DOUBTFUL)
+    for role, name in columns.items():
         key = f'"{pl.escape_regex(name)}"\\s*:\\s*'
-        doubtful = lines.str.count_matches(key) != lines.str.count_matches(key + r'(?:"|null\b|-?\d+\s*[,}])')
-        doubtful |= lines.str.contains(r"\\u[dD][89a-fA-F]")
-        for row in doubtful.arg_true():  # the key may be part of another value, so parse the line
-            value = json.loads(lines[row]).get(name)
-            if isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
-                raise InputError(
-                    f"{file}, {row_place(file, row + 1)}: the {name} {json.dumps(value)[:60]} has half a surrogate "
-                    "pair, which is no character. Correct the row."
-                )
-            if isinstance(value, (float, bool, dict, list)):
-                raise InputError(
-                    f"{file}, {row_place(file, row + 1)}: the {name} {json.dumps(value)[:60]} is neither text nor an "
-                    "integer. Write ids as text or as integers."
-                )
+        n_found = lines.str.count_matches(key)
+        doubtful |= n_found > 1  # the key may also be part of another value
+        if role not in _NUMBERS:
+            doubtful |= n_found != lines.str.count_matches(key + r'(?:"|null\b|-?\d+\s*[,}])')
+    for index in doubtful.arg_true():
+        _json_row(file, index + 1, lines[index], columns)
+    return table
+
+
+def _json_lines(file: Path) -> Iterator[tuple[int, str]]:
+    with _decoded(file, newline="\n") as text:
+        yield from enumerate((line for line in text if line.strip()), start=1)
+
+
+class _Object(dict[str, Any]):
+    """An object of JSON, and the names that it has more than once."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        repeated = len(self) < len(pairs)
+        self.repeated = {name for name, n in Counter(name for name, _ in pairs).items() if n > 1} if repeated else set()
+
+
+_JSON = json.JSONDecoder(object_pairs_hook=_Object)
+
+
+def _json_row(file: Path, row: int, line: str, columns: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Parse a row of JSON Lines; refuse a needed name that occurs twice, and ids that are neither text nor integers."""
+    values, problem = None, "is not JSON. Correct the row"
+    if HALF_PAIR.search(line):
+        problem = "is not UTF-8 text. Save the file as UTF-8"
+    else:
+        with suppress(ValueError, RecursionError):
+            values, problem = _JSON.decode(line), "is not a JSON object. Correct the row"
+    if not isinstance(values, _Object):
+        raise InputError(f"{file}: {row_place(file, row)} {problem}.")
+    for role, name in (columns or {}).items():
+        value, wrong = values.get(name), None
+        if isinstance(value, str) and HALF_PAIR.search(value):
+            wrong = f"{json.dumps(value)[:60]} has half a surrogate pair, which is no character. Correct the row"
+        elif role not in _NUMBERS and isinstance(value, (float, bool, dict, list)):
+            wrong = f"{json.dumps(value)[:60]} is neither text nor an integer. Write ids as text or as integers"
+        elif name in values.repeated:
+            wrong = "occurs twice. Remove one of them"
+        if wrong is not None:
+            raise InputError(f"{file}, {row_place(file, row)}: the {name} {wrong}.")
+    return values
+
+
+def _as_text(value: Any) -> str | None:
+    return value if isinstance(value, str) or value is None else json.dumps(value)
 
 
 def _damage(file: Path, extension: str, error: Exception) -> str:
@@ -254,36 +300,10 @@ def _damage(file: Path, extension: str, error: Exception) -> str:
     if extension == ".parquet":
         return f"not a complete Parquet file ({reason}). Copy or write the file again."
     with _decoded(file) as text:
-        found = _bad_json(text) if extension in JSON_LINES else _bad_delimited(text, SEPARATORS[extension])
-        for place, problem in found:
+        for place, problem in _bad_delimited(text, SEPARATORS[extension]):
             remedy = "Save the file as UTF-8" if problem.endswith("UTF-8 text") else "Correct the row"
             return f"{place} {problem}. {remedy}."
     return f"cannot be read as {extension} ({reason}). Check the format."
-
-
-def _bad_json(text: IO[str]) -> Iterator[tuple[str, str]]:
-    filled = ((line, content) for line, content in enumerate(text, start=1) if content.strip())
-    for row, (line, content) in enumerate(filled, start=1):
-        place = f"row {row} (line {line})"
-        if "\ufffd" in content:
-            yield place, "is not UTF-8 text"
-        try:
-            value = json.loads(content, parse_constant=_no_json)
-        except _NoJson as error:
-            yield place, f"contains {error}, which is not JSON; write null for a missing value"
-        except ValueError:
-            yield place, "is not JSON"
-        else:
-            if not isinstance(value, dict):
-                yield place, "is not a JSON object"
-
-
-class _NoJson(ValueError):
-    """A name that Python's parser takes for a number, although JSON has no such number."""
-
-
-def _no_json(name: str) -> None:
-    raise _NoJson(name)
 
 
 def _bad_delimited(text: IO[str], separator: str) -> Iterator[tuple[str, str]]:
@@ -300,7 +320,7 @@ def _bad_delimited(text: IO[str], separator: str) -> Iterator[tuple[str, str]]:
             yield place, open_quote
             return
         width = width or len(fields)
-        if any("\ufffd" in field for field in fields):
+        if any(map(HALF_PAIR.search, fields)):
             yield place, "is not UTF-8 text"
         if any(field.count('"') % 2 for field in fields):  # Python's reader accepts a quote inside an unquoted field
             yield place, open_quote
@@ -317,9 +337,9 @@ def _source(file: Path) -> Path | bytes:
 
 
 @contextmanager
-def _decoded(file: Path) -> Iterator[IO[str]]:
-    """Open a file's text for the block; bytes that are not UTF-8 become U+FFFD."""
-    with open_text(file) as content, TextIOWrapper(content, "utf-8", errors="replace", newline="") as text:
+def _decoded(file: Path, newline: str = "") -> Iterator[IO[str]]:
+    """Open a file's text for the block; bytes that are not UTF-8 become half surrogate pairs."""
+    with open_text(file) as content, TextIOWrapper(content, "utf-8", "surrogateescape", newline) as text:
         yield text
 
 

@@ -10,7 +10,7 @@ import polars as pl
 import scipy.sparse
 import scipy.sparse.linalg
 
-from laclrec_tf.data.event_files import as_ids, has_column, is_blank, read_columns, row_place
+from laclrec_tf.data.event_files import as_ids, is_blank, read_columns, row_place
 from laclrec_tf.errors import InputError
 
 WINDOW = 5
@@ -234,10 +234,10 @@ def read_neighbours(file: str | Path) -> pl.DataFrame:
         [('new tent', 'tent', 1.0)]
     """
     file = Path(file)
-    names = ["item", "neighbour", *(["weight"] if has_column(file, "weight") else [])]
-    raw = read_columns(file, dict(zip(names, names, strict=True)), named_by_option=False)
-    table = pl.DataFrame([_ids(file, raw, name) for name in names[:2]])
-    if "weight" not in names:
+    names = {name: name for name in ("item", "neighbour", "weight")}
+    raw = read_columns(file, names, optional=("weight",), named_by_option=False)
+    table = pl.DataFrame([_ids(file, raw, name) for name in ("item", "neighbour")])
+    if "weight" not in raw.columns:
         return table.with_columns(weight=pl.lit(1.0))
     table = table.with_columns(raw["weight"].cast(pl.Float64, strict=False))
     is_good = pl.col("weight").is_finite() & (pl.col("weight") > 0)

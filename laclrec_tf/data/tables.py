@@ -11,6 +11,7 @@ import polars as pl
 from narwhals.dependencies import is_into_dataframe
 
 from laclrec_tf.errors import InputError
+from laclrec_tf.files import HALF_PAIR
 
 
 def is_table(value: object) -> bool:
@@ -87,11 +88,19 @@ def _as_polars(column: nw.Series[Any]) -> pl.Series:
         numbers = iter(column.filter(~is_missing).dt.timestamp(unit).to_list())
         found = [None if missing else int(next(numbers)) for missing in is_missing.to_list()]
         return pl.Series(column.name, found, pl.Int64).cast(pl.Datetime(unit))
+    values = _values(column)
     try:
-        return pl.Series(column.name, _values(column), strict=True)
-    except (TypeError, pl.exceptions.PolarsError) as error:
+        return pl.Series(column.name, values, strict=True)
+    except UnicodeEncodeError:
+        row = next(row for row, value in enumerate(values, start=1) if HALF_PAIR.search(str(value)))
         raise InputError(
-            f"The table's column {column.name!r} has values of different types. Write all as text, or all as numbers."
+            f"The table, row {row}: the {column.name} {values[row - 1]!r} has half a surrogate pair, which is no "
+            "character. Correct the row."
+        ) from None
+    except (TypeError, OverflowError, pl.exceptions.PolarsError) as error:
+        raise InputError(
+            f"The table's column {column.name!r} has values of different types, or integers of more than 64 bits. "
+            "Write all as text, or all as numbers."
         ) from error
 
 

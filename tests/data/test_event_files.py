@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import json
 import re
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from laclrec_tf.data.event_files import format_of, has_column, read_columns, row_place
+from laclrec_tf.data.event_files import format_of, read_columns, row_place
 from laclrec_tf.errors import InputError
 
 JSON = b'{"user_id":1,"item_id":2,"timestamp":3}\n'
@@ -111,7 +112,6 @@ def test_a_name_is_no_pattern(tmp_path, name, ending):
             write(out)
     file = tmp_path / "may [2]" / f"{name}{ending}"
     assert read_columns(file, COLUMNS).height == 1
-    assert has_column(file, "item_id")
 
 
 def complaint(file: Path) -> str:
@@ -273,11 +273,83 @@ def test_the_separator_that_a_file_seems_to_have_is_named(tmp_path, name, separa
         read_columns(file, columns)
 
 
-def test_json_that_is_none_is_named_with_its_row(tmp_path):
+EMOJI = "\\ud83d\\ude00"
+UNUSUAL = ["NaN", "-Infinity", "1e400", '"\\ude00"', '"\\ud83d"', f'"{EMOJI}"', "9" * 60, '{"x": 1, "x": [NaN]}']
+
+
+@pytest.mark.parametrize("value", UNUSUAL)
+@pytest.mark.parametrize("ending", ["jsonl", "ndjson.gz"])
+def test_json_columns_that_are_not_needed_do_not_matter(tmp_path, value, ending):
+    rows = f'{{"user_id":"\ufffd{EMOJI}","item_id":2,"timestamp":0.5,"price":1,"price":{value}}}\n\n'
+    content = (rows + '{"user_id":null,"item_id":"007","timestamp":1700000000123456789}').encode()
+    file = written(tmp_path, f"events.{ending}", gzipped(content) if ending.endswith("gz") else content)
+    assert read_columns(file, COLUMNS).rows() == [
+        ("\ufffd\U0001f600", "2", "0.5", 1),
+        (None, "007", "1700000000123456789", 2),
+    ]
+
+
+@pytest.mark.parametrize("unusual", ["1", "NaN"])  # read by polars, and by Python
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        ('{"user_id":NaN}', "the user_id NaN is neither text nor an integer"),
+        ('{"user_id":"\\ude00"}', "the user_id .* has half a surrogate pair"),
+        ('{"user_id":"a","user_id":"b"}', "the user_id occurs twice. Remove one of them"),
+        ('{"user\\u005fid":"a","user_id":"a"}', "the user_id occurs twice"),
+        ('{"user_id":"a","timestamp":1,"timestamp":null}', "the timestamp occurs twice"),
+        ('{"\\u0075ser_id":1.5}', "the user_id 1.5 is neither text nor an integer"),
+    ],
+)
+def test_json_values_that_are_read_in_two_ways_are_named_with_their_row(tmp_path, unusual, row, problem):
     file = tmp_path / "events.jsonl"
-    file.write_text('{"user_id": "a", "price": 1}\n{"user_id": "b", "price": NaN}\n')
-    with pytest.raises(InputError, match=r"row 2 \(line 2\) contains NaN, which is not JSON; write null for a missing"):
-        read_columns(file, {"user": "user_id"})
+    file.write_text(f'{{"user_id": "{EMOJI}", "timestamp": 1, "price": {unusual}}}\n\n{row}\n')
+    with pytest.raises(InputError, match=r"events.jsonl, row 2 \(line 3\): " + problem):
+        read_columns(file, {"user": "user_id", "time": "timestamp"})
+
+
+def test_numbers_of_json_that_are_no_times_stay_visible(tmp_path):
+    rows = "\n".join(f'{{"timestamp":{value}}}' for value in ("1", "NaN", "1e400", "true"))
+    file = written(tmp_path, "events.jsonl", rows.encode())
+    times = read_columns(file, {"time": "timestamp"})["timestamp"]
+    assert times.to_list() == ["1", "NaN", "Infinity", "true"]
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_an_optional_column_may_be_missing_or_come_late(tmp_path, ending):
+    columns = {"item": "item_id", "weight": "weight"}
+    for weights in ([None] * 3000, [None] * 2000 + [5] * 1000):
+        table = pl.DataFrame({"item_id": ["x"] * 3000, "weight": weights}, {"item_id": pl.String, "weight": pl.Int64})
+        rows = [{name: value for name, value in row.items() if value is not None} for row in table.to_dicts()]
+        file = tmp_path / f"neighbours.{ending}"
+        if ending == "jsonl":
+            file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        else:
+            shown = table if weights[-1] else table.drop("weight")
+            {"csv": shown.write_csv, "parquet": shown.write_parquet}[ending](file)
+        found = read_columns(file, columns, optional=("weight",))
+        assert found.columns == (["item_id", "weight", "row"] if weights[-1] else ["item_id", "row"])
+        assert not weights[-1] or found["weight"].cast(pl.Int64).to_list() == weights
+    with pytest.raises(InputError, match="no column 'price'"):
+        read_columns(file, columns | {"price": "price"}, optional=("weight",))
+
+
+def test_columns_of_json_are_found_in_every_row(tmp_path):
+    file = tmp_path / "events.jsonl"
+    file.write_text('{"user_id": "a"}\n' * 2000 + '{"user_id": "b", "Item": 1}\n')
+    with pytest.raises(InputError, match="no column 'item'. Did you mean --item-column Item"):
+        read_columns(file, {"user": "user_id", "item": "item"})
+    file.write_text('{"user_id": "a"}\n' * 2000 + '{"user_id": "b", "item": null}\n')
+    assert read_columns(file, {"user": "user_id", "item": "item"})["item"].is_null().all()
+
+
+@pytest.mark.parametrize("ending", ["csv", "csv.gz", "jsonl"])
+def test_lines_may_end_with_carriage_returns_alone(tmp_path, ending):
+    lines = [JSON.strip()] * 2 if ending == "jsonl" else CSV.split()
+    content = b"\r".join([b"\xef\xbb\xbf" + lines[0], *lines[1:], b""])
+    file = written(tmp_path, f"events.{ending}", gzipped(content) if ending.endswith("gz") else content)
+    assert read_columns(file, COLUMNS).height == 2
+    assert row_place(file, 2) == ("row 2 (line 2)" if ending == "jsonl" else "row 2 (line 3)")
 
 
 def test_half_a_surrogate_pair_is_no_id(tmp_path):

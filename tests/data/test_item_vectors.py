@@ -84,6 +84,15 @@ def test_without_weights_all_weigh_the_same(tmp_path):
     assert read_neighbours(tmp_path / "n.jsonl").rows() == [("1", "2", 1.0)]
 
 
+def test_a_weight_is_never_overlooked_because_it_comes_late(tmp_path):
+    file = tmp_path / "n.jsonl"
+    file.write_text('{"item":1,"neighbour":2}\n' * 2000 + '{"item":1,"neighbour":3,"weight":5}\n')
+    with pytest.raises(InputError, match=r"row 1 \(line 1\): the weight None is not a finite number above 0"):
+        read_neighbours(file)
+    file.write_text('{"item":1,"neighbour":2,"weight":5,"x":NaN}\n' * 2000)
+    assert read_neighbours(file)["weight"].unique().to_list() == [5.0]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

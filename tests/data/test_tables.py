@@ -74,7 +74,16 @@ def test_oddities_of_pandas():
     mixed = pd.DataFrame(EVENTS | {"item_id": ["x", 7]})
     assert "'item_id' has values of different types" in complaint(mixed)
     # A missing number turns pandas' integers into floats, 7 into 7.0: no id to guess at.
-    assert "Float64" in complaint(pd.DataFrame(EVENTS | {"item_id": [7, None]}))
+    assert complaint(pd.DataFrame(EVENTS | {"item_id": [7, None]})).startswith(
+        "The table, row 2: the item_id is empty, so its column holds ids of type Float64, such as 7.0 for 7. Fill it in"
+    )
+    for name in ("user_id", "timestamp"):
+        half = pd.DataFrame(EVENTS | {name: pd.Series(["2024-05-31", "\ud83d"], dtype=object)})
+        assert complaint(half) == (
+            f"The table, row 2: the {name} '\\ud83d' has half a surrogate pair, which is no character. Correct the row."
+        )
+    huge = pd.DataFrame(EVENTS | {"user_id": pd.Series([1, 2**200], dtype=object)})
+    assert "or integers of more than 64 bits. Write all as text" in complaint(huge)
     categorical = pd.DataFrame(EVENTS | {"user_id": pd.Categorical(["b", "a"])}, index=[5, 5])
     assert table_interactions(categorical)["user_id"].to_list() == ["b", "a"]
 
