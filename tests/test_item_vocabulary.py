@@ -94,7 +94,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, content, message):
         (b"\n  \n", " names no item. Write one item on each line."),
         (b"tent\n\nmug\ntent\n", ", line 4: the item 'tent' is on line 1 already. Remove one of them."),
         (b"tent\nm\x0bug\n", r", line 2: the item 'm\x0bug' contains a line break. Remove it."),
-        (b"tent\rmug\r", r", line 1: the item 'tent\rmug\r' contains a line break. Remove it."),
+        (b"tent\rmug\nstove\n", r", line 1: the item 'tent\rmug' contains a line break. Remove it."),
     ],
 )
 def test_a_mistake_in_a_catalogue_has_its_line(tmp_path: Path, content, problem):
