@@ -235,10 +235,12 @@ class _Loader(yaml.SafeLoader):
         """Return the values of a mapping by name."""
         lines: dict[str, int] = {}
         for name, _ in node.value:
-            line = name.start_mark.line + 1
-            if isinstance(name, yaml.ScalarNode) and lines.setdefault(name.value, line) != line:
+            if not isinstance(name, yaml.ScalarNode):
+                continue
+            if name.value in lines:
                 problem = f"{name.value!r} is on line {lines[name.value]} already"
                 raise yaml.constructor.ConstructorError(None, None, problem, name.start_mark)
+            lines[name.value] = name.start_mark.line + 1
         return super().construct_mapping(node, deep)
 
 

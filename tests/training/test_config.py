@@ -102,6 +102,7 @@ def test_settings_file(tmp_path):
         ("width: 32\n\tseed: 1\n", r", line 2: found character '\\t' that cannot start any token.$"),
         ("width: 32\nseed: 1\nwidth: 64\n", ", line 3: 'width' is on line 1 already.$"),
         ("models:\n  one: {}\n  two: {}\n  one: {}\n", ", line 4: 'one' is on line 2 already.$"),
+        ('{"width": 32, "width": 64}', ", line 1: 'width' is on line 1 already.$"),
         ("width: 32\ntitle: 2024-13-45\n", ", line 2: month must be in 1..12.$"),
         ('width: 32\ntitle: "\x07"\n', ", line 2: unacceptable character #x0007"),
         ("width: 32\na: *b\n", ", line 2: found undefined alias 'b'.$"),
