@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any
 
 import tensorflow as tf
+from tensorflow.python.distribute.input_util import get_distributed_datasets_from_function
 
 from laclrec_tf.errors import InputError
 
@@ -206,7 +207,25 @@ class WorkerGroup:
 
     def distribute(self, make: Callable[[], tf.data.Dataset]) -> Any:
         """Return a dataset whose steps train on one batch of each worker's own dataset."""
-        return make() if self.is_alone else self.strategy.distribute_datasets_from_function(lambda context: make())
+        if self.is_alone:
+            return make()
+        if self.strategy.num_replicas_in_sync > self.count:
+            return self.strategy.distribute_datasets_from_function(lambda context: make())
+        # This is what `distribute_datasets_from_function` does, but for one device, and without a second iterator that
+        # copies batches to it. tf.data tunes that iterator in a thread, whatever the dataset's options are. When the
+        # iterator ends while all cores are busy, it can miss that the thread was cancelled, and wait for up to 60 s.
+        options = tf.distribute.InputOptions(
+            experimental_fetch_to_device=False,
+            experimental_replication_mode=tf.distribute.InputReplicationMode.PER_REPLICA,
+        )
+        extended = self.strategy.extended
+        return get_distributed_datasets_from_function(
+            lambda context: make(),
+            extended._input_workers_with_options(options),
+            [extended._make_input_context()],
+            self.strategy,
+            options,
+        )
 
     def _all(self, value: int) -> list[int]:
         if self.is_alone:

@@ -21,6 +21,7 @@ import numpy as np  # noqa: E402
 from laclrec_tf.data.batches import evaluation_dataset, training_dataset  # noqa: E402
 from laclrec_tf.lazy_adam import LazyAdam  # noqa: E402
 from laclrec_tf.models import build_preset  # noqa: E402
+from laclrec_tf.training.workers import WorkerGroup  # noqa: E402
 
 STEPS, EPOCHS = 3, 2
 HISTORIES = [np.random.default_rng(n).integers(1, 31, 2 + n % 11).astype(np.int32) for n in range(60)]
@@ -67,8 +68,9 @@ if task == "alone":
     batches = side_by_side(trained_on(0, needs), trained_on(1, needs))
     validation = side_by_side(evaluated_on(0), evaluated_on(1))
 else:
-    batches = strategy.distribute_datasets_from_function(lambda context: trained_on(int(task), needs))
-    validation = strategy.distribute_datasets_from_function(lambda context: evaluated_on(int(task)))
+    workers = WorkerGroup(len(ports), int(task), strategy)
+    batches = workers.distribute(lambda: trained_on(int(task), needs))
+    validation = workers.distribute(lambda: evaluated_on(int(task)))
 log = model.fit(
     batches,
     epochs=EPOCHS,
