@@ -12,6 +12,7 @@ from threading import Barrier
 
 import pytest
 import tensorflow as tf
+from tensorflow.python.data.ops import multi_device_iterator_ops
 
 from laclrec_tf.errors import InputError
 from laclrec_tf.training.workers import WorkerGroup, agreed, join_workers, lost_worker_as_input_error, meet
@@ -198,3 +199,17 @@ def test_alone_the_smallest_and_the_largest_value_are_the_own_one():
     group = WorkerGroup()
     assert (group.smallest(3), group.largest(3)) == (3, 3)
     assert group.distribute(lambda: "batches") == "batches"
+
+
+def test_the_data_of_a_worker_with_one_device_have_no_second_iterator(monkeypatch):
+    """tf.data tunes that one, whatever the options are; its end took up to a minute when all cores were busy."""
+
+    def never(*args, **kwargs):
+        raise AssertionError("a second iterator")
+
+    monkeypatch.setattr(multi_device_iterator_ops.OwnedMultiDeviceIterator, "__init__", never)
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    batches = iter(WorkerGroup(2, 1, strategy).distribute(lambda: tf.data.Dataset.range(4).batch(2)))
+    assert [next(batches).numpy().tolist() for _ in range(2)] == [[0, 1], [2, 3]]
+    with pytest.raises(StopIteration):
+        next(batches)
