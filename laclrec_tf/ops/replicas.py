@@ -95,12 +95,13 @@ def step_of_all_workers(
     Source: https://github.com/keras-team/keras/issues/20585
     """
 
+    # The batch is read within the function: from outside each shape would be traced anew.
     @tf.function(reduce_retracing=True, autograph=False)
-    def run(batch: Any) -> dict[str, tf.Tensor]:
-        outputs = strategy.run(step, args=(batch,))
+    def run(iterator: Iterator[Any]) -> dict[str, tf.Tensor]:
+        outputs = strategy.run(step, args=(next(iterator),))
         return {name: strategy.experimental_local_results(value)[0] for name, value in outputs.items()}
 
-    return lambda iterator: run(next(iterator))
+    return run
 
 
 def _context() -> tf.distribute.ReplicaContext | None:
