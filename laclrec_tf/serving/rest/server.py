@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import resource
 import socket
 import ssl
 import threading
 import time
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,8 +24,9 @@ from laclrec_tf.serving.server.metrics import ServerMetrics
 from laclrec_tf.serving.tls import TlsFiles
 
 BACKLOG = 2048
-# Max number of open connections. New ones beyond it are closed, so that descriptors are left for gRPC and for files.
-MAX_CONNECTIONS = 1024
+# Max number of open connections, and max share of the process's descriptors that they take. New ones beyond it are
+# closed, so that descriptors are left for gRPC and for files.
+MAX_CONNECTIONS, MAX_SHARE = 1024, 0.5
 # Max seconds until the head of a request has arrived, from the start of the connection or the head's first byte.
 HEAD_SECONDS = 20.0
 # Min seconds between two lines of the log about the same trouble with connections.
@@ -119,7 +122,8 @@ class RestServer:
     def _listen(self) -> socket.socket:
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
         try:
-            listener = socket.create_server((self.host, self.port), family=family, backlog=BACKLOG)
+            created = socket.create_server((self.host, self.port), family=family, backlog=BACKLOG)
+            listener = _BoundedListener(fileno=created.detach())
         except OSError as error:
             raise InputError(
                 f"Cannot listen on {self.host}, port {self.port}: {reason_of(error)}. "
@@ -177,17 +181,33 @@ class _UvicornServer(uvicorn.Server):
             self.up.set()
 
 
+class _BoundedListener(socket.socket):
+    """A listening socket that closes new connections when too many are open, with TLS also before their handshake."""
+
+    def __init__(self, fileno: int) -> None:
+        super().__init__(fileno=fileno)
+        descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.limit = min(MAX_CONNECTIONS, int(descriptors * MAX_SHARE))
+        self._open: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """Accept the next connection that may stay open."""
+        while True:
+            connection, address = super().accept()
+            if len(self._open) < self.limit or sum(each.fileno() >= 0 for each in self._open) < self.limit:
+                self._open.add(connection)
+                return connection, address
+            connection.close()
+            _log_seldom(f"{self.limit} REST connections are open, so new ones are closed.")
+
+
 class _BoundedConnection(H11Protocol):
-    """uvicorn's connection, closed when no request arrives in time, or when too many connections are open."""
+    """uvicorn's connection, closed when no request arrives in time."""
 
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if len(self.connections) > MAX_CONNECTIONS:
-            _log_seldom(f"More than {MAX_CONNECTIONS} REST connections are open, so new ones are closed.")
-            transport.abort()
-            return
         self._await_head()
 
     def data_received(self, data: bytes) -> None:

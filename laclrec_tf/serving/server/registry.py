@@ -43,6 +43,7 @@ class ModelRegistry:
         self._changing = threading.Lock()  # one change at a time
         self._models: dict[str, ServedModel] = {}  # replaced as a whole, and so read without a lock
         self._is_open = False  # from the first configuration to `close`
+        self._trouble: dict[str, str] = {}  # why a model's folder could not be read at the last look
 
     def acquire(self, spec: model_pb2.ModelSpec) -> ServedVersion:
         """Find the version that a request selects, and hold it; the caller must `release` it.
@@ -123,8 +124,12 @@ class ModelRegistry:
                     for version in model.surplus():
                         version.unload()
                     model.forget_ended()
-                except OSError:
-                    logger.exception("model %s: cannot read its folder; its versions stay as they are", model.name)
+                    self._trouble.pop(model.name, None)
+                except OSError as error:
+                    if self._trouble.get(model.name) != str(error):  # the next look is in a second
+                        self._trouble[model.name] = str(error)
+                        text = "model %s: cannot read its folder, so its versions stay as they are: %s"
+                        logger.error(text, model.name, error)
 
     def close(self, drain_seconds: float = 0.0) -> None:
         """Unload all versions.

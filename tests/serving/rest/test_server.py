@@ -297,9 +297,7 @@ def test_beyond_the_max_number_of_connections_new_ones_are_closed(api, monkeypat
         held = [socket.create_connection(("127.0.0.1", rest.port)) for _ in range(3)]
         refused = [socket.create_connection(("127.0.0.1", rest.port)) for _ in range(4)]
         assert all(closed_after(each, 30) for each in refused)
-        assert [record.message for record in caplog.records] == [
-            "More than 3 REST connections are open, so new ones are closed."
-        ]
+        assert [record.message for record in caplog.records] == ["3 REST connections are open, so new ones are closed."]
         for each in held:
             each.close()
         deadline = time.monotonic() + 30
@@ -311,6 +309,15 @@ def test_beyond_the_max_number_of_connections_new_ones_are_closed(api, monkeypat
                 continue
         else:
             pytest.fail("no connection was accepted any more")
+
+
+def test_connections_take_no_more_than_half_of_the_descriptors(api, files, monkeypatch):
+    monkeypatch.setattr(server.resource, "getrlimit", lambda which: (8, 8))
+    monkeypatch.setattr(server, "_logged", {})
+    with RestServer(api, port=0, default_model="shop", tls=TlsFiles(files["certificate"], files["key"])) as rest:
+        opened = [socket.create_connection(("127.0.0.1", rest.port)) for _ in range(6)]  # none begins a handshake
+        assert all(closed_after(each, 30) for each in opened[4:])
+        assert not closed_after(opened[0], 0.1)
 
 
 def test_that_no_connection_can_be_accepted_is_one_line(monkeypatch, caplog):

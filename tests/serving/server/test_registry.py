@@ -15,6 +15,7 @@ from tensorflow_serving.config.model_server_config_pb2 import ModelConfig, Model
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving.errors import ServingError
 from laclrec_tf.serving.server import registry as module
+from laclrec_tf.serving.server import served_model
 from laclrec_tf.serving.server.registry import ModelRegistry
 
 
@@ -169,6 +170,22 @@ def test_refresh_and_states(registry, add_version):
         with pytest.raises(ServingError, match=text) as caught:
             registry.statuses(spec)
         assert caught.value.code is grpc.StatusCode.NOT_FOUND
+
+
+def test_a_folder_that_cannot_be_read_is_logged_once(registry, monkeypatch, caplog):
+    def trouble(folder):
+        raise OSError(24, "Too many open files")
+
+    for _ in range(2):
+        with monkeypatch.context() as broken:
+            broken.setattr(served_model, "version_folders", trouble)
+            registry.refresh()
+            registry.refresh()
+        registry.refresh()  # it can be read again
+    assert [record.levelname for record in caplog.records if "cannot read its folder" in record.message] == [
+        "ERROR"
+    ] * 2
+    assert found(registry) == 1
 
 
 def test_a_model_that_is_being_loaded(counting_folder):
