@@ -13,6 +13,7 @@ import time
 import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import uvicorn
@@ -27,7 +28,8 @@ BACKLOG = 2048
 # Max number of open connections, and max share of the process's descriptors that they take. New ones beyond it are
 # closed, so that descriptors are left for gRPC and for files.
 MAX_CONNECTIONS, MAX_SHARE = 1024, 0.5
-# Max seconds until the head of a request has arrived, from the start of the connection or the head's first byte.
+# Max seconds until the head of a request has arrived, from the start of the connection or the head's first byte. With
+# TLS also max seconds of the handshake.
 HEAD_SECONDS = 20.0
 # Min seconds between two lines of the log about the same trouble with connections.
 LOGGED_SECONDS = 30.0
@@ -174,7 +176,11 @@ class _UvicornServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept connections."""
-        asyncio.get_running_loop().set_exception_handler(_log_trouble)
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(_log_trouble)
+        if self.config.ssl is not None:  # uvicorn has no setting for it
+            limited = partial(loop.create_server, ssl_handshake_timeout=HEAD_SECONDS)
+            loop.create_server = limited  # type: ignore[method-assign]
         try:
             await super().startup(sockets)
         finally:
