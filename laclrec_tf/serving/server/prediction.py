@@ -21,6 +21,7 @@ from laclrec_tf.serving.server.limits import RequestLimits
 MAX_ELEMENTS = 2**22
 MAX_ROWS = 1024
 MAX_REPEATED = 2**14
+MAX_RANK = 8  # that of the REST API, too
 DEFAULT_SIGNATURE = "serving_default"
 NO_LIMITS = RequestLimits(max_history_length=2**62, max_k=2**62)
 # TensorFlow Serving answers with these fields and not with `tensor_content`, and clients read them.
@@ -114,13 +115,15 @@ def declared_spec(name: str, proto: tensor_pb2.TensorProto) -> Spec:
         Number of the dtype in TensorFlow's `DataType`, and shape.
 
     Raises:
-        ServingError: INVALID_ARGUMENT, the dtype or the shape is unknown, or there are more values than elements;
-            RESOURCE_EXHAUSTED, more than `MAX_ROWS` rows or `MAX_ELEMENTS` elements.
+        ServingError: INVALID_ARGUMENT, the dtype or the shape is unknown, or there are more than `MAX_RANK` dimensions
+            or more values than elements; RESOURCE_EXHAUSTED, more than `MAX_ROWS` rows or `MAX_ELEMENTS` elements.
 
     Example:
         >>> declared_spec("k", tf.make_tensor_proto([10, 20]))
         (3, (2,))
     """
+    if (rank := len(proto.tensor_shape.dim)) > MAX_RANK:  # first: the product of many sizes takes minutes
+        raise _malformed(name, f"{rank} dimensions, but at most {MAX_RANK} are allowed")
     shape = tuple(dimension.size for dimension in proto.tensor_shape.dim)
     if proto.dtype not in DTYPES:
         try:

@@ -43,6 +43,7 @@ class ModelRegistry:
         self._changing = threading.Lock()  # one change at a time
         self._models: dict[str, ServedModel] = {}  # replaced as a whole, and so read without a lock
         self._is_open = False  # from the first configuration to `close`
+        self._closing = threading.Event()  # ends the wait for files
         self._trouble: dict[str, str] = {}  # why a model's folder could not be read at the last look
 
     def acquire(self, spec: model_pb2.ModelSpec) -> ServedVersion:
@@ -137,7 +138,9 @@ class ModelRegistry:
         Args:
             drain_seconds: max seconds to wait for running requests. Default: 0.
         """
+        self._closing.set()
         with self._changing:
+            self._closing.clear()
             self._is_open = False
             models, self._models = self._models, {}
             for model in models.values():
@@ -145,12 +148,13 @@ class ModelRegistry:
                     version.unload(drain_seconds)
 
     def _load_missing(self, model: ServedModel) -> list[ServedVersion]:
-        """Load a model's versions, and wait for those that are being copied at this moment."""
+        """Load a model's versions. If it cannot be served without one that is being copied, wait for that one."""
         loaded = model.load_missing(self._intra_op_threads)
         latest = time.monotonic() + MAX_WAIT_SECONDS
-        while model.waiting and time.monotonic() < latest:
+        while model.waiting and not _is_served(model) and time.monotonic() < latest:
             logger.info("model %s: waits for the files of version %d", model.name, max(model.waiting))
-            time.sleep(WAIT_SECONDS)
+            if self._closing.wait(WAIT_SECONDS):
+                break
             loaded += model.load_missing(self._intra_op_threads)
         return loaded
 
@@ -200,6 +204,12 @@ def _selected_number(model: ServedModel, spec: model_pb2.ModelSpec) -> int | Non
             )
         return model.labels[spec.version_label]
     return spec.version.value if spec.HasField("version") else None
+
+
+def _is_served(model: ServedModel) -> bool:
+    """Return whether `_check_served` finds all that it needs."""
+    available = {version.number for version in model.available()}
+    return bool(available) and available >= {*model.pinned(), *model.labels.values()}
 
 
 def _check_served(model: ServedModel) -> None:

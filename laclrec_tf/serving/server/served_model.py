@@ -279,8 +279,9 @@ class ServedModel:
         """Load the wanted versions that are missing, newest first.
 
         A copy may be in progress. A version is loaded when it holds the files of its manifest, or when its files are
-        as they were at the last look. With the policy `latest`, an older version is loaded in place of one that fails,
-        unless one is AVAILABLE: a server that restarts must not be without a model because of the last export.
+        as they were at the last look. With the policy `latest`, an older version is loaded in place of one that fails
+        or is incomplete, unless one is AVAILABLE: a server that restarts must not be without a model because of the
+        last export.
 
         Args:
             intra_op_threads: see `LoadedModel`.
@@ -295,7 +296,7 @@ class ServedModel:
         wanted = self._wanted(folders)
         may_be_older = self.config.model_version_policy.WhichOneof("policy_choice") in (None, "latest")
         for number in sorted(wanted, reverse=True) + sorted(set(folders) - wanted, reverse=True):
-            if number not in wanted and (not may_be_older or self.waiting or len(self.available()) >= len(wanted)):
+            if number not in wanted and (not may_be_older or len(self.available()) >= len(wanted)):
                 break
             present = self.versions.get(number)
             content = _content(folders[number])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,7 +16,7 @@ from laclrec_tf.errors import InputError
 from laclrec_tf.serving.errors import ServingError
 from laclrec_tf.serving.server import registry as module
 from laclrec_tf.serving.server import served_model
-from laclrec_tf.serving.server.registry import ModelRegistry
+from laclrec_tf.serving.server.registry import MAX_WAIT_SECONDS, ModelRegistry
 
 
 def config_of(*models: dict) -> ModelServerConfig:
@@ -214,12 +214,40 @@ def test_the_start_waits_for_files_that_are_being_copied(base, counting_folder, 
     file = counting_folder / "1" / "saved_model.pb"
     good = file.read_bytes()
     file.write_bytes(good[:9])
-    clock = SimpleNamespace(monotonic=time.monotonic, sleep=lambda seconds: file.write_bytes(good))
-    monkeypatch.setattr(module, "time", clock)
     registry = ModelRegistry()
+    monkeypatch.setattr(registry, "_closing", SimpleNamespace(wait=lambda seconds: file.write_bytes(good) < 0))
     registry.apply(config_of(base))
+    monkeypatch.undo()
     assert found(registry) == 1
     registry.close()
+
+
+def test_the_start_serves_an_older_version_while_a_newer_one_is_copied(base, counting_folder, add_version, monkeypatch):
+    add_version(2)
+    file = counting_folder / "2" / "saved_model.pb"
+    good = file.read_bytes()
+    file.write_bytes(good[:9])
+    registry = ModelRegistry()
+    monkeypatch.setattr(registry, "_closing", SimpleNamespace(wait=lambda seconds: pytest.fail("it waits")))
+    registry.apply(config_of(base))
+    monkeypatch.undo()
+    assert found(registry) == 1
+    file.write_bytes(good)
+    registry.refresh()
+    assert found(registry) == 2
+    registry.close()
+
+
+def test_the_end_of_a_server_does_not_wait_for_files(base, counting_folder):
+    (counting_folder / "1" / "saved_model.pb").write_bytes(b"")
+    registry = ModelRegistry()
+    with ThreadPoolExecutor(1) as thread:
+        start = thread.submit(registry.apply, config_of(base))
+        while not registry.has_models():
+            assert not start.done()
+        registry.close()
+        with pytest.raises(InputError, match="is incomplete"):
+            start.result(MAX_WAIT_SECONDS / 2)
 
 
 def test_the_start_does_not_wait_for_ever(base, counting_folder, monkeypatch):

@@ -205,6 +205,11 @@ STRANGE_DTYPE.dtype = 99
         ("retrieve", {"history": [["007"]], "exclude": [[""]] * 2, "k": 1}, "exclude must have one row"),
         ("", {"history": proto(tf.string, [1, 1], string_val=[b"a", b"b"])}, "2 values for the 1 elements"),
         ("", {"history": proto(tf.string, [1, -1], string_val=[b"a"])}, "shape [1, -1] is not fully known"),
+        (
+            "",
+            {"history": proto(tf.string, [2**62] * 9, string_val=[b"a"])},
+            "9 dimensions, but at most 8 are allowed",
+        ),
         ("", {"history": proto(tf.string, [1, 1], tensor_content=b"a")}, "'history' is a malformed tensor"),
         ("", {"history": UNKNOWN_RANK}, "'history' is a malformed tensor"),
         ("", {"history": NO_DTYPE}, "'history' is a malformed tensor"),
