@@ -88,7 +88,7 @@ class GrpcServer:
         self._loop.run(self._set_health(SERVING if serving else NOT_SERVING))
 
     def stop(self, grace: float) -> None:
-        """Answer all requests that have arrived, refuse further ones, and return.
+        """Answer all requests that have arrived, refuse further ones, and return. A second call does nothing.
 
         Args:
             grace: max seconds for the requests that have arrived; then they are cancelled. 0 cancels them at once.
@@ -137,7 +137,8 @@ class GrpcServer:
     async def _stop(self, grace: float) -> None:
         self._calls.ready = False
         await self._health.enter_graceful_shutdown()
-        if self._server is None:
+        server, self._server = self._server, None
+        if server is None:
             return
         end = time.monotonic() + grace
         # gRPC's core ends the calls that wait in it, and those that arrive until the clients know of the stop, as
@@ -145,7 +146,7 @@ class GrpcServer:
         # call arrives any more, the stop is announced, and after it the answers go out.
         self._calls.hold_answers()
         await self._wait_until_quiet(min(MAX_QUIET_SECONDS, grace / 2))
-        stopping = asyncio.ensure_future(self._server.stop(max(0.0, end - time.monotonic())))
+        stopping = asyncio.ensure_future(server.stop(max(0.0, end - time.monotonic())))
         await asyncio.sleep(min(QUIET_SECONDS, grace / 2))
         self._calls.send_answers()
         await stopping

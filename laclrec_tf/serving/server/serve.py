@@ -138,10 +138,7 @@ def serve(
     signal.signal(signal.SIGINT, stop)
     terminal(stderr=True).print(f"serving {', '.join(names)} on {' and '.join(addresses)}; Ctrl-C stops")
     stop_requested.wait()
-    end = time.monotonic() + settings.grace_seconds
-    if rest is not None:
-        rest.stop(settings.grace_seconds)  # first, else it would answer that there is no such model
-    server.stop(max(0.0, end - time.monotonic())).wait()
+    _stop(server, rest, settings.grace_seconds)
 
 
 def limits_of(assignments: Sequence[str]) -> RequestLimits:
@@ -168,6 +165,19 @@ def limits_of(assignments: Sequence[str]) -> RequestLimits:
         if name not in names:
             raise InputError(f"--limit takes one of {', '.join(names)}. Received: {name!r}.")
     return RequestLimits(**limits)
+
+
+def _stop(server: ModelServer, rest: RestServer | None, grace: float) -> None:
+    """Answer the requests that have arrived over both protocols, and then end the models."""
+    end = time.monotonic() + grace
+    # Side by side: each protocol has the whole grace, and a slow caller of one takes nothing from the other. The models
+    # stay until both have stopped, else a running request would be told that there is no such model.
+    draining = threading.Thread(target=server.drain, args=(grace,), name="grpc-drain")
+    draining.start()
+    if rest is not None:
+        rest.stop(grace)
+    draining.join()
+    server.stop(max(0.0, end - time.monotonic())).wait()
 
 
 def _rest_server(

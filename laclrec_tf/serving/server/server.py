@@ -130,6 +130,15 @@ class ModelServer:
             self._stopped = threading.Event()
         return self.port
 
+    def drain(self, grace: float) -> None:
+        """Answer the gRPC requests that have arrived, refuse further ones, and return; the models stay until `stop`.
+
+        Args:
+            grace: max seconds for the running requests; then they are cancelled.
+        """
+        if self._running is not None:
+            self._running.drain(grace)
+
     def stop(self, grace: float | None = None) -> threading.Event:
         """Refuse new requests and end the running ones, without waiting for them.
 
@@ -201,6 +210,9 @@ class _RunningServer:
         except Exception:
             logger.exception("the check for versions failed; the next one is in %s s", self._settings.poll_seconds)
         return True
+
+    def drain(self, grace: float) -> None:
+        self._grpc.stop(grace)
 
     def close(self, grace: float) -> None:
         self._grpc.stop(grace)

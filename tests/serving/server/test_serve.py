@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
+from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -107,6 +113,55 @@ def test_rest_takes_no_requests_any_more_when_the_models_go(folder, monkeypatch)
     monkeypatch.setattr("laclrec_tf.serving.server.serve.set_up_log", lambda *_: None)
     serve(folder, settings=ServeSettings(port=0, rest_port=0, poll_seconds=0))
     assert stopped == ["rest", "models"]
+
+
+def call_without_pause(port: int) -> tuple[int, grpc.RpcError]:
+    """Call until a call fails, and return the number of answers and the failure."""
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = "first-item"
+    request.inputs["history"].CopyFrom(tf.make_tensor_proto([["a"]]))
+    options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0)]
+    with grpc.insecure_channel(f"127.0.0.1:{port}", options) as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        for answers in itertools.count():
+            try:
+                stub.Predict(request, timeout=60)
+            except grpc.RpcError as error:
+                return answers, error
+    raise AssertionError("it calls until an error")
+
+
+def test_a_slow_caller_of_one_protocol_takes_nothing_from_the_other_at_a_stop(folder, tmp_path):
+    """REST stopped first and used up the grace, so that gRPC's calls ended as CANCELLED."""
+    arguments = [str(folder), "--port", "0", "--rest-port", "0", "--poll-seconds", "0", "--grace-seconds", "30"]
+    with (tmp_path / "log").open("w") as log:
+        command = [*COMMAND, *arguments, "--access-log", "--log-format", "json"]
+        process = subprocess.Popen(command, stderr=log, cwd=ROOT)
+    try:
+        ports = re.compile(r"serving first-item on 127.0.0.1:(\d+) .* 127.0.0.1:(\d+) \(REST\)")
+        while (serving := ports.search((tmp_path / "log").read_text())) is None:
+            assert process.poll() is None
+            time.sleep(0.05)
+        port, rest_port = map(int, serving.groups())
+        body = b'{"instances": [{"history": ["a", "b"]}]}'
+        head = f"POST /v1/models/first-item:predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", rest_port)) as slow, ThreadPoolExecutor(4) as pool:
+            slow.sendall(head.encode() + body[:1])
+            callers = [pool.submit(call_without_pause, port) for _ in range(4)]
+            while (tmp_path / "log").read_text().count("Predict") < 50:
+                time.sleep(0.01)
+            process.terminate()
+            ends = [caller.result() for caller in callers]
+            # Each caller ends at a refused connection; no call that had a connection is lost.
+            assert [error.code() for _, error in ends] == [grpc.StatusCode.UNAVAILABLE] * 4
+            assert all("Connection refused" in error.details() for _, error in ends)
+            slow.sendall(body[1:])  # the model is still there, although gRPC has stopped
+            assert slow.makefile("rb").readline() == b"HTTP/1.1 200 OK\r\n"
+        assert process.wait(timeout=60) == 0
+    finally:
+        process.kill()
+    codes = Counter(re.findall(r'"method": "Predict".*"code": "(\w+)"', (tmp_path / "log").read_text()))
+    assert codes == {"OK": sum(answers for answers, _ in ends)}
 
 
 @pytest.mark.parametrize(
