@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import time
@@ -148,14 +149,22 @@ class ModelRegistry:
                     version.unload(drain_seconds)
 
     def _load_missing(self, model: ServedModel) -> list[ServedVersion]:
-        """Load a model's versions. If it cannot be served without one that is being copied, wait for that one."""
-        loaded = model.load_missing(self._intra_op_threads)
+        """Load a model's versions. If it cannot be served without one that is being copied, wait for that one.
+
+        Files without a manifest are known to be complete at the second look, so older versions are loaded from the
+        third on, or when there is nothing to wait for.
+        """
         latest = time.monotonic() + MAX_WAIT_SECONDS
-        while model.waiting and not _is_served(model) and time.monotonic() < latest:
-            logger.info("model %s: waits for the files of version %d", model.name, max(model.waiting))
-            if self._closing.wait(WAIT_SECONDS):
+        loaded: list[ServedVersion] = []
+        for look in itertools.count():
+            may_be_older = look > 1 or (look == 1 and not model.waiting)
+            loaded += model.load_missing(self._intra_op_threads, may_be_older)
+            if _is_served(model) or (look and not model.waiting) or time.monotonic() >= latest:
                 break
-            loaded += model.load_missing(self._intra_op_threads)
+            if model.waiting:
+                logger.info("model %s: waits for the files of version %d", model.name, max(model.waiting))
+                if self._closing.wait(WAIT_SECONDS):
+                    break
         return loaded
 
     def _planned(self, config: ModelServerConfig) -> dict[str, ServedModel]:

@@ -275,16 +275,17 @@ class ServedModel:
         """Return the AVAILABLE versions, oldest first."""
         return [version for _, version in sorted(self.versions.items()) if version.state == AVAILABLE]
 
-    def load_missing(self, intra_op_threads: int) -> list[ServedVersion]:
+    def load_missing(self, intra_op_threads: int, may_be_older: bool = True) -> list[ServedVersion]:
         """Load the wanted versions that are missing, newest first.
 
         A copy may be in progress. A version is loaded when it holds the files of its manifest, or when its files are
-        as they were at the last look. With the policy `latest`, an older version is loaded in place of one that fails
-        or is incomplete, unless one is AVAILABLE: a server that restarts must not be without a model because of the
-        last export.
+        as they were at the last look.
 
         Args:
             intra_op_threads: see `LoadedModel`.
+            may_be_older: with the policy `latest`, load an older version in place of one that fails or is incomplete,
+                unless one is AVAILABLE: a server that restarts must not be without a model because of the last export.
+                Default: True.
 
         Returns:
             The versions that were tried; some may have failed.
@@ -294,7 +295,7 @@ class ServedModel:
         self.waiting = {}
         self._seen = {number: content for number, content in self._seen.items() if number in folders}
         wanted = self._wanted(folders)
-        may_be_older = self.config.model_version_policy.WhichOneof("policy_choice") in (None, "latest")
+        may_be_older &= self.config.model_version_policy.WhichOneof("policy_choice") in (None, "latest")
         for number in sorted(wanted, reverse=True) + sorted(set(folders) - wanted, reverse=True):
             if number not in wanted and (not may_be_older or len(self.available()) >= len(wanted)):
                 break

@@ -293,10 +293,12 @@ def test_a_connection_without_a_request_is_closed(api, monkeypatch, sent):
 @pytest.mark.parametrize("sent", [b"", b"\x16\x03\x01\x02\x00"], ids=["nothing", "a part"])
 def test_a_connection_without_a_handshake_is_closed(api, files, monkeypatch, sent):
     monkeypatch.setattr(server, "HEAD_SECONDS", 0.2)
-    with RestServer(api, port=0, tls=TlsFiles(files["certificate"], files["key"])) as rest:
-        with socket.create_connection(("127.0.0.1", rest.port)) as idle:
-            idle.sendall(sent)
-            assert closed_after(idle, 30)
+    with (
+        RestServer(api, port=0, tls=TlsFiles(files["certificate"], files["key"])) as rest,
+        socket.create_connection(("127.0.0.1", rest.port)) as idle,
+    ):
+        idle.sendall(sent)
+        assert closed_after(idle, 30)
 
 
 def test_beyond_the_max_number_of_connections_new_ones_are_closed(api, monkeypatch, caplog):

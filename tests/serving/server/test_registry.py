@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -228,7 +229,10 @@ def test_the_start_serves_an_older_version_while_a_newer_one_is_copied(base, cou
     good = file.read_bytes()
     file.write_bytes(good[:9])
     registry = ModelRegistry()
-    monkeypatch.setattr(registry, "_closing", SimpleNamespace(wait=lambda seconds: pytest.fail("it waits")))
+    waits, contents = iter([False, False]), itertools.count()
+    monkeypatch.setattr(registry, "_closing", SimpleNamespace(wait=lambda seconds: next(waits)))
+    # The file grows, so no look finds it as it was before.
+    monkeypatch.setattr(served_model, "_content", lambda folder: next(contents))
     registry.apply(config_of(base))
     monkeypatch.undo()
     assert found(registry) == 1
