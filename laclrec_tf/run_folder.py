@@ -63,8 +63,10 @@ class RunFolder:
         folder = Path(folder)
         file = folder / RECORD_FILE
         if not file.is_file():
-            state = "an unfinished run" if has_epochs(folder) else "no run"
-            raise InputError(f"{folder} contains {state}: {file} is missing. Create one with `laclrec-tf train`.")
+            state, remedy = "no run", "Create one with `laclrec-tf train`."
+            if has_epochs(folder):
+                state, remedy = "an unfinished run", "Resume it with `laclrec-tf train` and its settings, and --resume."
+            raise InputError(f"{folder} contains {state}: {file} is missing. {remedy}")
         try:
             record = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError):

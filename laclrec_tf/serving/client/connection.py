@@ -131,7 +131,7 @@ class ModelEndpoint:
         code, details = error.code(), " ".join(str(error.details()).split()).rstrip(".")
         remedy = REMEDIES.get(code, "This is an error of the server: see its log.")
         if code is grpc.StatusCode.DEADLINE_EXCEEDED and self.wait_for_ready:  # there may be no server at all
-            remedy = f"{REMEDIES[grpc.StatusCode.UNAVAILABLE]} {remedy}"
+            remedy = f"No server answered there in time. {REMEDIES[grpc.StatusCode.UNAVAILABLE]} {remedy}"
         not_reached = code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
         if not_reached and self.root_certificates is not None:
             remedy = f"{remedy} {TLS_REMEDY}"
