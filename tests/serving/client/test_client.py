@@ -430,7 +430,7 @@ def test_waiting_for_a_server_that_never_becomes_ready(hand_written, monkeypatch
 def test_waiting_where_there_is_no_server():
     text = error_of(RetrievalClient("127.0.0.1:1", "shop", timeout=0.2, wait_for_ready=True))
     assert (
-        "(DEADLINE_EXCEEDED). No server answered there in time. Start a server with `laclrec-tf serve MODEL`, or give its HOST:PORT. Give a lar"
+        "(DEADLINE_EXCEEDED). No server answered there in time. Start a server with `laclrec-tf serve MODEL`, or "
         in text
     )
 
