@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -39,6 +40,7 @@ PREDICTION_SERVICE, MODEL_SERVICE = (service.full_name for service in _SERVICES)
 # Path of a call -> name of its method. The names are labels of metrics, so callers must not be able to invent them.
 METHODS = {f"/{service.full_name}/{method.name}": method.name for service in _SERVICES for method in service.methods}
 OTHER_METHOD = "other"
+MAX_HELD_SHARE = 0.25  # of the time that a caller still waits, for an answer that is held at a stop
 MAX_TEXT = 600  # an error message travels as a header, and clients refuse headers of more than 8 KB
 
 
@@ -99,7 +101,12 @@ class CallHandler(grpc.GenericRpcHandler):
         }
 
     def hold_answers(self) -> None:
-        """Keep the answers back until `send_answers`. Calls are still accepted and run."""
+        """Keep the answers back until `send_answers`. Calls are still accepted and run.
+
+        At a stop, gRPC's core ends the calls that the server has not accepted yet as CANCELLED. A client that waits for
+        an answer sends no further call, so held answers keep new calls away until the clients know of the stop. A call
+        with a deadline waits at most `MAX_HELD_SHARE` of its remaining time: a late answer would be lost as well.
+        """
         self._answering.clear()
 
     def send_answers(self) -> None:
@@ -159,7 +166,7 @@ class CallHandler(grpc.GenericRpcHandler):
             code, record.error = grpc.StatusCode.INTERNAL, f"{record.method} failed; see the server's log."
         finally:
             self._count(call, code)
-        await self._answering.wait()
+        await self._wait_to_answer(context)
         if record.error is not None:
             await context.abort(code, record.error)
         return response
@@ -168,12 +175,20 @@ class CallHandler(grpc.GenericRpcHandler):
         async def refuse(messages: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> bytes:
             call.record.error = shortened(message)
             self._count(call, code)
-            await self._answering.wait()
+            await self._wait_to_answer(context)
             await context.abort(code, call.record.error)
             raise AssertionError("abort() always raises")
 
         # A handler of a stream may end the call without reading a message.
         return grpc.stream_unary_rpc_method_handler(refuse)
+
+    async def _wait_to_answer(self, context: grpc.aio.ServicerContext) -> None:
+        if self._answering.is_set():
+            return
+        remaining = context.time_remaining()
+        max_seconds = None if remaining is None else remaining * MAX_HELD_SHARE
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._answering.wait(), max_seconds)
 
     def _ended(self, call: Call, task: asyncio.Task[Any]) -> None:
         if call.slot is not None:

@@ -142,8 +142,8 @@ class GrpcServer:
             return
         end = time.monotonic() + grace
         # gRPC's core ends the calls that wait in it, and those that arrive until the clients know of the stop, as
-        # CANCELLED. So no answer is sent for a moment: a client with a call in progress sends no further one. When no
-        # call arrives any more, the stop is announced, and after it the answers go out.
+        # CANCELLED. So answers are held for a moment, as their deadlines allow: a client with a call in progress sends
+        # no further one. When no call arrives any more, the stop is announced, and after it the answers go out.
         self._calls.hold_answers()
         await self._wait_until_quiet(min(MAX_QUIET_SECONDS, grace / 2))
         stopping = asyncio.ensure_future(server.stop(max(0.0, end - time.monotonic())))

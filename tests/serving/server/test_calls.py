@@ -125,6 +125,29 @@ def test_answers_are_sent_after_the_stop_is_announced(counting_folder):
         wait_until(lambda: grpc.ChannelConnectivity.IDLE in states)
 
 
+@pytest.mark.parametrize("model", ["counting", "unknown"])
+def test_an_answer_is_not_held_until_its_deadline(counting_folder, model):
+    """With steady traffic, answers were held for half a second, and calls with a shorter deadline were lost."""
+    with counting_server(counting_folder) as (server, channel, metrics):
+        predict = channel.unary_unary(PREDICT)
+        calls = server._running._grpc._calls
+        calls.hold_answers()
+        patient = predict.future(request_of(model), timeout=60)
+        expected = "OK" if model == "counting" else "NOT_FOUND"
+        wait_until(lambda: metrics.requests["Predict", expected] == 1)
+        assert status_of(predict.future(request_of(model), timeout=4)) == expected  # nobody calls send_answers
+        assert not patient.done()
+        server.stop(grace=30)
+        assert status_of(patient) == expected
+
+
+def test_a_refusal_is_not_held_until_its_deadline(counting_folder):
+    with counting_server(counting_folder) as (server, channel, _):
+        server._running._grpc._calls.hold_answers()
+        refused = channel.unary_unary("/tensorflow.serving.PredictionService/Classify").future(b"", timeout=4)
+        assert status_of(refused) == "UNIMPLEMENTED"
+
+
 def test_a_call_counts_from_its_headers_on(counting_folder):
     """A message that arrives slowly takes a place, else many of them would fill the memory."""
     sent = threading.Event()
