@@ -31,6 +31,8 @@ MAX_CONNECTIONS, MAX_SHARE = 1024, 0.5
 # Max seconds until the head of a request has arrived, from the start of the connection or the head's first byte. With
 # TLS also max seconds of the handshake.
 HEAD_SECONDS = 20.0
+# Max seconds without progress of an answer that the caller does not read.
+UNREAD_SECONDS = 20.0
 # Min seconds between two lines of the log about the same trouble with connections.
 LOGGED_SECONDS = 30.0
 _LOG = logging.getLogger(__name__)
@@ -132,8 +134,10 @@ class RestServer:
                 "Stop the other server or give another port (0 takes a free one)."
             ) from error
         # The head and the body of an answer are two writes; with Nagle's algorithm the body would wait 40 ms for the
-        # caller's acknowledgement. Connections inherit the option. asyncio sets it only on its own sockets.
+        # caller's acknowledgement. Connections inherit the options. asyncio sets it only on its own sockets.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; it closes connections whose data the caller does not take
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * UNREAD_SECONDS))
         return listener
 
     def _config(self) -> uvicorn.Config:

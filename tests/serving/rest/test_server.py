@@ -301,6 +301,28 @@ def test_a_connection_without_a_handshake_is_closed(api, files, monkeypatch, sen
         assert closed_after(idle, 30)
 
 
+def test_a_caller_that_does_not_read_its_answers(api, monkeypatch):
+    monkeypatch.setattr(server, "UNREAD_SECONDS", 0.3)
+    monkeypatch.setattr(app, "status_json", lambda response: b" " * 2**22)
+    with (
+        RestServer(api, port=0, default_model="shop") as rest,
+        socket.create_connection(("127.0.0.1", rest.port)) as connection,
+    ):
+        connection.setblocking(False)
+
+        def closed() -> bool:
+            try:
+                connection.send(b"GET /v1/models/shop HTTP/1.1\r\nHost: shop\r\n\r\n")
+            except BlockingIOError:
+                pass  # the server does not read further requests
+            except ConnectionError:
+                return True
+            return False
+
+        until(closed)
+        assert httpx.get(f"http://127.0.0.1:{rest.port}/healthz").status_code == 200
+
+
 def test_beyond_the_max_number_of_connections_new_ones_are_closed(api, monkeypatch, caplog):
     monkeypatch.setattr(server, "MAX_CONNECTIONS", 3)
     monkeypatch.setattr(server, "_logged", {})
