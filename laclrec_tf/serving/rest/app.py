@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
 import time
-import zlib
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from functools import lru_cache, partial, wraps
 from typing import Any, Protocol
 from urllib.parse import unquote
@@ -22,6 +19,7 @@ from starlette.routing import Route
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_pb2, predict_pb2
 
 from laclrec_tf.serving.errors import ServingError
+from laclrec_tf.serving.rest.bodies import HeldBodies, content_encoding, decompressed, read_body
 from laclrec_tf.serving.rest.predict_json import input_protos, predict_answer, read_predict_body
 from laclrec_tf.serving.rest.status import RestError, error_json, http_status, metadata_json, status_json
 from laclrec_tf.serving.server.limits import RequestLimits
@@ -204,14 +202,17 @@ class _Endpoints:
         record.method = f"REST {verb.capitalize()}"
         if verb != "predict":
             raise ServingError(grpc.StatusCode.UNIMPLEMENTED, f":{verb} is not supported. Use :predict.")
-        deadline = time.monotonic() + self.timeout
+        deadline, encoding = time.monotonic() + self.timeout, content_encoding(request)
         with self._bodies.of_request() as hold:
             body = await read_body(request, self.max_body_bytes, self.timeout, hold)
-            work = partial(self._predict, body, spec, deadline, record)
+            unpack = partial(decompressed, body, encoding, self.max_body_bytes, hold)
+            work = partial(self._predict, unpack, spec, deadline, record)
             return await anyio.to_thread.run_sync(work, limiter=self._predicts)
 
-    def _predict(self, body: bytes, spec: model_pb2.ModelSpec, deadline: float, record: RequestRecord) -> bytes:
-        content = read_predict_body(body)
+    def _predict(
+        self, unpack: Callable[[], bytearray], spec: model_pb2.ModelSpec, deadline: float, record: RequestRecord
+    ) -> bytes:
+        content = read_predict_body(unpack())
         record.signature = spec.signature_name = content.signature_name or DEFAULT_SIGNATURE
         definitions = _definitions(self._metadata_response(spec).metadata["signature_def"].value)
         if record.signature not in definitions:
@@ -253,113 +254,6 @@ class _Endpoints:
             raise ServingError(grpc.StatusCode.UNAVAILABLE, error.message) from error
         if not any(version.state == get_model_status_pb2.ModelVersionStatus.AVAILABLE for version in versions):
             raise ServingError(grpc.StatusCode.UNAVAILABLE, f"No version of {self.default_model} is AVAILABLE yet.")
-
-
-class HeldBodies:
-    """The memory of the bodies that have arrived, from their first byte to the answer. Used in one thread.
-
-    The limit of concurrent requests counts a request only when its body has arrived.
-
-    Args:
-        max_bytes: max number of bytes of all bodies together.
-
-    Example:
-        >>> bodies = HeldBodies(10)
-        >>> with bodies.of_request() as hold:
-        ...     hold(8)
-        ...     bodies.held
-        8
-        >>> bodies.held
-        0
-    """
-
-    def __init__(self, max_bytes: int) -> None:
-        self.max_bytes = max_bytes
-        self.held = 0
-
-    @contextmanager
-    def of_request(self) -> Iterator[Callable[[int], None]]:
-        """Return a function that counts bytes of one request; they are released at the end of the block.
-
-        Raises:
-            RestError: 429, all bodies together would have more than `max_bytes`.
-        """
-        own = 0
-
-        def hold(n_bytes: int) -> None:
-            nonlocal own
-            if self.held + n_bytes > self.max_bytes:
-                text = "The bodies of all requests take too much memory at the moment. Send the request again later."
-                raise RestError(grpc.StatusCode.RESOURCE_EXHAUSTED, text, 429)
-            self.held += n_bytes
-            own += n_bytes
-
-        try:
-            yield hold
-        finally:
-            self.held -= own
-
-
-async def read_body(
-    request: Request, max_bytes: int, timeout: float, hold: Callable[[int], None] = lambda n_bytes: None
-) -> bytes:
-    """Read the body of a request, and decompress gzip, as TensorFlow Serving does.
-
-    Args:
-        request: the request.
-        max_bytes: max size of the body, compressed and decompressed.
-        timeout: max seconds until the body has arrived.
-        hold: called with the number of bytes of each part, before it is kept, see `HeldBodies`. Default: no limit.
-
-    Returns:
-        The body.
-
-    Raises:
-        RestError: 429, `hold` refuses the bytes; 413, it is larger; 415, it has another compression; 400, it is
-            declared as gzip and is not; 408, it did not arrive in time.
-    """
-    encoding = request.headers.get("content-encoding", "identity").lower()
-    if encoding not in ("identity", "gzip"):
-        text = f"Content-Encoding {encoding} is not supported. Use gzip, or send plain JSON."
-        raise RestError(grpc.StatusCode.INVALID_ARGUMENT, text, 415)
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > max_bytes:
-        raise _too_large(max_bytes)
-    body = bytearray()
-    try:
-        async with asyncio.timeout(timeout):
-            async for chunk in request.stream():
-                hold(len(chunk))
-                body += chunk
-                if len(body) > max_bytes:
-                    raise _too_large(max_bytes)
-    except TimeoutError:
-        text = f"The request's body did not arrive within {timeout:g} seconds."
-        raise RestError(grpc.StatusCode.DEADLINE_EXCEEDED, text, 408) from None
-    if encoding != "gzip":
-        return bytes(body)
-    decompressed = _decompressed(bytes(body), max_bytes)
-    hold(len(decompressed))
-    return decompressed
-
-
-def _decompressed(body: bytes, max_bytes: int) -> bytes:
-    """Decompress at most `max_bytes`: a few bytes of gzip can contain gigabytes."""
-    gzip = zlib.decompressobj(wbits=zlib.MAX_WBITS + 16)
-    try:
-        decompressed = gzip.decompress(body, max_bytes + 1)
-    except zlib.error:
-        raise RestError(grpc.StatusCode.INVALID_ARGUMENT, "The request's body is not gzip.", 400) from None
-    if len(decompressed) > max_bytes:
-        raise _too_large(max_bytes)
-    if not gzip.eof:
-        raise RestError(grpc.StatusCode.INVALID_ARGUMENT, "The request's body is truncated gzip.", 400)
-    return decompressed
-
-
-def _too_large(max_bytes: int) -> RestError:
-    text = f"A request's body may have at most {max_bytes} bytes. Send fewer rows in one request."
-    return RestError(grpc.StatusCode.RESOURCE_EXHAUSTED, text, 413)
 
 
 @lru_cache(maxsize=32)

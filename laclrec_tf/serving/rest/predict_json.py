@@ -48,7 +48,7 @@ class PredictBody:
         return self.rows is not None
 
 
-def read_predict_body(body: bytes) -> PredictBody:
+def read_predict_body(body: bytes | bytearray) -> PredictBody:
     """Read the body of a `:predict` request.
 
     Args:
@@ -138,7 +138,7 @@ def predict_answer(outputs: Mapping[str, tensor_pb2.TensorProto], row_format: bo
     return _written("predictions", rows)
 
 
-def _parsed(body: bytes) -> Any:
+def _parsed(body: bytes | bytearray) -> Any:
     try:
         return json.loads(body.decode("utf-8"))
     except UnicodeDecodeError as error:
