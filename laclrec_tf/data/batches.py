@@ -11,7 +11,7 @@ import tensorflow as tf
 from laclrec_tf.data.corruption import corrupt
 from laclrec_tf.data.random_views import DEFAULT_KINDS, random_view
 from laclrec_tf.item_vocabulary import PAD_ID
-from laclrec_tf.ops.masking import history_lengths, take_prefixes
+from laclrec_tf.ops.masking import as_int32, history_lengths, is_item, take_prefixes
 
 # Max lengths of the buckets. Most histories are short, so the first buckets are narrow.
 BUCKETS = (4, 6, 8, 12, 16, 24, 32)
@@ -52,7 +52,8 @@ def training_dataset(
 
     Args:
         histories: per user `[n]` int32 ids, oldest first; the last item is a target only. A list of arrays, or a
-            dataset if they do not fit in memory. Histories of fewer than two items have no target and are skipped.
+            dataset if they do not fit in memory. Padding (0) may be anywhere and is left out. Histories of fewer than
+            two items have no target and are skipped.
         n_items: catalogue size `N`.
         max_length: max length of a history without its last item, which is a target only; the last items are used.
             Default: None, histories are not cut.
@@ -89,9 +90,9 @@ def training_dataset(
         `insertions [B, C, K]`, where `C` is the length of the longest corrupted history of the batch.
 
     Raises:
-        ValueError: `histories` are not arrays of integer ids, `targets_per_batch` is below 1, `prefix_share` is outside
-            [0, 1], `n_random_views` is not 0, 1 or 2, or `static_shapes` is used with a dataset, whose longest history
-            is not known.
+        ValueError: `histories` are not arrays of integer ids of 1 to `n_items`, `targets_per_batch` is below 1,
+            `prefix_share` is outside [0, 1], `n_random_views` is not 0, 1 or 2, or `static_shapes` is used with a
+            dataset, whose longest history is not known. An id out of range in a dataset is an error of its pass.
 
     Example:
         >>> batch = next(iter(training_dataset([np.array([5, 6, 7, 8])], n_items=20)))
@@ -107,6 +108,7 @@ def training_dataset(
 
     boundaries = BOUNDARIES
     if isinstance(histories, tf.data.Dataset):
+        histories = histories.map(lambda item_ids: _packed_history(item_ids, n_items))
         if max_length is not None:
             histories = histories.map(lambda item_ids: item_ids[-(max_length + 1) :])
         if static_shapes:
@@ -116,7 +118,7 @@ def training_dataset(
         if cache:
             rows = rows.cache()
     else:
-        _check_histories(histories)
+        histories = _packed_histories(histories, n_items)
         if max_length is not None:
             cut = slice(-max_length - 1, None)
             histories = [history[cut] if len(history) > max_length + 1 else history for history in histories]
@@ -191,8 +193,13 @@ def training_dataset(
     return _without_autotuning(batches.prefetch(PREFETCHED_BATCHES))
 
 
-def _check_histories(histories: Any) -> None:
-    """Refuse what iterates, but not over histories, such as a table, which iterates over its columns."""
+def _packed_histories(histories: Any, n_items: int | None = None) -> list[np.ndarray]:
+    """Return histories without padding. Refuse ids out of range, and what iterates over other things, as a table does.
+
+    Args:
+        histories: what the user gave.
+        n_items: catalogue size `N`. Default: None, ids have no upper limit.
+    """
     remedy = "Give a list with an array of integer ids for each user, as `PreparedData.histories()[1]` returns it."
     if not isinstance(histories, (Sequence, np.ndarray)) or isinstance(histories, str):
         raise ValueError(
@@ -206,6 +213,32 @@ def _check_histories(histories: Any) -> None:
                 f"Argument `histories` must hold arrays of integer ids. Received: {str(history)[:60]!r} as history "
                 f"{number}. {remedy}"
             )
+    if not len(histories):
+        return []
+    # The cast wraps unsigned numbers above 63 bits to negative ones, which are refused.
+    item_ids = np.concatenate(histories, dtype=np.int64, casting="unsafe")
+    wrong = (item_ids < PAD_ID) | (item_ids > (np.iinfo(np.int32).max if n_items is None else n_items))
+    if wrong.any():
+        place = int(np.argmax(wrong))
+        ends = np.cumsum([len(history) for history in histories])
+        number = int(np.searchsorted(ends, place, side="right"))
+        received = histories[number][place - int(ends[number])]
+        limit = "the catalogue's size" if n_items is None else f"`n_items`={n_items}"
+        raise ValueError(
+            f"Argument `histories` must hold item ids from 1 to {limit}, and 0 for padding. Received: {received} in "
+            f"history {number}."
+        )
+    if np.all(item_ids != PAD_ID):
+        return list(histories)
+    return [values[values != PAD_ID] for values in map(np.asarray, histories)]
+
+
+def _packed_history(item_ids: tf.Tensor, n_items: int) -> tf.Tensor:
+    """Return a history of a dataset without padding; an id out of range is an error of the pass."""
+    in_range = tf.reduce_all((item_ids >= PAD_ID) & (item_ids <= n_items))
+    message = f"A history must hold item ids from 1 to {n_items}, and 0 for padding. Received:"
+    with tf.control_dependencies([tf.debugging.Assert(in_range, [message, item_ids], summarize=10)]):
+        return tf.boolean_mask(item_ids, is_item(item_ids))
 
 
 def _passes(seed: int, position: tf.Variable | None, endless: bool) -> tf.data.Dataset:
@@ -227,6 +260,7 @@ def evaluation_dataset(
     histories: Sequence[np.ndarray],
     targets: np.ndarray,
     *,
+    n_items: int | None = None,
     batch_size: int = 512,
     n_batches: int | None = None,
     corruption: dict[str, Any] | None = None,
@@ -235,8 +269,9 @@ def evaluation_dataset(
     """Make batches for `model.evaluate` and `validation_data`, the same ones on every pass.
 
     Args:
-        histories: per user `[n]` int32 ids, oldest first.
+        histories: per user `[n]` int32 ids, oldest first. Padding (0) may be anywhere and is left out.
         targets: `[U]` int32, the held-out item of each user.
+        n_items: catalogue size `N`, to check ids. Default: None, ids have no upper limit.
         batch_size: number of users in a batch. Default: 512.
         n_batches: number of batches, instead of `batch_size`; their sizes differ by at most one user. Default: None.
         corruption: arguments of `corrupt` (`n_items`, `max_length`, ...), to measure how well the augmenter
@@ -247,15 +282,19 @@ def evaluation_dataset(
         A dataset of dicts: `history` `[B, L]` and `held_out_item` `[B]` int32, and with `corruption` the keys
         `corrupted`, `operations`, `insertions`. Users are ordered by the length of their history.
 
+    Raises:
+        ValueError: `histories` or `targets` are not integer ids of 1 to `n_items`, or they are not equally many.
+
     Example:
         >>> batch = next(iter(evaluation_dataset([np.array([5, 6])], np.array([7]))))
         >>> batch["history"].numpy().tolist(), batch["held_out_item"].numpy().tolist()
         ([[5, 6]], [7])
     """
-    _check_histories(histories)
+    histories = _packed_histories(histories, n_items)
+    held_out = _held_out_items(targets, len(histories), n_items)
     order = np.argsort([len(history) for history in histories], kind="stable")
     flat = FlatHistories(histories)
-    pairs = tf.data.Dataset.from_tensor_slices((flat.bounds[order], np.asarray(targets, np.int32)[order]))
+    pairs = tf.data.Dataset.from_tensor_slices((flat.bounds[order], held_out[order]))
     if n_batches is None:
         batches = pairs.batch(batch_size)
     else:
@@ -272,6 +311,24 @@ def evaluation_dataset(
 
         batches = batches.enumerate().map(add_corruption, num_parallel_calls=PARALLEL_CALLS)
     return _without_autotuning(batches.cache().prefetch(PREFETCHED_BATCHES))
+
+
+def _held_out_items(targets: Any, n_users: int, n_items: int | None) -> np.ndarray:
+    """Return the `[U]` int32 held-out items, or refuse what is none."""
+    item_ids = np.asarray(targets)
+    if item_ids.shape != (n_users,) or (n_users and item_ids.dtype.kind not in "iu"):
+        raise ValueError(
+            f"Argument `targets` must be an array of {n_users} integer ids, one for each history. Received: shape "
+            f"{item_ids.shape} of {item_ids.dtype}."
+        )
+    wrong = (item_ids <= PAD_ID) | (item_ids > (np.iinfo(np.int32).max if n_items is None else n_items))
+    if wrong.any():
+        user = int(np.argmax(wrong))
+        limit = "the catalogue's size" if n_items is None else f"`n_items`={n_items}"
+        raise ValueError(
+            f"Argument `targets` must hold item ids from 1 to {limit}. Received: {item_ids[user]} for history {user}."
+        )
+    return item_ids.astype(np.int32)
 
 
 def _length_between(bounds: tf.Tensor) -> tf.Tensor:
@@ -349,6 +406,9 @@ class FlatHistories:
     Args:
         histories: per user `[n]` integer ids, oldest first.
 
+    Raises:
+        ValueError: an id needs more than 32 bits.
+
     Attributes:
         bounds: `[U, 2]` int64, the first position of each history, and the position behind its last.
 
@@ -363,7 +423,7 @@ class FlatHistories:
         ends = np.cumsum(lengths)
         self.bounds = np.stack([ends - lengths, ends], axis=1)
         # One item more, so that the position behind the last history exists.
-        self.item_ids = tf.constant(np.concatenate([*histories, [PAD_ID]]).astype(np.int32))
+        self.item_ids = tf.constant(as_int32(np.concatenate([*histories, [PAD_ID]], dtype=np.int64, casting="unsafe")))
 
     def gather(self, bounds: tf.Tensor, width: int | tf.Tensor | None = None) -> tf.Tensor:
         """Return a batch of histories.

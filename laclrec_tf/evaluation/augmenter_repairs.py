@@ -157,6 +157,6 @@ class Deletions:
 
 def history_batches(histories: Sequence[np.ndarray]) -> Iterator[tf.Tensor]:
     """Yield batches of histories, `[B, L]` int32, the shortest first."""
-    unused = np.zeros(len(histories), np.int32)
+    unused = np.ones(len(histories), np.int32)
     for batch in evaluation_dataset(histories, unused, batch_size=HISTORIES_AT_ONCE):
         yield batch["history"]

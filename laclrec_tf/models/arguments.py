@@ -11,7 +11,7 @@ from keras import KerasTensor
 
 from laclrec_tf.item_vocabulary import PAD_ID
 from laclrec_tf.losses.contrastive import SIMILARITIES
-from laclrec_tf.ops.masking import pad_histories
+from laclrec_tf.ops.masking import is_item, pad_histories
 
 CONTRAST_VIEWS = ("random-learned", "random-random")
 
@@ -51,18 +51,20 @@ def batch_requirements(model: Any) -> dict[str, Any]:
 
 
 def check_batch(model: Any, batch: Any) -> None:
-    """Refuse a training batch that lacks a tensor of the model's objective.
+    """Refuse a training batch that lacks a tensor of the model's objective, or is too long or not right-padded.
 
     Args:
         model: A `LACLRec`.
         batch: Dict of tensors, see `LACLRec.losses_of`.
 
     Raises:
-        ValueError: a key is missing.
+        ValueError: a key is missing, or in eager mode `history` is no right-padded history of the model's items.
+        tf.errors.InvalidArgumentError: `history` is longer than `max_length`, or in a graph not right-padded.
 
     Example:
         >>> from laclrec_tf.models import build_preset
-        >>> check_batch(build_preset("sasrec", n_items=20, width=8), {"history": None, "target": None})
+        >>> batch = {"history": tf.constant([[5, 6, 0]]), "target": tf.constant([[6, 7, 0]])}
+        >>> check_batch(build_preset("sasrec", n_items=20, width=8), batch)
     """
     needed: list[str] = []
     if model.objective == "full":
@@ -78,6 +80,24 @@ def check_batch(model: Any, batch: Any) -> None:
             f"Argument `batch` must be a dict with {', '.join(needed)} for this objective. Received: {received}. "
             "Make batches with `training_dataset(histories, **model.batch_requirements)`."
         )
+    if "history" not in batch:
+        return
+    history = tf.convert_to_tensor(batch["history"])
+    remedy = "Make batches with `training_dataset(histories, **model.batch_requirements)`, which"
+    tf.debugging.assert_less_equal(
+        tf.shape(history)[1],
+        model.max_length,
+        f"A training batch must have histories of at most {model.max_length} items. {remedy} cuts them.",
+    )
+    # Targets are aligned with the history, so neither can be packed here.
+    is_packed = tf.reduce_all(is_item(history)[:, :-1] | ~is_item(history)[:, 1:])
+    problem = f"A training batch must be right-padded: no 0 before an item in `history`. {remedy} leaves padding out."
+    if not tf.executing_eagerly():
+        tf.debugging.Assert(is_packed, [problem])
+    elif not is_packed:
+        raise ValueError(problem)
+    else:
+        as_history(batch, model.n_items)
 
 
 def default_label_smoothing(n_negatives: int) -> float:
@@ -188,22 +208,32 @@ def as_history(inputs: Any, n_items: int) -> Any:
                 "Argument `inputs` must be a list of histories, each a list of integer item ids, e.g. [[5, 6, 7], [9]]."
                 f" Received: {wrong.tolist()!r} as a history."
             )
+        if filled := [row for row in rows if row.size]:
+            item_ids = np.concatenate(filled)
+            _check_range(item_ids.min(), item_ids.max(), n_items)
         inputs = pad_histories(rows)
-    elif not hasattr(inputs, "shape"):
-        raise ValueError(f"Argument `inputs` must be item ids of shape [B, L]. Received: a {type(inputs).__name__}.")
+    elif not (hasattr(inputs, "shape") and hasattr(inputs, "dtype")):
+        raise ValueError(
+            f"Argument `inputs` must be item ids of shape [B, L]. Received: a {type(inputs).__name__}. Give an array, "
+            "or a list of histories, each a list of integer item ids; `laclrec_tf.load(...)` reads tables of events."
+        )
     check_history(inputs)
     if isinstance(inputs, KerasTensor):
         return inputs
     history = tf.convert_to_tensor(inputs)
-    history = history if history.dtype in (tf.int32, tf.int64) else tf.cast(history, tf.int32)
     if tf.executing_eagerly() and tf.size(history):
-        lowest, highest = int(tf.reduce_min(history)), int(tf.reduce_max(history))
-        if lowest < PAD_ID or highest > n_items + 2:
-            raise ValueError(
-                f"Argument `inputs` must be ids of this model's items, 1 to {n_items}, and 0 for padding. "
-                f"Received: {lowest if lowest < PAD_ID else highest}."
-            )
-    return history
+        _check_range(tf.reduce_min(history), tf.reduce_max(history), n_items)
+    if history.dtype in (tf.int32, tf.int64):
+        return history
+    return tf.cast(history, tf.int32 if history.dtype.size < 4 else tf.int64)
+
+
+def _check_range(lowest: Any, highest: Any, n_items: int) -> None:
+    if lowest < PAD_ID or highest > n_items + 2:
+        raise ValueError(
+            f"Argument `inputs` must be ids of this model's items, 1 to {n_items}, and 0 for padding. "
+            f"Received: {int(lowest if lowest < PAD_ID else highest)}."
+        )
 
 
 def check_history(history: Any, max_positions: int | None = None) -> None:

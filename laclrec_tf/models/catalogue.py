@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -109,8 +110,12 @@ class Catalogue(keras.layers.Layer):
             row, the places behind them hold PAD (0) and `-inf`.
 
         Raises:
-            ValueError: `k` is below 1.
+            ValueError: `k` is no integer or below 1.
         """
+        try:
+            k = operator.index(k)
+        except TypeError:
+            raise ValueError(f"Argument `k` must be a whole number. Received: k={k!r}.") from None
         if k < 1:
             raise ValueError(f"Argument `k` must be at least 1. Received: k={k}.")
         scores = self(user_vectors)

@@ -299,22 +299,18 @@ class LACLRec(RankingModel):
         """Return the terms of the objective on a batch before their weights, and statistics to watch.
 
         Args:
-            batch: `history` and `target` `[B, L]`; for the contrast `prefix_lengths [B, P]` and
+            batch: `history` and `target` `[B, L]`, right-padded; for the contrast `prefix_lengths [B, P]` and
                 `random_view [B * P, L]`; for the augmenter `corrupted` and `operations` `[B, M]` and
                 `insertions [B, M, K]`.
             training: Whether dropout is on. Default: True.
 
         Returns:
             `(terms, statistics)`: scalars by name, and `(values, weights)` by name.
+
+        Raises:
+            ValueError: the batch is not right-padded or lacks a tensor, see `check_batch`.
         """
         check_batch(self, batch)
-        if "history" in batch:
-            tf.debugging.assert_less_equal(
-                tf.shape(batch["history"])[1],
-                self.max_length,
-                f"A training batch must have histories of at most {self.max_length} items. Make batches with "
-                "`training_dataset(histories, **model.batch_requirements)`, which cuts them.",
-            )
         terms: Tensors = {}
         statistics: Statistics = {}
         if self.objective == "full":

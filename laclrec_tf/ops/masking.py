@@ -22,14 +22,38 @@ def pad_histories(histories: Sequence[Sequence[int] | np.ndarray]) -> np.ndarray
     Returns:
         `[B, L]` int32 ids, PAD behind each history; `L` is the longest history's length, but at least 1.
 
+    Raises:
+        ValueError: an id needs more than 32 bits.
+
     Example:
         >>> pad_histories([[7, 9], [4], []]).tolist()
         [[7, 9], [4, 0], [0, 0]]
     """
-    padded = np.full((len(histories), max([1, *map(len, histories)])), PAD_ID, np.int32)
+    padded = np.full((len(histories), max([1, *map(len, histories)])), PAD_ID, np.int64)
     for row, history in zip(padded, histories, strict=True):
         row[: len(history)] = history
-    return padded
+    return as_int32(padded)
+
+
+def as_int32(item_ids: np.ndarray) -> np.ndarray:
+    """Convert item ids to int32; NumPy's own conversion keeps the low 32 bits of a larger number.
+
+    Args:
+        item_ids: integer ids of any shape.
+
+    Raises:
+        ValueError: an id needs more than 32 bits.
+
+    Example:
+        >>> as_int32(np.array([2**32 + 5]))
+        Traceback (most recent call last):
+        ValueError: Item ids must fit in int32. Received: 4294967301.
+    """
+    if item_ids.dtype != np.int32 and item_ids.size:
+        for extreme in (int(item_ids.min()), int(item_ids.max())):
+            if not -(2**31) <= extreme < 2**31:
+                raise ValueError(f"Item ids must fit in int32. Received: {extreme}.")
+    return item_ids.astype(np.int32, copy=False)
 
 
 def is_item(item_ids: tf.Tensor) -> tf.Tensor:

@@ -183,6 +183,7 @@ class TrainingSession:
         batches = evaluation_dataset(
             histories,
             np.array(targets),
+            n_items=model.n_items,
             batch_size=batch_size,
             n_batches=n_batches,
             corruption=corruption_arguments(model) if model.has_augmenter else None,

@@ -326,6 +326,78 @@ def test_arguments_out_of_range_are_refused(arguments: dict[str, int]):
         training_dataset(histories(), n_items=N_ITEMS, **arguments)
 
 
+def values(dataset) -> list[dict[str, list]]:
+    return [{name: each.tolist() for name, each in batch.items()} for batch in epoch(dataset)]
+
+
+PADDED = [
+    np.array([[0, 0, 5, 6, 7]]),
+    np.array([[5, 0, 6, 7, 0]]),
+    [np.array([0, 5, 0, 0, 6, 7], np.uint64)],
+    [[0, 5, 6, 7]],
+]
+
+
+@pytest.mark.parametrize("rows", PADDED)
+@pytest.mark.parametrize("max_length", [None, 2, 3])
+def test_padding_anywhere_is_left_out_of_histories(rows, max_length):
+    packed = values(made_of([np.array([5, 6, 7])], max_length=max_length))
+    assert packed == [{"history": [[5, 6]], "target": [[6, 7]]}]
+    assert values(made_of(rows, max_length=max_length)) == packed
+    source = as_dataset(lambda: iter(np.asarray(rows, np.int32)))
+    assert values(made_of(source, max_length=max_length)) == packed
+    assert values(evaluation_dataset(rows, np.array([9]))) == [{"history": [[5, 6, 7]], "held_out_item": [9]}]
+
+
+def test_a_history_of_padding_has_no_target():
+    assert values(made_of(np.array([[0, 0, 0], [0, 0, 5]]))) == []
+
+
+@pytest.mark.parametrize(
+    ("history", "received"),
+    [
+        (np.array([5, 61, 7]), "61 in history 1"),
+        (np.array([5, 6, -7]), "-7 in history 1"),
+        (np.array([2**32 + 5, 6, 7]), "4294967301 in history 1"),
+        (np.array([5, 2**64 - 1], np.uint64), "18446744073709551615 in history 1"),
+        ([5, 61], "61 in history 1"),
+    ],
+)
+def test_ids_out_of_range_are_refused(history, received):
+    message = f"`histories` must hold item ids from 1 to `n_items`=60, and 0 for padding. Received: {received}"
+    for make in (made_of, lambda rows: evaluation_dataset(rows, np.array([8, 9, 9]), n_items=N_ITEMS)):
+        with pytest.raises(ValueError, match=message) as raised:
+            make([np.array([60]), history, np.array([], np.int32)])
+        assert "\n" not in str(raised.value)
+
+
+def test_an_id_out_of_range_in_a_dataset_stops_the_pass():
+    for wrong in (61, -7):
+        rows = [np.array([5, 6, 7], np.int32), np.array([5, wrong], np.int32)]
+        with pytest.raises(tf.errors.InvalidArgumentError, match="item ids from 1 to 60, and 0 for padding"):
+            epoch(made_of(as_dataset(lambda rows=rows: iter(rows))))
+
+
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [
+        ([0], "item ids from 1 to `n_items`=60. Received: 0 for history 0"),
+        ([61], "Received: 61 for history 0"),
+        ([2**32 + 5], "Received: 4294967301 for history 0"),
+        ([5, 6], r"1 integer ids, one for each history. Received: shape \(2,\) of int64"),
+        ([5.0], r"Received: shape \(1,\) of float64"),
+    ],
+)
+def test_held_out_items_out_of_range_are_refused(targets, message):
+    with pytest.raises(ValueError, match=message):
+        evaluation_dataset([np.array([5])], np.array(targets), n_items=N_ITEMS)
+
+
+def test_flat_histories_refuse_ids_beyond_32_bits():
+    with pytest.raises(ValueError, match="must fit in int32. Received: 4294967301"):
+        FlatHistories([np.array([2**32 + 5])])
+
+
 # ---- static shapes ---------------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def static_epoch() -> list[dict[str, np.ndarray]]:

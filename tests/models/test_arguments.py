@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import keras
 import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from laclrec_tf.data.batches import evaluation_dataset, training_dataset
-from laclrec_tf.models import LACLRec
+from laclrec_tf.models import LACLRec, build_preset
 from laclrec_tf.models.arguments import default_max_edited_length
 
 N_ITEMS, MAX_LENGTH = 20, 6
@@ -109,6 +111,15 @@ def test_a_batch_of_longer_histories_is_refused(model):
         ({"items": PACKED}, "must have the key `history`. Received: items"),
         (np.array([[5, -1]]), "1 to 20, and 0 for padding. Received: -1"),
         (np.array([[5, 99]]), "1 to 20, and 0 for padding. Received: 99"),
+        ([[2**32 + 5, 6, 7]], "1 to 20, and 0 for padding. Received: 4294967301"),
+        ([np.array([5]), np.array([2**64 - 1], np.uint64)], "1 to 20, and 0 for padding. Received: 18446744073709551"),
+        (np.array([[2**32 + 5]]), "1 to 20, and 0 for padding. Received: 4294967301"),
+        (np.array([[2**32 + 5]], np.uint64), "1 to 20, and 0 for padding. Received: 4294967301"),
+        (tf.constant([[2**64 - 1]], tf.uint64), "1 to 20, and 0 for padding. Received: 18446744073709551615"),
+        (pd.DataFrame([[5, 6, 7]]), "Received: a DataFrame. Give an array"),
+        (pl.DataFrame([[5, 6, 7]]), "Received: a DataFrame. Give an array"),
+        (pd.Series([[5, 6, 7]]), r"of shape \[B, L\]. Received: shape \(1,\)"),
+        (pl.Series([[5, 6, 7]]), r"of shape \[B, L\]. Received: shape \(1,\)"),
     ],
 )
 def test_what_is_no_history_is_refused(model, history, message):
@@ -116,6 +127,37 @@ def test_what_is_no_history_is_refused(model, history, message):
         with pytest.raises(ValueError, match=message) as raised:
             entry(history)
         assert "\n" not in str(raised.value)
+
+
+def test_a_training_batch_that_is_not_right_padded_is_refused():
+    model = build_preset("sasrec", n_items=N_ITEMS, width=8)
+    model.compile()
+    for history in ([[0, 0, 5, 6, 7]], [[5, 0, 6, 0, 7]]):
+        batch = {"history": np.array(history, np.int32), "target": np.array(history, np.int32)}
+        with pytest.raises(ValueError, match=r"must be right-padded: no 0 before an item.*leaves padding") as raised:
+            model.losses_of(batch)
+        assert "\n" not in str(raised.value)
+    for train in (model.train_on_batch, lambda batch: model.fit(tf.data.Dataset.from_tensors(batch), verbose=0)):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="must be right-padded: no 0 before an item"):
+            train(batch)
+    # A 0 among the targets is a position that does not count.
+    right = {"history": np.array([[5, 6, 7, 0]], np.int32), "target": np.array([[0, 0, 8, 0]], np.int32)}
+    assert np.isfinite(model.train_on_batch(right)).all()
+    with pytest.raises(ValueError, match="ids of this model's items, 1 to 20, and 0 for padding. Received: 99"):
+        model.losses_of(right | {"history": np.array([[5, 99]], np.int32)})
+
+
+@pytest.mark.parametrize("k", [2.5, "3", None, [3], np.float64(2.0)])
+def test_a_number_of_items_that_is_no_integer_is_refused(model, k):
+    with pytest.raises(ValueError, match=r"`k` must be a whole number. Received: k=") as raised:
+        model.recommend([[5, 6, 7]], k=k)
+    assert repr(k) in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_a_number_of_items_may_be_any_integer(model):
+    expected = model.recommend([[5, 6, 7]], k=3)[0].numpy().tolist()
+    for k in (np.int64(3), np.array(3), tf.constant(3)):
+        assert model.recommend([[5, 6, 7]], k=k)[0].numpy().tolist() == expected
 
 
 def test_edited_histories_may_be_longer_than_long_histories():
