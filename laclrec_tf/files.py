@@ -67,6 +67,8 @@ def open_text(file: Path) -> Iterator[BinaryIO]:
                 if b"\0" in head:
                     line = head.count(b"\n", 0, head.index(b"\0")) + 1
                     raise InputError(f"{file}, line {line}: a NUL character, so it is not text. Save it as UTF-8.")
+                while not (b"\r" in head or b"\n" in head) and (more := content.read(max(_HEAD, len(head)))):
+                    head += more  # the first line is longer
                 content.seek(len(BYTE_ORDER_MARK) if head.startswith(BYTE_ORDER_MARK) else 0)
                 if b"\r" in head and b"\n" not in head:
                     yield BytesIO(content.read().replace(b"\r\n", b"\n").replace(b"\r", b"\n"))

@@ -11,9 +11,8 @@ from typing import Any
 import narwhals as nw
 import polars as pl
 
-from laclrec_tf.data.event_files import as_ids
 from laclrec_tf.data.events import table_interactions
-from laclrec_tf.data.tables import eager_frame, table_columns
+from laclrec_tf.data.tables import eager_frame
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving.client.answers import AugmentedHistory, Recommendation, SimilarItems
 
@@ -141,21 +140,9 @@ class HistoryTable:
         frame = eager_frame(table, columns | ({"time_column": time_column} if time_column is not None else {}))
         if not len(frame):
             return cls((), frame.select(user_column))
-        if time_column is None:
-            ids = [as_ids("The table", column) for column in table_columns(table, columns)]
-            events = pl.DataFrame(
-                [column.rename(name) for column, name in zip(ids, ("user_id", "item_id"), strict=True)]
-            )
-            if events.null_count().sum_horizontal().item():
-                raise InputError("The table has events without a user or an item. Fill in the ids or drop the rows.")
-            events = events.with_row_index("row")
-        else:
-            events = table_interactions(
-                table, user_column=user_column, item_column=item_column, time_column=time_column
-            )
-            events = events.with_row_index("row").unique(
-                ["user_id", "item_id", "timestamp"], keep="first", maintain_order=True
-            )
+        events = table_interactions(table, time_column=time_column, **columns).with_row_index("row")
+        if time_column is not None:
+            events = events.unique(["user_id", "item_id", "timestamp"], keep="first", maintain_order=True)
         order = "row" if time_column is None else "timestamp"
         users = (
             events.with_columns(first=pl.col("row").min().over("user_id"))

@@ -107,6 +107,16 @@ def test_what_is_not_text_is_refused_in_one_line(tmp_path, kind, change, problem
     assert str(raised.value).startswith(str(tmp_path / name)) and "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("length", [100, 1006, 1007, 1008, 5000])
+def test_line_ends_are_recognised_behind_a_long_header(tmp_path, end, length):
+    # 16 characters before the other column's name, so that the line ends around the 1,024th byte.
+    file = tmp_path / "titles.csv"
+    file.write_bytes(end.join(["item_id,title,xx" + "x" * length, "007,Tent,1", ""]).encode())
+    assert read_titles(file) == {"007": "Tent"}
+    assert read_text(file).split("\n")[1:] == ["007,Tent,1", ""]
+
+
 def test_text_is_the_same_but_for_line_ends(tmp_path):
     file = tmp_path / "text"
     file.write_bytes(b"a\rb\r\n\xe2\x80\xa8c\x0bd")

@@ -88,7 +88,12 @@ def test_rows_may_already_be_in_order(make):
     without = {name: EVENTS[name] for name in ("user_id", "item_id")}
     assert HistoryTable.read(make(without), time_column=None).histories == read.histories
     assert "no column 'timestamp'" in complaint(make(without))
-    assert "without a user or an item" in complaint(make(EVENTS | {"item_id": [None, *"abcd"]}), time_column=None)
+    for blank in (None, " ", ""):
+        for times in (None, "timestamp"):
+            message = complaint(make(EVENTS | {"item_id": ["a", blank, *"bcd"]}), time_column=times)
+            assert message == "The table, row 2: the item_id is empty. Fill it in or remove the row."
+    for given, problem in (("a\nb", "a line break"), ("a\0", "a NUL character")):
+        assert problem in complaint(make(EVENTS | {"item_id": [given, *"bcde"]}), time_column=None)
 
 
 def test_one_row_for_each_history(make):

@@ -6,6 +6,7 @@ import csv
 import difflib
 import glob
 import json
+import re
 import zlib
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
@@ -81,6 +82,8 @@ def read_columns(
     except pl.exceptions.NoDataError:
         raise InputError(f"{file} is empty. It must contain a header and at least one row.") from None
     except _UNREADABLE as error:
+        if not isinstance(error, (OSError, EOFError, zlib.error)):
+            _check_separator(file, len(columns))
         raise InputError(f"{file}: {_damage(file, extension, error)}") from None
     table = table.select(names).with_row_index("row", offset=1)
     if extension in SEPARATORS:
@@ -196,24 +199,31 @@ def _check_columns(
         close = difflib.get_close_matches(name.lower(), lowered, n=1)
         option = f"--{role}-column " if named_by_option else ""
         hint = f" Did you mean {option}{lowered[close[0]]}?" if close else ""
-        _check_separator(file, found, len(columns))
+        _check_separator(file, len(columns))
         shown = ", ".join(repr(column) for column in found[:20]) + (", ..." if len(found) > 20 else "")
         remedy = f"Choose one with --{role}-column." if named_by_option else "Rename the column."
         raise InputError(f"{file}: no column {name!r}.{hint} Columns found: {shown}. {remedy}")
 
 
-def _check_separator(file: Path, found: list[str], n_columns: int) -> None:
-    """Name the separator that a file seems to have, if its header was read as one column."""
+def _check_separator(file: Path, n_columns: int) -> None:
+    """Name the separator that a file seems to have, if its header is one column, and Excel's note of a separator."""
     extension = format_of(file)
-    if extension not in SEPARATORS or len(found) != 1 or n_columns < 2:
+    if extension not in SEPARATORS:
         return
-    likely = next((other for other in (";", "\t", "|", ",") if found[0].count(other) >= n_columns - 1), None)
+    with _decoded(file) as text:
+        header = text.readline().rstrip("\r\n")
+    if re.fullmatch('"?sep=.?"?', header, re.IGNORECASE):
+        raise InputError(f"{file}, line 1: {header!r} is Excel's note of the separator, not a header. Remove the line.")
+    if SEPARATORS[extension] in header or n_columns < 2:
+        return
+    header = header.replace('"', "")
+    likely = next((other for other in (";", "\t", "|", ",") if header.count(other) >= n_columns - 1), None)
     if likely is not None:
         remedy = (
             "Name it .tsv" if likely == "\t" else "Name it .csv" if likely == "," else "Save it with commas as .csv"
         )
         raise InputError(
-            f"{file}: the header has one column, {found[0][:60]!r}. Its separator seems to be {likely!r}, but the "
+            f"{file}: the header has one column, {header[:60]!r}. Its separator seems to be {likely!r}, but the "
             f"separator of {extension} is {SEPARATORS[extension]!r}. {remedy}."
         )
 

@@ -44,8 +44,8 @@ def read_interactions(
 
     Raises:
         InputError: a file is missing, damaged, empty or of an unknown format, a column is missing or occurs twice, an
-            id is blank or neither text nor an integer, an item id contains a line break, or a timestamp cannot be
-            read. The message names the file, the first bad row and the remedy.
+            id is blank or neither text nor an integer, an id contains a NUL character, an item id a line break, or a
+            timestamp cannot be read. The message names the file, the first bad row and the remedy.
 
     Example:
         >>> import tempfile
@@ -74,7 +74,7 @@ def read_interactions(
 
 
 def table_interactions(
-    table: Any, *, user_column: str = "user_id", item_column: str = "item_id", time_column: str = "timestamp"
+    table: Any, *, user_column: str = "user_id", item_column: str = "item_id", time_column: str | None = "timestamp"
 ) -> pl.DataFrame:
     """Read events from a table in memory, with the same checks as for a file.
 
@@ -82,10 +82,10 @@ def table_interactions(
         table: a table of pandas, polars or pyarrow, one row for each event.
         user_column: name of the column of user ids. Default: "user_id".
         item_column: name of the column of item ids. Default: "item_id".
-        time_column: name of the column of timestamps. Default: "timestamp".
+        time_column: name of the column of timestamps; None reads no times. Default: "timestamp".
 
     Returns:
-        See `read_interactions`.
+        See `read_interactions`; without times only the ids.
 
     Raises:
         InputError: see `read_interactions`; the message names the first bad row, where the table's first row is 1.
@@ -95,11 +95,15 @@ def table_interactions(
         >>> table_interactions(table).rows()
         [('7', 'tent', 1717113600000000)]
     """
-    columns = {"user": user_column, "item": item_column, "time": time_column}
+    columns = {"user": user_column, "item": item_column}
+    if time_column is not None:
+        columns["time"] = time_column
     raw = table_columns(table, {f"{role}_column": name for role, name in columns.items()})
     if raw.is_empty():
         raise InputError("The table contains no rows. It must contain at least one.")
     events = _checked(None, raw.with_row_index("row", offset=1), columns)
+    if time_column is None:
+        return events
     (times,) = comparable_numbers([events["timestamp"]], ["the table"])
     return events.with_columns(timestamp=times)
 
@@ -124,17 +128,18 @@ def read_event_file(file: Path, columns: Mapping[str, str], *, named_by_option: 
 def _checked(file: Path | None, raw: pl.DataFrame, columns: Mapping[str, str]) -> pl.DataFrame:
     """Convert the columns of a file, or of a table if `file` is None, to events; refuse the first bad row."""
     source = "The table" if file is None else str(file)
-    users, items, times = (raw[name] for name in columns.values())
+    users, items = raw[columns["user"]], raw[columns["item"]]
     table = pl.DataFrame({"user_id": as_ids(source, users), "item_id": as_ids(source, items)})
-    try:
-        table = table.with_columns(timestamp=parse_timestamps(times))
-    except InputError as error:
-        raise InputError(f"{source}, column {columns['time']!r}: {error}") from None
     bad = {
-        "user": is_blank(pl.col("user_id")),
-        "item": is_blank(pl.col("item_id")) | pl.col("item_id").str.contains(f"[{LINE_BREAKS}]"),
-        "time": pl.col("timestamp").is_null(),
+        "user": is_blank(pl.col("user_id")) | pl.col("user_id").str.contains("\0", literal=True),
+        "item": is_blank(pl.col("item_id")) | pl.col("item_id").str.contains(f"[\0{LINE_BREAKS}]"),
     }
+    if "time" in columns:
+        try:
+            table = table.with_columns(timestamp=parse_timestamps(raw[columns["time"]]))
+        except InputError as error:
+            raise InputError(f"{source}, column {columns['time']!r}: {error}") from None
+        bad["time"] = pl.col("timestamp").is_null()
     # The index of each column's first bad row, null if there is none.
     first_bad = table.select(pl.arg_where(mask).first().alias(role) for role, mask in bad.items())
     found = [(index, role) for role, index in first_bad.row(0, named=True).items() if index is not None]
@@ -156,4 +161,4 @@ def _problem(role: str, value: object) -> str:
             f"{shown} is not a timestamp. Write all timestamps as numbers, such as 1717156800, "
             "or all as ISO text, such as 2024-05-31T12:00:00Z."
         )
-    return f"{shown} contains a line break. Remove it."
+    return f"{shown} contains a {'NUL character' if chr(0) in text else 'line break'}. Remove it."

@@ -271,6 +271,19 @@ def test_the_separator_that_a_file_seems_to_have_is_named(tmp_path, name, separa
     seems = f"has one column, .*separator seems to be {re.escape(repr(separator))}, but .*{remedy}"
     with pytest.raises(InputError, match=seems):
         read_columns(file, columns)
+    # As R writes it: every text is quoted.
+    names, values = ([f'"{each}"' for each in row] for row in (columns.values(), "abc"))
+    file.write_text(separator.join(names) + "\n" + separator.join(values) + "\n")
+    with pytest.raises(InputError, match=seems) as raised:
+        read_columns(file, columns)
+    assert "'user_id" in str(raised.value) and "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("note", ["sep=,", "sep=;", '"sep=,"', "SEP=\t"])
+def test_the_note_of_excel_before_the_header_is_named(tmp_path, note):
+    for content in (CSV, CSV.replace(b",", b";")):
+        file = written(tmp_path, "events.csv", b"\xef\xbb\xbf" + note.encode() + b"\r\n" + content)
+        assert f"{file}, line 1: {note!r} is Excel's note of the separator, not a header. Remove" in complaint(file)
 
 
 EMOJI = "\\ud83d\\ude00"

@@ -85,6 +85,14 @@ def test_categories_of_parquet_are_ids(tmp_path):
         ("a,x,1\nb,y,2024-05-31\n", "the timestamp '2024-05-31' is not a timestamp. Write all timestamps as numbers"),
         ('a,x,1\nb,"y\nz",2\n', r"row 2 (line 3): the item_id 'y\nz' contains a line break. Remove it."),
         ("a,x,1\n\nb,y\u2028z,2\n", r"row 3 (line 4): the item_id 'y\u2028z' contains a line break."),
+        (
+            "a,x,1\n" + "c,z,3\n" * 300 + "b,y\0,2\n",
+            r"row 302 (line 303): the item_id 'y\x00' contains a NUL character.",
+        ),
+        (
+            "a,x,1\n" + "c,z,3\n" * 300 + "b\0,y,2\n",
+            r"row 302 (line 303): the user_id 'b\x00' contains a NUL character.",
+        ),
         (f"a,x,{'9' * 99}e\n", f"the timestamp '{'9' * 60}...' is not a timestamp."),
     ],
 )
@@ -92,6 +100,17 @@ def test_the_first_bad_row_is_named_with_the_remedy(tmp_path, rows, message):
     file = csv_file(tmp_path, rows)
     assert f"{file}, " in complaint(file)
     assert message in complaint(file)
+
+
+@pytest.mark.parametrize("column", ["user_id", "item_id"])
+@pytest.mark.parametrize("escape", ["\\u0000", "a\\u0000b"])
+def test_an_id_of_a_nul_in_json_is_refused(tmp_path, column, escape):
+    rows = [{"user_id": '"u"', "item_id": '"i"', "timestamp": "1"} for _ in range(2)]
+    rows[1][column] = f'"{escape}"'
+    file = tmp_path / "events.jsonl"
+    file.write_text("".join("{" + ",".join(f'"{key}":{value}' for key, value in row.items()) + "}\n" for row in rows))
+    message = complaint(file)
+    assert "row 2 (line 2): the " + column in message and r"\x00" in message and "a NUL character" in message
 
 
 def test_line_breaks_in_user_ids_are_harmless(tmp_path):
