@@ -253,6 +253,7 @@ def _settings(run: RunFolder) -> list[tuple[str, str]]:
         "trained on": record["trained_on"],
         "best epoch": record.get("best_epoch"),
         "epochs run": record.get("epochs_run"),
+        "diverged": record.get("diverged"),
         "seconds": record.get("seconds"),
         "data": record["data_hash"][:12],
     }

@@ -114,6 +114,10 @@ def _conditions(table: StudyTable) -> list[str]:
             about[-1] += f", SHA-256 {', '.join(each[:12] for each in file_hashes)}…"
     if report.get("clean"):
         about.append("histories cleaned by the augmenter")
+    records = [training.record for training in table.trainings]
+    diverged = [f"`{each['model']}` seed {each['seed']}" for each in records if each.get("diverged")]
+    if diverged:  # earlier records do not say it
+        about.append(f"stopped by a value that is not finite, at the best epoch before: {', '.join(diverged)}")
     return about
 
 

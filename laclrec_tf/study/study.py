@@ -160,7 +160,10 @@ def run_cell(cell: Cell, show_progress: bool = True) -> None:
         "skipped": [name for name in cell.evaluations if name not in reports],
         **({"augmenter": measured} if cell.augmenter else {}),  # None: the model has no augmenter
         **{name: run.record[name] for name in ("seconds", "trained_on", "data_hash", "versions")},
-        **{name: run.record.get(name) for name in ("best_epoch", "epochs_run", "refit_epochs", "validation")},
+        **{
+            name: run.record.get(name)
+            for name in ("best_epoch", "epochs_run", "refit_epochs", "validation", "diverged")
+        },
         "seed": cell.seed,
         "settings": cell.config.resolved(),
         "curve": _curve(cell.run / "epochs-strict.csv"),

@@ -141,26 +141,33 @@ class TrainConfig:
         """Return the settings as plain values, with model arguments under `model`."""
         return asdict(self)
 
-    def resolved(self) -> dict[str, Any]:
+    def resolved(self, max_length: int = 50) -> dict[str, Any]:
         """Return all settings as plain values, including those set by the preset, the constructor or other settings.
+
+        Args:
+            max_length: max length of a history in the data; `max_edited_length` depends on it. Default: 50.
 
         Example:
             >>> TrainConfig.of({"preset": "sasrec", "width": 32}).resolved()["model"]["alpha"]
             0.0
         """
         defaults = {name: default for name, default in setting_names().items() if name in _model_argument_types()}
-        return with_dependent_defaults(
-            self.as_dict() | {"model": defaults | preset_arguments(self.preset) | self.model}
-        )
+        model = defaults | preset_arguments(self.preset) | self.model
+        if model["max_edited_length"] is None:
+            model["max_edited_length"] = default_max_edited_length(max_length)
+        return with_dependent_defaults(self.as_dict() | {"model": model})
 
-    def every_setting(self) -> dict[str, Any]:
+    def every_setting(self, max_length: int = 50) -> dict[str, Any]:
         """Return all resolved settings by name, with JSON's types, so that trainings can be compared.
+
+        Args:
+            max_length: see `resolved`.
 
         Example:
             >>> TrainConfig.of({"preset": "sasrec"}).every_setting()["random_kinds"]
             ['crop', 'mask', 'reorder']
         """
-        return flat_settings(json.loads(json.dumps(self.resolved())))
+        return flat_settings(json.loads(json.dumps(self.resolved(max_length))))
 
 
 def dependent_default(name: str, n_negatives: int) -> Any:

@@ -151,7 +151,7 @@ def _write_run(session: TrainingSession) -> None:
         "can_train_longer": session.has_last,
         "seconds": round(session.seconds, 1),
         "settings": session.config.as_dict(),
-        "every_setting": session.config.every_setting(),
+        "every_setting": session.config.every_setting(prepared.max_length),
         "versions": package_versions(),
     }
     write_record(out, record)
@@ -178,7 +178,10 @@ def finished_before(out: Path, config: TrainConfig, prepared: PreparedData) -> R
     finished = RunFolder.open(out)
     theirs = finished.record
     if "every_setting" in theirs:  # runs of earlier versions do not have it
-        differing = _differing(config.every_setting(), theirs["every_setting"])
+        differing = _differing(config.every_setting(prepared.max_length), theirs["every_setting"])
+        if "max_edited_length" not in config.model | theirs["settings"]["model"]:
+            # It follows from the data, which are compared below. Earlier versions wrote 60 for all data.
+            differing = [name for name in differing if name != "max_edited_length"]
     else:
         differing = _differing(json.loads(json.dumps(config.as_dict())), theirs["settings"])
     differing += ["the prepared data"] if prepared.data_hash != theirs["data_hash"] else []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections import Counter
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -18,7 +19,7 @@ from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.ops.edits import DELETE, OPERATION_NAMES
 from laclrec_tf.report.examples import report_examples
 from laclrec_tf.report.measure import held_out_users, popularity_ranks
-from laclrec_tf.report.report import report
+from laclrec_tf.report.report import _settings, report
 from laclrec_tf.run_folder import RunFolder
 
 VOID = {"meta", "br", "path", "use"}
@@ -153,6 +154,12 @@ def renamed(sasrec_run, data, tmp_path_factory):
     (run / "run.json").write_text((run / "run.json").read_text().replace(str(data), str(folder / "gone")))
     shutil.copytree(data, folder / "moved")
     return folder
+
+
+def test_a_training_that_diverged_is_said(sasrec_run):
+    assert "diverged" not in dict(_settings(sasrec_run))
+    stopped = replace(sasrec_run, record=sasrec_run.record | {"diverged": "The loss is nan in epoch 3, at step 4."})
+    assert dict(_settings(stopped))["diverged"] == "The loss is nan in epoch 3, at step 4."
 
 
 def test_what_a_run_lacks_is_left_out_and_named(renamed):

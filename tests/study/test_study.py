@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -25,7 +26,9 @@ from laclrec_tf.files import file_sha256
 from laclrec_tf.runtime.output_files import file_lock
 from laclrec_tf.study import study as studies
 from laclrec_tf.study.config import StudyConfig
+from laclrec_tf.study.report import _conditions
 from laclrec_tf.study.study import study
+from laclrec_tf.study.tables import StudyTable, Training
 from laclrec_tf.training.config import DEPENDENT_DEFAULTS, setting_names
 
 pytestmark = pytest.mark.usefixtures("untraced_training")
@@ -373,6 +376,19 @@ def test_the_report_names_the_conditions(evaluated, data):
     assert rows["small", "noisy"]["histories_sha256"] == digest and rows["small", "full"]["histories_sha256"] == ""
     assert rows["small", "noisy"]["clean"] == "False" and rows["small", "noisy"]["negatives_seed"] == "0"
     assert set(rows) == {("small", "full"), ("small", "noisy"), ("large", "full"), ("large", "elsewhere")}
+
+
+def test_the_report_names_the_trainings_that_diverged():
+    measured = {"users": 3, "split": "test", "protocol": "full", "tie_rule": "ties"}
+    records = [
+        {"model": "laclrec", "seed": seed, "data_hash": "0" * 64, "diverged": said}
+        for seed, said in ((0, None), (1, "The loss is nan in epoch 3, at step 4."))
+    ]
+    trainings = [Training(each, measured, np.zeros(3, np.uint8)) for each in records]
+    table = StudyTable("small", "strict", "full", {"laclrec": trainings})
+    said = "stopped by a value that is not finite, at the best epoch before: `laclrec` seed 1"
+    assert _conditions(table)[-1] == said
+    assert not any("finite" in each for each in _conditions(replace(table, models={"laclrec": trainings[:1]})))
 
 
 def test_results_of_other_settings_are_refused(finished, data, tmp_path, in_this_process):

@@ -145,6 +145,13 @@ def test_resolved_settings_include_dependent_defaults(n_negatives):
     assert [name for name, value in {**resolved, **resolved["model"]}.items() if value is None] == ["refit_epochs"]
 
 
+@pytest.mark.parametrize("max_length", [50, 100])
+def test_every_setting_has_the_max_edited_length_of_the_model(max_length):
+    for given in ({}, {"max_edited_length": 150}):
+        model = LACLRec(1, width=2, max_length=max_length, **given)
+        assert TrainConfig.of(given).every_setting(max_length)["max_edited_length"] == model.max_edited_length
+
+
 def test_given_settings_override_dependent_defaults():
     settings = {"item_initialisation": "random", "averaging_epochs": 0.5, "label_smoothing": 0.0}
     resolved = TrainConfig.of(settings).resolved()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import errno
+import json
 import math
 import os
+import shutil
 import warnings
 
 import keras
@@ -101,6 +103,20 @@ def test_a_finished_run_is_returned_for_the_same_training_only(sasrec_run, data,
         finished_before(
             sasrec_run.folder, TrainConfig.of(given | {"preset": "cl4srec", "learning_rate": 0.1}), prepared
         )
+
+
+def test_a_finished_run_may_have_another_default_that_follows_from_the_data(sasrec_run, data, tmp_path):
+    # Earlier versions wrote 60 for all data.
+    run = shutil.copytree(sasrec_run.folder, tmp_path / "run")
+    record = json.loads((run / "run.json").read_text())
+    assert record["every_setting"]["max_edited_length"] == sasrec_run.model.max_edited_length
+    record["every_setting"]["max_edited_length"] = 59
+    (run / "run.json").write_text(json.dumps(record))
+    prepared, given = PreparedData.open(data), record["settings"] | record["settings"]["model"]
+    del given["model"]
+    assert finished_before(run, TrainConfig.of(given), prepared).record == record
+    with pytest.raises(InputError, match="another training: max_edited_length differ"):
+        finished_before(run, TrainConfig.of(given | {"max_edited_length": 60}), prepared)
 
 
 def trained(data, out, **settings):
