@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -136,13 +137,17 @@ def check_arguments(**settings: Any) -> None:
         ValueError: an argument is out of its range.
 
     Example:
-        >>> check_arguments(n_items=0)
+        >>> check_arguments(n_items="20")
         Traceback (most recent call last):
-        ValueError: Argument `n_items` must be at least 1. Received: n_items=0.
+        ValueError: Argument `n_items` must be a whole number. Received: n_items='20'.
     """
     for name, value in settings.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"Argument `{name}` must be a finite number. Received: {name}={value}.")
+    counts = ("n_items", "max_length", "max_insertions", "width", "n_heads", "max_edited_length", "n_negatives")
+    for name in (*counts, "n_encoder_blocks", "n_recommender_blocks"):
+        if not isinstance(settings[name], Integral):
+            raise ValueError(f"Argument `{name}` must be a whole number. Received: {name}={settings[name]!r}.")
     for name in ("n_items", "max_length", "max_insertions", "width", "n_heads"):
         if settings[name] < 1:
             raise ValueError(f"Argument `{name}` must be at least 1. Received: {name}={settings[name]}.")

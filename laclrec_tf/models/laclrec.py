@@ -229,7 +229,7 @@ class LACLRec(RankingModel):
 
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> np.ndarray:
         """Return user vectors `[U, D]` as `keras.Model.predict` does; lists and ragged tensors are padded."""
-        if isinstance(x, (list, tuple, tf.RaggedTensor)):
+        if isinstance(x, (list, tuple, tf.RaggedTensor)) or hasattr(x, "columns"):  # Keras reads a table in its way
             x = as_history(x, self.n_items)
         return super().predict(x, *args, **kwargs)
 

@@ -154,6 +154,19 @@ def test_a_number_of_items_that_is_no_integer_is_refused(model, k):
     assert repr(k) in str(raised.value) and "\n" not in str(raised.value)
 
 
+def test_a_table_is_no_history_of_predict(model):
+    for table in (pd.DataFrame([[5, 6, 7]]), pl.DataFrame([[5, 6, 7]])):
+        with pytest.raises(ValueError, match="Received: a DataFrame. Give an array"):
+            model.predict(table, verbose=0)
+
+
+@pytest.mark.parametrize("given", [{"n_items": "20"}, {"n_items": 20.5}, {"width": 8.0}, {"max_edited_length": "60"}])
+def test_a_count_that_is_no_integer_is_refused(given):
+    ((name, value),) = given.items()
+    with pytest.raises(ValueError, match=f"`{name}` must be a whole number. Received: {name}={value!r}"):
+        LACLRec(**{"n_items": N_ITEMS, "width": 8} | given)
+
+
 def test_a_number_of_items_may_be_any_integer(model):
     expected = model.recommend([[5, 6, 7]], k=3)[0].numpy().tolist()
     for k in (np.int64(3), np.array(3), tf.constant(3)):
