@@ -40,6 +40,10 @@ PREDICTION_SERVICE, MODEL_SERVICE = (service.full_name for service in _SERVICES)
 # Path of a call -> name of its method. The names are labels of metrics, so callers must not be able to invent them.
 METHODS = {f"/{service.full_name}/{method.name}": method.name for service in _SERVICES for method in service.methods}
 OTHER_METHOD = "other"
+# The message of a call is in memory while it arrives. So it may take this many seconds, and the methods that are not
+# Predict, whose requests are short, have places of their own.
+MESSAGE_SECONDS = 20.0
+MAX_OTHER_CALLS, MAX_OTHER_BYTES = 32, 2**20
 MAX_HELD_SHARE = 0.25  # of the time that a caller still waits, for an answer that is held at a stop
 MAX_TEXT = 600  # an error message travels as a header, and clients refuse headers of more than 8 KB
 
@@ -50,14 +54,16 @@ class Call:
 
     Args:
         record: what the log and the metrics show of it.
-        slot: its share of the `max_concurrent_requests`. Default: it needs none.
+        slot: its share of the `max_concurrent_requests`, or of the calls of other methods. Default: it needs none.
         start: time of `time.perf_counter()` of its arrival. Default: now.
+        arrived: whether its message has arrived. Default: False.
         counted: whether it is in the log and the metrics. Default: False.
     """
 
     record: RequestRecord
     slot: Slot | None = None
     start: float = 0.0
+    arrived: bool = False
     counted: bool = False
 
     def __post_init__(self) -> None:
@@ -65,6 +71,10 @@ class Call:
         self.start = self.start or time.perf_counter()
 
 
+NO_MESSAGE = (
+    "The call ended before its message had arrived: the caller cancelled it, its deadline passed, it has none, or the "
+    "message is larger than max_message_bytes."
+)
 Method = Callable[[Any, grpc.aio.ServicerContext, Call], Awaitable[Message]]
 
 
@@ -72,7 +82,9 @@ class CallHandler(grpc.GenericRpcHandler):
     """Answers the calls of both services; any other method gets UNIMPLEMENTED.
 
     gRPC asks `service` for a handler when the headers of a call have arrived, before its message is read. So a call
-    beyond `max_concurrent_requests` costs no memory, and a call whose message never arrives is counted, too.
+    beyond `max_concurrent_requests` costs no memory, and a call whose message never arrives is counted, too. It ends as
+    DEADLINE_EXCEEDED after `MESSAGE_SECONDS`. The methods that are not Predict have `MAX_OTHER_CALLS` places, so that
+    they answer when all of Predict's are taken.
 
     Args:
         api: answers the requests.
@@ -85,6 +97,8 @@ class CallHandler(grpc.GenericRpcHandler):
 
     def __init__(self, api: ServingApi, metrics: Metrics | None = None) -> None:
         self.n_calls, self.ready = 0, False
+        self._n_others = 0
+        self._late: set[asyncio.Task[None]] = set()  # the loop itself would let the collector take a running task
         self._api = api
         self._metrics = metrics
         self._deliveries = Deliveries()
@@ -125,12 +139,13 @@ class CallHandler(grpc.GenericRpcHandler):
             supported = ", ".join(METHODS[known] for known in self._methods)
             return self._refusal(call, grpc.StatusCode.UNIMPLEMENTED, f"No method {path}. There are: {supported}.")
         method, request_type = self._methods[path]
-        if request_type is predict_pb2.PredictRequest:
-            try:
-                call.slot = self._api.reserve()
-            except ServingError as error:
-                return self._refusal(call, error.code, error.message)
-        return grpc.unary_unary_rpc_method_handler(
+        is_predict = request_type is predict_pb2.PredictRequest
+        try:
+            call.slot = self._api.reserve() if is_predict else self._reserve_other()
+        except ServingError as error:
+            return self._refusal(call, error.code, error.message)
+        # The handler of a stream reads the message itself, so that it can stop waiting for it.
+        return grpc.stream_unary_rpc_method_handler(
             partial(self._answer, call, method, request_type),
             request_deserializer=None,  # gRPC would answer UNKNOWN to bytes that are not a request
             response_serializer=lambda response: response.SerializeToString(),
@@ -141,11 +156,14 @@ class CallHandler(grpc.GenericRpcHandler):
         call: Call,
         method: Method,
         request_type: type[Message],
-        data: bytes,
+        messages: AsyncIterator[bytes],
         context: grpc.aio.ServicerContext,
     ) -> Message:
+        data = await self._receive(call, context)
         record, code = call.record, grpc.StatusCode.OK
         try:
+            if request_type is not predict_pb2.PredictRequest and len(data) > MAX_OTHER_BYTES:
+                raise _exhausted(f"A request of {record.method} may have at most {MAX_OTHER_BYTES} bytes.")
             request: Any = request_type.FromString(data)
             record.model = shortened(request.model_spec.name) if hasattr(request, "model_spec") else ""
             if isinstance(request, predict_pb2.PredictRequest):
@@ -171,6 +189,45 @@ class CallHandler(grpc.GenericRpcHandler):
             await context.abort(code, record.error)
         return response
 
+    async def _receive(self, call: Call, context: grpc.aio.ServicerContext) -> bytes:
+        # The read itself must not be cancelled: gRPC's core would write the message to memory that is free by then. To
+        # abort the call ends the read.
+        timer = asyncio.get_running_loop().call_later(MESSAGE_SECONDS, self._start_to_end, call, context)
+        try:
+            message: Any = await context.read()
+            call.arrived = True
+        finally:
+            timer.cancel()
+        if message is grpc.aio.EOF:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, NO_MESSAGE)
+        return message
+
+    def _start_to_end(self, call: Call, context: grpc.aio.ServicerContext) -> None:
+        async def end() -> None:
+            if call.arrived or call.counted:
+                return
+            call.record.error = f"The message of the call had not arrived after {MESSAGE_SECONDS:g} seconds."
+            self._count(call, grpc.StatusCode.DEADLINE_EXCEEDED)
+            with suppress(grpc.aio.BaseError):  # abort() always raises; the caller may be gone
+                await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, call.record.error)
+
+        task = asyncio.get_running_loop().create_task(end())
+        self._late.add(task)
+        task.add_done_callback(self._late.discard)
+
+    def _reserve_other(self) -> Slot:
+        if self._n_others >= MAX_OTHER_CALLS:
+            raise _exhausted(
+                f"The server answers at most {MAX_OTHER_CALLS} requests of methods that are not Predict at the same "
+                "time. Try again later."
+            )
+
+        def free() -> None:
+            self._n_others -= 1
+
+        self._n_others += 1
+        return Slot(free)
+
     def _refusal(self, call: Call, code: grpc.StatusCode, message: str) -> grpc.RpcMethodHandler:
         async def refuse(messages: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> bytes:
             call.record.error = shortened(message)
@@ -194,10 +251,7 @@ class CallHandler(grpc.GenericRpcHandler):
         if call.slot is not None:
             call.slot.release()
         if not call.counted:
-            call.record.error = (
-                "The call ended before its message had arrived: the caller cancelled it, its deadline passed, or the "
-                "message is larger than max_message_bytes."
-            )
+            call.record.error = NO_MESSAGE
             self._count(call, grpc.StatusCode.CANCELLED)
 
     def _count(self, call: Call, code: grpc.StatusCode) -> None:
@@ -246,6 +300,10 @@ def shortened(message: str) -> str:
         return message
     half = MAX_TEXT // 2
     return f"{message[: half - 5]} ... {message[-half:]}"
+
+
+def _exhausted(message: str) -> ServingError:
+    return ServingError(grpc.StatusCode.RESOURCE_EXHAUSTED, message)
 
 
 class Deliveries:

@@ -14,14 +14,16 @@ from typing import Any
 import grpc
 import pytest
 import tensorflow as tf
-from tensorflow_serving.apis import predict_pb2
+from tensorflow_serving.apis import get_model_status_pb2, predict_pb2
 
 from laclrec_tf.serving import ModelServer
+from laclrec_tf.serving.server import calls
 from laclrec_tf.serving.server.batching import BatchingParameters
 from laclrec_tf.serving.server.calls import Deliveries
 from laclrec_tf.serving.server.limits import RequestLimits
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
+STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
 
 
 class CountedRequests:
@@ -76,8 +78,8 @@ def test_thousands_of_calls_at_once_are_all_answered_and_counted(counting_folder
     """gRPC's core has room for 1,000 to 3,000 that wait; those beyond were CANCELLED, and nobody knew of them."""
     with counting_server(counting_folder, limits=RequestLimits(max_concurrent_requests=8)) as (_, channel, metrics):
         predict = channel.unary_unary(PREDICT)
-        calls = [predict.future(request_of(), timeout=60) for _ in range(2500)]
-        statuses = Counter(status_of(call) for call in calls)
+        running = [predict.future(request_of(), timeout=60) for _ in range(2500)]
+        statuses = Counter(status_of(call) for call in running)
     assert set(statuses) <= {"OK", "RESOURCE_EXHAUSTED"}
     assert metrics.requests == {("Predict", status): number for status, number in statuses.items()}
 
@@ -130,8 +132,7 @@ def test_an_answer_is_not_held_until_its_deadline(counting_folder, model):
     """With steady traffic, answers were held for half a second, and calls with a shorter deadline were lost."""
     with counting_server(counting_folder) as (server, channel, metrics):
         predict = channel.unary_unary(PREDICT)
-        calls = server._running._grpc._calls
-        calls.hold_answers()
+        server._running._grpc._calls.hold_answers()
         patient = predict.future(request_of(model), timeout=60)
         expected = "OK" if model == "counting" else "NOT_FOUND"
         wait_until(lambda: metrics.requests["Predict", expected] == 1)
@@ -170,6 +171,55 @@ def test_a_call_counts_from_its_headers_on(counting_folder):
         sent.set()
         wait_until(lambda: set(metrics.requests.values()) == {1, 2})
     assert {code for _, code in metrics.requests} == {"OK", "CANCELLED", "RESOURCE_EXHAUSTED"}
+
+
+def never(until: threading.Event) -> Iterator[bytes]:
+    """A caller's message that does not arrive."""
+    until.wait(60)
+    yield from ()
+
+
+@pytest.mark.parametrize("path", [PREDICT, STATUS])
+def test_a_call_whose_message_does_not_arrive_in_time_is_ended(counting_folder, monkeypatch, path):
+    """Each of them holds what has arrived of its message in memory, up to max_message_bytes."""
+    monkeypatch.setattr(calls, "MESSAGE_SECONDS", 0.3)
+    monkeypatch.setattr(calls, "MAX_OTHER_CALLS", 3)
+    ended = threading.Event()
+    limits = RequestLimits(max_concurrent_requests=3)
+    with counting_server(counting_folder, limits=limits) as (server, channel, metrics):
+        for _ in range(2):  # the second time, because the first ones have given their places back
+            late = [channel.stream_unary(path).future(never(ended), timeout=60) for _ in range(3)]
+            assert [status_of(call) for call in late] == ["DEADLINE_EXCEEDED"] * 3
+            assert late[0].details() == "The message of the call had not arrived after 0.3 seconds."
+        monkeypatch.setattr(calls, "MESSAGE_SECONDS", 60.0)
+        assert status_of(channel.unary_unary(PREDICT).future(request_of(), timeout=60)) == "OK"
+        assert server.api._running == 0 and server._running._grpc._calls._n_others == 0
+        ended.set()
+    assert metrics.requests.total() == 7 and metrics.requests[path.split("/")[-1], "DEADLINE_EXCEEDED"] == 6
+
+
+def test_methods_that_are_not_predict_have_places_of_their_own(counting_folder, monkeypatch):
+    monkeypatch.setattr(calls, "MAX_OTHER_CALLS", 1)
+    ended = threading.Event()
+    request = get_model_status_pb2.GetModelStatusRequest()
+    request.model_spec.name = "counting"
+    with counting_server(counting_folder) as (server, channel, metrics):
+        status, others = channel.unary_unary(STATUS), server._running._grpc._calls
+        slow = channel.stream_unary(STATUS).future(never(ended), timeout=60)
+        wait_until(lambda: others._n_others == 1)
+        refused = status.future(request.SerializeToString(), timeout=60)
+        assert (
+            status_of(refused) == "RESOURCE_EXHAUSTED"
+            and "at most 1 requests of methods that are not Predict" in refused.details()
+        )
+        assert status_of(channel.unary_unary(PREDICT).future(request_of(), timeout=60)) == "OK"
+        ended.set()
+        assert status_of(slow) == "INVALID_ARGUMENT"  # a stream without a message
+        wait_until(lambda: others._n_others == 0)
+        assert status_of(status.future(request.SerializeToString(), timeout=60)) == "OK"
+        request.model_spec.name = "x" * 2**20
+        large = status.future(request.SerializeToString(), timeout=60)
+        assert status_of(large) == "RESOURCE_EXHAUSTED" and "may have at most 1048576 bytes" in large.details()
 
 
 def test_what_no_method_sees_is_counted(counting_folder, caplog):
