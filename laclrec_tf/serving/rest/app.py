@@ -203,9 +203,9 @@ class _Endpoints:
         if verb != "predict":
             raise ServingError(grpc.StatusCode.UNIMPLEMENTED, f":{verb} is not supported. Use :predict.")
         deadline, encoding = time.monotonic() + self.timeout, content_encoding(request)
-        with self._bodies.of_request() as hold:
-            body = await read_body(request, self.max_body_bytes, self.timeout, hold)
-            unpack = partial(decompressed, body, encoding, self.max_body_bytes, hold)
+        with self._bodies.of_request() as held:
+            body = await read_body(request, self.max_body_bytes, self.timeout, held)
+            unpack = partial(decompressed, body, encoding, self.max_body_bytes, held.hold)
             work = partial(self._predict, unpack, spec, deadline, record)
             return await anyio.to_thread.run_sync(work, limiter=self._predicts)
 

@@ -6,7 +6,8 @@ import asyncio
 import threading
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 
 import grpc
 from starlette.requests import Request
@@ -20,15 +21,17 @@ PIECE_BYTES = 2**16
 class HeldBodies:
     """The memory of the bodies that have arrived, from their first byte to the answer. Used by several threads.
 
-    The limit of concurrent requests counts a request only when its body has arrived.
+    The limit of concurrent requests counts a request only when its body has arrived. Bodies that never arrive
+    completely must not keep others out: when memory is short, the largest body that is still arriving is refused,
+    unless the one that needs memory is larger.
 
     Args:
         max_bytes: max number of bytes of all bodies together.
 
     Example:
         >>> bodies = HeldBodies(10)
-        >>> with bodies.of_request() as hold:
-        ...     hold(8)
+        >>> with bodies.of_request() as body:
+        ...     body.hold(8)
         ...     bodies.held
         8
         >>> bodies.held
@@ -38,34 +41,72 @@ class HeldBodies:
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
         self.held = 0
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
+        self._bodies: set[HeldBody] = set()
 
     @contextmanager
-    def of_request(self) -> Iterator[Callable[[int], None]]:
-        """Return a function that counts bytes of one request, and releases those of a negative number.
+    def of_request(self) -> Iterator[HeldBody]:
+        """Return what counts the bytes of one request; they are released at the end of the block."""
+        body = HeldBody(self)
+        with self.lock:
+            self._bodies.add(body)
+        try:
+            yield body
+        finally:
+            with self.lock:
+                self._bodies.remove(body)
+                self.held -= body.n_bytes
 
-        The rest is released at the end of the block.
+    def make_room(self, body: HeldBody, n_bytes: int) -> bool:
+        """Return whether a body may have further bytes, for which another one may be refused. The lock is held."""
+        if self.held + n_bytes <= self.max_bytes:
+            return True
+        arriving = [other for other in self._bodies if other.refuse is not None and other is not body]
+        largest = max(arriving, key=lambda other: other.n_bytes, default=body)
+        if largest.refuse is None or largest.n_bytes <= body.n_bytes + n_bytes:
+            return False
+        self.held -= largest.n_bytes
+        largest.n_bytes, largest.refused = 0, True
+        largest.refuse()
+        return True
+
+
+class HeldBody:
+    """The memory of one body, see `HeldBodies.of_request`.
+
+    Attributes:
+        refuse: called, in any thread and once, when the body is refused for another one; None when it cannot be.
+        refused: whether it was.
+    """
+
+    def __init__(self, bodies: HeldBodies) -> None:
+        self.n_bytes = 0
+        self.refuse: Callable[[], object] | None = None
+        self.refused = False
+        self._bodies = bodies
+
+    def hold(self, n_bytes: int) -> None:
+        """Count bytes before they are kept. A negative number releases them.
 
         Raises:
-            RestError: 429, all bodies together would have more than `max_bytes`.
+            RestError: 429, all bodies together would have more than the max, or this one was refused.
         """
-        own = 0
+        with self._bodies.lock:
+            if self.refused or not self._bodies.make_room(self, n_bytes):
+                raise _no_memory()
+            self._bodies.held += n_bytes
+            self.n_bytes += n_bytes
 
-        def hold(n_bytes: int) -> None:
-            nonlocal own
-            with self._lock:
-                if self.held + n_bytes > self.max_bytes:
-                    text = (
-                        "The bodies of all requests take too much memory at the moment. Send the request again later."
-                    )
-                    raise RestError(grpc.StatusCode.RESOURCE_EXHAUSTED, text, 429)
-                self.held += n_bytes
-                own += n_bytes
+    def arrived(self) -> None:
+        """Keep the body until its request is answered.
 
-        try:
-            yield hold
-        finally:
-            hold(-own)
+        Raises:
+            RestError: 429, it was refused before.
+        """
+        with self._bodies.lock:
+            self.refuse = None
+        if self.refused:
+            raise _no_memory()
 
 
 def content_encoding(request: Request) -> str:
@@ -81,35 +122,44 @@ def content_encoding(request: Request) -> str:
     return encoding
 
 
-async def read_body(request: Request, max_bytes: int, timeout: float, hold: Callable[[int], None]) -> bytearray:
+async def read_body(request: Request, max_bytes: int, timeout: float, held: HeldBody) -> bytearray:
     """Receive the body of a request, without decompressing it.
 
     Args:
         request: the request.
         max_bytes: max size of the body.
         timeout: max seconds until the body has arrived.
-        hold: called with the number of bytes of each part, before it is kept, see `HeldBodies`.
+        held: counts the bytes before they are kept.
 
     Returns:
         The body.
 
     Raises:
-        RestError: 429, `hold` refuses the bytes; 413, it is larger; 408, it did not arrive in time.
+        RestError: 429, `held` refuses the bytes; 413, the body is larger; 408, it did not arrive in time.
     """
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > max_bytes:
         raise _too_large(max_bytes)
-    body = bytearray()
+    body, loop = bytearray(), asyncio.get_running_loop()
     try:
-        async with asyncio.timeout(timeout):
+        async with asyncio.timeout(timeout) as arrival:
+
+            def end_now() -> None:
+                with suppress(RuntimeError):  # it has ended
+                    arrival.reschedule(loop.time())
+
+            held.refuse = partial(loop.call_soon_threadsafe, end_now)
             async for chunk in request.stream():
-                hold(len(chunk))
+                held.hold(len(chunk))
                 body += chunk
                 if len(body) > max_bytes:
                     raise _too_large(max_bytes)
     except TimeoutError:
+        if held.refused:
+            raise _no_memory() from None
         text = f"The request's body did not arrive within {timeout:g} seconds."
         raise RestError(grpc.StatusCode.DEADLINE_EXCEEDED, text, 408) from None
+    held.arrived()
     return body
 
 
@@ -123,7 +173,7 @@ def decompressed(body: bytearray, encoding: str, max_bytes: int, hold: Callable[
         encoding: "identity" or "gzip".
         max_bytes: max size of the decompressed body.
         hold: called with the max number of bytes of each piece before it is decompressed, and with the difference to
-            its real number after; see `HeldBodies`.
+            its real number after; see `HeldBody.hold`.
 
     Returns:
         The decompressed body.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import select
 import socket
 import threading
 import time
@@ -151,6 +152,24 @@ def test_all_bodies_together_have_a_limit(api, monkeypatch, compressed):
         for connection in held:
             connection.close()
         until(lambda: status().status_code == 200)  # their bytes are released
+
+
+def test_a_small_body_is_answered_while_large_ones_never_arrive(api, monkeypatch):
+    bodies = app.HeldBodies(2000)
+    monkeypatch.setattr(app, "HeldBodies", lambda max_bytes: bodies)
+    content = json.dumps(BODY).encode()
+    with RestServer(api, port=0, max_body_bytes=1000) as server:
+        url = f"http://127.0.0.1:{server.port}/v1/models/shop:predict"
+        held = [socket.create_connection(("127.0.0.1", server.port), timeout=30) for _ in range(2)]
+        for connection in held:
+            connection.sendall(HEAD.replace(b"100", b"1000") + bytes(900))
+        until(lambda: bodies.held == 1800)
+        assert httpx.post(url, content=content.ljust(900)).status_code == 429  # it is not smaller
+        assert httpx.post(url, content=content.ljust(300)).status_code == 200
+        refused, _, _ = select.select(held, [], [], 30)
+        assert len(refused) == 1 and refused[0].recv(1000).startswith(b"HTTP/1.1 429")
+        for connection in held:
+            connection.close()
 
 
 def until(is_true) -> None:
