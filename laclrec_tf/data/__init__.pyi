@@ -7,6 +7,7 @@ from .item_vectors import cooccurrence_vectors as cooccurrence_vectors
 from .item_vectors import neighbour_vectors as neighbour_vectors
 from .item_vectors import read_neighbours as read_neighbours
 from .item_vectors import read_titles as read_titles
+from .planted_noise import plant_noise as plant_noise
 from .prepared import PreparedData as PreparedData
 from .random_views import random_view as random_view
 from .random_views import similar_items as similar_items

@@ -1,0 +1,209 @@
+"""Plant noise in histories, with a record of which events are noise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from laclrec_tf.errors import InputError
+
+NoiseKind: TypeAlias = Literal["popular", "uniform", "replace"]
+NoisePlace: TypeAlias = Literal["anywhere", "last"]
+NOISE_KINDS: tuple[NoiseKind, ...] = ("popular", "uniform", "replace")
+NOISE_PLACES: tuple[NoisePlace, ...] = ("anywhere", "last")
+# Draws that collide with their own history are drawn again this often; what then collides still is drawn exactly.
+_REDRAWS = 16
+
+
+def plant_noise(
+    histories: Sequence[np.ndarray],
+    rate: float,
+    *,
+    n_items: int,
+    popularity: np.ndarray | None = None,
+    kind: NoiseKind = "popular",
+    where: NoisePlace = "anywhere",
+    never: Sequence[np.ndarray] | None = None,
+    seed: int = 0,
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Plant foreign items in histories.
+
+    A foreign item is an item that the history does not contain. If a history contains the whole catalogue, any item is
+    drawn. The kinds "popular" and "uniform" insert events; "replace" replaces events. A history without events stays
+    empty.
+
+    With "anywhere", a history of `n` events gets `n * rate / (1 - rate)` further events, rounded up or down at random
+    so that this is the mean. They are at random places, which may be in front of the first and behind the last event,
+    so the newest event is noise with a probability of about `rate`. With the kind "replace" each event is replaced with
+    probability `rate`. With "last", only the newest event is noise, with probability `rate` for each history: an event
+    behind the last one, or with "replace" the last event itself.
+
+    Args:
+        histories: per user `[n]` integer ids, oldest first.
+        rate: expected share of noise among the events of the result, from 0 to below 1; with `where="last"`, the
+            expected share of histories whose newest event is noise.
+        n_items: catalogue size `N`.
+        popularity: `[N]` weights with which the kinds "popular" and "replace" draw items; entry `i - 1` is for item
+            `i`. Default: None, the number of events of each item in `histories`.
+        kind: "popular" inserts items drawn by popularity, "uniform" inserts items that are all equally likely,
+            "replace" replaces events by items drawn by popularity. Default: "popular".
+        where: "anywhere" or "last". Default: "anywhere".
+        never: per user integer ids that are not drawn either, such as the held-out targets. Default: None.
+        seed: seed of all draws. Default: 0.
+
+    Returns:
+        Per user the noisy history `[m]` int32, and `[m]` bool, True = noise.
+
+    Raises:
+        InputError: an argument is out of its range.
+
+    Example:
+        >>> noisy, is_noise = plant_noise([np.array([5, 6, 7, 8])], 0.5, n_items=20, seed=1)
+        >>> len(noisy[0]), noisy[0][~is_noise[0]].tolist()
+        (8, [5, 6, 7, 8])
+    """
+    _check_choices(rate, kind, where, seed)
+    lengths, own = _flat(histories, "histories", n_items)
+    weights = _weights(popularity, own, n_items) if kind != "uniform" else np.ones(n_items)
+    owner = np.repeat(np.arange(lengths.size), lengths)
+    taken = owner * (n_items + 1) + own
+    if never is not None:
+        if len(never) != lengths.size:
+            raise InputError(
+                f"Argument `never` must have an entry for each of the {lengths.size} histories. Received: {len(never)}."
+            )
+        counts, more = _flat(never, "never", n_items)
+        taken = np.append(taken, np.repeat(np.arange(lengths.size), counts) * (n_items + 1) + more)
+
+    generator = np.random.default_rng(seed)
+    if kind == "replace":
+        is_noise = _replaced(generator, lengths, rate, where)
+    else:
+        n_noise = _numbers_of_noise(generator, lengths, rate, where)
+        is_noise = _places(generator, lengths, n_noise, where)
+        lengths = lengths + n_noise
+        owner = np.repeat(np.arange(lengths.size), lengths)
+    items = np.empty(is_noise.size, np.int64)
+    items[~is_noise] = own[~is_noise] if kind == "replace" else own
+    items[is_noise] = _foreign_items(generator, owner[is_noise], np.unique(taken), weights)
+    ends = np.cumsum(lengths)[:-1]
+    return np.split(items.astype(np.int32), ends)[: lengths.size], np.split(is_noise, ends)[: lengths.size]
+
+
+def _check_choices(rate: float, kind: str, where: str, seed: int) -> None:
+    if not 0 <= rate < 1:
+        raise InputError(f"Argument `rate` must be from 0 to below 1. Received: {rate}.")
+    if kind not in NOISE_KINDS:
+        raise InputError(f"Argument `kind` must be 'popular', 'uniform' or 'replace'. Received: {kind!r}.")
+    if where not in NOISE_PLACES:
+        raise InputError(f"Argument `where` must be 'anywhere' or 'last'. Received: {where!r}.")
+    if seed < 0:
+        raise InputError(f"Argument `seed` must be at least 0. Received: {seed}.")
+
+
+def _flat(histories: Sequence[Any], name: str, n_items: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the `[U]` lengths and the `[E]` int64 ids of all histories in order."""
+    arrays = [np.asarray(history) for history in histories]
+    for number, array in enumerate(arrays):
+        if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+            raise InputError(
+                f"Argument `{name}` must hold arrays of integer ids. Received: {str(histories[number])[:60]!r} as "
+                f"history {number}."
+            )
+    item_ids = np.concatenate([np.empty(0, np.int64), *arrays], dtype=np.int64, casting="unsafe")
+    wrong = item_ids[(item_ids < 1) | (item_ids > n_items)]
+    if wrong.size:
+        raise InputError(
+            f"Argument `{name}` must hold item ids from 1 to `n_items`={n_items}, without padding. "
+            f"Received: {wrong[0]}."
+        )
+    return np.array([array.size for array in arrays], np.int64), item_ids
+
+
+def _weights(popularity: Any, own: np.ndarray, n_items: int) -> np.ndarray:
+    """Return the `[N]` weights of the draws."""
+    if popularity is None:
+        return np.bincount(own - 1, minlength=n_items).astype(float)
+    weights = np.asarray(popularity, float)
+    if weights.shape != (n_items,) or not np.all(np.isfinite(weights)) or np.any(weights < 0):
+        raise InputError(
+            f"Argument `popularity` must hold a number of at least 0 for each of the `n_items`={n_items} items. "
+            f"Received: shape {weights.shape}."
+        )
+    return weights
+
+
+def _replaced(generator: np.random.Generator, lengths: np.ndarray, rate: float, where: str) -> np.ndarray:
+    """Choose the events to replace: `[E]` bool."""
+    if where == "anywhere":
+        return generator.random(lengths.sum()) < rate
+    is_noise = np.zeros(lengths.sum(), bool)
+    chosen = (generator.random(lengths.size) < rate) & (lengths > 0)
+    is_noise[np.cumsum(lengths)[chosen] - 1] = True
+    return is_noise
+
+
+def _numbers_of_noise(generator: np.random.Generator, lengths: np.ndarray, rate: float, where: str) -> np.ndarray:
+    """Draw the number of events to insert in each history: `[U]` int64."""
+    uniform = generator.random(lengths.size)
+    if where == "last":
+        return ((uniform < rate) & (lengths > 0)).astype(np.int64)
+    return np.floor(lengths * rate / (1 - rate) + uniform).astype(np.int64)
+
+
+def _places(generator: np.random.Generator, lengths: np.ndarray, n_noise: np.ndarray, where: str) -> np.ndarray:
+    """Choose which events of the longer histories are noise: `[E']` bool."""
+    total = lengths + n_noise
+    owner = np.repeat(np.arange(total.size), total)
+    first = np.repeat(np.cumsum(total) - total, total)
+    rank = np.arange(owner.size) - first  # the place of each event in its history
+    if where == "last":
+        return rank >= np.repeat(lengths, total)
+    # The events of a history in random order; the first ones in this order are noise.
+    shuffled = np.lexsort((generator.random(owner.size), owner))
+    is_noise = np.empty(owner.size, bool)
+    is_noise[shuffled] = rank < np.repeat(n_noise, total)
+    return is_noise
+
+
+def _foreign_items(
+    generator: np.random.Generator, owner: np.ndarray, taken: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
+    """Draw an item for each noise event by weight among the items that its history does not contain.
+
+    Args:
+        generator: random numbers.
+        owner: `[E]` the history of each noise event.
+        taken: sorted keys `history * (N + 1) + item` of the items that are not drawn.
+        weights: `[N]` weights of the items.
+
+    Returns:
+        `[E]` int64 ids.
+    """
+    n_items = weights.size
+    items = np.zeros(owner.size, np.int64)
+    cumulative = np.cumsum(weights)
+    open_events = np.arange(owner.size)  # without an item yet
+    for _ in range(_REDRAWS if cumulative.size and cumulative[-1] > 0 else 0):
+        if not open_events.size:
+            return items
+        # Above all cumulative weights up to the drawn item's own: an item of weight 0 is never drawn.
+        drawn = np.searchsorted(cumulative, generator.random(open_events.size) * cumulative[-1], side="right") + 1
+        items[open_events] = np.minimum(drawn, n_items)
+        keys = owner[open_events] * (n_items + 1) + items[open_events]
+        place = np.minimum(np.searchsorted(taken, keys), taken.size - 1)
+        open_events = open_events[taken[place] == keys]
+    for event in open_events:
+        key = owner[event] * (n_items + 1)
+        start, end = np.searchsorted(taken, [key, key + n_items + 1])
+        left = weights.copy()
+        left[taken[start:end] - key - 1] = 0
+        if not left.any():  # all foreign items have weight 0
+            left = np.ones(n_items)
+            left[taken[start:end] - key - 1] = 0
+        if not left.any():  # the history contains the whole catalogue
+            left = weights if weights.any() else np.ones(n_items)
+        items[event] = 1 + generator.choice(n_items, p=left / left.sum())
+    return items
