@@ -91,6 +91,28 @@ class Duplicates(StrEnum):
     keep = "keep"
 
 
+class NoiseKind(StrEnum):
+    """What noise is, and how its items are drawn."""
+
+    popular = "popular"
+    uniform = "uniform"
+    replaced = "replace"  # `replace` is a method of text
+
+
+class NoiseDraw(StrEnum):
+    """How the items of noise are drawn."""
+
+    uniform = "uniform"
+    popular = "popular"
+
+
+class NoisePlace(StrEnum):
+    """Where noise is in a history."""
+
+    anywhere = "anywhere"
+    last = "last"
+
+
 class Signature(StrEnum):
     """Which signature of a model a load test calls."""
 

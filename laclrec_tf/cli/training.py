@@ -1,4 +1,4 @@
-"""The commands from events to a trained run: `simulate`, `prepare`, `train`, `grow` and `settings`."""
+"""The commands from events to a trained run: `simulate`, `corrupt`, `prepare`, `train`, `grow` and `settings`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from laclrec_tf.cli.options import (
     EngineOption,
     ItemColumn,
     NewRun,
+    NoiseDraw,
+    NoiseKind,
+    NoisePlace,
     Run,
     RunnerOption,
     Settings,
@@ -38,11 +41,70 @@ def simulate(
     items: Annotated[int, typer.Option(help="Number of items.")] = 300,
     noise: Annotated[float, typer.Option(help="Share of events that are random items.")] = 0.15,
     seed: Annotated[int, typer.Option(help="Seed of the events.", min=0)] = 0,
+    noise_anywhere: Annotated[
+        bool,
+        typer.Option(
+            "--noise-anywhere",
+            help="Allow noise in all events of a user but the last, the test item. Without it, the last two are real.",
+        ),
+    ] = False,
+    noise_kind: Annotated[
+        NoiseDraw, typer.Option(help="Draw noise among all items alike, or by their numbers of real events.")
+    ] = NoiseDraw.uniform,
 ) -> None:
     """Write simulated events with planted patterns and noise, and files that say what was planted."""
     from laclrec_tf.data.simulated import simulate_events
 
-    for file in simulate_events(out, users=users, items=items, noise=noise, seed=seed):
+    for file in simulate_events(
+        out,
+        users=users,
+        items=items,
+        noise=noise,
+        seed=seed,
+        noise_anywhere=noise_anywhere,
+        noise_kind=noise_kind.value,
+    ):
+        console.print(f"wrote {file}")
+
+
+@training_app.command(tensorflow=False)
+def corrupt(
+    events: Annotated[Path, place_argument(help="CSV, CSV.gz, TSV, Parquet or JSON Lines file of events.")],
+    out: Annotated[Path, place_option(help="File of noisy events to write, .csv or .parquet.")],
+    rate: Annotated[float, typer.Option(help="Share of noise among the events, the kept newest ones aside.")] = 0.2,
+    kind: Annotated[
+        NoiseKind,
+        typer.Option(
+            metavar="KIND", help="popular, uniform: insert items drawn so; replace: replace events by popular items."
+        ),
+    ] = NoiseKind.popular,
+    where: Annotated[
+        NoisePlace,
+        typer.Option(help="Anywhere in a history, or only as its newest event, in a share RATE of them."),
+    ] = NoisePlace.anywhere,
+    keep_last: Annotated[
+        int, typer.Option(metavar="N", help="Number of the newest events of each user that stay, and stay the newest.")
+    ] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of the noise.", min=0)] = 0,
+    user_column: UserColumn = "user_id",
+    item_column: ItemColumn = "item_id",
+    time_column: TimeColumn = "timestamp",
+) -> None:
+    """Write a noisy copy of events, and a file that says which events are noise."""
+    from laclrec_tf.data.planted_noise import corrupt_events
+
+    for file in corrupt_events(
+        events,
+        out,
+        rate=rate,
+        kind=kind.value,
+        where=where.value,
+        seed=seed,
+        keep_last=keep_last,
+        user_column=user_column,
+        item_column=item_column,
+        time_column=time_column,
+    ):
         console.print(f"wrote {file}")
 
 

@@ -58,11 +58,7 @@ def read_interactions(
     columns = {"user": user_column, "item": item_column, "time": time_column}
     if not paths:
         raise InputError("Argument `files` must name at least one file of events. Received: none.")
-    if len(set(columns.values())) < len(columns):
-        raise InputError(
-            "Arguments `user_column`, `item_column` and `time_column` must differ. "
-            f"Received: {user_column!r}, {item_column!r}, {time_column!r}."
-        )
+    check_columns_differ(columns)
     tables = []
     for path in paths:
         tables.append(read_event_file(path, columns, named_by_option=named_by_option))
@@ -71,6 +67,19 @@ def read_interactions(
     times = comparable_numbers([table["timestamp"] for table in tables], [str(path) for path in paths])
     tables = [table.with_columns(timestamp=column) for table, column in zip(tables, times, strict=True)]
     return pl.concat(tables, rechunk=True)
+
+
+def check_columns_differ(columns: Mapping[str, str]) -> None:
+    """Check that "user", "item" and "time" are different columns.
+
+    Raises:
+        InputError: two of them have the same name.
+    """
+    if len(set(columns.values())) < len(columns):
+        raise InputError(
+            "Arguments `user_column`, `item_column` and `time_column` must differ. "
+            f"Received: {', '.join(map(repr, columns.values()))}."
+        )
 
 
 def table_interactions(

@@ -1,12 +1,16 @@
-"""Plant noise in histories, with a record of which events are noise."""
+"""Plant noise in histories or in a file of events, with a record of which events are noise."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
+import polars as pl
 
+from laclrec_tf.data.events import check_columns_differ, read_event_file
+from laclrec_tf.data.tables import output_files, write_tables
 from laclrec_tf.errors import InputError
 
 NoiseKind: TypeAlias = Literal["popular", "uniform", "replace"]
@@ -207,3 +211,122 @@ def _foreign_items(
             left = weights if weights.any() else np.ones(n_items)
         items[event] = 1 + generator.choice(n_items, p=left / left.sum())
     return items
+
+
+def corrupt_events(
+    events: str | Path,
+    out: str | Path,
+    *,
+    rate: float = 0.2,
+    kind: NoiseKind = "popular",
+    where: NoisePlace = "anywhere",
+    seed: int = 0,
+    keep_last: int = 1,
+    user_column: str = "user_id",
+    item_column: str = "item_id",
+    time_column: str = "timestamp",
+    overwrite: bool = False,
+) -> tuple[Path, Path]:
+    """Write a noisy copy of a file of events, and which of its events are noise.
+
+    Noise is planted in the history of each user, see `plant_noise`, without its newest events, which are the held-out
+    targets. Items are drawn by their number of events in the file, and never from the user's own events, the held-out
+    ones included. An inserted event gets a time between those of its neighbours, so the order of the events of a user
+    is that of their times, and of the rows where times are equal.
+
+    Args:
+        events: one file of events, see `read_interactions`.
+        out: the file to write, `.csv` or `.parquet`, in an existing folder.
+        rate: see `plant_noise`; the held-out events do not count. Default: 0.2.
+        kind: see `plant_noise`. Default: "popular".
+        where: see `plant_noise`; "last" is the newest event before the held-out ones. Default: "anywhere".
+        seed: seed of all draws. Default: 0.
+        keep_last: number of the newest events of each user that stay as they are, and stay the newest: 1 for the test
+            item, 2 also for the validation item, 0 for none. Default: 1.
+        user_column: name of the column of user ids. Default: "user_id".
+        item_column: name of the column of item ids. Default: "item_id".
+        time_column: name of the column of times. Default: "timestamp".
+        overwrite: replace existing files. Default: False.
+
+    Returns:
+        The file of events, which has the three columns under their names, users in the order of their first event, and
+        the events of a user oldest first; and beside it the `.truth.csv` file, the same rows as `user_id`, `item_id`,
+        `timestamp` (numbers; dates are microseconds since 1970) and `is_noise`.
+
+    Raises:
+        InputError: an argument is out of its range, or a file cannot be read or written.
+
+    Example:
+        >>> noisy, truth = corrupt_events("events.csv", "noisy.csv", rate=0.3)  # doctest: +SKIP
+    """
+    _check_choices(rate, kind, where, seed)
+    if keep_last < 0:
+        raise InputError(f"Argument `keep_last` must be at least 0. Received: {keep_last}.")
+    columns = {"user": user_column, "item": item_column, "time": time_column}
+    check_columns_differ(columns)
+    files = output_files(out, ".truth.csv", overwrite=overwrite)
+
+    table = read_event_file(Path(events), columns)
+    users, items = (table[name].unique(maintain_order=True) for name in ("user_id", "item_id"))
+    numbered = table.select(
+        pl.col("user_id").cast(pl.Enum(users)).to_physical(),
+        pl.col("item_id").cast(pl.Enum(items)).to_physical(),
+        pl.col("timestamp").to_physical(),
+    ).sort("user_id", "timestamp", maintain_order=True)
+    item_ids = numbered["item_id"].to_numpy().astype(np.int64) + 1
+    lengths = np.bincount(numbered["user_id"].to_numpy(), minlength=len(users))
+    histories = np.split(item_ids, np.cumsum(lengths)[:-1])
+    parts = [(history[: max(0, history.size - keep_last)], history[-keep_last:]) for history in histories]
+    heads = [head for head, _ in parts]
+    kept = [tail if keep_last else tail[:0] for _, tail in parts]
+    popularity = np.bincount(item_ids - 1, minlength=len(items))
+    noisy, marks = plant_noise(
+        heads, rate, n_items=len(items), popularity=popularity, kind=kind, where=where, never=kept, seed=seed
+    )
+
+    is_noise = np.concatenate([part for head, tail in zip(marks, kept, strict=True) for part in (head, tail < 0)])
+    noisy_ids = np.concatenate([part for pair in zip(noisy, kept, strict=True) for part in pair])
+    owner = np.repeat(np.arange(lengths.size), [len(head) + len(tail) for head, tail in zip(noisy, kept, strict=True)])
+    times = numbered["timestamp"].to_numpy()
+    if kind != "replace":
+        times = _times(times, np.repeat(np.arange(lengths.size), lengths), owner, is_noise)
+    truth = pl.DataFrame(
+        {"user_id": users.gather(owner), "item_id": items.gather(noisy_ids - 1), "timestamp": times}
+    ).with_columns(is_noise=is_noise)
+    as_read = pl.col("timestamp").cast(table["timestamp"].dtype)
+    copy = truth.select(pl.col("user_id").alias(user_column), pl.col("item_id").alias(item_column), as_read)
+    write_tables({files[0]: copy.rename({"timestamp": time_column}), files[1]: truth})
+    return files[0], files[1]
+
+
+def _times(times: np.ndarray, owner: np.ndarray, new_owner: np.ndarray, inserted: np.ndarray) -> np.ndarray:
+    """Return times of all events, those of inserted ones spread evenly between the times of their neighbours.
+
+    In front of the first event of a user and behind its last one, the neighbour's time is taken.
+
+    Args:
+        times: `[E]` int64 or float64 times of the real events.
+        owner: `[E]` the user of each real event.
+        new_owner: `[E']` the user of each event.
+        inserted: `[E']` bool, True = not a real event.
+
+    Returns:
+        `[E']` of the type of `times`.
+    """
+    n_real = np.cumsum(~inserted)
+    before = n_real - 1  # the real event at or before each event, which may be another user's
+    gap = n_real + new_owner  # differs between the places at which events are inserted
+    number = np.cumsum(inserted)
+    count = np.bincount(gap, weights=inserted).astype(np.int64)
+    number = number - (np.cumsum(count) - count)[gap]  # 1 for the first inserted event of a gap
+    after = np.minimum(before + 1, owner.size - 1)
+    before = np.where((before >= 0) & (owner[before] == new_owner), before, after)
+    after = np.where(owner[after] == new_owner, after, before)
+    start, end, parts = times[before], times[after], count[gap] + 1
+    if times.dtype == np.int64:
+        # Unsigned, because the distance of two int64 may need 64 bits.
+        step = (end - start).view(np.uint64) // parts.astype(np.uint64)
+        between = start + (step * number.astype(np.uint64)).view(np.int64)
+    else:
+        between = np.minimum(start + (end - start) * (number / parts), end)
+    return np.where(inserted, between, start)

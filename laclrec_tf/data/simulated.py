@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 import polars as pl
 
 from laclrec_tf.data.event_files import read_columns, row_place
 from laclrec_tf.data.prepared import PreparedData
-from laclrec_tf.errors import InputError, reason_of
+from laclrec_tf.data.tables import output_files, write_tables
+from laclrec_tf.errors import InputError
 from laclrec_tf.item_vocabulary import ItemVocabulary
-from laclrec_tf.runtime.output_files import atomic_write
 
 # A planted history, as `(item, is noise)`.
 PlantedHistory: TypeAlias = list[tuple[str, bool]]
+# How the items of simulated noise are drawn.
+SimulatedNoise: TypeAlias = Literal["uniform", "popular"]
+SIMULATED_NOISE: tuple[SimulatedNoise, ...] = ("uniform", "popular")
 # Items of a category are followed by items of the next category; after the last category comes the first.
 CATEGORIES = (
     "tent",
@@ -39,7 +41,7 @@ SHORTEST_HISTORY = 5
 _FIRST_SECOND = 1_704_067_200  # 2024-01-01
 _SECONDS_A_DAY = 86_400
 # The columns of the truth that are read, and what their values must be.
-_TRUTH_COLUMNS = {"user_id": "text", "item_id": "text", "timestamp": "an integer", "is_noise": "true or false"}
+_TRUTH_COLUMNS = {"user_id": "text", "item_id": "text", "timestamp": "a number", "is_noise": "true or false"}
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,14 @@ class Simulation:
 
 
 def simulate(
-    n_users: int = 2000, n_items: int = 300, noise: float = 0.15, seed: int = 0, mean_length: float = 12
+    n_users: int = 2000,
+    n_items: int = 300,
+    noise: float = 0.15,
+    seed: int = 0,
+    mean_length: float = 12,
+    *,
+    noise_anywhere: bool = False,
+    noise_kind: SimulatedNoise = "uniform",
 ) -> Simulation:
     """Simulate users of a shop as random walks over its items.
 
@@ -73,12 +82,20 @@ def simulate(
     walk continues after it from the item before. The last two events of a user are never noise, so that leave-one-out
     measures the pattern.
 
+    But then the newest event that a model reads before it predicts the test item is never noise either, and that is
+    where noise costs most. With `noise_anywhere`, only the last event of a user, the test item, is always real. All
+    events before it may be noise, also the newest one before the test item. That one is the validation item, so with a
+    probability of `noise` it cannot be predicted, and validation metrics are lower than test metrics.
+
     Args:
         n_users: number of users. Default: 2000.
         n_items: number of items, at least 12, one for each category. Default: 300.
         noise: probability of noise, from 0 to below 1. Default: 0.15.
         seed: seed of everything; the same seed gives the same events. Default: 0.
         mean_length: mean number of events of a user, at least 5, the min number of events. Default: 12.
+        noise_anywhere: allow noise in all events of a user but the last one. Default: False, in all but the last two.
+        noise_kind: "uniform" draws all items with equal probability, "popular" in proportion to their numbers of real
+            events. Default: "uniform".
 
     Returns:
         Events, truth and transitions.
@@ -91,11 +108,16 @@ def simulate(
         >>> simulation.events.columns
         ['user_id', 'item_id', 'timestamp']
     """
-    _check_arguments(n_users, n_items, noise, seed, mean_length)
+    _check_arguments(n_users, n_items, noise, seed, mean_length, noise_kind)
     generator = np.random.default_rng(seed)
     successors, probabilities = _plant_transitions(generator, n_items)
     lengths = SHORTEST_HISTORY + generator.poisson(mean_length - SHORTEST_HISTORY, n_users)
-    items, is_noise = _walk(generator, successors, probabilities, lengths, noise)
+    real_at_end = 1 if noise_anywhere else 2
+    items, is_noise, due = _walk(generator, successors, probabilities, lengths, noise, real_at_end)
+    if noise_kind == "popular":
+        real = ~is_noise & (np.arange(items.shape[1]) < lengths[:, np.newaxis])
+        popularity = np.bincount(items[real], minlength=n_items)
+        items[is_noise] = _popular_noise(generator, popularity, due[is_noise])
     starts = _FIRST_SECOND + generator.integers(0, 180 * _SECONDS_A_DAY, (n_users, 1))
     gaps = 1 + generator.exponential(_SECONDS_A_DAY, items.shape).astype(np.int64)
     times = starts + np.cumsum(gaps, axis=1)
@@ -126,7 +148,7 @@ def simulate(
     return Simulation(truth.select("user_id", "item_id", "timestamp"), truth, transitions)
 
 
-def _check_arguments(n_users: int, n_items: int, noise: float, seed: int, mean_length: float) -> None:
+def _check_arguments(n_users: int, n_items: int, noise: float, seed: int, mean_length: float, noise_kind: str) -> None:
     if n_users < 1:
         raise InputError(f"Argument `n_users` must be at least 1. Received: {n_users}.")
     if n_items < len(CATEGORIES):
@@ -141,6 +163,8 @@ def _check_arguments(n_users: int, n_items: int, noise: float, seed: int, mean_l
         raise InputError(
             f"Argument `mean_length` must be from {SHORTEST_HISTORY} to below 1000. Received: {mean_length}."
         )
+    if noise_kind not in SIMULATED_NOISE:
+        raise InputError(f"Argument `noise_kind` must be 'uniform' or 'popular'. Received: {noise_kind!r}.")
 
 
 def _plant_transitions(generator: np.random.Generator, n_items: int) -> tuple[np.ndarray, np.ndarray]:
@@ -163,14 +187,28 @@ def _walk(
     probabilities: np.ndarray,
     lengths: np.ndarray,
     noise: float,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return `[U, longest]` items and `[U, longest]` bool, True = noise."""
+    real_at_end: int,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Walk all users at once.
+
+    Args:
+        generator: random numbers.
+        successors: `[N, S]` the items that may follow each item.
+        probabilities: `[N, S]` their probabilities.
+        lengths: `[U]` number of events of each user.
+        noise: probability of noise.
+        real_at_end: number of the last events of each user that are never noise.
+
+    Returns:
+        `[U, longest]` items; `[U, longest]` bool, True = noise; and `[U, longest]` items that the pattern has there.
+    """
     n_items, longest = len(successors), int(lengths.max())
     n_categories = len(CATEGORIES)
     steps = np.arange(longest)
     is_noise = generator.random((lengths.size, longest), np.float32) < noise
-    is_noise &= steps < lengths[:, np.newaxis] - 2
+    is_noise &= steps < lengths[:, np.newaxis] - real_at_end
     items = np.empty((lengths.size, longest), np.int32)
+    due_items = np.empty_like(items)
     bounds = np.cumsum(probabilities, axis=1)[:, :-1]
     due = generator.integers(0, n_items, lengths.size)
     for step in steps:
@@ -181,9 +219,33 @@ def _walk(
         moved = np.where(moved < n_items, moved, moved - n_categories)
         stray = np.where(stray % n_categories == due % n_categories, moved, stray)
         items[:, step] = np.where(is_noise[:, step], stray, due)
+        due_items[:, step] = due
         drawn = (generator.random((lengths.size, 1)) >= bounds[due]).sum(axis=1)
         due = np.where(is_noise[:, step], due, successors[due, drawn])
-    return items, is_noise
+    return items, is_noise, due_items
+
+
+def _popular_noise(generator: np.random.Generator, popularity: np.ndarray, due: np.ndarray) -> np.ndarray:
+    """Draw noise by popularity among the items of any category but the one that is due.
+
+    Args:
+        generator: random numbers.
+        popularity: `[N]` number of real events of each item.
+        due: `[E]` the item that the pattern has at each noise event.
+
+    Returns:
+        `[E]` items.
+    """
+    items = np.empty_like(due)
+    categories = np.arange(popularity.size) % len(CATEGORIES)
+    for category in range(len(CATEGORIES)):
+        is_due = due % len(CATEGORIES) == category
+        others = categories != category
+        weights = np.where(others, popularity, 0)
+        if not weights.any():  # very few users
+            weights = others
+        items[is_due] = generator.choice(popularity.size, is_due.sum(), p=weights / weights.sum())
+    return items
 
 
 def _item_names(n_items: int) -> pl.Series:
@@ -201,6 +263,9 @@ def simulate_events(
     noise: float = 0.15,
     seed: int = 0,
     overwrite: bool = False,
+    *,
+    noise_anywhere: bool = False,
+    noise_kind: SimulatedNoise = "uniform",
 ) -> tuple[Path, Path, Path]:
     """Simulate events and write them together with the planted noise and transitions.
 
@@ -214,6 +279,8 @@ def simulate_events(
         noise: probability of noise. Default: 0.15.
         seed: seed of everything. Default: 0.
         overwrite: replace existing files. Default: False.
+        noise_anywhere: see `simulate`. Default: False.
+        noise_kind: see `simulate`. Default: "uniform".
 
     Returns:
         The files of events, truth and transitions.
@@ -225,31 +292,11 @@ def simulate_events(
     Example:
         >>> events, truth, transitions = simulate_events("events.csv", users=100)  # doctest: +SKIP
     """
-    out = Path(out)
-    if out.suffix.lower() not in (".csv", ".parquet"):
-        raise InputError(f"{out}: the name of the file to write must end in .csv or .parquet.")
-    if not out.parent.is_dir():
-        raise InputError(f"{out.parent} is not a folder. Create it first.")
-    files = (out, out.with_name(f"{out.stem}.truth.csv"), out.with_name(f"{out.stem}.transitions.csv"))
-    for file in files:
-        if file.is_dir():
-            raise InputError(f"{file} is a folder. Give another --out.")
-        if file.exists() and not overwrite:
-            raise InputError(f"{file} exists. Give another --out, or delete it first.")
-
-    simulation = simulate(users, items, noise, seed)
+    files = output_files(out, ".truth.csv", ".transitions.csv", overwrite=overwrite)
+    simulation = simulate(users, items, noise, seed, noise_anywhere=noise_anywhere, noise_kind=noise_kind)
     tables = (simulation.events, simulation.truth, simulation.transitions)
-    try:
-        with ExitStack() as stack:  # the files appear once all of them are written
-            for table, file in zip(tables, files, strict=True):
-                partial = stack.enter_context(atomic_write(file))
-                if file.suffix.lower() == ".parquet":
-                    table.write_parquet(partial)
-                else:
-                    table.write_csv(partial)
-    except OSError as error:
-        raise InputError(f"Cannot write {out}: {reason_of(error)}. Choose a folder that can be written.") from None
-    return files
+    write_tables(dict(zip(files, tables, strict=True)))
+    return files[0], files[1], files[2]
 
 
 def planted_histories(data: PreparedData, truth_file: str | Path) -> list[PlantedHistory]:
@@ -257,7 +304,8 @@ def planted_histories(data: PreparedData, truth_file: str | Path) -> list[Plante
 
     Args:
         data: prepared data of the simulated events.
-        truth_file: the `.truth.csv` file that `laclrec-tf simulate` wrote together with the events.
+        truth_file: the `.truth.csv` file that `laclrec-tf simulate` or `laclrec-tf corrupt` wrote together with the
+            events.
 
     Returns:
         Per user, the last `data.max_length` events whose item is in the data, oldest first.
@@ -288,7 +336,11 @@ def _read_truth(file: Path) -> pl.DataFrame:
     raw = read_columns(file, {name: name for name in _TRUTH_COLUMNS}, named_by_option=False)
     texts = raw.select(pl.col(*_TRUTH_COLUMNS).cast(pl.String))
     is_noise = pl.col("is_noise").str.to_lowercase().replace_strict({"true": True, "false": False}, default=None)
-    truth = texts.with_columns(pl.col("timestamp").cast(pl.Int64, strict=False), is_noise.cast(pl.Boolean))
+    times = pl.col("timestamp").cast(pl.Int64, strict=False)
+    if texts.select(times.is_null().any()).item():
+        fractions = pl.col("timestamp").cast(pl.Float64, strict=False)
+        times = pl.when(fractions.is_finite()).then(fractions).alias("timestamp")
+    truth = texts.with_columns(times, is_noise.cast(pl.Boolean))
     for name, expected in _TRUTH_COLUMNS.items():
         for row in truth[name].is_null().arg_true():
             raise InputError(

@@ -1,17 +1,20 @@
-"""Recognise tables of pandas, polars and pyarrow, and read named columns of them."""
+"""Recognise tables of pandas, polars and pyarrow, read named columns of them, and write tables to files."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any, Literal
 
 import narwhals as nw
 import polars as pl
 from narwhals.dependencies import is_into_dataframe
 
-from laclrec_tf.errors import InputError
+from laclrec_tf.errors import InputError, reason_of
 from laclrec_tf.files import HALF_PAIR
+from laclrec_tf.runtime.output_files import atomic_write
 
 
 def is_table(value: object) -> bool:
@@ -109,3 +112,58 @@ def _values(column: nw.Series[Any]) -> list[Any]:
     if not missing.any():
         return column.to_list()
     return [None if null else value for value, null in zip(column.to_list(), missing.to_list(), strict=True)]
+
+
+def output_files(out: str | Path, *suffixes: str, overwrite: bool = False) -> tuple[Path, ...]:
+    """Return the files to write, after a check that they can be written.
+
+    Args:
+        out: the first file, with the extension `.csv` or `.parquet`, in an existing folder.
+        *suffixes: suffixes of the files beside it, such as ".truth.csv".
+        overwrite: allow existing files. Default: False.
+
+    Returns:
+        `out`, and for each suffix the file with that suffix instead of the extension.
+
+    Raises:
+        InputError: the extension is unknown, the folder is missing, or a file is a folder or exists.
+
+    Example:
+        >>> [file.name for file in output_files("no-events.csv", ".truth.csv")]
+        ['no-events.csv', 'no-events.truth.csv']
+    """
+    out = Path(out)
+    if out.suffix.lower() not in (".csv", ".parquet"):
+        raise InputError(f"{out}: the name of the file to write must end in .csv or .parquet.")
+    if not out.parent.is_dir():
+        raise InputError(f"{out.parent} is not a folder. Create it first.")
+    files = (out, *(out.with_name(f"{out.stem}{suffix}") for suffix in suffixes))
+    for file in files:
+        if file.is_dir():
+            raise InputError(f"{file} is a folder. Give another --out.")
+        if file.exists() and not overwrite:
+            raise InputError(f"{file} exists. Give another --out, or delete it first.")
+    return files
+
+
+def write_tables(tables: Mapping[Path, pl.DataFrame]) -> None:
+    """Write tables as `.parquet`, or else as CSV. The files appear once all of them are written.
+
+    Args:
+        tables: file -> its table. A failure is reported for the first file.
+
+    Raises:
+        InputError: a file cannot be written.
+    """
+    try:
+        with ExitStack() as stack:
+            for file, table in tables.items():
+                partial = stack.enter_context(atomic_write(file))
+                if file.suffix.lower() == ".parquet":
+                    table.write_parquet(partial)
+                else:
+                    table.write_csv(partial)
+    except OSError as error:
+        raise InputError(
+            f"Cannot write {next(iter(tables))}: {reason_of(error)}. Choose a folder that can be written."
+        ) from None

@@ -140,6 +140,20 @@ def test_evaluation_on_other_histories(workspace, capsys):
     assert "recall" in capsys.readouterr().out
 
 
+def test_evaluation_on_a_noisy_copy(workspace, monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    options = ["--rate", "0.3", "--kind", "uniform", "--where", "last", "--seed", "2"]
+    assert main_status(["corrupt", workspace / "events.csv", "--out", "noisy.csv", *options]) == 0
+    assert capsys.readouterr().out.split() == ["wrote", "noisy.csv", "wrote", "noisy.truth.csv"]
+    assert sorted(os.listdir()) == ["noisy.csv", "noisy.truth.csv"]
+    rows = Path("noisy.truth.csv").read_text().splitlines()
+    n_noise = sum(row.endswith(",true") for row in rows)
+    assert 60 < n_noise < 120  # of 300 users
+    assert len(rows) == len((workspace / "events.csv").read_text().splitlines()) + n_noise
+    assert main_status(["evaluate", workspace / "run", "--histories", "noisy.csv", "--json", "report.json"]) == 0
+    assert json.loads(Path("report.json").read_text())["users"] == 300
+
+
 def main_status(arguments):
     with pytest.raises(SystemExit) as exit_:
         main([str(argument) for argument in arguments])
@@ -180,6 +194,11 @@ def main_status(arguments):
         (["prepare", "events.csv", "--out", "new", "--item-column", "item"], "item_id"),
         (["prepare", "events.csv", "--out", "new", "--min-interactions", "10000"], "--min-interactions"),
         (["simulate", "--out", "events.csv"], "exists"),
+        (["corrupt", "events.csv", "--out", "events.csv"], "events.csv exists. Give another --out"),
+        (["corrupt", "events.csv", "--out", "noisy.csv", "--rate", "1"], "`rate` must be from 0 to below 1"),
+        (["corrupt", "events.csv", "--out", "noisy.csv", "--keep-last", "-1"], "`keep_last` must be at least 0"),
+        (["corrupt", "gone.csv", "--out", "noisy.csv"], "gone.csv does not exist"),
+        (["corrupt", "events.csv", "--out", "noisy.csv", "--kind", "rare"], "'rare'"),
         (["benchmark", "--data", "nothing"], "nothing is not prepared data"),
         (["benchmark", "--data", "data", "--growth", "new"], "cannot be combined with --data. Remove --data."),
         (["benchmark", "--epochs", "2", "--growth", "new"], "cannot be combined with --epochs. Remove --epochs."),
@@ -313,6 +332,7 @@ def test_another_format_version_is_named(workspace, monkeypatch, capsys, tmp_pat
     "command",
     [
         "simulate",
+        "corrupt",
         "prepare",
         "train",
         "grow",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -50,7 +51,7 @@ def test_the_truth_is_read_like_every_text_file(prepared, tmp_path):
     ("row", "problem"),
     [
         ("u,i,3,perhaps", r"row 2 \(line 3\): the is_noise must be true or false. Received: 'perhaps'"),
-        ("u,i,soon,true", r"row 2 \(line 3\): the timestamp must be an integer. Received: 'soon'"),
+        ("u,i,soon,true", r"row 2 \(line 3\): the timestamp must be a number. Received: 'soon'"),
         ("u,,3,true", r"row 2 \(line 3\): the item_id must be text. Received: None"),
         ("u,caf\xe9,3,true", r"row 2 \(line 3\) is not UTF-8 text. Save the file as UTF-8"),
     ],
@@ -193,6 +194,55 @@ def test_noise_is_elsewhere_as_frequent_as_asked_and_never_at_the_end(simulation
                 due = CATEGORIES[(CATEGORIES.index(category) + 1) % 12]
 
 
+def test_without_the_options_of_noise_the_events_stay_those_of_earlier_versions():
+    hashes = []
+    for simulation in (simulate(), simulate(n_users=300, n_items=61, noise=0.3, seed=7)):
+        content = simulation.truth.write_csv() + simulation.transitions.write_csv()
+        hashes.append(hashlib.sha256(content.encode()).hexdigest())
+    assert hashes == [
+        "838330f55494cf8cf87381af9f38d0fd78c3195bd667c354b8761a8983519595",
+        "83ec23711595878639057554ef6797aa61b7f6c9caf443ff6a2ad446c391514c",
+    ]
+
+
+@pytest.mark.parametrize("noise_kind", ["uniform", "popular"])
+def test_noise_anywhere_is_everywhere_but_in_the_last_event(noise_kind):
+    simulation = simulate(noise=0.2, noise_anywhere=True, noise_kind=noise_kind, seed=3)
+    planted = {(item, following) for item, following, _ in simulation.transitions.iter_rows()}
+    walked = walks(simulation)
+    assert not walked.select(pl.col("is_noise").list.last().any()).item()
+    for place in (0, -2, -3):
+        assert walked.select(pl.col("is_noise").list.get(place).mean()).item() == pytest.approx(0.2, abs=0.025)
+    for _, items, categories, is_noise, _ in walked[:200].iter_rows():
+        clean = [item for item, noisy in zip(items, is_noise, strict=True) if not noisy]
+        assert set(zip(clean, clean[1:], strict=False)) <= planted
+        due = None
+        for category, noisy in zip(categories, is_noise, strict=True):
+            if noisy and due is not None:
+                assert category != due
+            elif not noisy:
+                due = CATEGORIES[(CATEGORIES.index(category) + 1) % 12]
+
+
+def test_popular_noise_has_the_popularity_of_the_real_events():
+    # Of 13 items two are tents. So each tent has half as many real events as an item of another category, and half as
+    # much noise. With uniform noise they had as much noise as the others.
+    def shares(noise_kind: str) -> tuple[float, float]:
+        truth = simulate(4000, 13, 0.3, noise_kind=noise_kind, noise_anywhere=True).truth
+        is_tent = truth["item_id"].str.starts_with("tent")
+        return tuple(is_tent.filter(truth["is_noise"] == noisy).mean() for noisy in (False, True))
+
+    real, noise = shares("popular")
+    assert (real, noise) == pytest.approx((1 / 12, 1 / 12), abs=0.01)
+    assert shares("uniform")[1] > 1.5 / 12
+
+
+def test_popular_noise_of_a_single_user():
+    for seed in range(20):
+        truth = simulate(1, 12, 0.9, seed, 5, noise_anywhere=True, noise_kind="popular").truth
+        assert not truth["is_noise"][-1]
+
+
 def test_no_noise_is_none():
     assert not simulate(n_users=50, noise=0).truth["is_noise"].any()
 
@@ -238,6 +288,7 @@ def test_a_first_order_model_finds_the_pattern_and_popularity_does_not(simulatio
         ({"noise": -0.1}, "`noise` must be from 0 to below 1. Received: -0.1"),
         ({"noise": float("nan")}, "`noise` must be from 0 to below 1. Received: nan"),
         ({"seed": -1}, "`seed` must be at least 0. Received: -1"),
+        ({"noise_kind": "replace"}, "`noise_kind` must be 'uniform' or 'popular'. Received: 'replace'"),
         ({"mean_length": 4}, "`mean_length` must be from 5 to below 1000. Received: 4"),
     ],
 )
