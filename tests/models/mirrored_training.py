@@ -31,6 +31,7 @@ def trained(strategy: tf.distribute.Strategy, preset: str, n_negatives: int) -> 
             max_length=12,
             max_edited_length=24,
             width=8,
+            n_recommender_blocks=0,
             dropout=0.0,
             seed=2,
             n_negatives=n_negatives,

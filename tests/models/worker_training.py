@@ -60,7 +60,15 @@ def side_by_side(first: tf.data.Dataset, second: tf.data.Dataset) -> tf.data.Dat
 keras.utils.set_random_seed(1)
 with strategy.scope():
     model = build_preset(
-        preset, 30, max_length=12, max_edited_length=24, max_insertions=2, width=8, dropout=0.0, seed=2
+        preset,
+        30,
+        max_length=12,
+        max_edited_length=24,
+        max_insertions=1,
+        width=8,
+        n_recommender_blocks=0,
+        dropout=0.0,
+        seed=2,
     )
     model.compile(LazyAdam(1e-2, use_ema=True, ema_momentum=0.9))
 needs = model.batch_requirements

@@ -33,7 +33,7 @@ from laclrec_tf.training.config import DEPENDENT_DEFAULTS, setting_names
 
 pytestmark = pytest.mark.usefixtures("untraced_training")
 
-TINY = {"width": 8, "epochs": 1, "targets_per_batch": 800, "n_recommender_blocks": 0}
+TINY = {"width": 8, "epochs": 1, "targets_per_batch": 2000, "n_recommender_blocks": 0, "max_insertions": 1}
 
 SOME_OF_AUGMENTER = (
     ("deletions", "recall"),
@@ -46,7 +46,7 @@ SOME_OF_AUGMENTER = (
 
 def written(folder, small, **content):
     file = folder / "study.yaml"
-    models = {"sasrec": {"preset": "sasrec", **TINY}, "laclrec": {"preset": "laclrec", **TINY, "max_insertions": 1}}
+    models = {"sasrec": {"preset": "sasrec", **TINY}, "laclrec": {"preset": "laclrec", **TINY}}
     file.write_text(yaml.safe_dump({"data": {"small": str(small)}, "models": models} | content, sort_keys=False))
     return file
 
@@ -66,7 +66,7 @@ def in_this_process(monkeypatch):
 
 @pytest.fixture(scope="module")
 def finished(data, tmp_path_factory):
-    """A study of two models and a refit with two evaluations, each trained in its own process."""
+    """A study of two models and a refit with two evaluations, the first one trained in a process of its own."""
     folder = tmp_path_factory.mktemp("study")
     file = written(
         folder,
@@ -77,7 +77,20 @@ def finished(data, tmp_path_factory):
         truth={"small": str(data.parent / "events.truth.csv")},
         evaluations={"full": {}, "cleaned": {"clean": True, "protocol": "full-with-history"}},
     )
-    return file, folder / "out", study(file, folder / "out", show_progress=False)
+    return file, folder / "out", studied(file, folder / "out", in_a_process=1)
+
+
+def studied(file, out, in_a_process=0):
+    """Run a study: the first trainings in processes of their own, which import TensorFlow, the others in this one."""
+    start, started = studies._in_a_process, []
+
+    def run(cell, show_progress):
+        started.append(cell)
+        (start if len(started) <= in_a_process else studies.run_cell)(cell, show_progress=False)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(studies, "_in_a_process", run)
+        return study(file, out, show_progress=False)
 
 
 def test_every_training_is_recorded(finished):
@@ -277,7 +290,7 @@ def evaluated(data, tmp_path_factory):
     models = {"sasrec": {"preset": "sasrec", **TINY}}
     data_sets = {"small": str(data), "large": str(data)}
     file = written(folder, data, models=models, evaluations=evaluations, data=data_sets)
-    return file, folder / "out", study(file, folder / "out", show_progress=False)
+    return file, folder / "out", studied(file, folder / "out")
 
 
 def shorter(data, folder):
