@@ -460,17 +460,16 @@ def test_damaged_versions(tmp_path, exported):
     assert "\n" not in str(caught.value)
 
 
-def test_a_version_that_fails_its_warm_up_is_not_served(tmp_path, exported):
-    shutil.copytree(exported, tmp_path / "1")
-    write_warmup_requests(tmp_path / "1", [predict_request(signature="gone", history=HISTORY)])
-    write_manifest(tmp_path / "1")
+def test_a_version_that_fails_its_warm_up_is_not_served(counting_folder):
+    write_warmup_requests(counting_folder / "1", [predict_request(signature="gone", history=HISTORY)])
+    write_manifest(counting_folder / "1")
     with pytest.raises(InputError, match="fails its own warm-up requests: The model has no signature 'gone'"):
-        ModelServer("shop", tmp_path, port=0).start()
+        ModelServer("shop", counting_folder, port=0).start()
 
 
-def test_the_newest_version_is_served_until_stopped_and_again_after(tmp_path, exported):
+def test_the_newest_version_is_served_until_stopped_and_again_after(tmp_path, counting_version):
     for name in ("9", "10", ".partial-11"):
-        shutil.copytree(exported, tmp_path / name)
+        shutil.copytree(counting_version, tmp_path / name)
     shutil.rmtree(tmp_path / "10" / "assets.extra")  # warm-up requests are optional
     server = ModelServer("other-name", tmp_path, port=0)
     request = predict_request(name="other-name", history=HISTORY)
@@ -578,10 +577,10 @@ def test_health_follows_the_models(counting_folder):
         assert check() == health_pb2.HealthCheckResponse.SERVING
 
 
-def test_several_models_and_labels(counting_folder, exported):
+def test_several_models_and_labels(counting_folder, counting_version):
     config = ModelServerConfig()
     config.model_config_list.config.add(name="counting", base_path=str(counting_folder), version_labels={"stable": 1})
-    config.model_config_list.config.add(name="shop", base_path=str(exported.parent))
+    config.model_config_list.config.add(name="shop", base_path=str(counting_version.parent))
     with (
         ModelServer(port=0, config=config) as server,
         grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel,
@@ -590,7 +589,7 @@ def test_several_models_and_labels(counting_folder, exported):
         request = predict_request("counting", history=[["a"]])
         request.model_spec.version_label = "stable"
         assert counted(predict(request)) == [10]
-        assert "item_ids" in predict(predict_request("shop", history=HISTORY)).outputs
+        assert counted(predict(predict_request("shop", history=[["a", "b"]]))) == [20]
 
 
 def test_running_requests_end_while_the_server_stops(counting_folder):
@@ -713,8 +712,8 @@ def test_it_listens_before_the_models_are_loaded(counting_folder, caplog):
     assert (line.code, line.levelname) == ("UNAVAILABLE", "INFO")  # as expected, so no warning
 
 
-def test_waiting_ends_when_stopped(exported):
-    with ModelServer("shop", exported.parent, port=0) as server, ThreadPoolExecutor(1) as pool:
+def test_waiting_ends_when_stopped(counting_folder):
+    with ModelServer("counting", counting_folder, port=0) as server, ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(server.wait)
         with pytest.raises(TimeoutError):
             waiting.result(timeout=0.2)
