@@ -8,6 +8,7 @@ import json
 import typing
 from collections.abc import Mapping
 from dataclasses import asdict, field, fields
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -126,8 +127,7 @@ class TrainConfig:
             raise InputError(f"Setting {name!r}: {problem['msg']}. Received: {problem['input']!r}.") from None
         arguments = preset_arguments(config.preset) | model
         try:
-            # The constructor checks its arguments. `max_length` is known only from the data.
-            LACLRec(1, max_length=1, **arguments)
+            _check_model_arguments(**arguments)
         except ValueError as error:
             raise InputError(str(error).replace("\n", " ")) from None
         if model.get("beta") and arguments.get("contrast_views") == "random-random":
@@ -168,6 +168,12 @@ class TrainConfig:
             ['crop', 'mask', 'reorder']
         """
         return flat_settings(json.loads(json.dumps(self.resolved(max_length))))
+
+
+@cache  # a study reads a model's settings again for each training, and building the model takes longest
+def _check_model_arguments(**arguments: Any) -> None:
+    """Refuse what the constructor refuses. `max_length` is known only from the data."""
+    LACLRec(1, max_length=1, **arguments)
 
 
 def dependent_default(name: str, n_negatives: int) -> Any:
