@@ -118,13 +118,11 @@ def test_served_and_local_answers_agree(workspace, monkeypatch, capsys):
         answer = json.loads(over_grpc.stdout)
         assert len(answer["item_ids"]) == 4
         assert not set(answer["item_ids"]) & set(history)
-        local = run(*query, "--model", "saved_models/shop", "--exclude", answer["item_ids"][0], cwd=workspace)
-        assert json.loads(local.stdout)["item_ids"][:3] == answer["item_ids"][1:]
         monkeypatch.chdir(workspace)
+        assert main_status([*query, "--model", "saved_models/shop", "--exclude", answer["item_ids"][0]]) == 0
+        assert json.loads(capsys.readouterr().out)["item_ids"][:3] == answer["item_ids"][1:]
         assert "in use" in fail(capsys, "serve", "saved_models/shop", "--port", port)
-        wrong = run(*query, "--server", f"127.0.0.1:{port}", "--model-name", "shoe", cwd=workspace)
-        assert wrong.returncode == 2
-        assert "NOT_FOUND" in wrong.stderr
+        assert "NOT_FOUND" in fail(capsys, *query, "--server", f"127.0.0.1:{port}", "--model-name", "shoe")
     finally:
         server.terminate()
         assert server.wait(timeout=20) == 0

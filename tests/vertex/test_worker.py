@@ -137,7 +137,8 @@ def test_a_trial_trains_reports_and_leaves_a_model(machine, data, tmp_path):
             {"cluster": {"workerpool0": ["cmle-training-1:2222"]}, "task": {"type": "workerpool0", "index": 0}}
         ),
     }
-    settings = ["--set=preset=sasrec", "--set=epochs=2", "--set=n_recommender_blocks=0", "--width=8"]
+    settings = ["--set=preset=sasrec", "--set=epochs=2", "--set=n_recommender_blocks=0", "--set=max_insertions=1"]
+    settings += ["--width=8"]
     done = vertex_run(machine, data, *settings, cwd=tmp_path, **variables)
     assert done.returncode == 0, done.stderr
 
@@ -181,7 +182,8 @@ class Preemption(keras.callbacks.Callback):
 
 @pytest.mark.usefixtures("untraced_here")
 def test_a_job_started_again_resumes_from_its_checkpoint(data, tmp_path):
-    config = TrainConfig.of({"preset": "sasrec", "width": 8, "epochs": 4})
+    small = {"preset": "sasrec", "width": 8, "n_recommender_blocks": 0, "max_insertions": 1, "targets_per_batch": 2000}
+    config = TrainConfig.of(small | {"epochs": 4})
     environment = VertexTrainingEnvironment(tmp_path / "model", tmp_path / "checkpoints", None)
     with pytest.raises(KeyboardInterrupt):
         # A checkpoint after every step, in the environment's folder.
@@ -200,7 +202,7 @@ def test_a_job_started_again_resumes_from_its_checkpoint(data, tmp_path):
     # A job that is stopped between the copy and its exit is started once more.
     model = environment.model
     assert list(train_here(str(data), config, environment)) == [f"{model} has this job's model already"]
-    other = TrainConfig.of({"preset": "sasrec", "width": 8, "epochs": 5})
+    other = TrainConfig.of(small | {"epochs": 5})
     with pytest.raises(InputError, match="has a model already, .* epochs differ.* Give the job another name"):
         list(train_here(str(data), other, environment))
     (model / "saved_model.pb").write_bytes(b"damaged")
@@ -217,7 +219,8 @@ def test_two_machines_train_one_model(machine, data, tmp_path):
         spec = {"cluster": cluster, "task": {"type": pool, "index": 0}, "environment": "cloud"}
         return vertex_run(
             machine,
-            *(data, "--set=preset=sasrec", "--set=epochs=1", "--set=width=8", "--set=n_recommender_blocks=0"),
+            *(data, "--set=preset=sasrec", "--set=epochs=1", "--set=width=8"),
+            *("--set=n_recommender_blocks=0", "--set=max_insertions=1"),
             cwd=tmp_path,
             AIP_MODEL_DIR=f"{out}/model/",
             AIP_CHECKPOINT_DIR=f"{out}/checkpoints/",
