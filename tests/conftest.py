@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -16,6 +17,7 @@ import pytest
 import tensorflow as tf
 from filelock import FileLock
 from hypothesis import settings
+from tensorflow.core.protobuf import config_pb2
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from laclrec_tf.data.prepare import prepare
@@ -55,6 +57,9 @@ def untraced_here() -> Iterator[None]:
         yield
 
 
+FEWER_LAYERS = {"n_recommender_blocks": 0}  # built, traced, saved and loaded faster
+
+
 @pytest.fixture(scope="session")
 def data(made_once) -> Path:
     """Return a folder of prepared data: 150 users and 150 items, none dropped."""
@@ -69,7 +74,9 @@ def data(made_once) -> Path:
 @pytest.fixture(scope="session")
 def sasrec_run(data: Path, made_once) -> RunFolder:
     """Return a run of three epochs of a model without an augmenter."""
-    config = TrainConfig.of({"preset": "sasrec", "width": 16, "epochs": 3, "learning_rate": 0.02, "seed": 3})
+    config = TrainConfig.of(
+        FEWER_LAYERS | {"preset": "sasrec", "width": 16, "epochs": 3, "learning_rate": 0.02, "seed": 3}
+    )
     return RunFolder.open(made_once("sasrec", _trained(data, config)) / "run")
 
 
@@ -77,7 +84,7 @@ def sasrec_run(data: Path, made_once) -> RunFolder:
 def laclrec_run(data: Path, made_once) -> RunFolder:
     """Return a run of one epoch of a model with an augmenter."""
     config = TrainConfig.of(
-        {"width": 8, "epochs": 1, "lambda_aug": 1.0, "learning_rate": 0.02, "dropout": 0.0, "seed": 4}
+        FEWER_LAYERS | {"width": 8, "epochs": 1, "lambda_aug": 1.0, "learning_rate": 0.02, "dropout": 0.0, "seed": 4}
     )
     return RunFolder.open(made_once("laclrec", _trained(data, config)) / "run")
 
@@ -125,6 +132,24 @@ settings.load_profile("repeatable")
 tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
+@pytest.fixture(scope="module")
+def quick_loads() -> Iterator[None]:
+    """Load SavedModels without optimizing their graphs, which takes half of a load.
+
+    Errors of operations then have other texts, so the tests of these optimize, and so do commands that tests start.
+    """
+
+    def config(**arguments: Any) -> config_pb2.ConfigProto:
+        made = config_pb2.ConfigProto(**arguments)
+        made.graph_options.rewrite_options.disable_meta_optimizer = True
+        return made
+
+    with pytest.MonkeyPatch.context() as patch:
+        protos = SimpleNamespace(ConfigProto=config, CallableOptions=config_pb2.CallableOptions)
+        patch.setattr("laclrec_tf.serving.local.loaded_model.config_pb2", protos)
+        yield
+
+
 # The longest files run first, so that at the end no worker runs alone.
 LONGEST = ("test_resume.py", "test_main.py", "test_worker_resume.py", "test_kubeflow.py", "test_worker.py")
 
@@ -138,6 +163,7 @@ def pytest_collection_finish() -> None:
     """Exclude the modules of TensorFlow and others from garbage collection, which would scan them again and again."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(5_000)  # models and graphs have many objects: a seventh of the collections frees as much
 
 
 @pytest.fixture(scope="session")

@@ -11,22 +11,26 @@ from laclrec_tf.demo import demo, edits_table, noise_deleted
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving.client.answers import AugmentedHistory
 
+pytestmark = pytest.mark.usefixtures("quick_loads")
+
 
 @pytest.mark.usefixtures("untraced_here")
 def test_the_demo_runs_every_stage(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(
-        demonstration, "DEMO_SETTINGS", {"width": 8, "epochs": 1, "n_recommender_blocks": 0, "targets_per_batch": 2000}
+        demonstration,
+        "DEMO_SETTINGS",
+        {"width": 8, "epochs": 1, "n_recommender_blocks": 0, "max_insertions": 1, "targets_per_batch": 2000},
     )
-    monkeypatch.setattr(demonstration, "DEMO_EVENTS", {"users": 300, "items": 36, "noise": 0.15})
+    monkeypatch.setattr(demonstration, "DEMO_EVENTS", {"users": 120, "items": 36, "noise": 0.15})
     demo(tmp_path / "demo", seed=1)
     out = capsys.readouterr().out
-    assert re.search(r"300 users, 36 items, [\d,]+ events", out)
+    assert re.search(r"120 users, 36 items, [\d,]+ events", out)
     assert re.search(r"recall@10 0\.\d{3}", out)
     assert "blessed: the first version" in out
     assert "What the augmenter did" in out
     assert out.count(" *") >= 3, "each of three histories has a planted noise event"
     assert re.search(
-        r"From 300 test histories it deleted [\d,]+ of [\d,]+ planted noise events and [\d,]+ of [\d,]+ other events\.",
+        r"From 120 test histories it deleted [\d,]+ of [\d,]+ planted noise events and [\d,]+ of [\d,]+ other events\.",
         out,
     )
     assert (tmp_path / "demo/saved_models/demo/1/saved_model.pb").is_file()

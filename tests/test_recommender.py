@@ -19,6 +19,8 @@ import laclrec_tf
 from laclrec_tf.errors import InputError
 from laclrec_tf.recommender import Recommender
 
+pytestmark = pytest.mark.usefixtures("quick_loads")
+
 KINDS = {"pandas": pd.DataFrame, "polars": pl.DataFrame, "pyarrow": pa.table}
 
 

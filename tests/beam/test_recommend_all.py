@@ -13,6 +13,8 @@ from laclrec_tf.cli.main import main
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving.local.recommend_all import recommend_all
 
+pytestmark = pytest.mark.usefixtures("quick_loads")
+
 
 def same_rows(beam: pl.DataFrame, local: pl.DataFrame) -> None:
     assert beam.schema == local.schema

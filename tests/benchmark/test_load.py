@@ -22,6 +22,8 @@ from laclrec_tf.serving.client.connection import ModelEndpoint
 from laclrec_tf.serving.version.folder import version_folders
 from laclrec_tf.serving.version.metadata import ServedItems
 
+pytestmark = pytest.mark.usefixtures("quick_loads")
+
 ITEMS = ServedItems(ItemVocabulary(["tent", "zelt-groß", "mug"]), max_length=4)
 ENDPOINT = ModelEndpoint("127.0.0.1:8500", "shop")
 N_ITEMS = 150

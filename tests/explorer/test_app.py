@@ -19,6 +19,8 @@ from laclrec_tf.cli.main import main
 from laclrec_tf.serving import ModelServer, RetrievalClient
 from laclrec_tf.serving.version.metadata import ServedItems
 
+pytestmark = pytest.mark.usefixtures("quick_loads")
+
 ROOT = Path(__file__).parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]

@@ -23,13 +23,17 @@ from laclrec_tf.serving.version.manifest import verify_manifest
 from pipelines import kubeflow
 from pipelines.kubeflow import compile_pipeline, run_pipeline
 
+pytestmark = pytest.mark.usefixtures("quick_loads")
 
-def test_as_a_script(process, tmp_path):
+
+def test_as_a_script(process, script, tmp_path, monkeypatch):
     done = process("kubeflow.py", "compile", "--out", "pipeline.yaml", "--image", "my/image:1", cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "wrote pipeline.yaml\n", "")
-    done = process("kubeflow.py", "compile", "--out", "no/pipeline.yaml", "--image", "my/image:1", cwd=tmp_path)
-    says = "kubeflow.py: Cannot write no/pipeline.yaml: its folder does not exist. Name a file that can be written.\n"
-    assert (done.returncode, done.stdout, done.stderr) == (2, "", says)
+    monkeypatch.chdir(tmp_path)
+    error = script("kubeflow.py", "compile", "--out", "no/pipeline.yaml", "--image", "my/image:1", code=2)
+    assert error == (
+        "kubeflow.py: Cannot write no/pipeline.yaml: its folder does not exist. Name a file that can be written.\n"
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["pipeline.yaml"]
 
 
@@ -126,7 +130,8 @@ def in_this_process(monkeypatch, tmp_path):
 def test_a_worse_model_is_refused(in_this_process, data, sasrec_export, tmp_path, capsys):
     served = shutil.copytree(sasrec_export, tmp_path / "shop")
     # It learns nothing.
-    bad = ["preset=sasrec", "width=8", "epochs=1", "learning_rate=1e-7", "item_initialisation=random"]
+    bad = ["preset=sasrec", "width=8", "n_recommender_blocks=0", "max_insertions=1", "epochs=1"]
+    bad += ["learning_rate=1e-7", "item_initialisation=random"]
     run_pipeline(str(served), tmp_path / "artifacts", str(data.parent / "events.csv"), min_interactions=1, set_=bad)
     assert re.search("^refused: .* is worse than", capsys.readouterr().out, re.MULTILINE)
     assert list(version_folders(served)) == [1]

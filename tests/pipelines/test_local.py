@@ -8,7 +8,10 @@ from laclrec_tf.run_folder import RunFolder
 from laclrec_tf.serving.version.folder import version_folders
 from laclrec_tf.serving.version.manifest import verify_manifest
 
-SMALL = ["--min-interactions", "1", "--set", "preset=sasrec", "--set", "width=8", "--set", "n_recommender_blocks=0"]
+pytestmark = pytest.mark.usefixtures("quick_loads")
+
+SMALL = ["--min-interactions=1", "--set=preset=sasrec", "--set=width=8", "--set=n_recommender_blocks=0"]
+SMALL += ["--set=max_insertions=1"]
 
 
 @pytest.mark.usefixtures("untraced_here")
@@ -16,7 +19,7 @@ def test_the_first_model_is_pushed_and_a_worse_one_refused(process, script, data
     events, served = data.parent / "events.csv", tmp_path / "saved_models/shop"
     common = [events, *SMALL, "--to", served]
     done = process(
-        "local.py", *common, "--work", "first", "--set", "epochs=3", "--set=learning_rate=0.02", cwd=tmp_path
+        "local.py", *common, "--work", "first", "--set", "epochs=2", "--set=learning_rate=0.02", cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
@@ -24,7 +27,7 @@ def test_the_first_model_is_pushed_and_a_worse_one_refused(process, script, data
     assert [line.partition(":")[0] for line in lines[1:4]] == ["trained and evaluated", "exported", "validated"]
     assert lines[-1] == f"pushed {served}/1"
     verify_manifest(served / "1")
-    assert RunFolder.open(tmp_path / "first/run").record["epochs_run"] == 3
+    assert RunFolder.open(tmp_path / "first/run").record["epochs_run"] == 2
 
     monkeypatch.chdir(tmp_path)
     bad = ["--set", "epochs=1", "--set", "learning_rate=1e-7", "--set", "item_initialisation=random"]

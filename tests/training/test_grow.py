@@ -19,6 +19,8 @@ from laclrec_tf.serving import LocalModel
 from laclrec_tf.serving.release.export import export
 from laclrec_tf.training.grow import CatalogueChange, grow
 
+pytestmark = pytest.mark.usefixtures("quick_loads")
+
 OLD = ItemVocabulary("abcd")
 
 

@@ -12,6 +12,8 @@ from laclrec_tf.serving import RetrievalClient, Retriever
 from laclrec_tf.serving.local.loaded_model import LoadedModel
 from laclrec_tf.serving.local.models import LiveModel, recommend_in_batches
 
+pytestmark = pytest.mark.usefixtures("quick_loads")
+
 BATCH_HISTORIES = [["007", "a b", "x,y"], ["-1"], ["nowhere", "a b"], [], ["item-9", "item-10", "007", "None"]]
 HISTORIES = [["007", "テント", "item-9"], ["item-11", "nobody-knows"], []]
 

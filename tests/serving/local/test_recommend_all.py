@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from tensorflow.core.protobuf import config_pb2
 
 from laclrec_tf.cli.main import main
 from laclrec_tf.data.prepared import PreparedData
@@ -21,6 +22,8 @@ from laclrec_tf.errors import InputError
 from laclrec_tf.serving import ModelServer, RetrievalClient
 from laclrec_tf.serving.local import recommend_all as module
 from laclrec_tf.serving.local.recommend_all import join_parts, part_file, parts_folder, recommend_all, write_whole
+
+pytestmark = pytest.mark.usefixtures("quick_loads")
 
 ROOT = Path(__file__).parents[3]
 
@@ -110,6 +113,9 @@ def test_a_file_of_events_and_what_the_model_does_not_know(sasrec_export, data, 
 
 
 def test_after_a_kill_only_missing_parts_are_computed(data, sasrec_export, tmp_path, small_parts, monkeypatch):
+    monkeypatch.setattr(
+        "laclrec_tf.serving.local.loaded_model.config_pb2", config_pb2
+    )  # optimizes, as the process does
     out = tmp_path / "best.parquet"
     script = f"""
 import os, signal

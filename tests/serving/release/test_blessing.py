@@ -21,6 +21,8 @@ from laclrec_tf.serving.release.blessing import (
 )
 from laclrec_tf.serving.version.metadata import METADATA_FILE, Evaluation, ModelMetrics
 
+pytestmark = pytest.mark.usefixtures("quick_loads")
+
 
 @pytest.fixture(scope="module")
 def first_three(exported, vocabulary) -> list[str]:

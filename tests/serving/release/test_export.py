@@ -28,6 +28,8 @@ from laclrec_tf.serving.release import export
 from laclrec_tf.serving.release.export import IndexSettings, held_out_histories, run_metrics
 from laclrec_tf.serving.version.warmup import read_warmup_requests
 
+pytestmark = pytest.mark.usefixtures("quick_loads")
+
 # What a client of the SavedModel could run anywhere.
 FRESH = """
 import json, sys
@@ -55,7 +57,7 @@ print(json.dumps({"answers": readable, "unknown_ops": [op for op in ops if op_de
 @pytest.fixture
 def small() -> Retriever:
     """Return a retriever that is quick to export."""
-    model = LACLRec(n_items=2, width=4, n_encoder_blocks=1, n_recommender_blocks=1, alpha=0.0, beta=0.0, lambda_aug=0.0)
+    model = LACLRec(n_items=2, width=4, n_recommender_blocks=0, max_insertions=1, alpha=0.0, beta=0.0, lambda_aug=0.0)
     return Retriever(model, ItemVocabulary(["tent", "stove"]), np.array([3, 1]))
 
 

@@ -22,6 +22,8 @@ from laclrec_tf.serving.version.held_out_topk import read_held_out_topk
 from laclrec_tf.serving.version.manifest import MANIFEST_FILE, manifest_sha256, verify_manifest, write_manifest
 from laclrec_tf.serving.version.metadata import METRICS_FILE, ModelMetrics
 
+pytestmark = pytest.mark.usefixtures("quick_loads")
+
 push = partial(module.push, show_progress=False)
 PASSED = Validation(3, 9, 8, "here")
 
@@ -310,6 +312,12 @@ def test_an_export_holds_the_metrics_of_its_run(run_export, evaluated_run):
     assert (held_out.source, len(held_out.histories)) == ("the prepared data, before the test item", 64)
 
 
+def validate_files_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the answers of a new process, which take seconds."""
+    passed = Validation(10, 6, 64, "here")
+    monkeypatch.setattr("laclrec_tf.serving.release.push.validate", lambda folder: (verify_manifest(folder), passed)[1])
+
+
 def test_pushed_refused_forced_and_rolled_back(run, run_export, tmp_path, monkeypatch):
     shop = tmp_path / "saved_models" / "shop"
     code, lines, _ = run("push", run_export, "--to", shop)
@@ -317,9 +325,7 @@ def test_pushed_refused_forced_and_rolled_back(run, run_export, tmp_path, monkey
     assert "21 warm-up requests, 64 histories (the prepared data, before the test item)" in lines[0]
     assert lines[1:] == ["blessed: the first version, with none to compare with", f"pushed {shop / '1'}"]
 
-    # The validation, which takes seconds, has run once.
-    passed = Validation(10, 6, 64, "here")
-    monkeypatch.setattr("laclrec_tf.serving.release.push.validate", lambda folder: (verify_manifest(folder), passed)[1])
+    validate_files_only(monkeypatch)  # the validation has run once
     spoiled = worse(run_export, tmp_path / "worse")
     code, lines, error = run("push", spoiled, "--to", shop)
     assert (code, lines, error.count("\n")) == (2, [], 1)
@@ -360,7 +366,8 @@ def test_no_candidate(run, tmp_path):
     assert not (tmp_path / "shop").exists()
 
 
-def test_versions_of_other_data_are_compared_on_the_data_given(run_export, data, tmp_path, run):
+def test_versions_of_other_data_are_compared_on_the_data_given(run_export, data, tmp_path, run, monkeypatch):
+    validate_files_only(monkeypatch)
     served = tmp_path / "shop"
     assert run("push", run_export, "--to", served)[0] == 0
     other = shutil.copytree(run_export / "1", tmp_path / "other")
