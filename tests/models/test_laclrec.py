@@ -472,7 +472,7 @@ def test_without_lambda_the_full_objective_leaves_the_augmenters_heads_unchanged
 @pytest.fixture(scope="module")
 def trained() -> tuple[LACLRec, dict[str, list[float]]]:
     """The full model after one epoch of `fit` in a graph."""
-    model = made(dropout=0.1)
+    model = made(dropout=0.1, n_recommender_blocks=0, max_insertions=1)
     model.compile(keras.optimizers.Adam(0.01))
     history = model.fit(dataset_for(model, prefix_share=0.3), validation_data=held_out(), epochs=1, verbose=0)
     return model, history.history

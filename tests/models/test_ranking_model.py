@@ -22,7 +22,11 @@ TARGETS = np.array([history[-1] for history in HISTORIES])
 
 def made(preset: str = "laclrec", **arguments: Any) -> LACLRec:
     keras.utils.set_random_seed(1)
-    return build_preset(preset, N_ITEMS, **({"max_length": 8, "width": 8, "seed": 2} | arguments))
+    return build_preset(
+        preset,
+        N_ITEMS,
+        **({"max_length": 8, "width": 8, "n_recommender_blocks": 0, "max_insertions": 1, "seed": 2} | arguments),
+    )
 
 
 def compiled(preset: str = "sasrec") -> LACLRec:
@@ -144,7 +148,7 @@ keras.config.set_floatx("float64")
 import numpy as np
 from laclrec_tf.data import training_dataset, evaluation_dataset
 from laclrec_tf.models import build_preset
-model = build_preset("laclrec", 20, width=8, max_length=8, seed=1)
+model = build_preset("laclrec", 20, width=8, max_length=8, n_recommender_blocks=0, max_insertions=1, seed=1)
 model.compile()
 histories = [np.arange(1, 7), np.arange(4, 9)]
 log = model.fit(training_dataset(histories, **model.batch_requirements), verbose=0,
