@@ -17,6 +17,7 @@ from laclrec_tf.training.train import train
 SMALL = {
     "preset": "sasrec",
     "width": 16,
+    "n_recommender_blocks": 0,
     "epochs": 2,
     "targets_per_batch": 100,
     "learning_rate": 0.02,

@@ -17,6 +17,7 @@ from laclrec_tf.training.checkpoints import AGREED_STEPS, TrainingCheckpoints
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = ["--preset=sasrec", "--epochs=2", "--set=width=8", "--set=targets_per_batch=40", "--set=patience=2"]
+SETTINGS += ["--set=n_recommender_blocks=0"]
 
 
 def start_two(data: Path, out: Path, *more: str) -> list[subprocess.Popen]:
