@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from laclrec_tf.data.corruption import corrupt
+from laclrec_tf.data.corruption import CORRUPTION_NOISE, CorruptionNoise, corrupt, item_popularity
 from laclrec_tf.data.random_views import DEFAULT_KINDS, random_view
+from laclrec_tf.data.splits import packed_histories
 from laclrec_tf.item_vocabulary import PAD_ID
 from laclrec_tf.ops.masking import as_int32, history_lengths, is_item, take_prefixes
 
@@ -38,6 +39,7 @@ def training_dataset(
     p_delete: float = 0.45,
     max_insertions: int = 5,
     max_edited_length: int = 60,
+    corruption_noise: CorruptionNoise = "uniform",
     prefix_share: float = 0.0,
     static_shapes: bool = False,
     cache: bool = True,
@@ -68,6 +70,8 @@ def training_dataset(
         p_delete: see `corrupt`. Default: 0.45.
         max_insertions: see `corrupt`. Default: 5.
         max_edited_length: max length `M` of a corrupted history. Default: 60.
+        corruption_noise: "uniform" draws inserted items with equal probability, "popular" in proportion to their
+            numbers of events in `histories`, which a dataset is read for once more. Default: "uniform".
         prefix_share: share of a history's prefixes that are used in the contrastive losses; they are drawn uniformly
             each time. In a batch, `P` is this share of the longest history, but at least 1. Default: 0, one prefix of
             each history.
@@ -91,8 +95,9 @@ def training_dataset(
 
     Raises:
         ValueError: `histories` are not arrays of integer ids of 1 to `n_items`, `targets_per_batch` is below 1,
-            `prefix_share` is outside [0, 1], `n_random_views` is not 0, 1 or 2, or `static_shapes` is used with a
-            dataset, whose longest history is not known. An id out of range in a dataset is an error of its pass.
+            `prefix_share` is outside [0, 1], `n_random_views` is not 0, 1 or 2, `corruption_noise` is unknown, or
+            `static_shapes` is used with a dataset, whose longest history is not known. An id out of range in a dataset
+            is an error of its pass.
 
     Example:
         >>> batch = next(iter(training_dataset([np.array([5, 6, 7, 8])], n_items=20)))
@@ -105,6 +110,8 @@ def training_dataset(
         raise ValueError(f"Argument `prefix_share` must be between 0 and 1. Received: {prefix_share}.")
     if n_random_views not in (0, 1, 2):
         raise ValueError(f"Argument `n_random_views` must be 0, 1 or 2. Received: {n_random_views}.")
+    if corruption_noise not in CORRUPTION_NOISE:
+        raise ValueError(f"Argument `corruption_noise` must be 'uniform' or 'popular'. Received: {corruption_noise!r}.")
 
     boundaries = BOUNDARIES
     if isinstance(histories, tf.data.Dataset):
@@ -118,7 +125,7 @@ def training_dataset(
         if cache:
             rows = rows.cache()
     else:
-        histories = _packed_histories(histories, n_items)
+        histories = packed_histories(histories, n_items)
         if max_length is not None:
             cut = slice(-max_length - 1, None)
             histories = [history[cut] if len(history) > max_length + 1 else history for history in histories]
@@ -129,6 +136,9 @@ def training_dataset(
             # The last bucket also needs a max length: the length of the longest history.
             longest = max([2, *(len(history) for history in histories)])
             boundaries = [*(end for end in BOUNDARIES if end <= longest), longest + 1]
+    popularity = None
+    if corruption and corruption_noise == "popular":
+        popularity = item_popularity(histories, n_items)
     sizes = batch_sizes(targets_per_batch)
     # One size more than boundaries. With static shapes it is never used: no history is beyond the last boundary.
     sizes = [*sizes[: len(boundaries)], sizes[min(len(boundaries), len(sizes) - 1)]]
@@ -179,6 +189,7 @@ def training_dataset(
                 max_insertions=max_insertions,
                 p_keep=p_keep,
                 p_delete=p_delete,
+                popularity=popularity,
                 seed=corruption_seed,
             )
         return batch
@@ -191,46 +202,6 @@ def training_dataset(
     if position is None and n_batches != tf.data.UNKNOWN_CARDINALITY:
         batches = batches.apply(tf.data.experimental.assert_cardinality(n_batches))
     return _without_autotuning(batches.prefetch(PREFETCHED_BATCHES))
-
-
-def _packed_histories(histories: Any, n_items: int | None = None) -> list[np.ndarray]:
-    """Return histories without padding. Refuse ids out of range, and what iterates over other things, as a table does.
-
-    Args:
-        histories: what the user gave.
-        n_items: catalogue size `N`. Default: None, ids have no upper limit.
-    """
-    remedy = "Give a list with an array of integer ids for each user, as `PreparedData.histories()[1]` returns it."
-    if not isinstance(histories, (Sequence, np.ndarray)) or isinstance(histories, str):
-        raise ValueError(
-            "Argument `histories` must be a list of arrays or a `tf.data.Dataset`. "
-            f"Received: a {type(histories).__name__}. {remedy}"
-        )
-    for number, history in enumerate(histories):
-        values = history if isinstance(history, np.ndarray) else np.asarray(history)
-        if values.ndim != 1 or (values.size and values.dtype.kind not in "iu"):
-            raise ValueError(
-                f"Argument `histories` must hold arrays of integer ids. Received: {str(history)[:60]!r} as history "
-                f"{number}. {remedy}"
-            )
-    if not len(histories):
-        return []
-    # The cast wraps unsigned numbers above 63 bits to negative ones, which are refused.
-    item_ids = np.concatenate(histories, dtype=np.int64, casting="unsafe")
-    wrong = (item_ids < PAD_ID) | (item_ids > (np.iinfo(np.int32).max if n_items is None else n_items))
-    if wrong.any():
-        place = int(np.argmax(wrong))
-        ends = np.cumsum([len(history) for history in histories])
-        number = int(np.searchsorted(ends, place, side="right"))
-        received = histories[number][place - int(ends[number])]
-        limit = "the catalogue's size" if n_items is None else f"`n_items`={n_items}"
-        raise ValueError(
-            f"Argument `histories` must hold item ids from 1 to {limit}, and 0 for padding. Received: {received} in "
-            f"history {number}."
-        )
-    if np.all(item_ids != PAD_ID):
-        return list(histories)
-    return [values[values != PAD_ID] for values in map(np.asarray, histories)]
 
 
 def _packed_history(item_ids: tf.Tensor, n_items: int) -> tf.Tensor:
@@ -290,7 +261,7 @@ def evaluation_dataset(
         >>> batch["history"].numpy().tolist(), batch["held_out_item"].numpy().tolist()
         ([[5, 6]], [7])
     """
-    histories = _packed_histories(histories, n_items)
+    histories = packed_histories(histories, n_items)
     held_out = _held_out_items(targets, len(histories), n_items)
     order = np.argsort([len(history) for history in histories], kind="stable")
     flat = FlatHistories(histories)

@@ -9,11 +9,23 @@ at once, one short loop over positions computes those two numbers for the whole 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
+
+import numpy as np
 import tensorflow as tf
 
 from laclrec_tf.item_vocabulary import PAD_ID
 from laclrec_tf.ops.edits import DELETE, INSERT, KEEP
 from laclrec_tf.ops.masking import history_lengths
+
+# How the items that a corruption inserts are drawn.
+CorruptionNoise: TypeAlias = Literal["uniform", "popular"]
+CORRUPTION_NOISE: tuple[CorruptionNoise, ...] = ("uniform", "popular")
+# Items drawn by popularity for each inserted one. All of them are in the history's own items with a probability of the
+# share of events that these have, to this power.
+CANDIDATES = 4
+HISTORIES_AT_ONCE = 4096
 
 
 def corrupt(
@@ -24,6 +36,7 @@ def corrupt(
     max_insertions: int = 5,
     p_keep: float = 0.40,
     p_delete: float = 0.45,
+    popularity: np.ndarray | tf.Tensor | None = None,
     seed: int | tf.Tensor = 0,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Corrupt a batch of histories at random, and label how to repair them.
@@ -45,6 +58,8 @@ def corrupt(
         max_insertions: max length `K` of a run that one INSERT repairs. Default: 5.
         p_keep: probability of keep. Default: 0.40.
         p_delete: probability of delete; insert has the remaining probability. Default: 0.45.
+        popularity: `[N]` weights with which inserted items are drawn, such as their numbers of events; entry `i - 1` is
+            for item `i`. Default: None, all items have equal weights.
         seed: an int, or a `[2]` integer tensor, which may differ from batch to batch; draws are stateless. Default: 0.
 
     Returns:
@@ -52,7 +67,8 @@ def corrupt(
         padding are KEEP, insertions are PAD wherever the operation is not INSERT.
 
     Raises:
-        ValueError: the probabilities are invalid, or histories are wider than `max_length`.
+        ValueError: the probabilities are invalid, histories are wider than `max_length`, or `popularity` is not a
+            number of at least 0 for each item.
 
     Example:
         >>> corrupted, operations, insertions = corrupt(tf.constant([[5, 6, 7, 8]]), n_items=20, seed=3)
@@ -96,6 +112,8 @@ def corrupt(
     is_copy = source >= 0
     is_noise = tf.logical_and(tf.range(max_length)[tf.newaxis, :] < total, tf.logical_not(is_copy))
     noise = _items_not_in(item_ids, n_items, max_length, seeds[3])
+    if popularity is not None:
+        noise = _popular_items_not_in(item_ids, _cumulative(popularity, n_items), noise, seeds[3])
     safe_source = tf.maximum(source, 0)
     pad = tf.zeros([], item_ids.dtype)
     corrupted = tf.where(is_copy, tf.gather(item_ids, safe_source, batch_dims=1), tf.where(is_noise, noise, pad))
@@ -189,3 +207,70 @@ def _items_not_in(item_ids: tf.Tensor, n_items: int, count: int | tf.Tensor, see
     # Repeated ids have no threshold, so the count is exact; searchsorted requires sorted thresholds.
     below = tf.searchsorted(tf.sort(threshold, axis=1), rank, side="right")
     return rank + tf.cast(below, item_ids.dtype)
+
+
+def _popular_items_not_in(item_ids: tf.Tensor, cumulative: tf.Tensor, instead: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Draw items by popularity from the catalogue without the row's own items.
+
+    Several items are drawn for each place, and the first that is not in the history is taken.
+
+    Args:
+        item_ids: `[B, L]` histories.
+        cumulative: `[N]` float64 sums of the weights of the items up to each one.
+        instead: `[B, count]` items to take where all drawn ones are in the history.
+        seed: `[2]` the seed of `instead`, from which another one is derived.
+
+    Returns:
+        `[B, count]` ids.
+    """
+    batch, count = tf.unstack(tf.shape(instead))
+    count = count if instead.shape[1] is None else instead.shape[1]
+    other_seed = tf.random.experimental.stateless_fold_in(seed, 1)
+    uniform = tf.random.stateless_uniform([batch, count * CANDIDATES], other_seed, dtype=tf.float64)
+    drawn = tf.searchsorted(cumulative, tf.reshape(uniform * cumulative[-1], [-1]), side="right")
+    drawn = tf.cast(tf.minimum(drawn + 1, tf.size(cumulative)), item_ids.dtype)
+    drawn = tf.reshape(drawn, [batch, count * CANDIDATES])
+    is_own = tf.reduce_any(tf.equal(drawn[:, :, tf.newaxis], item_ids[:, tf.newaxis, :]), axis=2)
+    items, is_own = (tf.reshape(each, [batch, count, CANDIDATES]) for each in (drawn, is_own))
+    first = tf.argmin(tf.cast(is_own, tf.int32), axis=2)
+    found = tf.gather(items, first, batch_dims=2)
+    return tf.where(tf.reduce_all(is_own, axis=2), instead, found)
+
+
+def _cumulative(popularity: np.ndarray | tf.Tensor, n_items: int) -> tf.Tensor:
+    """Return the sums of the weights of the items up to each one, `[N]` float64; check them if they are known."""
+    known = tf.get_static_value(popularity) if tf.is_tensor(popularity) else popularity
+    if known is None:
+        return tf.cumsum(tf.cast(popularity, tf.float64))
+    weights = np.asarray(known, np.float64)
+    if weights.shape != (n_items,) or not np.all(np.isfinite(weights)) or weights.min() < 0 or not weights.any():
+        raise ValueError(
+            f"Argument `popularity` must hold a number of at least 0 for each of the `n_items`={n_items} items, and "
+            f"not only zeros. Received: shape {weights.shape}."
+        )
+    # Summed here, and not in the graph of each batch.
+    return tf.constant(np.cumsum(weights))
+
+
+def item_popularity(histories: Sequence[np.ndarray] | tf.data.Dataset, n_items: int) -> np.ndarray | None:
+    """Count the events of each item.
+
+    Args:
+        histories: per user `[n]` ids from 1 to `N`, or a dataset of them, which is read once.
+        n_items: catalogue size `N`.
+
+    Returns:
+        `[N]` int64 by id from 1; None if there are no events.
+
+    Example:
+        >>> item_popularity([np.array([2, 3]), np.array([2])], n_items=3).tolist()
+        [0, 2, 1]
+    """
+    counts = np.zeros(n_items + 1, np.int64)
+    if isinstance(histories, tf.data.Dataset):
+        batches = histories.padded_batch(HISTORIES_AT_ONCE).as_numpy_iterator()
+    else:
+        batches = [np.concatenate([np.empty(0, np.int64), *histories])]
+    for item_ids in batches:
+        counts += np.bincount(item_ids.ravel(), minlength=n_items + 1)  # padding is item 0
+    return counts[1:] if counts[1:].any() else None

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from laclrec_tf.data.events import check_columns_differ, read_event_file
+from laclrec_tf.data.splits import packed_histories
 from laclrec_tf.data.tables import output_files, write_tables
 from laclrec_tf.errors import InputError
 
@@ -45,7 +46,7 @@ def plant_noise(
     behind the last one, or with "replace" the last event itself.
 
     Args:
-        histories: per user `[n]` integer ids, oldest first.
+        histories: per user `[n]` integer ids, oldest first. Padding (0) may be anywhere and is left out.
         rate: expected share of noise among the events of the result, from 0 to below 1; with `where="last"`, the
             expected share of histories whose newest event is noise.
         n_items: catalogue size `N`.
@@ -61,7 +62,7 @@ def plant_noise(
         Per user the noisy history `[m]` int32, and `[m]` bool, True = noise.
 
     Raises:
-        InputError: an argument is out of its range.
+        ValueError: an argument is out of its range.
 
     Example:
         >>> noisy, is_noise = plant_noise([np.array([5, 6, 7, 8])], 0.5, n_items=20, seed=1)
@@ -69,16 +70,17 @@ def plant_noise(
         (8, [5, 6, 7, 8])
     """
     _check_choices(rate, kind, where, seed)
-    lengths, own = _flat(histories, "histories", n_items)
+    lengths, own = _flat(packed_histories(histories, n_items))
     weights = _weights(popularity, own, n_items) if kind != "uniform" else np.ones(n_items)
     owner = np.repeat(np.arange(lengths.size), lengths)
     taken = owner * (n_items + 1) + own
     if never is not None:
-        if len(never) != lengths.size:
+        counts, more = _flat(packed_histories(never, n_items, argument="never"))
+        if counts.size != lengths.size:
             raise InputError(
-                f"Argument `never` must have an entry for each of the {lengths.size} histories. Received: {len(never)}."
+                f"Argument `never` must have an entry for each of the {lengths.size} histories. "
+                f"Received: {counts.size}."
             )
-        counts, more = _flat(never, "never", n_items)
         taken = np.append(taken, np.repeat(np.arange(lengths.size), counts) * (n_items + 1) + more)
 
     generator = np.random.default_rng(seed)
@@ -107,23 +109,10 @@ def _check_choices(rate: float, kind: str, where: str, seed: int) -> None:
         raise InputError(f"Argument `seed` must be at least 0. Received: {seed}.")
 
 
-def _flat(histories: Sequence[Any], name: str, n_items: int) -> tuple[np.ndarray, np.ndarray]:
+def _flat(histories: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Return the `[U]` lengths and the `[E]` int64 ids of all histories in order."""
-    arrays = [np.asarray(history) for history in histories]
-    for number, array in enumerate(arrays):
-        if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
-            raise InputError(
-                f"Argument `{name}` must hold arrays of integer ids. Received: {str(histories[number])[:60]!r} as "
-                f"history {number}."
-            )
-    item_ids = np.concatenate([np.empty(0, np.int64), *arrays], dtype=np.int64, casting="unsafe")
-    wrong = item_ids[(item_ids < 1) | (item_ids > n_items)]
-    if wrong.size:
-        raise InputError(
-            f"Argument `{name}` must hold item ids from 1 to `n_items`={n_items}, without padding. "
-            f"Received: {wrong[0]}."
-        )
-    return np.array([array.size for array in arrays], np.int64), item_ids
+    item_ids = np.concatenate([np.empty(0, np.int64), *histories], dtype=np.int64, casting="unsafe")
+    return np.array([len(history) for history in histories], np.int64), item_ids
 
 
 def _weights(popularity: Any, own: np.ndarray, n_items: int) -> np.ndarray:

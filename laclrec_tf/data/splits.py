@@ -1,4 +1,4 @@
-"""Leave-one-out: the part of a history to train on, and the item to evaluate on.
+"""Histories of item ids: checked, without padding, and divided for leave-one-out.
 
 The last item is the test target, the item before it the validation target. The protocol "strict" trains on everything
 before the validation item (as for the published figures), "refit" on everything before the test item (for deployment).
@@ -7,12 +7,13 @@ A history of fewer than three items is never evaluated, and all of it is trainin
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Literal, TypeAlias
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
 from laclrec_tf.errors import InputError
+from laclrec_tf.item_vocabulary import PAD_ID
 
 Protocol: TypeAlias = Literal["strict", "refit"]
 Split: TypeAlias = Literal["validation", "test"]
@@ -85,3 +86,54 @@ def held_out_pairs(histories: Iterable[np.ndarray], split: Split) -> list[tuple[
         [(array([5, 6]), 7)]
     """
     return [pair for history in histories if (pair := held_out(history, split)) is not None]
+
+
+def packed_histories(histories: Any, n_items: int | None = None, *, argument: str = "histories") -> list[np.ndarray]:
+    """Return histories without padding. Refuse ids out of range, and what iterates over other things, as a table does.
+
+    Args:
+        histories: what the user gave: per user `[n]` integer ids; padding (0) may be anywhere.
+        n_items: catalogue size `N`. Default: None, ids have no upper limit.
+        argument: name of the argument in messages. Default: "histories".
+
+    Returns:
+        Per user `[m]` ids from 1.
+
+    Raises:
+        ValueError: `histories` are not arrays of integer ids in the range.
+
+    Example:
+        >>> [history.tolist() for history in packed_histories([np.array([0, 5, 6])], n_items=20)]
+        [[5, 6]]
+    """
+    remedy = "Give a list with an array of integer ids for each user, as `PreparedData.histories()[1]` returns it."
+    if not isinstance(histories, (Sequence, np.ndarray)) or isinstance(histories, str):
+        raise ValueError(
+            f"Argument `{argument}` must be a list of arrays or a `tf.data.Dataset`. "
+            f"Received: a {type(histories).__name__}. {remedy}"
+        )
+    for number, history in enumerate(histories):
+        values = history if isinstance(history, np.ndarray) else np.asarray(history)
+        if values.ndim != 1 or (values.size and values.dtype.kind not in "iu"):
+            raise ValueError(
+                f"Argument `{argument}` must hold arrays of integer ids. Received: {str(history)[:60]!r} as history "
+                f"{number}. {remedy}"
+            )
+    if not len(histories):
+        return []
+    # The cast wraps unsigned numbers above 63 bits to negative ones, which are refused.
+    item_ids = np.concatenate(histories, dtype=np.int64, casting="unsafe")
+    wrong = (item_ids < PAD_ID) | (item_ids > (np.iinfo(np.int32).max if n_items is None else n_items))
+    if wrong.any():
+        place = int(np.argmax(wrong))
+        ends = np.cumsum([len(history) for history in histories])
+        number = int(np.searchsorted(ends, place, side="right"))
+        received = histories[number][place - int(ends[number])]
+        limit = "the catalogue's size" if n_items is None else f"`n_items`={n_items}"
+        raise ValueError(
+            f"Argument `{argument}` must hold item ids from 1 to {limit}, and 0 for padding. Received: {received} in "
+            f"history {number}."
+        )
+    if np.all(item_ids != PAD_ID):
+        return list(histories)
+    return [values[values != PAD_ID] for values in map(np.asarray, histories)]

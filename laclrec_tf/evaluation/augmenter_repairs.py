@@ -16,19 +16,23 @@ from laclrec_tf.metrics.ranking import target_ranks
 from laclrec_tf.models import LACLRec
 from laclrec_tf.ops.edits import DELETE
 from laclrec_tf.ops.masking import is_item
+from laclrec_tf.run_folder import RunFolder
 
 HISTORIES_AT_ONCE = 256
 
 
-def repairs_of(model: LACLRec, histories: Sequence[np.ndarray], seed: int) -> Repairs:
+def repairs_of(
+    model: LACLRec, histories: Sequence[np.ndarray], seed: int, popularity: np.ndarray | None = None
+) -> Repairs:
     """Corrupt histories as in training and let the augmenter repair them.
 
     Args:
         model: a model with an augmenter.
         histories: per user `[n]` int32 ids, oldest first.
         seed: seed of the corruption.
+        popularity: see `corruption_arguments`. Default: None.
     """
-    corruption = corruption_arguments(model)
+    corruption = corruption_arguments(model, popularity)
     signature = [tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([2], tf.int64)]
 
     @tf.function(input_signature=signature, autograph=False)
@@ -70,8 +74,13 @@ class Repairs:
         return f"Repairs({len(self.operations):,} events, {len(self.insertion_ranks):,} missing items)"
 
 
-def corruption_arguments(model: LACLRec) -> dict[str, Any]:
+def corruption_arguments(model: LACLRec, popularity: np.ndarray | None = None) -> dict[str, Any]:
     """Return the arguments with which `laclrec_tf.data.corruption.corrupt` corrupts the model's training histories.
+
+    Args:
+        model: a model with an augmenter.
+        popularity: `[N]` number of training events of each item, if the training draws inserted items by popularity,
+            see `corruption_popularity`. Default: None, all items have equal weights.
 
     Example:
         >>> corruption_arguments(LACLRec(n_items=20, width=8))["p_delete"]
@@ -79,7 +88,24 @@ def corruption_arguments(model: LACLRec) -> dict[str, Any]:
     """
     needs = model.batch_requirements
     names = "n_items", "max_insertions", "p_keep", "p_delete"
-    return {name: needs[name] for name in names} | {"max_length": needs["max_edited_length"]}
+    sizes = {name: needs[name] for name in names}
+    return sizes | {"max_length": needs["max_edited_length"], "popularity": popularity}
+
+
+def corruption_popularity(run: RunFolder) -> np.ndarray | None:
+    """Return the weights with which the training of a run drew inserted items, or None if all were equal.
+
+    Args:
+        run: a run folder.
+
+    Returns:
+        `[N]` int64 number of training events of each item, or None.
+
+    Raises:
+        InputError: the popularity of the run cannot be read.
+    """
+    is_popular = run.record["settings"].get("corruption_noise") == "popular"  # older runs lack the setting
+    return run.popularity if is_popular else None
 
 
 def deletions_of(model: LACLRec, histories: Sequence[np.ndarray], is_noise: np.ndarray) -> Deletions:

@@ -17,7 +17,7 @@ from PIL import Image
 from laclrec_tf.data.simulated import planted_histories, planted_ids
 from laclrec_tf.data.splits import held_out_pairs
 from laclrec_tf.errors import InputError
-from laclrec_tf.evaluation.augmenter_repairs import Deletions, deletions_of, repairs_of
+from laclrec_tf.evaluation.augmenter_repairs import Deletions, corruption_popularity, deletions_of, repairs_of
 from laclrec_tf.evaluation.views import ViewVectors, view_vectors
 from laclrec_tf.ops.edits import DELETE
 from laclrec_tf.run_folder import RunFolder
@@ -71,7 +71,7 @@ def augmenter_report(
             "seed": seed,
             "histories": len(histories),
         }
-        repairs = repairs_of(model, histories, seed)
+        repairs = repairs_of(model, histories, seed, corruption_popularity(folder))
         ranks = repairs.insertion_ranks
         deletions = Deletions(repairs.probabilities[:, DELETE], repairs.decided == DELETE, repairs.operations == DELETE)
         report["deletions"] = deletions.summary()

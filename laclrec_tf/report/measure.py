@@ -12,7 +12,7 @@ import tensorflow as tf
 from laclrec_tf.data.splits import held_out
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.augmenter_edits import augmenter_habits
-from laclrec_tf.evaluation.augmenter_repairs import repairs_of
+from laclrec_tf.evaluation.augmenter_repairs import corruption_popularity, repairs_of
 from laclrec_tf.evaluation.ranking import rank_targets, users_at_once
 from laclrec_tf.metrics.groups import length_groups, metrics_by_group, popularity_groups
 from laclrec_tf.metrics.lists import coverage, intra_list_diversity, novelty, surprise
@@ -68,7 +68,7 @@ def measure_run(run: RunFolder, users: HeldOutUsers, seed: int = 0) -> dict[str,
 
 
 def _calibration(run: RunFolder, users: HeldOutUsers, seed: int) -> dict[str, dict[str, Any]]:
-    repairs = repairs_of(run.model, users.histories, seed)
+    repairs = repairs_of(run.model, users.histories, seed, corruption_popularity(run))
     found = {}
     for operation, name in enumerate(OPERATION_NAMES):
         bins = reliability(repairs.probabilities[:, operation], repairs.operations == operation)

@@ -16,6 +16,7 @@ import pydantic
 import yaml
 from pydantic.dataclasses import dataclass
 
+from laclrec_tf.data.corruption import CorruptionNoise
 from laclrec_tf.data.random_views import VIEW_KINDS
 from laclrec_tf.errors import InputError
 from laclrec_tf.files import read_text
@@ -59,6 +60,9 @@ class TrainConfig:
         prefix_share: share of a history's prefixes that carry the contrastive losses. Default: 0, one random prefix of
             each history.
         random_kinds: kinds of random views: crop, mask, reorder, substitute. Default: the first three.
+        corruption_noise: how the items that the augmenter learns to delete are drawn: "uniform", all items alike, or
+            "popular", in proportion to their numbers of training events, so that rarity does not tell them. Default:
+            "uniform".
         precision: "float32", or "mixed_bfloat16" for products in bfloat16 with weights in float32. Default: float32.
         jit_compile: whether to compile the training step with XLA; batches then have one shape for each bucket of
             lengths. For accelerators. Default: False.
@@ -86,6 +90,7 @@ class TrainConfig:
     pretrain_epochs: NotNegative = 0
     prefix_share: Annotated[float, pydantic.Field(ge=0, le=1)] = 0.0
     random_kinds: Annotated[tuple[ViewKind, ...], pydantic.Field(min_length=1)] = ("crop", "mask", "reorder")
+    corruption_noise: CorruptionNoise = "uniform"
     precision: Literal["float32", "mixed_bfloat16"] = "float32"
     jit_compile: bool = False
     steps_per_execution: Positive = 1

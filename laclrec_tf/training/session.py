@@ -180,13 +180,14 @@ class TrainingSession:
             if self.workers.smallest(len(pairs)) < n_batches:
                 raise InputError(f"{self.prepared.folder} has too few histories for {self.workers.count} workers.")
         histories, targets = zip(*pairs, strict=True)
+        popularity = self.item_counts("strict") if self.config.corruption_noise == "popular" else None
         batches = evaluation_dataset(
             histories,
             np.array(targets),
             n_items=model.n_items,
             batch_size=batch_size,
             n_batches=n_batches,
-            corruption=corruption_arguments(model) if model.has_augmenter else None,
+            corruption=corruption_arguments(model, popularity) if model.has_augmenter else None,
             seed=self.config.seed,
         )
         distributed = self.workers.distribute(lambda: batches if n_batches is None else batches.repeat())

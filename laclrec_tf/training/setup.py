@@ -92,6 +92,7 @@ def training_batches(
         targets_per_batch=targets_per_batch or config.targets_per_batch,
         random_kinds=config.random_kinds,
         similar_items=substitutes,
+        corruption_noise=config.corruption_noise,
         prefix_share=config.prefix_share,
         static_shapes=config.jit_compile,
         seed=config.seed if seed is None else seed,

@@ -441,6 +441,67 @@ def test_static_shapes_need_a_list():
         training_dataset(as_dataset(lambda: iter(histories())), n_items=N_ITEMS, static_shapes=True)
 
 
+# ---- the items that corruptions insert -------------------------------------------------------------------
+def skewed_histories() -> list[np.ndarray]:
+    """1 in most events; 2 in some; each other item up to 30 once, in a history of its own; no other item."""
+    return [np.array([1, 1, 2], np.int32)] * 60 + [np.array([item, item + 1], np.int32) for item in range(3, 30, 2)]
+
+
+def inserted_items(dataset: tf.data.Dataset) -> np.ndarray:
+    """The inserted items in ten epochs, in the histories without 1 and 2."""
+    found = []
+    for _ in range(10):
+        for batch in epoch(dataset):
+            other = batch["history"][:, 0] > 2
+            found.append(batch["corrupted"][other][batch["operations"][other] == DELETE])
+    return np.concatenate(found)
+
+
+@pytest.mark.parametrize("kind", ["list", "static shapes", "dataset"])
+def test_inserted_items_have_the_popularity_of_the_histories(kind):
+    rows = skewed_histories()
+    arguments = {
+        "corruption": True,
+        "p_keep": 0.3,
+        "p_delete": 0.1,
+        "static_shapes": kind == "static shapes",
+        "seed": 3,
+    }
+    given = as_dataset(lambda: iter(rows)) if kind == "dataset" else rows
+    popular = inserted_items(made_of(given, corruption_noise="popular", **arguments))
+    assert popular.size > 150
+    assert np.mean(popular == 1) == pytest.approx(120 / 208, abs=0.1)
+    assert np.mean(popular == 2) == pytest.approx(60 / 208, abs=0.1)
+    assert popular.max() <= 30
+    uniform = inserted_items(made_of(given, **arguments))
+    assert np.mean(uniform <= 2) < 0.1 and uniform.max() > 30
+
+
+@pytest.mark.parametrize("static_shapes", [False, True])
+def test_popular_corruptions_differ_in_the_inserted_items_alone(static_shapes):
+    arguments = {**EVERYTHING, "seed": 5, "static_shapes": static_shapes}
+    batches = zip(epoch(made(**arguments)), epoch(made(**arguments, corruption_noise="popular")), strict=True)
+    n_different = 0
+    for uniform, popular in batches:
+        assert {name: values.shape for name, values in uniform.items()} == {
+            name: values.shape for name, values in popular.items()
+        }
+        assert all(np.array_equal(values, popular[name]) for name, values in uniform.items() if name != "corrupted")
+        different = uniform["corrupted"] != popular["corrupted"]
+        assert np.all(uniform["operations"][different] == DELETE)
+        n_different += different.sum()
+    assert n_different > 20
+
+
+def test_an_unknown_kind_of_noise_is_refused():
+    with pytest.raises(ValueError, match="`corruption_noise` must be 'uniform' or 'popular'. Received: 'rare'"):
+        made(corruption=True, corruption_noise="rare")
+
+
+def test_histories_without_events_have_no_popularity():
+    assert epoch(made_of([np.array([], np.int32)], corruption=True, corruption_noise="popular")) == []
+
+
 # ---- evaluation ------------------------------------------------------------------------------------------
 CORRUPTION = {"n_items": N_ITEMS, "max_length": 50, "max_insertions": 3}
 

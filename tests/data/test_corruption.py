@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import random
 from collections import Counter
 from pathlib import Path
@@ -302,6 +303,77 @@ def test_a_seed_may_be_a_pair_of_integers_inside_a_graph():
     eager = corrupt(history, n_items=N_ITEMS, seed=seed)
     assert all(np.array_equal(a, b) for a, b in zip(in_graph(history, seed), eager, strict=True))
     assert not np.array_equal(eager[0], corrupt(history, n_items=N_ITEMS, seed=tf.constant([5, 7]))[0])
+
+
+# ---- items drawn by popularity ---------------------------------------------------------------------------
+
+
+def test_popular_items_are_drawn_by_weight_among_those_not_in_the_history():
+    # The history contains 1 and 3, and 5 has no weight: 2 and 4 may come, with weights 1 and 3.
+    weights = np.array([100, 1, 50, 3, 0])
+    corrupted, operations, _ = corrupt(
+        copies([1, 3, 1]), n_items=5, p_keep=0.2, p_delete=0.1, popularity=weights, seed=5
+    )
+    noise = corrupted.numpy()[operations.numpy() == DELETE]
+    # With a probability of (150/154)^4 all drawn items are in the history, and the item is uniform over 2, 4 and 5.
+    uniform = (150 / 154) ** 4
+    expected = [0, 0, uniform / 3 + (1 - uniform) / 4, 0, uniform / 3 + (1 - uniform) * 3 / 4, uniform / 3]
+    assert np.bincount(noise, minlength=6) / len(noise) == pytest.approx(expected, abs=0.01)
+
+
+def test_popular_items_have_the_shares_of_their_weights():
+    weights = np.array([0.0, 4.0, 0.0, 3.0, 1.0, 0.5, 1.5])
+    corrupted, operations, _ = corrupt(copies([1]), n_items=7, p_keep=0.2, p_delete=0.1, popularity=weights, seed=6)
+    noise = corrupted.numpy()[operations.numpy() == DELETE]
+    assert np.bincount(noise - 1, minlength=7) / len(noise) == pytest.approx(weights / 10, abs=0.01)
+
+
+@settings(deadline=None, max_examples=30)
+@given(seed=st.integers(0, 1000), weighted=st.integers(1, N_ITEMS))
+def test_popularity_changes_nothing_but_the_inserted_items(seed, weighted):
+    history = history_batch([20, 1, 30], seed=seed)
+    weights = np.where(np.arange(N_ITEMS) < weighted, 1 + np.arange(N_ITEMS), 0)
+    uniform = [part.numpy() for part in corrupt(history, n_items=N_ITEMS, seed=seed)]
+    popular = [part.numpy() for part in corrupt(history, n_items=N_ITEMS, popularity=weights, seed=seed)]
+    is_noise = (uniform[1] == DELETE) & (uniform[0] > 0)
+    assert np.array_equal(uniform[0][~is_noise], popular[0][~is_noise])
+    assert all(np.array_equal(a, b) for a, b in zip(uniform[1:], popular[1:], strict=True))
+    for row, items, noisy in zip(history.tolist(), popular[0], is_noise, strict=True):
+        assert not set(items[noisy].tolist()) & {0, *row}
+    assert popular[0].max() <= N_ITEMS
+
+
+def test_without_popularity_the_draws_are_those_of_earlier_versions():
+    generator = np.random.default_rng(1)
+    history = pad_histories([generator.integers(1, N_ITEMS + 1, length) for length in (20, 30, 1, 7)])
+    content = b"".join(part.numpy().tobytes() for part in corrupt(history, n_items=N_ITEMS, seed=3))
+    assert hashlib.sha256(content).hexdigest() == "14dcd21e3fc1a4c272e76dc2d4e0cdf2686c20f76bc3fb1802903086dbe0d6fc"
+
+
+@pytest.mark.parametrize("kind", [np.array, tf.constant])
+def test_popular_items_are_the_same_in_a_graph(kind):
+    history = history_batch([20, 30], seed=1)
+    weights = kind(np.arange(N_ITEMS, dtype=np.float32))
+    seed = tf.constant([5, 6], tf.int64)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)])
+    def captured(item_ids):
+        return corrupt(item_ids, n_items=N_ITEMS, popularity=weights, seed=seed)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.float32)])
+    def given_weights(item_ids, popularity):
+        return corrupt(item_ids, n_items=N_ITEMS, popularity=popularity, seed=seed)
+
+    assert captured.get_concrete_function().structured_outputs[0].shape.as_list() == [None, 60]
+    eager = corrupt(history, n_items=N_ITEMS, popularity=weights, seed=seed)
+    for traced in (captured(history), given_weights(history, weights)):
+        assert all(np.array_equal(a, b) for a, b in zip(traced, eager, strict=True))
+
+
+@pytest.mark.parametrize("weights", [np.ones(3), np.zeros(N_ITEMS), -np.ones(N_ITEMS), np.full(N_ITEMS, np.nan)])
+def test_popularity_that_is_none_is_refused(weights):
+    with pytest.raises(ValueError, match="`popularity` must hold a number of at least 0"):
+        corrupt(tf.constant([[5]]), n_items=N_ITEMS, popularity=weights)
 
 
 # ---- Beauty ----------------------------------------------------------------------------------------------

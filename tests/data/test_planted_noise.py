@@ -134,6 +134,15 @@ def test_the_seed_decides_everything():
     assert not np.array_equal(np.concatenate(first[0]), np.concatenate(other[0]))
 
 
+def test_padding_is_left_out():
+    histories = [np.array([5, 6, 7, 8])] * 9
+    padded = [np.array([0, 5, 6, 0, 7, 8, 0])] * 9
+    for expected, found in zip(
+        plant_noise(histories, 0.5, n_items=N_ITEMS), plant_noise(padded, 0.5, n_items=N_ITEMS), strict=True
+    ):
+        assert all(np.array_equal(a, b) for a, b in zip(expected, found, strict=True))
+
+
 def test_no_histories_give_none():
     assert plant_noise([], 0.3, n_items=N_ITEMS) == ([], [])
 
@@ -149,13 +158,14 @@ def test_no_histories_give_none():
         ({"popularity": np.ones(3)}, r"`popularity` must hold a number .* `n_items`=40 items. Received: shape \(3,\)"),
         ({"popularity": np.full(N_ITEMS, -1)}, "`popularity` must hold a number of at least 0"),
         ({"never": []}, "`never` must have an entry for each of the 1 histories. Received: 0"),
-        ({"histories": [np.array([0, 1])]}, "`histories` must hold item ids from 1 to `n_items`=40.* Received: 0"),
+        ({"histories": [np.array([1, -1])]}, "`histories` must hold item ids from 1 to `n_items`=40.* Received: -1"),
+        ({"never": [np.array([41])]}, "`never` must hold item ids .* Received: 41"),
         ({"histories": [np.array([41])]}, "`histories` must hold item ids .* Received: 41"),
         ({"histories": [np.array([0.5])]}, "`histories` must hold arrays of integer ids"),
     ],
 )
 def test_arguments_are_checked(arguments, message):
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(ValueError, match=message):
         plant_noise(**{"histories": [np.array([5])], "rate": 0.1, "n_items": N_ITEMS, **arguments})
 
 

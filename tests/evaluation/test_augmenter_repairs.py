@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from laclrec_tf.evaluation.augmenter_repairs import Deletions, deletions_of
+from laclrec_tf.evaluation.augmenter_repairs import Deletions, corruption_popularity, deletions_of, repairs_of
 from laclrec_tf.ops.edits import DELETE
 
 
@@ -48,3 +50,20 @@ def test_every_event_is_predicted_and_keeps_its_mark(laclrec_run):
     expected = np.concatenate([edits.probabilities.numpy()[0, :, DELETE] for edits in each])
     np.testing.assert_allclose(found.probabilities, expected, rtol=1e-5)
     assert found.decided.tolist() == np.concatenate([edits.operations.numpy()[0] == DELETE for edits in each]).tolist()
+
+
+def test_histories_are_corrupted_with_the_noise_of_the_training(laclrec_run):
+    assert laclrec_run.record["settings"]["corruption_noise"] == "uniform"
+    assert corruption_popularity(laclrec_run) is None
+    changed = [{"corruption_noise": "popular"}, {}]  # older runs lack the setting
+    popular, older = (replace(laclrec_run, record={**laclrec_run.record, "settings": each}) for each in changed)
+    assert corruption_popularity(older) is None
+    weights = corruption_popularity(popular)
+    assert weights.tolist() == laclrec_run.popularity.tolist()
+
+    history = [np.array([5, 6, 7, 8], np.int32)] * 30
+    n_items = laclrec_run.model.n_items
+    only_one = np.arange(1, n_items + 1) == 9
+    uniform, popular = (repairs_of(laclrec_run.model, history, 3, each) for each in (None, only_one))
+    assert np.array_equal(uniform.operations, popular.operations)
+    assert not np.array_equal(uniform.probabilities, popular.probabilities)

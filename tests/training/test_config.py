@@ -51,6 +51,7 @@ def test_assignments_are_read_as_people_write_them():
         ({"alpha": -1}, "`alpha` must be 0 or above"),
         ({"width": 9}, "`width` must be a multiple of `n_heads`"),
         ({"random_kinds": "crop,shuffle"}, "random_kinds"),
+        ({"corruption_noise": "rare"}, "Setting 'corruption_noise'.*'uniform' or 'popular'.*Received: 'rare'"),
         ({"random_kinds": []}, "Setting 'random_kinds'.*at least 1 item"),
         ({"similarity": "foo"}, "`similarity` must be one of dot, cosine. Received: similarity='foo'"),
         ({"temperature": 0}, "`temperature` must be above 0. Received: temperature=0"),

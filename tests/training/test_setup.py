@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from laclrec_tf.data.batches import evaluation_dataset
 from laclrec_tf.data.item_vectors import cooccurrence_vectors
 from laclrec_tf.data.prepare import prepare
-from laclrec_tf.training import session
+from laclrec_tf.training import session, setup
 from laclrec_tf.training import train as training
 from laclrec_tf.training.config import TrainConfig
 from laclrec_tf.training.setup import compile_model, initialise_items, learning_rate, new_model
@@ -46,6 +47,38 @@ def test_held_out_items_do_not_influence_the_item_table(tmp_path, monkeypatch):
     strict, refit = seen
     assert [len(history) for history in strict] == [4] * 4
     assert [len(history) for history in refit] == [5] * 4
+
+
+class Stopped(Exception):
+    """The training is stopped before its first step."""
+
+
+@pytest.mark.parametrize("noise", ["uniform", "popular"])
+def test_corruptions_of_training_and_validation_insert_items_as_the_settings_say(tmp_path, monkeypatch, noise):
+    rows = [f"u{user},i{item},{item}" for user in range(4) for item in range(user, user + 6)]
+    (tmp_path / "events.csv").write_text("\n".join(["user_id,item_id,timestamp", *rows]) + "\n")
+    data = prepare([tmp_path / "events.csv"], tmp_path / "data", min_interactions=0, show_progress=False)
+    seen = {}
+
+    def stop(histories, **arguments):
+        seen["training"] = arguments["corruption_noise"]
+        raise Stopped
+
+    def watch(histories, targets, **arguments):
+        seen["validation"] = arguments["corruption"]["popularity"]
+        return evaluation_dataset(histories, targets, **arguments)
+
+    monkeypatch.setattr(setup, "training_dataset", stop)
+    monkeypatch.setattr(session, "evaluation_dataset", watch)
+    config = TrainConfig.of({"width": 4, "corruption_noise": noise})
+    with pytest.raises(Stopped):
+        training.train(tmp_path / "data", tmp_path / "run", config, show_progress=False)
+    assert seen["training"] == noise
+    if noise == "uniform":
+        assert seen["validation"] is None
+    else:  # u0 has i0 to i3 in training, u1 i1 to i4, u2 i2 to i5, u3 i3 to i6
+        expected = dict(zip([f"i{item}" for item in range(9)], [1, 2, 3, 4, 3, 2, 1, 0, 0], strict=True))
+        assert dict(zip(data.vocabulary.items, seen["validation"].tolist(), strict=True)) == expected
 
 
 def rates(steps: list[int], **settings) -> list[float]:
