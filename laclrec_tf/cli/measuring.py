@@ -10,8 +10,11 @@ from rich.table import Table
 
 from laclrec_tf.cli.options import (
     Commands,
+    Edits,
     Int8,
     JsonOut,
+    NoiseKind,
+    NoisePlace,
     Partitions,
     Protocol,
     Recall,
@@ -38,6 +41,9 @@ def evaluate(
         Path | None, place_option(help="Events to evaluate on in place of the run's data, e.g. with noise.")
     ] = None,
     clean: Annotated[bool, typer.Option("--clean", help="Evaluate on histories edited by the augmenter.")] = False,
+    edits: Annotated[
+        Edits, typer.Option(help="Mix the predictions over edits of each history, without one or both last events.")
+    ] = Edits.none,
     ranks: Annotated[Path | None, place_option(help="Also write each user's rank to a .csv or .parquet.")] = None,
     json_out: JsonOut = None,
     seed: Annotated[int, typer.Option(help="Seed of the items that sampled-99 draws.", min=0)] = 0,
@@ -51,6 +57,7 @@ def evaluate(
         protocol=protocol.value,
         histories=histories,
         clean=clean,
+        edits=edits.value,
         ranks_out=ranks,
         json_out=json_out,
         seed=seed,
@@ -62,6 +69,31 @@ def evaluate(
             "out the items of the history by default, so it never recommends them. With them as missed: recall@10 "
             f"{report['served_recall@10']:.4f}, ndcg@10 {report['served_ndcg@10']:.4f}."
         )
+
+
+@measuring_app.command(name="noise-curve")
+def noise_curve(
+    runs: Annotated[list[Path], place_argument(help="Run folders made by `train` on the same data, e.g. of seeds.")],
+    rates: Annotated[str, typer.Option(help="Shares of noise among the events of a history.")] = "0,0.1,0.2,0.3,0.4",
+    kind: Annotated[
+        NoiseKind, typer.Option(help="Insert items by popularity, insert any items, or replace events.")
+    ] = NoiseKind.popular,
+    where: Annotated[NoisePlace, typer.Option(help="Noise anywhere, or as the newest event.")] = NoisePlace.anywhere,
+    split: Annotated[Split, typer.Option(help="Which held-out item to rank.")] = Split.test,
+    json_out: JsonOut = None,
+    seed: Annotated[int, typer.Option(help="Seed of the noise.", min=0)] = 0,
+) -> None:
+    """Rank held-out items for histories with planted noise, and compare the kinds of edits."""
+    from laclrec_tf.evaluation.noise_curve import noise_curve as run_curve
+
+    try:
+        shares = [float(rate) for rate in rates.split(",")]
+    except ValueError:
+        raise InputError(f"Option --rates must be numbers such as 0,0.2,0.4. Received: {rates!r}.") from None
+    found = run_curve(
+        runs, rates=shares, kind=kind.value, where=where.value, split=split.value, json_out=json_out, seed=seed
+    )
+    console.print(noise_table(found))
 
 
 @measuring_app.command()
@@ -235,6 +267,27 @@ def metrics_table(report: dict[str, Any]) -> Table:
         table.add_column(name, justify="right")
     for k in (5, 10, 20):
         table.add_row(str(k), *(f"{report[f'{name}@{k}']:.4f}" for name in ("recall", "ndcg", "mrr")))
+    return table
+
+
+def noise_table(found: dict[str, Any]) -> Table:
+    """Lay out the result of `noise_curve` as a table."""
+    title = (
+        f"{found['preset']}, {found['trained_on']}, {found['split']} split, noise: {found['kind']}, {found['where']}"
+    )
+    table = Table(title=title, caption="ndcg@10; in brackets the change by edits, with the p-value over users")
+    kinds = [name for name in ("none", "uniform", "learned") if name in found["rows"][0]]
+    for name in ("noise", "newest event", "users", *kinds, *(["learned over uniform"] if len(kinds) == 3 else [])):
+        table.add_column(name, justify="right")
+    for row in found["rows"]:
+        cells = [f"{row['rate']:.0%}", row["last"], f"{row['users']:,}", f"{row['none']['ndcg@10']:.4f}"]
+        for name in kinds[1:]:
+            difference = row["differences"][f"{name} - none"]["difference"]
+            cells.append(f"{row[name]['ndcg@10']:.4f} ({difference:+.1%})")
+        if len(kinds) == 3:
+            over = row["differences"]["learned - uniform"]
+            cells.append(f"{over['difference']:+.1%} (p = {over['p_value']:.2g})")
+        table.add_row(*cells)
     return table
 
 

@@ -76,6 +76,14 @@ class Split(StrEnum):
     validation = "validation"
 
 
+class Edits(StrEnum):
+    """Whether predictions are mixed over the edits of a history."""
+
+    none = "none"
+    uniform = "uniform"
+    learned = "learned"
+
+
 class Protocol(StrEnum):
     """Which items the held-out item is ranked against."""
 

@@ -220,6 +220,8 @@ def train(
         f"epochs {record['refit_epochs']}" if record["trained_on"] == "refit" else f"best epoch {record['best_epoch']}"
     )
     did = "was finished before:" if (out / "run.json").read_bytes() == before else "wrote"
+    if "edits" in record:
+        what += f", edits of histories: {record['edits']['chosen']} (chosen on {record['edits']['users']:,} users)"
     console.print(f"{did} {out}: {record['trained_on']}, {what}, {record['seconds']:.0f} s")
 
 

@@ -7,6 +7,7 @@ A history of fewer than three items is never evaluated, and all of it is trainin
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, TypeAlias
 
@@ -20,6 +21,9 @@ Split: TypeAlias = Literal["validation", "test"]
 PROTOCOLS: tuple[Protocol, ...] = ("strict", "refit")
 SPLITS: tuple[Split, ...] = ("validation", "test")
 SHORTEST_EVALUATED = 3
+# A user who is set aside keeps two events to train on, before the newest event, the validation and the test item.
+SHORTEST_SET_ASIDE = 5
+MAX_SET_ASIDE, MIN_SET_ASIDE = 3000, 50
 
 
 def training_part(history: np.ndarray, protocol: Protocol = "strict") -> np.ndarray:
@@ -137,3 +141,44 @@ def packed_histories(histories: Any, n_items: int | None = None, *, argument: st
     if np.all(item_ids != PAD_ID):
         return list(histories)
     return [values[values != PAD_ID] for values in map(np.asarray, histories)]
+
+
+def set_aside_share(n_users: int, share: float) -> float:
+    """Return the share of users to set aside, so that they are at most 3,000, and none where they would be below 50.
+
+    Args:
+        n_users: number of users in the data.
+        share: the share that is wanted.
+
+    Example:
+        >>> set_aside_share(2000, 0.1), set_aside_share(60_000, 0.1), set_aside_share(300, 0.1)
+        (0.1, 0.05, 0.0)
+    """
+    return 0.0 if n_users * share < MIN_SET_ASIDE else min(share, MAX_SET_ASIDE / n_users)
+
+
+def is_set_aside(user: str, history: np.ndarray, share: float, seed: int = 0) -> bool:
+    """Return whether a user is set aside: neither the event before the validation item nor later ones are trained on.
+
+    On these users something can be fitted to events that the model has not seen: the history before the validation
+    item ends with an event that was not trained on. The choice depends on the user's id only, so that workers agree.
+
+    Args:
+        user: user id.
+        history: `[n]` item ids, oldest first. A history of fewer than five events is never set aside.
+        share: share of the users, see `set_aside_share`.
+        seed: seed of the choice. Default: 0.
+
+    Example:
+        >>> sum(is_set_aside(f"user-{n}", np.arange(1, 6), share=0.1) for n in range(1000))
+        103
+    """
+    if len(history) < SHORTEST_SET_ASIDE:
+        return False
+    digest = hashlib.blake2b(f"{seed}:{user}".encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "big") < share * 2**32
+
+
+def before_set_aside(history: np.ndarray) -> np.ndarray:
+    """Return the items that a user who is set aside is trained on: `[n - 3]`."""
+    return history[:-3]

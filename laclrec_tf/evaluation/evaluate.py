@@ -17,6 +17,7 @@ from laclrec_tf.data.splits import Split, held_out, held_out_pairs
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.ranking import rank_targets, sample_negatives
 from laclrec_tf.files import file_sha256
+from laclrec_tf.layers.edit_mixture import EDITS
 from laclrec_tf.metrics.ranking import TIE_RULE, ranking_metrics
 from laclrec_tf.run_folder import RunFolder
 from laclrec_tf.runtime.output_files import ReportFile, atomic_write
@@ -30,6 +31,7 @@ def evaluate(
     protocol: str = "full",
     histories: str | Path | None = None,
     clean: bool = False,
+    edits: str = "none",
     ranks_out: str | Path | None = None,
     json_out: str | Path | None = None,
     seed: int = 0,
@@ -37,9 +39,9 @@ def evaluate(
 ) -> dict[str, Any]:
     """Rank every user's held-out item and report recall, MRR and NDCG at 5, 10 and 20.
 
-    A report on the run's own data, without `clean`, is also written to the run folder, where `export` reads it. In a
-    run made by `laclrec-tf grow`, new items are ranked as well. Retired items are not, and users whose held-out item
-    is retired are skipped.
+    A report on the run's own data, without `clean` and `edits`, is also written to the run folder, where `export` reads
+    it. In a run made by `laclrec-tf grow`, new items are ranked as well. Retired items are not, and users whose
+    held-out item is retired are skipped.
 
     Args:
         run: folder made by `laclrec-tf train`.
@@ -50,6 +52,8 @@ def evaluate(
             held-out item is unknown. Default: None, the run's data.
         clean: whether the augmenter edits each history before recommending; items of the raw history stay excluded.
             Default: False.
+        edits: "none", "uniform" or "learned": whether predictions are mixed over the edits of each history, see
+            `laclrec_tf.layers.EditMixture`. Default: "none".
         ranks_out: .csv or .parquet file for the rank of each evaluated user's held-out item, see `evaluate_users`.
             Default: None.
         json_out: file for the report. Default: None.
@@ -60,7 +64,7 @@ def evaluate(
     Returns:
         `recall@5` ... `ndcg@20`, and what they describe: `protocol`, `split`, `trained_on`, `tie_rule`, `data_hash`,
         `users`, `users_too_short` (left out, because their history has fewer than three events), `seed`, `preset`,
-        `clean`, `run`; with `histories` also `histories`, `histories_sha256`, `unknown_item_events` and
+        `clean`, `edits`, `run`; with `histories` also `histories`, `histories_sha256`, `unknown_item_events` and
         `users_with_unknown_target`; with retired items also `users_with_retired_target`. With the protocol "full" also
         `targets_in_history`, the share of held-out items that are in the history too, and if there are some,
         `served_recall@10` and `served_ndcg@10`, which count them as missed: a server leaves out the items of the
@@ -68,14 +72,22 @@ def evaluate(
 
     Raises:
         InputError: the run or a file cannot be read, a file cannot be written, the split does not exist or is the
-            validation split of a refit, which was trained on it, or `clean` is set for a model without augmenter.
+            validation split of a refit, which was trained on it, `clean` is set for a model without augmenter, or
+            `edits` for one that was not calibrated.
     """
     report_file = None if json_out is None else ReportFile(json_out)
     ranks_file = None if ranks_out is None else ReportFile(ranks_out)
     if ranks_file is not None and ranks_file.file.suffix not in (".csv", ".parquet"):
         raise InputError(f"Argument `ranks_out` must end in .csv or .parquet. Received: {ranks_out}.")
     report, users = evaluate_users(
-        run, split=split, protocol=protocol, histories=histories, clean=clean, seed=seed, show_progress=show_progress
+        run,
+        split=split,
+        protocol=protocol,
+        histories=histories,
+        clean=clean,
+        edits=edits,
+        seed=seed,
+        show_progress=show_progress,
     )
     if ranks_file is not None:
         table = io.BytesIO()
@@ -93,6 +105,7 @@ def evaluate_users(
     protocol: str = "full",
     histories: str | Path | None = None,
     clean: bool = False,
+    edits: str = "none",
     seed: int = 0,
     show_progress: bool = True,
 ) -> tuple[dict[str, Any], pl.DataFrame]:
@@ -127,6 +140,13 @@ def evaluate_users(
             f"{folder.folder} has no trained augmenter to clean histories with (preset {preset}). "
             "Evaluate it without --clean, or a laclrec run."
         )
+    if edits not in EDITS:
+        raise InputError(f"Argument `edits` must be one of {', '.join(EDITS)}. Received: {edits!r}.")
+    if edits != "none" and "edits" not in folder.record:
+        raise InputError(
+            f"{folder.folder} does not know how much the edits of a history count: no users were set aside for it "
+            "(setting calibration_share, 500 users or more). Evaluate it with --edits none."
+        )
     skipped: dict[str, int] = {}
     if histories is None:
         users, whole = folder.data.histories()
@@ -160,6 +180,7 @@ def evaluate_users(
             negatives=negatives,
             retired=retired,
             clean=clean,
+            edits=edits,
             on_batch=lambda users: progress.update(task, advance=users),
         )
     report: dict[str, Any] = ranking_metrics(ranks)
@@ -175,6 +196,7 @@ def evaluate_users(
         "negatives_seed": seed,
         "preset": preset,
         "clean": clean,
+        "edits": edits,
         "run": str(run),
     }
     if histories is not None:
@@ -185,7 +207,7 @@ def evaluate_users(
         if in_history.any():
             served = ranking_metrics(np.where(in_history, folder.vocabulary.n_items, ranks))
             report |= {f"served_{name}": served[name] for name in ("recall@10", "ndcg@10")}
-    if histories is None and not clean:
+    if histories is None and not clean and edits == "none":
         _write_to_run(folder, report)
     table = pl.DataFrame(
         {

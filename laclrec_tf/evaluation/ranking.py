@@ -14,8 +14,9 @@ import numpy as np
 import tensorflow as tf
 
 from laclrec_tf.errors import InputError
+from laclrec_tf.layers.edit_mixture import VARIANTS
 from laclrec_tf.metrics.ranking import target_ranks
-from laclrec_tf.ops.masking import pad_histories, trim_padding
+from laclrec_tf.ops.masking import pack_histories, pad_histories, trim_padding
 
 PROTOCOLS = ("full", "full-with-history", "sampled-99")
 N_NEGATIVES = 99
@@ -31,6 +32,7 @@ def rank_targets(
     negatives: np.ndarray | None = None,
     retired: Sequence[int] | np.ndarray = (),
     clean: bool = False,
+    edits: str = "none",
     batch_size: int | None = None,
     on_batch: Callable[[int], None] | None = None,
 ) -> np.ndarray:
@@ -38,7 +40,7 @@ def rank_targets(
 
     Args:
         model: model with `n_items` and `max_length` that returns user vectors when called with `[B, L]` histories, and
-            catalogue scores `[B, N + 3]` from `score(user_vectors)`.
+            catalogue scores `[B, N + 3]` from `score(user_vectors)`, with `edits` from `scores_of(histories, edits)`.
         histories: per user `[n]` integer ids, oldest first; the last `max_length` are used.
         targets: `[U]` integer ids.
         protocol: "full", "full-with-history" or "sampled-99". Default: "full".
@@ -47,7 +49,9 @@ def rank_targets(
         retired: integer ids of items that are never recommended: they rank last, whatever their scores. Default: none.
         clean: whether the model's augmenter edits each history before ranking; items of the raw history stay
             excluded. Default: False.
-        batch_size: users at a time. Default: `users_at_once`, 512 up to about 260,000 items.
+        edits: "none", "uniform" or "learned": whether predictions are mixed over the edits of each history, see
+            `laclrec_tf.models.LACLRec.scores_of`. Default: "none".
+        batch_size: users at a time. Default: `users_at_once`, 512 up to about 260,000 items; fewer with `edits`.
         on_batch: function called after each batch with the number of its users. Default: None.
 
     Returns:
@@ -64,12 +68,12 @@ def rank_targets(
     """
     if protocol not in PROTOCOLS:
         raise InputError(f"Argument `protocol` must be one of {', '.join(PROTOCOLS)}. Received: {protocol!r}.")
-    batch_size = batch_size or users_at_once(model.n_items)
+    batch_size = batch_size or users_at_once(model.n_items * (1 if edits == "none" else len(VARIANTS)))
     if protocol == "sampled-99" and negatives is None:
         seen = [np.append(history, target) for history, target in zip(histories, targets, strict=True)]
         negatives = sample_negatives(seen, model.n_items)
     ranks = np.empty(len(histories), np.int32)
-    rank_batch = _ranker(model, protocol, clean, np.asarray(retired, np.int32))
+    rank_batch = _ranker(model, protocol, clean, edits, np.asarray(retired, np.int32))
     # Histories of similar length share a batch, so that little padding is computed.
     order = np.argsort([len(history) for history in histories], kind="stable")
     for start in range(0, len(order), batch_size):
@@ -82,14 +86,17 @@ def rank_targets(
     return ranks
 
 
-def _ranker(model: Any, protocol: str, clean: bool, retired: np.ndarray) -> Callable[..., tf.Tensor]:
+def _ranker(model: Any, protocol: str, clean: bool, edits: str, retired: np.ndarray) -> Callable[..., tf.Tensor]:
     ids = tf.TensorSpec([None, None], tf.int32)
     is_retired = np.isin(np.arange(model.n_items + 3), retired)
 
     @tf.function(input_signature=[ids, tf.TensorSpec([None], tf.int32), ids], autograph=False)
     def rank_batch(history: tf.Tensor, target: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
         queries = trim_padding(model.edit(history).edited) if clean else history
-        scores = model.score(model(queries, training=False))
+        if edits == "none":
+            scores = model.score(model(queries, training=False))
+        else:
+            scores = model.scores_of(pack_histories(queries, model.max_length), edits)
         if retired.size:
             scores = tf.where(is_retired, -np.inf, scores)
         if protocol == "full":

@@ -1,6 +1,8 @@
-"""The layers: item embedding, transformer block, encoders, reverse generator, sequence augmenter."""
+"""The layers: item embedding, transformer block, encoders, reverse generator, sequence augmenter, edit
+mixture."""
 
 import laclrec_tf.ops  # noqa: F401  # checks the backend of Keras first
+from laclrec_tf.layers.edit_mixture import EditMixture
 from laclrec_tf.layers.item_embedding import ItemEmbedding
 from laclrec_tf.layers.reverse_generator import ReverseGenerator
 from laclrec_tf.layers.sequence_augmenter import SequenceAugmenter
@@ -9,6 +11,7 @@ from laclrec_tf.layers.transformer_block import TransformerBlock
 from laclrec_tf.layers.user_encoder import UserEncoder
 
 __all__ = [
+    "EditMixture",
     "ItemEmbedding",
     "ReverseGenerator",
     "SequenceAugmenter",

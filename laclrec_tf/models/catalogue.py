@@ -97,10 +97,16 @@ class Catalogue(keras.layers.Layer):
     def top_k(
         self, user_vectors: KerasTensor, k: int, exclude: KerasTensor | None = None
     ) -> tuple[KerasTensor, KerasTensor]:
+        """Return the `k` items with the highest scores for user vectors `[B, D]`, see `best_of`."""
+        return self.best_of(self(user_vectors), k, exclude)
+
+    def best_of(
+        self, scores: KerasTensor, k: int, exclude: KerasTensor | None = None
+    ) -> tuple[KerasTensor, KerasTensor]:
         """Return the `k` items with the highest scores.
 
         Args:
-            user_vectors: `[B, D]` float.
+            scores: `[B, N + 3]` float32, `-inf` for PAD, EOS and MASK.
             k: Number of items; at most `N` are returned.
             exclude: `[B, E]` integer ids that are not returned, such as each user's history, 0 for none. Default:
                 None.
@@ -118,7 +124,6 @@ class Catalogue(keras.layers.Layer):
             raise ValueError(f"Argument `k` must be a whole number. Received: k={k!r}.") from None
         if k < 1:
             raise ValueError(f"Argument `k` must be at least 1. Received: k={k}.")
-        scores = self(user_vectors)
         if exclude is not None:
             rows = ops.broadcast_to(ops.arange(ops.shape(exclude)[0], dtype="int32")[:, None], ops.shape(exclude))
             places = ops.stack([ops.reshape(rows, (-1,)), ops.cast(ops.reshape(exclude, (-1,)), "int32")], axis=-1)
@@ -191,8 +196,9 @@ class Catalogue(keras.layers.Layer):
 def grown_model(model: LACLRec, vectors: np.ndarray) -> LACLRec:
     """Return a copy of a model for a larger catalogue.
 
-    Items keep their ids and vectors. EOS and MASK keep their vectors and get the ids after the new items. All other
-    weights are equal, because only the item table depends on the size of the catalogue. A compiled model stays
+    Items keep their ids and vectors. EOS and MASK keep their vectors and get the ids after the new items. New items
+    are as popular as the least popular one. All other weights are equal, because only the item table and the
+    popularity depend on the size of the catalogue. A compiled model stays
     compiled and keeps its optimizer's state: momentum and velocity of new rows are 0, and their running mean is the
     rows themselves.
 
@@ -218,7 +224,12 @@ def grown_model(model: LACLRec, vectors: np.ndarray) -> LACLRec:
         raise ValueError(f"Argument `vectors` must have the shape [A, {model.width}]. Received: {vectors.shape}.")
     grown = type(model).from_config(model.get_config() | {"n_items": model.n_items + len(vectors)})
     for old, new in zip(model.weights, grown.weights, strict=True):
-        new.assign(_with_rows(old, vectors) if old is model.encoder.item_table else old)
+        if old is model.encoder.item_table:
+            new.assign(_with_rows(old, vectors))
+        elif old is model.mixture.log_popularity:  # a new item is as popular as the least popular one
+            new.assign(_with_rows(old, np.full(len(vectors), old.numpy().min())))
+        else:
+            new.assign(old)
     if model.compiled:
         grown.compile_from_config(model.get_compile_config())
         _copy_optimizer(model, grown, vectors)

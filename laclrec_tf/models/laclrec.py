@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import KerasTensor, ops
 
+from laclrec_tf.layers.edit_mixture import EditMixture
 from laclrec_tf.layers.sequence_augmenter import Edits, SequenceAugmenter
 from laclrec_tf.layers.sequence_encoder import SequenceEncoder
 from laclrec_tf.layers.user_encoder import UserEncoder
@@ -29,7 +29,7 @@ from laclrec_tf.models.arguments import (
     default_max_edited_length,
 )
 from laclrec_tf.models.catalogue import Catalogue
-from laclrec_tf.models.ranking_model import RankingModel
+from laclrec_tf.models.edit_aware import EditAwareModel
 from laclrec_tf.models.training_statistics import (
     REPAIR_STATISTICS,
     VIEW_STATISTICS,
@@ -42,7 +42,7 @@ from laclrec_tf.ops.masking import gather_last, is_item, pack_histories, positio
 
 
 @keras.saving.register_keras_serializable(package="laclrec_tf")
-class LACLRec(RankingModel):
+class LACLRec(EditAwareModel):
     """Sequential recommender trained on three views of each history: raw, learned and random (arXiv 2503.20232).
 
     `L = L_rec + alpha * L_cl + beta * L_tri + lambda_aug * L_aug + gamma * L_view`. A term with weight 0 is not
@@ -207,6 +207,7 @@ class LACLRec(RankingModel):
         )
         self.user_encoder = UserEncoder(width, n_recommender_blocks, **block)
         self.catalogue = Catalogue(self.encoder.item_embedding, n_negatives, negatives_seed)
+        self.mixture = EditMixture(n_items)
         self.build()
 
     def build(self, input_shape: Any = None) -> None:
@@ -215,6 +216,7 @@ class LACLRec(RankingModel):
         self.augmenter.build()
         self.user_encoder.build((None, None, self.width))
         self.catalogue.build()
+        self.mixture.build()
         self.built = True
 
     # ---- histories, user vectors and items ----
@@ -226,12 +228,6 @@ class LACLRec(RankingModel):
     def call(self, inputs: KerasTensor, training: bool | None = None) -> KerasTensor:
         """Return user vectors `[B, D]`: the hidden state at the last item."""
         return self.user_vectors(pack_histories(inputs, self.max_length), training=training)
-
-    def predict(self, x: Any, *args: Any, **kwargs: Any) -> np.ndarray:
-        """Return user vectors `[U, D]` as `keras.Model.predict` does; lists and ragged tensors are padded."""
-        if isinstance(x, (list, tuple, tf.RaggedTensor)) or hasattr(x, "columns"):  # Keras reads a table in its way
-            x = as_history(x, self.n_items)
-        return super().predict(x, *args, **kwargs)
 
     def user_vectors(self, history: KerasTensor, training: bool | None = None) -> KerasTensor:
         """Return user vectors `[B, D]` of histories `[B, L]` that are right-padded and no longer than edited ones."""
@@ -252,37 +248,6 @@ class LACLRec(RankingModel):
     def score(self, user_vectors: KerasTensor) -> KerasTensor:
         """Return catalogue scores `[B, N + 3]` of user vectors `[B, D]`; PAD, EOS and MASK have `-inf`."""
         return self.catalogue(user_vectors)
-
-    def recommend(
-        self, history: KerasTensor, k: int = 10, exclude_history: bool = True
-    ) -> tuple[KerasTensor, KerasTensor]:
-        """Recommend the next items.
-
-        Args:
-            history: `[B, L]` integer histories, see the call arguments.
-            k: Max number of items. Default: 10.
-            exclude_history: Whether to exclude the items of the whole history. Default: True.
-
-        Returns:
-            `(item_ids [B, k], scores [B, k])`, int32 and float32, best first. Where the catalogue has fewer items left
-            for a history, the places behind them hold 0 and `-inf`. Places that no history fills are left out, unless
-            this is called in a graph.
-
-        Raises:
-            ValueError: `k` is below 1, or a score is NaN because the model's weights are.
-        """
-        history = as_history(history, self.n_items)
-        item_ids, scores = self.catalogue.top_k(
-            self(history, training=False), k, exclude=history if exclude_history else None
-        )
-        if not tf.executing_eagerly():
-            return item_ids, scores
-        if bool(ops.any(ops.isnan(scores))):
-            raise ValueError(
-                "The model's scores are NaN: its weights are broken. Train again with a lower learning rate."
-            )
-        width = int(ops.max(ops.sum(ops.cast(item_ids > 0, "int32"), axis=1))) if len(item_ids) else 0
-        return item_ids[:, :width], scores[:, :width]
 
     @property
     def item_vectors(self) -> keras.Variable:

@@ -18,7 +18,15 @@ from laclrec_tf.callbacks.augmenter_watch import AugmenterWatch
 from laclrec_tf.callbacks.divergence import StopOnDivergence, TrainingDivergedError
 from laclrec_tf.data.batches import count_batches, evaluation_dataset
 from laclrec_tf.data.prepared import PreparedData
-from laclrec_tf.data.splits import Protocol, held_out_pairs, training_part
+from laclrec_tf.data.splits import (
+    Protocol,
+    before_set_aside,
+    held_out,
+    held_out_pairs,
+    is_set_aside,
+    set_aside_share,
+    training_part,
+)
 from laclrec_tf.errors import InputError, LACLRecWarning
 from laclrec_tf.evaluation.augmenter_repairs import corruption_arguments
 from laclrec_tf.evaluation.ranking import users_at_once
@@ -28,6 +36,7 @@ from laclrec_tf.runtime.processes import StopRequest
 from laclrec_tf.runtime.terminal import readable_warnings, terminal
 from laclrec_tf.training.checkpoints import CheckpointCallback, CheckpointTimer, TrainingCheckpoints, TrainingState
 from laclrec_tf.training.config import TrainConfig
+from laclrec_tf.training.edit_calibration import calibrate_edits, set_calibration
 from laclrec_tf.training.logs import TrainingLogs
 from laclrec_tf.training.progress import EpochProgress
 from laclrec_tf.training.setup import compile_model, initialise_items, new_model, training_batches
@@ -75,7 +84,7 @@ class TrainingSession:
         before = 0.0 if self.state is None else self.state.about["seconds"]
         self.started = time.perf_counter() - before
         self.has_last = False
-        self.histories = self.prepared.histories(self.workers.index, self.workers.count)[1]
+        self.users, self.histories = self.prepared.histories(self.workers.index, self.workers.count)
         resumed = self.state is not None
         self.logs = TrainingLogs(self.out, self.tensorboard, self.prepared.vocabulary, resumed, self.boards)
 
@@ -85,7 +94,7 @@ class TrainingSession:
         Returns:
             The model of the last part, and the record: `trained_on`, of a strict training `best_epoch`, `epochs_run`,
             `validation` and, if it stopped because of a value that is not finite, `diverged`, of a refit
-            `refit_epochs`.
+            `refit_epochs`; and `edits`, the result of `calibrate_edits`, if users are set aside.
         """
         config = self.config
         resumed = {} if self.state is None else self.state.about
@@ -94,9 +103,13 @@ class TrainingSession:
         if (config.refit_epochs is None or not config.refit) and not strict_is_done:
             model, best = self.fit("strict", config.epochs, record)
             record |= best
+            if self.workers.is_chief:
+                self._calibrate(model, "strict", record)
         if config.refit:
             record |= {"trained_on": "refit", "refit_epochs": config.refit_epochs or record["best_epoch"]}
             model, _ = self.fit("refit", record["refit_epochs"], record)
+            if self.workers.is_chief:
+                self._calibrate(model, "refit", record)
         return model, record
 
     def fit(self, part: Protocol, epochs: int, record: dict[str, Any]) -> tuple[LACLRec, dict[str, Any]]:
@@ -142,23 +155,52 @@ class TrainingSession:
         }
 
     def item_counts(self, part: Protocol) -> np.ndarray:
-        """Return how often each item, by id from 1, occurs in what all workers train on: `[N]` int64."""
-        events = np.concatenate(self._training_of_all(part))
+        """Return how often each item, by id from 1, occurs in the part of all histories to train on: `[N]` int64."""
+        events = np.concatenate([training_part(history, part) for history in self._all_histories()[1]])
         return np.bincount(events, minlength=self.prepared.vocabulary.n_items + 1)[1:]
 
-    def _training_of_all(self, part: Protocol) -> list[np.ndarray]:
-        histories = self.histories if self.workers.is_alone else self.prepared.histories()[1]
-        return [training_part(history, part) for history in histories]
+    def _all_histories(self) -> tuple[list[str], list[np.ndarray]]:
+        return (self.users, self.histories) if self.workers.is_alone else self.prepared.histories()
+
+    def _training(self, part: Protocol, users: list[str], histories: list[np.ndarray]) -> list[np.ndarray]:
+        """Return what is trained on of each history."""
+        # A refit behind a strict training takes over its calibration.
+        share = self._set_aside_share if part == "strict" or self.config.refit_epochs is not None else 0.0
+        return [
+            before_set_aside(history) if is_set_aside(user, history, share) else training_part(history, part)
+            for user, history in zip(users, histories, strict=True)
+        ]
+
+    @property
+    def _set_aside_share(self) -> float:
+        return set_aside_share(self.prepared.counts["users"], self.config.calibration_share)
+
+    def _calibrate(self, model: LACLRec, part: Protocol, record: dict[str, Any]) -> None:
+        """Fit the weights of the history's edits on the users set aside, or take them from the strict training."""
+        counts = self.item_counts(part)
+        if "edits" not in record:
+            users, histories = self._all_histories()
+            share = self._set_aside_share
+            pairs = [
+                held_out(history, "validation")
+                for user, history in zip(users, histories, strict=True)
+                if is_set_aside(user, history, share)
+            ]
+            if not pairs:
+                return
+            before, targets = zip(*pairs, strict=True)
+            record["edits"] = calibrate_edits(model, before, np.array(targets), counts, seed=self.config.seed)
+        set_calibration(model, record["edits"], counts)
 
     def _build(self, part: Protocol, record: dict[str, Any]) -> _Built:
         config, workers = self.config, self.workers
         keras.utils.set_random_seed(config.seed)
-        training = [training_part(history, part) for history in self.histories]
+        training = self._training(part, self.users, self.histories)
         with workers.strategy.scope():
             model = new_model(config, self.prepared.vocabulary.n_items, self.prepared.max_length)
         if self.state is None:
             # All workers must start with the same table, so it is computed from all histories.
-            initialise_items(config, model, self._training_of_all(part))
+            initialise_items(config, model, self._training(part, *self._all_histories()))
         position = tf.Variable([0, 0], dtype=tf.int64, trainable=False)
         targets = max(1, config.targets_per_batch // workers.count)
         steps = workers.smallest(count_batches(training, targets))

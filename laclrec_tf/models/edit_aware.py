@@ -1,0 +1,106 @@
+"""A model that recommends for a history as it is, or over its possible edits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from keras import KerasTensor, ops
+
+from laclrec_tf.layers.edit_mixture import EDITS, EditMixture
+from laclrec_tf.models.arguments import as_history
+from laclrec_tf.models.catalogue import Catalogue
+from laclrec_tf.models.ranking_model import RankingModel
+from laclrec_tf.ops.masking import pack_histories
+
+
+class EditAwareModel(RankingModel):
+    """Scores and recommendations of a model of user vectors.
+
+    A subclass has `n_items`, `max_length`, a `catalogue`, a `mixture`, and `user_vectors(history, training)`, the user
+    vectors `[B, D]` of right-padded histories `[B, L]`.
+    """
+
+    n_items: int
+    max_length: int
+    catalogue: Catalogue
+    mixture: EditMixture
+
+    @property
+    def chosen_edits(self) -> str:
+        """What calibration chose for this model: "none", "uniform" or "learned"; "none" without a calibration."""
+        return EDITS[int(self.mixture.choice)]
+
+    def log_probabilities(self, variants: KerasTensor) -> KerasTensor:
+        """Return the log-softmax `[B, V, N]` over the items, without PAD, EOS and MASK, of histories `[B, V, L]`."""
+        n_variants, length = variants.shape[1], ops.shape(variants)[2]
+        vectors = self.user_vectors(ops.reshape(variants, (-1, length)), training=False)
+        scores = self.catalogue(vectors)[:, 1:-2]
+        return ops.reshape(ops.log_softmax(scores, axis=-1), (-1, n_variants, self.n_items))
+
+    def scores_of(self, history: KerasTensor, edits: str = "none") -> KerasTensor:
+        """Return catalogue scores of histories.
+
+        Args:
+            history: `[B, L]` integer ids, right-padded with 0.
+            edits: "none" for the dot products of the history's user vector; "uniform" or "learned" for the logarithms
+                of probabilities that are mixed over the history's edits, see `EditMixture`. Default: "none".
+
+        Returns:
+            `[B, N + 3]` float32; PAD, EOS and MASK have `-inf`.
+
+        Raises:
+            ValueError: `edits` is unknown.
+
+        Example:
+            >>> from laclrec_tf.models import LACLRec
+            >>> model = LACLRec(n_items=20, width=8)
+            >>> scores = model.scores_of(ops.array([[5, 6, 7], [9, 0, 0]]), edits="uniform")
+            >>> ops.sum(ops.exp(scores), axis=1).numpy().round(4).tolist()
+            [1.0, 1.0]
+        """
+        if edits not in EDITS:
+            raise ValueError(f"Argument `edits` must be one of {', '.join(EDITS)}. Received: edits={edits!r}.")
+        if edits == "none":
+            return self.catalogue(self.user_vectors(history, training=False))
+        variants, exists = self.mixture.variants(history, edits)
+        mixed = self.mixture(self.log_probabilities(variants), history, exists, edits=edits)
+        return ops.pad(mixed, [[0, 0], [1, 2]], constant_values=-float("inf"))
+
+    def predict(self, x: Any, *args: Any, **kwargs: Any) -> np.ndarray:
+        """Return user vectors `[U, D]` as `keras.Model.predict` does; lists and ragged tensors are padded."""
+        if isinstance(x, (list, tuple, tf.RaggedTensor)) or hasattr(x, "columns"):  # Keras reads a table in its way
+            x = as_history(x, self.n_items)
+        return super().predict(x, *args, **kwargs)
+
+    def recommend(
+        self, history: KerasTensor, k: int = 10, exclude_history: bool = True, edits: str = "none"
+    ) -> tuple[KerasTensor, KerasTensor]:
+        """Recommend the next items.
+
+        Args:
+            history: `[B, L]` integer histories, see the call arguments.
+            k: Max number of items. Default: 10.
+            exclude_history: Whether to exclude the items of the whole history. Default: True.
+            edits: "none", "uniform" or "learned", see `scores_of`. Default: "none".
+
+        Returns:
+            `(item_ids [B, k], scores [B, k])`, int32 and float32, best first. Where the catalogue has fewer items left
+            for a history, the places behind them hold 0 and `-inf`. Places that no history fills are left out, unless
+            this is called in a graph.
+
+        Raises:
+            ValueError: `k` is below 1, `edits` is unknown, or a score is NaN because the model's weights are.
+        """
+        history = as_history(history, self.n_items)
+        scores = self.scores_of(pack_histories(history, self.max_length), edits)
+        item_ids, scores = self.catalogue.best_of(scores, k, exclude=history if exclude_history else None)
+        if not tf.executing_eagerly():
+            return item_ids, scores
+        if bool(ops.any(ops.isnan(scores))):
+            raise ValueError(
+                "The model's scores are NaN: its weights are broken. Train again with a lower learning rate."
+            )
+        width = int(ops.max(ops.sum(ops.cast(item_ids > 0, "int32"), axis=1))) if len(item_ids) else 0
+        return item_ids[:, :width], scores[:, :width]

@@ -1,0 +1,111 @@
+"""The mixture over the edits of a history: weights and numbers worked by hand, eagerly and traced."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from laclrec_tf.layers import EditMixture
+
+N_ITEMS = 5
+
+
+@pytest.fixture
+def mixture() -> EditMixture:
+    layer = EditMixture(N_ITEMS)
+    layer.build()
+    return layer
+
+
+def predictions(n_variants: int, rows: int = 1, seed: int = 0) -> np.ndarray:
+    logits = np.random.default_rng(seed).normal(size=(rows, n_variants, N_ITEMS)).astype(np.float32)
+    return tf.nn.log_softmax(logits, axis=-1).numpy()
+
+
+def mixed(mixture: EditMixture, history: list[list[int]], edits: str, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Return the variants' probabilities and the mixed ones, after a check that a traced call gives the same."""
+    ids = tf.constant(history)
+    _, exists = mixture.variants(ids, edits)
+    given_ = predictions(exists.shape[1], len(history), seed)
+    eager = mixture(given_, ids, exists, edits=edits)
+    traced = tf.function(lambda *inputs: mixture(*inputs, edits=edits))(given_, ids, exists)
+    np.testing.assert_allclose(eager, traced, rtol=1e-6)
+    return np.exp(given_), np.exp(eager)
+
+
+def test_uniform_weights_by_hand(mixture: EditMixture) -> None:
+    mixture.uniform.assign([np.log(2.0), np.log(3.0)])  # 1 : 2 : 2 : 2 * 2 * 3
+    of_variants, result = mixed(mixture, [[1, 2, 3, 4]], "uniform")
+    np.testing.assert_allclose(result[0], np.array([1, 2, 2, 12]) @ of_variants[0] / 17, rtol=1e-5)
+
+
+def test_an_edit_never_empties_a_history(mixture: EditMixture) -> None:
+    mixture.uniform.assign([3.0, 3.0])
+    of_variants, result = mixed(mixture, [[4, 0, 0], [4, 5, 0], [0, 0, 0]], "uniform")
+    np.testing.assert_allclose(result[0], of_variants[0, 0], rtol=1e-5)
+    weights = np.array([1, np.exp(3), np.exp(3)])
+    np.testing.assert_allclose(result[1], weights @ of_variants[1, :3] / weights.sum(), rtol=1e-5)
+    np.testing.assert_allclose(result[2], of_variants[2, 0], rtol=1e-5)
+
+
+def test_learned_weights_by_hand(mixture: EditMixture) -> None:
+    mixture.set_popularity(np.array([1, 2, 3, 4, 10]))
+    mixture.learned.assign([0.5, 0.1, 0.2, 0.3, -0.4, 0.25])
+    history = [1, 2, 3, 4, 5]
+    of_variants, result = mixed(mixture, [history], "learned")
+    log_p = np.log(np.array([1, 2, 3, 4, 10]) / 20)
+
+    def log_odds(item: int, variants: tuple[int, ...]) -> float:
+        fits = [np.log(of_variants[0, variant, item - 1]) - log_p[item - 1] for variant in variants]
+        return 0.5 + np.dot([0.1, 0.2, 0.3], fits) - 0.4 * log_p[item - 1]
+
+    # The last event after 1, 2 and 3 events less, and the one before it.
+    last, before = log_odds(5, (1, 3, 4)), log_odds(4, (3, 4, 5))
+    weights = np.exp([0, last, before, last + before + 0.25])
+    np.testing.assert_allclose(result[0], weights @ of_variants[0, :4] / weights.sum(), rtol=1e-5)
+
+
+def test_numbers_are_0_without_the_event_they_need(mixture: EditMixture) -> None:
+    mixture.set_popularity(np.ones(N_ITEMS))
+    history = tf.constant([[1, 2, 3, 0], [1, 0, 0, 0]])
+    _, exists = mixture.variants(history, "learned")
+    numbers = mixture.numbers(predictions(6, 2), history, exists).numpy()
+    absent = numbers == 0
+    # Three events: the last has two events before it, the other one.
+    assert absent[0].tolist() == [[False, False, True, False], [False, True, True, False]]
+    assert absent[1].tolist() == [[True, True, True, False], [True, True, True, True]]
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    history=st.lists(st.integers(1, N_ITEMS), max_size=6),
+    weights=st.lists(st.floats(-50, 50, width=32), min_size=6, max_size=6),
+    seed=st.integers(0, 100),
+)
+def test_the_mixture_is_a_distribution(history: list[int], weights: list[float], seed: int) -> None:
+    mixture = EditMixture(N_ITEMS)
+    mixture.build()
+    mixture.learned.assign(weights)
+    ids = tf.constant([history + [0] * (6 - len(history))])
+    _, exists = mixture.variants(ids, "learned")
+    given_ = predictions(6, 1, seed)
+    result = np.exp(mixture(given_, ids, exists, edits="learned"))[0]
+    assert result.sum() == pytest.approx(1, abs=1e-4)
+    assert (result <= np.exp(given_[0, :4]).max(axis=0) + 1e-5).all()
+
+
+def test_an_item_without_events_counts_as_half_of_one(mixture: EditMixture) -> None:
+    mixture.set_popularity(np.array([0, 1, 1, 1, 1]))
+    shares = np.exp(mixture.log_popularity.numpy())
+    np.testing.assert_allclose(shares[1:-2], [0.125, 0.25, 0.25, 0.25, 0.25], rtol=1e-6)
+    np.testing.assert_allclose(shares[[0, -2, -1]], 0.125, rtol=1e-6)
+
+
+def test_config_round_trip(mixture: EditMixture) -> None:
+    copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(mixture))
+    assert copy.n_items == N_ITEMS
+    assert mixture.compute_output_shape((3, 6, N_ITEMS)) == (3, N_ITEMS)

@@ -1,0 +1,94 @@
+"""The calibration finds planted weights, and chooses nothing where nothing is gained."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from laclrec_tf.layers.edit_mixture import COEFFICIENTS
+from laclrec_tf.models import build_preset
+from laclrec_tf.training.edit_calibration import FLOOR, Samples, _log_likelihood, _samples, calibrate_edits, fit_weights
+
+N_USERS = 4000
+
+
+def samples(of_target: np.ndarray, numbers: np.ndarray | None = None) -> Samples:
+    n = len(of_target)
+    numbers = np.zeros((n, 2, 4)) if numbers is None else numbers
+    return Samples(np.arange(n), np.ones(n, bool), numbers, np.ones((n, 4), bool), of_target)
+
+
+def test_uniform_weights_of_a_hand_worked_case():
+    # In half of the rows only the history predicts the target, in the other half only the one without the last event:
+    # both of these edits get the weight of the history, and each target the same probability.
+    of_target = np.tile([[0.4, 0.0, 0.0, 0.0], [0.0, 0.4, 0.4, 0.0]], (100, 1))
+    bias, both = fit_weights(samples(of_target), "uniform")
+    # log((0.4 + f) ...): with weights 1, w, w the loss is symmetric in 1 and 2 w at w = 1 / 2.
+    assert np.exp(bias) == pytest.approx(0.5, rel=1e-2)
+    assert both < -1
+
+
+def test_learned_weights_follow_the_number_that_tells_noise():
+    rng = np.random.default_rng(0)
+    is_noise = rng.random((N_USERS, 2)) < 0.3
+    numbers = rng.normal(size=(N_USERS, 2, 4))
+    numbers[..., 1] -= 3 * is_noise  # what fits two events later tells noise, the other numbers tell nothing
+    right = is_noise[:, 0] + 2 * is_noise[:, 1]
+    of_target = np.full((N_USERS, 4), 0.01)
+    of_target[np.arange(N_USERS), right] = 0.3
+    learned = dict(zip(COEFFICIENTS, fit_weights(samples(of_target, numbers), "learned"), strict=True))
+    assert learned["after_2"] < -0.5
+    assert all(abs(learned[name]) < 0.2 for name in ("after_1", "after_3", "log_popularity"))
+
+
+def test_slopes_agree_with_differences():
+    rng = np.random.default_rng(1)
+    given = samples(rng.random((20, 4)) * 0.01, rng.normal(size=(20, 2, 4)))
+    weights = rng.normal(size=6)
+    _, slope = _log_likelihood(given, weights)
+    for index, step in enumerate(np.eye(6) * 1e-6):
+        difference = (_log_likelihood(given, weights + step)[0] - _log_likelihood(given, weights - step)[0]).mean()
+        assert slope[index] == pytest.approx(difference / 2e-6, rel=1e-4, abs=1e-9)
+
+
+def test_the_value_is_that_of_the_model():
+    model = build_preset("sasrec", n_items=20, width=8)
+    rng = np.random.default_rng(2)
+    histories = [rng.integers(1, 21, rng.integers(1, 9)) for _ in range(60)]
+    targets = rng.integers(1, 21, 60)
+    found = calibrate_edits(model, histories, targets, np.arange(1, 21))
+    assert found["chosen"] == model.chosen_edits
+    # An untrained model, whose predictions are level, gains nothing.
+    assert found["chosen"] == "none"
+    weights = np.array([found["learned"][name] for name in COEFFICIENTS])
+    np.testing.assert_allclose(model.mixture.learned, weights, rtol=1e-6)
+    read = _samples(model, histories, targets, np.arange(1, 21), seed=0)
+    clean = np.flatnonzero(read.is_clean)[:60]
+    values, _ = _log_likelihood(read, weights)
+    for row in clean[:10]:
+        history = np.zeros((1, 8), np.int32)
+        own = histories[read.user[row]]
+        history[0, : len(own)] = own
+        score = model.scores_of(history, "learned").numpy()[0, targets[read.user[row]]]
+        assert values[row] == pytest.approx(np.log(np.exp(score) + FLOOR), rel=1e-4)
+
+
+def test_a_mixture_is_chosen_where_the_last_event_is_noise():
+    # Each item is followed by the next one; the model knows it, because its vectors say so.
+    n_items = 40
+    model = build_preset("sasrec", n_items=n_items, width=16)
+    rng = np.random.default_rng(3)
+    starts = rng.integers(1, 20, 200)
+    histories = [np.arange(start, start + 8) for start in starts]
+    model.log_probabilities = lambda variants: _follows_the_last(variants, n_items)  # type: ignore[method-assign]
+    found = calibrate_edits(model, histories, starts + 8, np.ones(n_items))
+    assert found["chosen"] == "learned"
+    assert found["learned"]["gain"] > found["uniform"]["gain"] > 0
+    assert found["learned"]["after_1"] < 0  # what fits is kept
+
+
+def _follows_the_last(variants, n_items):
+    length = tf.reduce_sum(tf.cast(variants > 0, tf.int32), axis=-1)
+    last = tf.gather(variants, tf.maximum(length - 1, 0), batch_dims=2)
+    return tf.nn.log_softmax(tf.one_hot(last, n_items) * 6.0)  # the column of item `last + 1`
