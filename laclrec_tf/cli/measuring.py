@@ -74,7 +74,9 @@ def evaluate(
 @measuring_app.command(name="noise-curve")
 def noise_curve(
     runs: Annotated[list[Path], place_argument(help="Run folders made by `train` on the same data, e.g. of seeds.")],
-    rates: Annotated[str, typer.Option(help="Shares of noise among the events of a history.")] = "0,0.1,0.2,0.3,0.4",
+    rates: Annotated[
+        str, typer.Option(help="Shares of noise among events, or of newest events that are noise.")
+    ] = "0,0.1,0.2,0.3,0.4",
     kind: Annotated[
         NoiseKind, typer.Option(help="Insert items by popularity, insert any items, or replace events.")
     ] = NoiseKind.popular,
@@ -275,20 +277,24 @@ def noise_table(found: dict[str, Any]) -> Table:
     title = (
         f"{found['preset']}, {found['trained_on']}, {found['split']} split, noise: {found['kind']}, {found['where']}"
     )
-    table = Table(title=title, caption="ndcg@10; in brackets the change by edits, with the p-value over users")
+    table = Table(title=title, caption="ndcg@10; in brackets the change over none; p-value over users")
     kinds = [name for name in ("none", "uniform", "learned") if name in found["rows"][0]]
     for name in ("noise", "newest event", "users", *kinds, *(["learned over uniform"] if len(kinds) == 3 else [])):
         table.add_column(name, justify="right")
     for row in found["rows"]:
-        cells = [f"{row['rate']:.0%}", row["last"], f"{row['users']:,}", f"{row['none']['ndcg@10']:.4f}"]
+        cells = [f"{row['rate']:.1%}", row["last"], f"{row['users']:,}", f"{row['none']['ndcg@10']:.4f}"]
         for name in kinds[1:]:
-            difference = row["differences"][f"{name} - none"]["difference"]
-            cells.append(f"{row[name]['ndcg@10']:.4f} ({difference:+.1%})")
+            change = _percent(row["differences"][f"{name} - none"]["difference"])
+            cells.append(f"{row[name]['ndcg@10']:.4f} ({change})")
         if len(kinds) == 3:
             over = row["differences"]["learned - uniform"]
-            cells.append(f"{over['difference']:+.1%} (p = {over['p_value']:.2g})")
+            cells.append(f"{_percent(over['difference'])} (p = {over['p_value']:.2g})")
         table.add_row(*cells)
     return table
+
+
+def _percent(difference: float | None) -> str:
+    return "-" if difference is None else f"{difference:+.1%}"
 
 
 def cost_table(report: dict[str, Any]) -> Table:

@@ -3,6 +3,9 @@
 The last item is the test target, the item before it the validation target. The protocol "strict" trains on everything
 before the validation item (as for the published figures), "refit" on everything before the test item (for deployment).
 A history of fewer than three items is never evaluated, and all of it is training data.
+
+A strict training sets about a tenth of the users aside: it is not trained on their newest event before the validation
+item either, so that something can be fitted to events that the model has not seen.
 """
 
 from __future__ import annotations
@@ -144,7 +147,7 @@ def packed_histories(histories: Any, n_items: int | None = None, *, argument: st
 
 
 def set_aside_share(n_users: int, share: float) -> float:
-    """Return the share of users to set aside, so that they are at most 3,000, and none where they would be below 50.
+    """Return the share of users to set aside, about 3,000 users at most, and none where they would be below 50.
 
     Args:
         n_users: number of users in the data.
@@ -157,7 +160,7 @@ def set_aside_share(n_users: int, share: float) -> float:
     return 0.0 if n_users * share < MIN_SET_ASIDE else min(share, MAX_SET_ASIDE / n_users)
 
 
-def is_set_aside(user: str, history: np.ndarray, share: float, seed: int = 0) -> bool:
+def is_set_aside(user: str, history: np.ndarray, share: float) -> bool:
     """Return whether a user is set aside: neither the event before the validation item nor later ones are trained on.
 
     On these users something can be fitted to events that the model has not seen: the history before the validation
@@ -167,7 +170,6 @@ def is_set_aside(user: str, history: np.ndarray, share: float, seed: int = 0) ->
         user: user id.
         history: `[n]` item ids, oldest first. A history of fewer than five events is never set aside.
         share: share of the users, see `set_aside_share`.
-        seed: seed of the choice. Default: 0.
 
     Example:
         >>> sum(is_set_aside(f"user-{n}", np.arange(1, 6), share=0.1) for n in range(1000))
@@ -175,7 +177,7 @@ def is_set_aside(user: str, history: np.ndarray, share: float, seed: int = 0) ->
     """
     if len(history) < SHORTEST_SET_ASIDE:
         return False
-    digest = hashlib.blake2b(f"{seed}:{user}".encode(), digest_size=4).digest()
+    digest = hashlib.blake2b(user.encode(), digest_size=4).digest()
     return int.from_bytes(digest, "big") < share * 2**32
 
 

@@ -53,7 +53,8 @@ def evaluate(
         clean: whether the augmenter edits each history before recommending; items of the raw history stay excluded.
             Default: False.
         edits: "none", "uniform" or "learned": whether predictions are mixed over the edits of each history, see
-            `laclrec_tf.layers.EditMixture`. Default: "none".
+            `laclrec_tf.layers.EditMixture`; of the validation split the calibration has seen a tenth of the users.
+            Default: "none".
         ranks_out: .csv or .parquet file for the rank of each evaluated user's held-out item, see `evaluate_users`.
             Default: None.
         json_out: file for the report. Default: None.
@@ -144,8 +145,8 @@ def evaluate_users(
         raise InputError(f"Argument `edits` must be one of {', '.join(EDITS)}. Received: {edits!r}.")
     if edits != "none" and "edits" not in folder.record:
         raise InputError(
-            f"{folder.folder} does not know how much the edits of a history count: no users were set aside for it "
-            "(setting calibration_share, 500 users or more). Evaluate it with --edits none."
+            f"{folder.folder} was not calibrated for the edits of histories: that takes a strict training on 500 users "
+            "or more, and calibration_share above 0. Evaluate it with --edits none."
         )
     skipped: dict[str, int] = {}
     if histories is None:

@@ -36,7 +36,8 @@ def noise_curve(
     """Rank every user's held-out item for histories with planted noise, by kind of edits.
 
     The noise is planted in the histories only, as it arrives at serving: the runs are trained on the data as they are.
-    Each run sees the same noisy histories, and the protocol is "full". A held-out item is never planted.
+    Each run sees the same noisy histories, and the protocol is "full". A held-out item is never planted. Users whose
+    held-out item is retired are skipped.
 
     Args:
         runs: folders of runs on the same data, such as one for each seed. Metrics are means over runs; a difference is
@@ -44,7 +45,7 @@ def noise_curve(
         rates: shares of noise, see `plant_noise`. Default: 0 to 0.4.
         kind: "popular", "uniform" or "replace". Default: "popular", drawn by the number of training events.
         where: "anywhere" or "last". Default: "anywhere".
-        split: "test" or "validation". Default: "test".
+        split: "test" or "validation", whose targets the calibration of a tenth of the users has seen. Default: "test".
         json_out: file for the result. Default: None.
         seed: seed of the noise. Default: 0.
         show_progress: whether to show a progress bar. Default: True.
@@ -53,7 +54,8 @@ def noise_curve(
         `runs`, `preset`, `trained_on`, `data_hash`, `split`, `kind`, `where`, `seed`, and `rows`. A row has `rate`,
         `last`, "any", or "real" or "noise" for the histories whose newest event is that, `users`, for each kind of
         edits `recall@10`, `ndcg@10` and `mrr@10`, and `differences` of ndcg@10, such as "learned - uniform", each
-        `difference`, relative to the second, and `p_value`. Runs that were not calibrated have the kind "none" only.
+        `difference`, relative to the second (None if that is 0), and `p_value`. Runs that were not calibrated have the
+        kind "none" only.
 
     Raises:
         InputError: a run cannot be read, the runs differ in their data, or an argument is out of its range.
@@ -69,50 +71,49 @@ def noise_curve(
     folders = [RunFolder.open(run) for run in runs]
     first = folders[0]
     for folder in folders[1:]:
-        for name in ("data_hash", "trained_on"):
-            if folder.record[name] != first.record[name]:
+        same = {
+            "data_hash": folder.record["data_hash"] == first.record["data_hash"],
+            "trained_on": folder.record["trained_on"] == first.record["trained_on"],
+            "catalogue": (folder.vocabulary.items, folder.retired) == (first.vocabulary.items, first.retired),
+        }
+        for name, is_same in same.items():
+            if not is_same:
                 raise InputError(f"{folder.folder} and {first.folder} differ in {name}. Give runs on the same data.")
     if split == "validation" and first.record["trained_on"] == "refit":
         raise InputError(f"{first.folder} is a refit: it was trained on the validation items. Use the test split.")
-    pairs = held_out_pairs(first.data.histories()[1], split)
+    retired = np.array(first.vocabulary.to_ids(first.retired), np.int32)
+    pairs = [pair for pair in held_out_pairs(first.data.histories()[1], split) if pair[1] not in retired]
     histories, targets = [history for history, _ in pairs], np.array([target for _, target in pairs])
+    planting: dict[str, Any] = {"n_items": first.vocabulary.n_items, "kind": kind, "where": where, "seed": seed}
+    planting |= {"popularity": first.popularity, "never": list(targets[:, np.newaxis])}
+    planted = [plant_noise(histories, rate, **planting) for rate in rates]
+    noisy = [history for of_rate, _ in planted for history in of_rate]
     kinds = EDITS if all("edits" in folder.record for folder in folders) else EDITS[:1]
-    rows: list[dict[str, Any]] = []
+    ranks: dict[str, np.ndarray] = {}  # [R, rates, U]
     with progress_bar(disable=not show_progress) as progress:
-        task = progress.add_task("ranking", total=len(pairs) * len(rates) * len(kinds) * len(folders))
-        for rate in rates:
-            noisy, is_noise = plant_noise(
-                histories,
-                rate,
-                n_items=first.vocabulary.n_items,
-                popularity=first.popularity,
-                kind=kind,
-                where=where,
-                never=list(targets[:, np.newaxis]),
-                seed=seed,
-            )
-            ranks = {
-                edits: np.stack(
-                    [
-                        rank_targets(
-                            folder.model,
-                            noisy,
-                            targets,
-                            edits=edits,
-                            on_batch=lambda users: progress.update(task, advance=users),
-                        )
-                        for folder in folders
-                    ]
+        task = progress.add_task("ranking", total=len(noisy) * len(kinds) * len(folders))
+        for edits in kinds:
+            of_runs = [
+                rank_targets(
+                    folder.model,
+                    noisy,
+                    np.tile(targets, len(rates)),
+                    edits=edits,
+                    retired=retired,
+                    on_batch=lambda users: progress.update(task, advance=users),
                 )
-                for edits in kinds
-            }
-            is_last_noise = np.array([marks[-1] for marks in is_noise])
-            groups = {"any": np.ones(len(pairs), bool), "real": ~is_last_noise, "noise": is_last_noise}
-            rows += [
-                {"rate": float(rate), "last": last, **_row({edits: ranks[edits][:, users] for edits in kinds})}
-                for last, users in groups.items()
-                if last == "any" or (users.any() and is_last_noise.any())
+                for folder in folders
             ]
+            ranks[edits] = np.reshape(of_runs, (len(folders), len(rates), len(pairs)))
+    rows: list[dict[str, Any]] = []
+    for number, rate in enumerate(rates):
+        is_last_noise = np.array([marks[-1] for marks in planted[number][1]])
+        groups = {"any": np.ones(len(pairs), bool), "real": ~is_last_noise, "noise": is_last_noise}
+        rows += [
+            {"rate": float(rate), "last": last, **_row({edits: ranks[edits][:, number, users] for edits in kinds})}
+            for last, users in groups.items()
+            if last == "any" or (users.any() and is_last_noise.any())
+        ]
     found = {
         "runs": [str(run) for run in runs],
         "preset": first.record["settings"]["preset"],
@@ -141,6 +142,7 @@ def _row(ranks: dict[str, np.ndarray]) -> dict[str, Any]:
     for one, other in (("uniform", "none"), ("learned", "none"), ("learned", "uniform")):
         if one in gains:
             found = paired_bootstrap(gains[one], gains[other])
-            relative = found.difference / max(float(gains[other].mean()), 1e-12)
+            base = float(gains[other].mean())
+            relative = found.difference / base if base else None
             row["differences"][f"{one} - {other}"] = {"difference": relative, "p_value": found.p_value}
     return row

@@ -12,6 +12,7 @@ from laclrec_tf.ops.edits import without_last_events
 from laclrec_tf.ops.masking import history_lengths
 
 EDITS = ("none", "uniform", "learned")
+NOT_CALIBRATED = -1
 # The events that each variant of a history lacks, counted from the end. The first four are mixed, the others are read.
 VARIANTS = ((), (1,), (2,), (1, 2), (1, 2, 3), (1, 2, 3, 4))
 N_MIXED = 4
@@ -47,7 +48,7 @@ class EditMixture(keras.layers.Layer):
         log_popularity: `[N + 3]` variable, `log p`. Initially all items are equally popular.
         uniform: `[2]` variable, the log-odds of each event and `both` of "uniform".
         learned: `[6]` variable, `COEFFICIENTS` of "learned".
-        choice: Scalar variable, the index in `EDITS` of what calibration chose.
+        choice: Scalar variable, the index in `EDITS` of what calibration chose; -1 before a calibration.
 
     Call arguments:
         log_probabilities: `[B, V, N]` float32 log-softmax of each variant in the order of `variants`.
@@ -74,7 +75,8 @@ class EditMixture(keras.layers.Layer):
     """
 
     def __init__(self, n_items: int, **kwargs: Any) -> None:
-        super().__init__(autocast=False, **kwargs)
+        # Logarithms of small probabilities need float32, whatever the global policy.
+        super().__init__(autocast=False, **({"dtype": "float32"} | kwargs))
         self.n_items = n_items
 
     def build(self, *shapes: Any) -> None:
@@ -87,7 +89,7 @@ class EditMixture(keras.layers.Layer):
         self.log_popularity = weight("log_popularity", (self.n_items + 3,), value=-np.log(self.n_items))
         self.uniform = weight("uniform", (2,))
         self.learned = weight("learned", (len(COEFFICIENTS),))
-        self.choice = weight("choice", (), dtype="int32")
+        self.choice = weight("choice", (), dtype="int32", value=NOT_CALIBRATED)
         self.built = True
 
     def variants(self, history: KerasTensor, edits: str) -> tuple[KerasTensor, KerasTensor]:
@@ -134,7 +136,7 @@ class EditMixture(keras.layers.Layer):
             column = ops.clip(item - 1, 0, self.n_items - 1)[..., None]
             each = [ops.take_along_axis(log_probabilities[:, v : v + 1], column, axis=2)[..., 0] for v in before]
             fits = [ops.where(exists[:, v : v + 1], fit - popularity, 0.0) for v, fit in zip(before, each, strict=True)]
-            has_event = (lengths > event)[:, None]
+            has_event = ops.logical_and((lengths > event)[:, None], item <= self.n_items)  # not EOS, not MASK
             found.append(ops.where(has_event, ops.concatenate([*fits, popularity], axis=1), 0.0))
         return ops.stack(found, axis=1)
 

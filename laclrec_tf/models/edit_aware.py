@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from keras import KerasTensor, ops
 
-from laclrec_tf.layers.edit_mixture import EDITS, EditMixture
+from laclrec_tf.layers.edit_mixture import EDITS, NOT_CALIBRATED, EditMixture
 from laclrec_tf.models.arguments import as_history
 from laclrec_tf.models.catalogue import Catalogue
 from laclrec_tf.models.ranking_model import RankingModel
@@ -29,8 +29,8 @@ class EditAwareModel(RankingModel):
 
     @property
     def chosen_edits(self) -> str:
-        """What calibration chose for this model: "none", "uniform" or "learned"; "none" without a calibration."""
-        return EDITS[int(self.mixture.choice)]
+        """What gains most for this model: "none", "uniform" or "learned"; "none" without a calibration."""
+        return EDITS[max(0, int(self.mixture.choice))]
 
     def log_probabilities(self, variants: KerasTensor) -> KerasTensor:
         """Return the log-softmax `[B, V, N]` over the items, without PAD, EOS and MASK, of histories `[B, V, L]`."""
@@ -51,11 +51,12 @@ class EditAwareModel(RankingModel):
             `[B, N + 3]` float32; PAD, EOS and MASK have `-inf`.
 
         Raises:
-            ValueError: `edits` is unknown.
+            ValueError: `edits` is unknown, or is not "none" and the model was not calibrated, see `calibrate_edits`.
 
         Example:
             >>> from laclrec_tf.models import LACLRec
             >>> model = LACLRec(n_items=20, width=8)
+            >>> model.mixture.choice.assign(1)  # as a calibration does
             >>> scores = model.scores_of(ops.array([[5, 6, 7], [9, 0, 0]]), edits="uniform")
             >>> ops.sum(ops.exp(scores), axis=1).numpy().round(4).tolist()
             [1.0, 1.0]
@@ -64,6 +65,12 @@ class EditAwareModel(RankingModel):
             raise ValueError(f"Argument `edits` must be one of {', '.join(EDITS)}. Received: edits={edits!r}.")
         if edits == "none":
             return self.catalogue(self.user_vectors(history, training=False))
+        with tf.init_scope():  # also while a graph is traced
+            if int(self.mixture.choice) == NOT_CALIBRATED:
+                raise ValueError(
+                    f"Argument `edits` must be 'none' for a model that was not calibrated. Received: edits={edits!r}. "
+                    "`laclrec-tf train` calibrates a model on 500 users or more, `calibrate_edits` any model."
+                )
         variants, exists = self.mixture.variants(history, edits)
         mixed = self.mixture(self.log_probabilities(variants), history, exists, edits=edits)
         return ops.pad(mixed, [[0, 0], [1, 2]], constant_values=-float("inf"))

@@ -136,6 +136,13 @@ class CheckpointCallback(keras.callbacks.Callback):
         self._epoch = 0
         self._before = 0  # steps of this epoch that an earlier process did
 
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Restore the checkpoint where no epoch is left: the last process was stopped after its last epoch."""
+        if self.state is not None and self.state.about["epoch"] >= self.params["epochs"]:
+            self._restore(self.state)
+            self.has_last = bool(self.state.about.get("finished"))
+            self.state = None
+
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Restore the checkpoint, and set the position at which the batches start."""
         self._epoch, self._before = epoch, 0

@@ -70,9 +70,9 @@ class TrainConfig:
         refit: whether to train from scratch on everything before the test item, for the best number of epochs.
             Default: False.
         refit_epochs: number of epochs of the refit. Default: None, the best number of a strict training.
-        calibration_share: share of the users whose newest training event is held out, at most 3,000 users, to calibrate
-            how much the edits of a history count, see `calibrate_edits`; 0 for no calibration. Below 50 users there is
-            none. Default: 0.1.
+        calibration_share: share of the users whose newest training event is held out of a strict training, about 3,000
+            users at most, to calibrate how much the edits of a history count, see `calibrate_edits`; 0 for no
+            calibration. Below 50 users there is none. Default: 0.1.
         seed: seed of weights, batch order, views, corruptions and dropout. Default: 0.
         model: arguments of `LACLRec` that differ from the preset. Default: none.
 

@@ -14,13 +14,14 @@ import tensorflow as tf
 from scipy.optimize import minimize
 
 from laclrec_tf.data.planted_noise import plant_noise
+from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.ranking import users_at_once
 from laclrec_tf.layers.edit_mixture import COEFFICIENTS, EDITS, MAX_LOG_ODDS, MIN_LOG_ODDS, N_MIXED, VARIANTS
 from laclrec_tf.models import LACLRec
 from laclrec_tf.ops.masking import pad_histories
 
-# Each history is read once with each of these shares of planted noise.
-NOISE_RATES = (0.0, 0.0, 0.1, 0.2, 0.3)
+# The shares of planted noise that each history is read with, and what each reading counts.
+NOISE_RATES = {0.0: 2, 0.1: 1, 0.2: 1, 0.3: 1}
 # Added to the probability of a target: a target that no edit brings near the best items then hardly counts.
 FLOOR = 1e-3
 # Weight of the squares of the coefficients, for standardised numbers.
@@ -67,6 +68,9 @@ def calibrate_edits(
         `chosen`, "none", "uniform" or "learned"; `users`; for "uniform" and "learned" the weights by name, and the mean
         gain over "none" of `log(P + 0.001)`, as `gain` on all histories and `gain_clean` on those without noise.
 
+    Raises:
+        InputError: there are fewer than five users, or another number of targets than histories.
+
     Example:
         >>> from laclrec_tf.models import build_preset
         >>> model = build_preset("sasrec", n_items=30, width=8)
@@ -75,6 +79,11 @@ def calibrate_edits(
         >>> found["users"], found["chosen"] == model.chosen_edits
         (50, True)
     """
+    if len(histories) < N_FOLDS or len(targets) != len(histories):
+        raise InputError(
+            f"Arguments `histories` and `targets` must have the same users, at least {N_FOLDS}. "
+            f"Received: {len(histories)} histories and {len(targets)} targets."
+        )
     model.mixture.set_popularity(np.asarray(item_counts))
     samples = _samples(model, histories, np.asarray(targets), np.asarray(item_counts), seed)
     folds = np.random.default_rng(seed).permutation(len(histories)) % N_FOLDS
@@ -185,7 +194,7 @@ def _samples(
 
     batch_size = users_at_once(model.n_items * len(VARIANTS), max_users=128)
     parts = []
-    for number, rate in enumerate(NOISE_RATES):
+    for number, (rate, count) in enumerate(NOISE_RATES.items()):
         noisy, _ = plant_noise(
             histories,
             rate,
@@ -200,6 +209,6 @@ def _samples(
             users = order[start : start + batch_size]
             history = pad_histories([noisy[user][-model.max_length :] for user in users])
             read_values = [values.numpy() for values in read(history, targets[users].astype(np.int32))]
-            parts.append((users, np.full(len(users), rate == 0), *read_values))
+            parts += [(users, np.full(len(users), rate == 0), *read_values)] * count
     user, is_clean, numbers, exists, of_target = (np.concatenate(values) for values in zip(*parts, strict=True))
     return Samples(user, is_clean, numbers.astype(np.float64), exists, of_target.astype(np.float64))

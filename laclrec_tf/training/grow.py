@@ -90,9 +90,12 @@ def grow(
         )
         growth = _growth(folder, vocabulary, files, change, rows)
         with new_folder(out, lambda _: False):
-            grown_model(model, rows.vectors).save(out / "model.keras")
+            counts = np.concatenate([popularity, rows.popularity])
+            larger = grown_model(model, rows.vectors)
+            larger.mixture.set_popularity(counts)
+            larger.save(out / "model.keras")
             grown.save(out / "vocabulary.txt")
-            np.save(out / "popularity.npy", np.concatenate([popularity, rows.popularity]))
+            np.save(out / "popularity.npy", counts)
             if retired := change.all_retired(folder.vocabulary):
                 ItemVocabulary(retired).save(out / RETIRED_FILE)
             write_record(out, _record(folder, growth))

@@ -19,9 +19,9 @@ from laclrec_tf.callbacks.divergence import StopOnDivergence, TrainingDivergedEr
 from laclrec_tf.data.batches import count_batches, evaluation_dataset
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.data.splits import (
+    MIN_SET_ASIDE,
     Protocol,
     before_set_aside,
-    held_out,
     held_out_pairs,
     is_set_aside,
     set_aside_share,
@@ -33,7 +33,7 @@ from laclrec_tf.evaluation.ranking import users_at_once
 from laclrec_tf.models import LACLRec
 from laclrec_tf.runtime.machine import package_versions
 from laclrec_tf.runtime.processes import StopRequest
-from laclrec_tf.runtime.terminal import readable_warnings, terminal
+from laclrec_tf.runtime.terminal import readable_warnings, spinner, terminal
 from laclrec_tf.training.checkpoints import CheckpointCallback, CheckpointTimer, TrainingCheckpoints, TrainingState
 from laclrec_tf.training.config import TrainConfig
 from laclrec_tf.training.edit_calibration import calibrate_edits, set_calibration
@@ -43,6 +43,8 @@ from laclrec_tf.training.setup import compile_model, initialise_items, new_model
 from laclrec_tf.training.workers import WorkerGroup
 
 MONITOR = "val_ndcg@10"
+# Calibration reads that many items at most, users x catalogue, but those of this many users in any case.
+MAX_READ_ITEMS, MIN_CALIBRATED = 200_000_000, 300
 
 
 @dataclass
@@ -105,6 +107,7 @@ class TrainingSession:
             record |= best
             if self.workers.is_chief:
                 self._calibrate(model, "strict", record)
+                self._best_file.unlink(missing_ok=True)  # the best weights are on disk until the run is written
         if config.refit:
             record |= {"trained_on": "refit", "refit_epochs": config.refit_epochs or record["best_epoch"]}
             model, _ = self.fit("refit", record["refit_epochs"], record)
@@ -164,8 +167,8 @@ class TrainingSession:
 
     def _training(self, part: Protocol, users: list[str], histories: list[np.ndarray]) -> list[np.ndarray]:
         """Return what is trained on of each history."""
-        # A refit behind a strict training takes over its calibration.
-        share = self._set_aside_share if part == "strict" or self.config.refit_epochs is not None else 0.0
+        # A refit trains on all events, and takes over the calibration of the strict training before it.
+        share = self._set_aside_share if part == "strict" else 0.0
         return [
             before_set_aside(history) if is_set_aside(user, history, share) else training_part(history, part)
             for user, history in zip(users, histories, strict=True)
@@ -177,20 +180,20 @@ class TrainingSession:
 
     def _calibrate(self, model: LACLRec, part: Protocol, record: dict[str, Any]) -> None:
         """Fit the weights of the history's edits on the users set aside, or take them from the strict training."""
-        counts = self.item_counts(part)
-        if "edits" not in record:
-            users, histories = self._all_histories()
+        users, histories = self._all_histories()
+        counts = np.bincount(np.concatenate(self._training(part, users, histories)), minlength=model.n_items + 1)[1:]
+        if part == "strict":
             share = self._set_aside_share
-            pairs = [
-                held_out(history, "validation")
-                for user, history in zip(users, histories, strict=True)
-                if is_set_aside(user, history, share)
+            aside = [
+                history for user, history in zip(users, histories, strict=True) if is_set_aside(user, history, share)
             ]
-            if not pairs:
-                return
-            before, targets = zip(*pairs, strict=True)
-            record["edits"] = calibrate_edits(model, before, np.array(targets), counts, seed=self.config.seed)
-        set_calibration(model, record["edits"], counts)
+            pairs = held_out_pairs(aside[: max(MIN_CALIBRATED, MAX_READ_ITEMS // model.n_items)], "validation")
+            if len(pairs) >= MIN_SET_ASIDE:
+                before, targets = zip(*pairs, strict=True)
+                with spinner("calibrating the edits of histories", disable=not self.show_progress):
+                    record["edits"] = calibrate_edits(model, before, np.array(targets), counts, seed=self.config.seed)
+        if "edits" in record:
+            set_calibration(model, record["edits"], counts)
 
     def _build(self, part: Protocol, record: dict[str, Any]) -> _Built:
         config, workers = self.config, self.workers
@@ -271,11 +274,9 @@ class TrainingSession:
                 )
         if built.part == "refit":
             return built.model, {}
-        if self.workers.is_chief:
-            self._best_file.unlink(missing_ok=True)
         best = int(np.argmax(log.history[MONITOR]))
         metrics = {key[4:]: values[best] for key, values in log.history.items() if key.startswith("val_")}
-        found = {"best_epoch": best + 1, "epochs_run": len(log.epoch), "validation": metrics}
+        found = {"best_epoch": best + 1, "epochs_run": len(log.history[MONITOR]), "validation": metrics}
         return built.model, found | diverged
 
     def _training_callbacks(self, built: _Built, is_averaged: bool) -> list[keras.callbacks.Callback]:

@@ -17,6 +17,7 @@ from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.evaluate import evaluate
 from laclrec_tf.evaluation.noise_curve import noise_curve
 from laclrec_tf.evaluation.ranking import rank_targets
+from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.metrics.ranking import ranking_metrics
 from laclrec_tf.run_folder import RunFolder
 from laclrec_tf.training.train import train
@@ -87,6 +88,19 @@ def test_the_command_writes_and_prints_the_curve(run, tmp_path):
     assert "noise: popular, last" in found.output
     written = json.loads(out.read_text())
     assert (written["where"], [row["last"] for row in written["rows"]]) == ("last", ["any", "real", "noise"])
+
+
+def test_retired_items_are_skipped_as_in_an_evaluation(run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "run")
+    folder = RunFolder.open(run)
+    target = held_out_pairs(folder.data.histories()[1], "test")[0][1]
+    ItemVocabulary(folder.vocabulary.to_items([target])).save(copy / "retired.txt")
+    row = noise_curve([copy], rates=[0.0], show_progress=False)["rows"][0]
+    report = evaluate(copy, show_progress=False)
+    assert report["users_with_retired_target"] > 0
+    assert (row["users"], row["none"]["ndcg@10"]) == (report["users"], pytest.approx(report["ndcg@10"]))
+    with pytest.raises(InputError, match="differ in catalogue"):
+        noise_curve([run, copy])
 
 
 def test_bad_input_is_one_line(run, tmp_path):

@@ -105,6 +105,26 @@ def test_an_item_without_events_counts_as_half_of_one(mixture: EditMixture) -> N
     np.testing.assert_allclose(shares[[0, -2, -1]], 0.125, rtol=1e-6)
 
 
+def test_eos_and_mask_have_no_evidence(mixture: EditMixture) -> None:
+    history = tf.constant([[1, 2, N_ITEMS + 2], [1, N_ITEMS + 1, 3]])
+    _, exists = mixture.variants(history, "learned")
+    numbers = mixture.numbers(predictions(6, 2), history, exists).numpy()
+    assert not numbers[0, 0].any() and numbers[0, 1].any()
+    assert numbers[1, 0].any() and not numbers[1, 1].any()
+
+
+def test_the_mixture_computes_in_float32_whatever_the_policy() -> None:
+    before = keras.mixed_precision.dtype_policy()
+    keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    try:
+        layer = EditMixture(N_ITEMS)
+        layer.build()
+        _, result = mixed(layer, [[1, 2, 3, 4]], "learned")
+    finally:
+        keras.mixed_precision.set_global_policy(before)
+    assert result.sum() == pytest.approx(1, abs=1e-5)
+
+
 def test_config_round_trip(mixture: EditMixture) -> None:
     copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(mixture))
     assert copy.n_items == N_ITEMS

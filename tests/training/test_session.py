@@ -1,0 +1,101 @@
+"""Calibration in a training: no held-out event is trained on, a refit takes it over, an interruption loses nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from laclrec_tf.data import splits
+from laclrec_tf.data.prepared import PreparedData
+from laclrec_tf.data.splits import is_set_aside, set_aside_share
+from laclrec_tf.layers.edit_mixture import COEFFICIENTS
+from laclrec_tf.training import session
+from laclrec_tf.training.checkpoints import CheckpointSettings
+from laclrec_tf.training.session import TrainingSession
+from laclrec_tf.training.train import train
+
+SETTINGS = {"preset": "sasrec", "width": 8, "epochs": 2, "patience": 2, "calibration_share": 0.3}
+
+
+@pytest.fixture
+def few_are_enough(monkeypatch):
+    """Set users aside of data of 150 users."""
+    for module in (splits, session):
+        monkeypatch.setattr(module, "MIN_SET_ASIDE", 5)
+
+
+@pytest.fixture
+def trained_on(monkeypatch):
+    """Return a list of what each part of a training is trained on, by user."""
+    seen = []
+    original = TrainingSession._training
+
+    def watched(self, part, users, histories):
+        training = original(self, part, users, histories)
+        seen.append((part, dict(zip(users, training, strict=True))))
+        return training
+
+    monkeypatch.setattr(TrainingSession, "_training", watched)
+    return seen
+
+
+def test_nothing_held_out_is_trained_on_and_a_refit_takes_the_calibration_over(
+    data, tmp_path, few_are_enough, trained_on
+):
+    run = train(data, tmp_path / "run", SETTINGS | {"refit": True}, show_progress=False)
+    users, histories = PreparedData.open(data).histories()
+    share = set_aside_share(len(users), 0.3)
+    n_aside = 0
+    for part, training in trained_on:
+        for user, history in zip(users, histories, strict=True):
+            held_out = 1 if part == "refit" else 3 if is_set_aside(user, history, share) else 2
+            held_out = 0 if len(history) < 3 else held_out
+            n_aside += held_out == 3
+            np.testing.assert_array_equal(training[user], history[: len(history) - held_out])
+    assert n_aside > 0
+    edits = run.record["edits"]
+    assert edits["users"] == sum(is_set_aside(*pair, share) for pair in zip(users, histories, strict=True))
+    np.testing.assert_allclose(run.model.mixture.learned, [edits["learned"][name] for name in COEFFICIENTS], rtol=1e-6)
+    assert run.model.chosen_edits == edits["chosen"]
+    # The refit's own numbers of events.
+    counts = np.bincount(np.concatenate([history[:-1] for history in histories]), minlength=151)[1:]
+    shares = np.log(np.maximum(counts, 0.5) / counts.sum())
+    np.testing.assert_allclose(run.model.mixture.log_popularity[1:-2], shares, rtol=1e-5)
+
+
+def test_a_refit_of_given_epochs_trains_on_all_events_and_is_not_calibrated(data, tmp_path, few_are_enough, trained_on):
+    settings = SETTINGS | {"refit": True, "refit_epochs": 1}
+    run = train(data, tmp_path / "run", settings, show_progress=False)
+    _, histories = PreparedData.open(data).histories()
+    assert {part for part, _ in trained_on} == {"refit"}
+    for _, training in trained_on:
+        assert sum(map(len, training.values())) == sum(len(history[:-1]) for history in histories)
+    assert "edits" not in run.record
+    with pytest.raises(ValueError, match="must be 'none' for a model that was not calibrated"):
+        run.model.recommend([[1, 2, 3]], edits="learned")
+
+
+def test_no_users_set_aside_is_no_calibration(data, tmp_path):
+    run = train(data, tmp_path / "run", SETTINGS | {"epochs": 1}, show_progress=False)  # 45 of 150 users are too few
+    assert "edits" not in run.record
+    assert run.model.chosen_edits == "none"
+
+
+def test_an_interruption_during_the_calibration_is_resumed(data, tmp_path, few_are_enough, monkeypatch):
+    expected = train(data, tmp_path / "whole", SETTINGS, show_progress=False)
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(session, "calibrate_edits", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(data, tmp_path / "run", SETTINGS, show_progress=False)
+    assert (tmp_path / "run" / "best.keras").exists()
+    assert not (tmp_path / "run" / "run.json").exists()
+    resumed = train(data, tmp_path / "run", SETTINGS, checkpoints=CheckpointSettings(resume=True), show_progress=False)
+    for name in ("best_epoch", "epochs_run", "validation", "edits", "can_train_longer"):
+        assert resumed.record[name] == expected.record[name]
+    for one, other in zip(resumed.model.weights, expected.model.weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert not (tmp_path / "run" / "best.keras").exists()
