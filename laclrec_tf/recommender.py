@@ -247,7 +247,7 @@ def _queries(histories: Any, columns: dict[str, Any]) -> HistoryTable | Items:
     return histories
 
 
-def load(path: str | Path) -> Recommender:
+def load(path: str | Path, *, edits: str = "none") -> Recommender:
     """Load a trained model.
 
     A run gives the same answers as the SavedModel that `laclrec-tf export` writes with an exact index.
@@ -255,12 +255,15 @@ def load(path: str | Path) -> Recommender:
     Args:
         path: run folder made by `laclrec-tf train` or `grow`; `saved_models/NAME`, for its newest version; or
             `saved_models/NAME/VERSION`.
+        edits: for a run: "none", "uniform" or "learned", whether it mixes its predictions over the edits of each
+            history, see `laclrec_tf.layers.EditMixture`. An export keeps what it was made with. Default: "none".
 
     Returns:
         A `Recommender`.
 
     Raises:
-        InputError: the folder contains neither a finished run nor an exported model, or it is damaged.
+        InputError: the folder contains neither a finished run nor an exported model, it is damaged, or `edits` is
+            unknown, not calibrated or given for an export.
 
     Example:
         >>> import laclrec_tf  # doctest: +SKIP
@@ -271,8 +274,12 @@ def load(path: str | Path) -> Recommender:
     """
     folder = Path(path)
     if (folder / RECORD_FILE).is_file() or (folder.is_dir() and has_epochs(folder)):
-        return _of_run(RunFolder.open(folder))
+        return _of_run(RunFolder.open(folder), edits)
     if (folder / SAVED_MODEL_FILE).is_file() or version_folders(folder):
+        if edits != "none":
+            raise InputError(
+                f"Argument `edits` is for runs. {folder} is an export; export the run with --edits {edits}."
+            )
         return _of_export(version_folder(folder))
     problem = "contains neither a finished run nor an exported model" if folder.is_dir() else "is not a folder"
     raise InputError(
@@ -281,14 +288,15 @@ def load(path: str | Path) -> Recommender:
     )
 
 
-def _of_run(run: RunFolder) -> Recommender:
-    model = LiveModel(Retriever(run.model, run.vocabulary, run.popularity, retired=run.retired))
+def _of_run(run: RunFolder, edits: str) -> Recommender:
+    run.check_edits(edits)
+    model = LiveModel(Retriever(run.model, run.vocabulary, run.popularity, retired=run.retired, edits=edits))
     return Recommender(
         model,
         run.vocabulary,
         max_length=run.model.max_length,
         has_augmenter=run.model.has_augmenter,
-        source=f"run {str(run.folder)!r}, {run.record['settings']['preset']}",
+        source=f"run {str(run.folder)!r}, {run.record['settings']['preset']}" + f", edits: {edits}" * (edits != "none"),
     )
 
 

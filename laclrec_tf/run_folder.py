@@ -37,7 +37,7 @@ class RunFolder:
 
     A run made by `laclrec-tf grow` has no epochs and no `tensorboard/`. It has `retired.txt` if items are no longer
     recommended. `run.json` is written last: a folder without it contains no finished run. `laclrec-tf evaluate` adds
-    `evaluation-SPLIT-PROTOCOL.json`.
+    `evaluation-SPLIT-PROTOCOL.json`, with the kind of edits behind it if that is not "none".
 
     Args:
         folder: the run folder.
@@ -103,6 +103,21 @@ class RunFolder:
                 "Train again with a lower learning rate."
             )
         return model
+
+    def check_edits(self, edits: str) -> None:
+        """Check that the model can recommend over the edits of histories.
+
+        Raises:
+            InputError: `edits` is not "none", "uniform" or "learned", or is not "none" and was not calibrated.
+        """
+        if edits not in LACLRec.edit_kinds:
+            kinds = ", ".join(LACLRec.edit_kinds)
+            raise InputError(f"Argument `edits` must be one of {kinds}. Received: {edits!r}.")
+        if edits != "none" and "edits" not in self.record:
+            raise InputError(
+                f"{self.folder} was not calibrated for the edits of histories: that takes a strict training on 500 "
+                "users or more, and calibration_share above 0. Leave the edits at none."
+            )
 
     @cached_property
     def vocabulary(self) -> ItemVocabulary:

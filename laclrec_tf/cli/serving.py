@@ -12,6 +12,7 @@ from rich.table import Table
 from laclrec_tf.cli.options import (
     BeamOptions,
     Commands,
+    Edits,
     Engine,
     EngineOption,
     IndexKind,
@@ -48,15 +49,19 @@ def export(
     recall: Recall = None,
     partitions: Partitions = None,
     int8: Int8 = False,
+    edits: Annotated[
+        Edits, typer.Option(help="Mix the predictions over edits of each history, without one or both last events.")
+    ] = Edits.none,
 ) -> None:
     """Write a run as a versioned SavedModel that TensorFlow Serving loads."""
     from laclrec_tf.serving.release.export import IndexSettings
     from laclrec_tf.serving.release.export import export as run_export
     from laclrec_tf.serving.version.metadata import METADATA_FILE, index_description
 
-    version = run_export(run, to, index=IndexSettings(index.value, recall, partitions, int8))
+    version = run_export(run, to, index=IndexSettings(index.value, recall, partitions, int8), edits=edits.value)
     made = json.loads((version / METADATA_FILE).read_text(encoding="utf-8"))["metadata"]["index"]
-    console.print(f"wrote {version}, {index_description(made)}")
+    edited = "" if edits == Edits.none else f", edits: {edits.value}"
+    console.print(f"wrote {version}, {index_description(made)}{edited}")
 
 
 @serving_app.command()

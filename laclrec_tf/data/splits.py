@@ -173,7 +173,7 @@ def is_set_aside(user: str, history: np.ndarray, share: float) -> bool:
 
     Example:
         >>> sum(is_set_aside(f"user-{n}", np.arange(1, 6), share=0.1) for n in range(1000))
-        100
+        96
     """
     if len(history) < SHORTEST_SET_ASIDE:
         return False

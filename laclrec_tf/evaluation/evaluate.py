@@ -17,7 +17,6 @@ from laclrec_tf.data.splits import Split, held_out, held_out_pairs
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.ranking import rank_targets, sample_negatives
 from laclrec_tf.files import file_sha256
-from laclrec_tf.layers.edit_mixture import EDITS
 from laclrec_tf.metrics.ranking import TIE_RULE, ranking_metrics
 from laclrec_tf.run_folder import RunFolder
 from laclrec_tf.runtime.output_files import ReportFile, atomic_write
@@ -39,9 +38,9 @@ def evaluate(
 ) -> dict[str, Any]:
     """Rank every user's held-out item and report recall, MRR and NDCG at 5, 10 and 20.
 
-    A report on the run's own data, without `clean` and `edits`, is also written to the run folder, where `export` reads
-    it. In a run made by `laclrec-tf grow`, new items are ranked as well. Retired items are not, and users whose
-    held-out item is retired are skipped.
+    A report on the run's own data, without `clean`, is also written to the run folder, where `export` reads it. In a
+    run made by `laclrec-tf grow`, new items are ranked as well. Retired items are not, and users whose held-out item
+    is retired are skipped.
 
     Args:
         run: folder made by `laclrec-tf train`.
@@ -141,13 +140,7 @@ def evaluate_users(
             f"{folder.folder} has no trained augmenter to clean histories with (preset {preset}). "
             "Evaluate it without --clean, or a laclrec run."
         )
-    if edits not in EDITS:
-        raise InputError(f"Argument `edits` must be one of {', '.join(EDITS)}. Received: {edits!r}.")
-    if edits != "none" and "edits" not in folder.record:
-        raise InputError(
-            f"{folder.folder} was not calibrated for the edits of histories: that takes a strict training on 500 users "
-            "or more, and calibration_share above 0. Evaluate it with --edits none."
-        )
+    folder.check_edits(edits)
     skipped: dict[str, int] = {}
     if histories is None:
         users, whole = folder.data.histories()
@@ -208,7 +201,7 @@ def evaluate_users(
         if in_history.any():
             served = ranking_metrics(np.where(in_history, folder.vocabulary.n_items, ranks))
             report |= {f"served_{name}": served[name] for name in ("recall@10", "ndcg@10")}
-    if histories is None and not clean and edits == "none":
+    if histories is None and not clean:
         _write_to_run(folder, report)
     table = pl.DataFrame(
         {
@@ -312,7 +305,8 @@ def negatives_of_users(
 
 
 def _write_to_run(run: RunFolder, report: Mapping[str, Any]) -> None:
-    """Write `evaluation-SPLIT-PROTOCOL.json`, which `export` reads. A read-only run folder is left as it is."""
-    file = run.folder / f"evaluation-{report['split']}-{report['protocol']}.json"
+    """Write `evaluation-SPLIT-PROTOCOL[-EDITS].json`, which `export` reads. A read-only folder is left as it is."""
+    edits = "" if report["edits"] == "none" else f"-{report['edits']}"
+    file = run.folder / f"evaluation-{report['split']}-{report['protocol']}{edits}.json"
     with suppress(OSError), atomic_write(file) as partial:
         partial.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
@@ -22,6 +22,7 @@ class EditAwareModel(RankingModel):
     vectors `[B, D]` of right-padded histories `[B, L]`.
     """
 
+    edit_kinds: ClassVar = EDITS
     n_items: int
     max_length: int
     catalogue: Catalogue
@@ -56,7 +57,7 @@ class EditAwareModel(RankingModel):
         Example:
             >>> from laclrec_tf.models import LACLRec
             >>> model = LACLRec(n_items=20, width=8)
-            >>> model.mixture.choice.assign(1)  # as a calibration does
+            >>> _ = model.mixture.choice.assign(1)  # as a calibration does
             >>> scores = model.scores_of(ops.array([[5, 6, 7], [9, 0, 0]]), edits="uniform")
             >>> ops.sum(ops.exp(scores), axis=1).numpy().round(4).tolist()
             [1.0, 1.0]

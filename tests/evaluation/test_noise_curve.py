@@ -117,5 +117,5 @@ def test_bad_input_is_one_line(run, tmp_path):
     (other / "run.json").write_text(json.dumps(record | {"data_hash": "another"}))
     with pytest.raises(InputError, match="differ in data_hash. Give runs on the same data"):
         noise_curve([run, other])
-    with pytest.raises(InputError, match="Evaluate it with --edits none"):
+    with pytest.raises(InputError, match="was not calibrated for the edits of histories"):
         evaluate(other, edits="learned", show_progress=False)

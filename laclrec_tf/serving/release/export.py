@@ -55,27 +55,39 @@ N_QUERIES = 512
 N_HELD_OUT = 64
 
 
-def export(run: str | Path, to: str | Path, *, index: IndexSettings | None = None, show_progress: bool = True) -> Path:
+def export(
+    run: str | Path,
+    to: str | Path,
+    *,
+    index: IndexSettings | None = None,
+    edits: str = "none",
+    show_progress: bool = True,
+) -> Path:
     """Write a run to `to/<next integer version>/`, see `export_model`.
 
     Args:
         run: a folder that `laclrec-tf train` wrote.
         to: the model's folder, usually `saved_models/NAME`.
         index: how the best items are found. Default: by scoring all items.
+        edits: "none", "uniform" or "learned": whether all signatures that recommend mix their predictions over the
+            edits of a history, see `laclrec_tf.layers.EditMixture`. Default: "none".
         show_progress: whether to show a spinner. Default: True.
 
     Returns:
         The version's folder; its `assets.extra/metadata.json` describes the index and its recall.
 
     Raises:
-        InputError: there is no finished run, `to` is a file or cannot be written, or an index setting is out of its
-            range.
+        InputError: there is no finished run, `to` is a file or cannot be written, an index setting is out of its
+            range, or `edits` is unknown, not calibrated or given with a partitioned index.
     """
     settings = index or IndexSettings()
     folder = RunFolder.open(run)
+    folder.check_edits(edits)
+    if edits != "none" and settings.kind != "exact":
+        raise InputError(f"--edits {edits} scores all items. Leave `--index partitioned` out.")
     with spinner(f"exporting {run}", disable=not show_progress):
         retriever_with = partial(Retriever, folder.model, folder.vocabulary, folder.popularity, retired=folder.retired)
-        retriever = retriever_with()
+        retriever = retriever_with(edits=edits)
         description: dict[str, Any] = {"kind": settings.kind}
         if settings.kind == "partitioned":
             users, source = user_vectors(folder, retriever)
@@ -87,8 +99,9 @@ def export(run: str | Path, to: str | Path, *, index: IndexSettings | None = Non
             retriever,
             to,
             # The path of the data on this machine is private; the hash identifies the data.
-            metadata=folder.record | {"data_folder": Path(folder.record["data_folder"]).name, "index": description},
-            metrics=run_metrics(folder),
+            metadata=folder.record
+            | {"data_folder": Path(folder.record["data_folder"]).name, "index": description, "served_edits": edits},
+            metrics=run_metrics(folder, edits),
             held_out=held_out_histories(folder),
         )
 
@@ -167,11 +180,12 @@ def user_vectors(folder: RunFolder, retriever: Retriever) -> tuple[np.ndarray, s
     return retriever.embed_history(tf.constant(padded_batch(queries), tf.string))["user_vectors"].numpy(), source
 
 
-def run_metrics(run: RunFolder) -> ModelMetrics:
+def run_metrics(run: RunFolder, edits: str = "none") -> ModelMetrics:
     """Collect the metrics in a run's record and in its evaluation files.
 
     Args:
         run: the run.
+        edits: the kind of edits that the metrics were measured with. Default: "none".
 
     Returns:
         The metrics; the counts of the data only if the record or the prepared data have them.
@@ -181,7 +195,7 @@ def run_metrics(run: RunFolder) -> ModelMetrics:
     """
     record = run.record
     evaluations: dict[str, Evaluation] = {}
-    for evaluation in [*_of_training(record), *_of_files(run)]:
+    for evaluation in [*(_of_training(record) if edits == "none" else []), *_of_files(run, edits)]:
         before = evaluations.get(evaluation.name)
         if before is not None:  # the training also measured the augmenter
             evaluation = Evaluation(**vars(evaluation) | {"metrics": {**before.metrics, **evaluation.metrics}})
@@ -203,13 +217,15 @@ def _of_training(record: Mapping[str, Any]) -> list[Evaluation]:
     return [Evaluation("validation", "full", finite(record["validation"]), tie_rule=TIE_RULE)]
 
 
-def _of_files(run: RunFolder) -> list[Evaluation]:
+def _of_files(run: RunFolder, edits: str) -> list[Evaluation]:
     evaluations = []
     for file in sorted(run.folder.glob("evaluation-*.json"), key=lambda file: file.stem):
         try:
             report = json.loads(file.read_text(encoding="utf-8"))
             if any(report[name] != run.record[name] for name in ("data_hash", "trained_on")):
                 continue  # copied here from another run
+            if report.get("edits", "none") != edits:
+                continue
             metrics = {name: value for name, value in report.items() if "@" in name and not name.startswith("served_")}
             seed = report["negatives_seed"] if report["protocol"].startswith("sampled") else None
             about = report["split"], report["protocol"], finite(metrics), report["users"], report["tie_rule"], seed

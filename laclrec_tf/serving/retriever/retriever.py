@@ -26,7 +26,8 @@ from laclrec_tf.serving.retriever.inputs import (
     rows_fit,
     slots,
 )
-from laclrec_tf.serving.retriever.lookup import ItemLookup, active_items, unknown_items
+from laclrec_tf.serving.retriever.lookup import ItemLookup, active_items, recent_known, unknown_items
+from laclrec_tf.serving.retriever.mixed_selection import MixedSelection
 from laclrec_tf.serving.retriever.selection import NO_SCORE, ItemIndex, ItemSelection
 from laclrec_tf.serving.retriever.signatures import HistoryEditor, HistoryEmbedder, ItemSignatures, RetrievalModel
 
@@ -54,6 +55,8 @@ class Retriever(tf.Module):
         retired: items that are read in histories but never recommended. Default: none.
         index: index that finds the best items of the catalogue, e.g. a `PartitionedIndex`. Default: all items are
             scored.
+        edits: "none", "uniform" or "learned": whether predictions are mixed over the edits of each history. Scores are
+            then logarithms of probabilities, all items are scored, and no index is used. Default: "none".
 
     Raises:
         InputError: model, vocabulary and popularity do not have the same number of items, or a retired item is
@@ -75,6 +78,7 @@ class Retriever(tf.Module):
         popularity: np.ndarray,
         retired: Collection[str] = (),
         index: ItemIndex | None = None,
+        edits: str = "none",
     ) -> None:
         """Build lookup tables and indexes, and trace the signatures."""
         super().__init__(name="retriever")
@@ -95,7 +99,14 @@ class Retriever(tf.Module):
         self.exact_index = ExactIndex(lambda: model.item_vectors, self.n_items, active)
         shares = np.where(active, counts / max(counts.sum(), 1.0), -np.inf)
         popular = np.pad(shares, (1, 2), constant_values=-np.inf).astype(np.float32)
-        self.selection = ItemSelection(self.exact_index, popular, index)
+        self.edits = edits
+        self.selection: ItemSelection | MixedSelection
+        if edits == "none":
+            self.selection = ItemSelection(self.exact_index, popular, index)
+        elif index is not None:
+            raise InputError(f"Argument `index` cannot be used with edits={edits!r}, which scores all items.")
+        else:
+            self.selection = MixedSelection(lambda item_ids: model.scores_of(item_ids, edits), popular)
         self.editor = HistoryEditor(model, self.lookup) if model.has_augmenter else None
         self.embed_history = self.embedder.embed_history
         self.retrieve = self._retrieve_signature()
@@ -180,10 +191,10 @@ class Retriever(tf.Module):
             with rows_fit("exclude", exclude, history), rows_fit("allow", allow, history):
                 exclude_ids, allowed_ids = (self.lookup.to_ids(tf.identity(lists)) for lists in (exclude, allow))
             excludes_history = for_each_row("exclude_history", exclude_history, batch)[:, tf.newaxis]
-            vectors, has_vector = self.embedder.user_vectors(history_ids)
+            query, has_item = self._query(history_ids)
             scores, item_ids = self.selection.best(
-                vectors,
-                has_vector,
+                query,
+                has_item,
                 for_each_row("k", k, batch),
                 slots(k, self.n_items, batch),
                 [exclude_ids, tf.where(excludes_history, history_ids, PAD_ID)],
@@ -210,8 +221,7 @@ class Retriever(tf.Module):
         history_ids = self.lookup.to_ids(history)
         with rows_fit("candidates", candidates, history):
             candidate_ids = self.lookup.to_ids(tf.identity(candidates))
-        vectors, has_vector = self.embedder.user_vectors(history_ids)
-        scores = self.selection.scores(vectors, has_vector, candidate_ids)
+        scores = self.selection.scores(*self._query(history_ids), candidate_ids)
         eligible = scores > -np.inf
         scores = tf.where(eligible, scores, NO_SCORE)
         return {"scores": scores, "eligible": eligible, "unknown": unknown_items(history, history_ids)}
@@ -234,8 +244,13 @@ class Retriever(tf.Module):
     @tf.function(input_signature=[HISTORY], autograph=False)
     def _ten_best(self, history: tf.Tensor) -> dict[str, tf.Tensor]:
         history_ids = self.lookup.to_ids(history)
-        vectors, has_vector = self.embedder.user_vectors(history_ids)
         width = min(DEFAULT_K, self.n_items)
         k = tf.fill([tf.shape(history)[0]], width)
-        scores, item_ids = self.selection.best(vectors, has_vector, k, tf.constant(width), [history_ids])
+        scores, item_ids = self.selection.best(*self._query(history_ids), k, tf.constant(width), [history_ids])
         return self.lookup.answer(scores, item_ids) | {"unknown": unknown_items(history, history_ids)}
+
+    def _query(self, history_ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return what the selection reads of each history, user vectors or ids, and whether it has a known item."""
+        if self.edits == "none":
+            return self.embedder.user_vectors(history_ids)
+        return recent_known(history_ids, self.max_length), tf.reduce_any(tf.not_equal(history_ids, PAD_ID), axis=1)

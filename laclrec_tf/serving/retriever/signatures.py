@@ -30,6 +30,9 @@ class RetrievalModel(Protocol):
     def item_vectors(self) -> tf.Tensor:
         """The table `[N + 3, D]`, row `i` for item `i`; a score is the dot product of a user vector and a row."""
 
+    def scores_of(self, history: tf.Tensor, edits: str) -> tf.Tensor:
+        """Return scores `[B, N + 3]` of right-padded histories `[B, L]`, mixed over their edits."""
+
     def edit(self, history: tf.Tensor, decision: str) -> Any:
         """Return `operations`, `probabilities`, `insertions` and `edited` of histories `[B, L]`."""
 

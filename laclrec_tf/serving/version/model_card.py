@@ -78,6 +78,7 @@ def _model(description: Mapping[str, Any], record: Mapping[str, Any], metrics: M
         "items in the catalogue": f"{description['n_items']:,}",
         "retired items, read in histories and never recommended": f"{description['n_retired']:,}",
         "index": index_description(index) if (index := _mapping(record.get("index"))) else None,
+        "predictions mixed over the edits of a history": record.get("served_edits"),
         "events read of a history": f"the {description['max_length']:,} most recent",
         "signatures": ", ".join(description["signatures"]),
         "epochs": record.get("refit_epochs") or record.get("best_epoch"),

@@ -14,6 +14,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
+import laclrec_tf
 from laclrec_tf.cli.main import main
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.data.splits import held_out
@@ -422,3 +423,40 @@ def test_without_the_data_nothing_is_made_up(run, tmp_path):
     assert run_metrics(change(gone, data_counts=None)).data_counts is None
     older = change(change(gone, data_counts=None), data_folder=run.record["data_folder"])
     assert run_metrics(older).data_counts == run.record["data_counts"]
+
+
+def test_an_export_over_the_edits_answers_as_the_run_and_says_so(run, tmp_path):
+    calibrated = change(run, edits={"chosen": "uniform", "users": 60})
+    model = calibrated.model
+    model.mixture.choice.assign(1)
+    model.save(calibrated.folder / "model.keras")
+    calibrated = RunFolder.open(calibrated.folder)
+    report = evaluate(calibrated.folder, edits="uniform", show_progress=False)
+    version = export.export(calibrated.folder, tmp_path / "shop", edits="uniform", show_progress=False)
+    history = run.vocabulary.to_items([3, 9, 20])
+    served = laclrec_tf.load(tmp_path / "shop").recommend([history], k=5)[0]
+    live = laclrec_tf.load(calibrated.folder, edits="uniform")
+    assert "edits: uniform" in repr(live)
+    expected = live.recommend([history], k=5)[0]
+    assert served.item_ids == expected.item_ids
+    assert served.scores == pytest.approx(expected.scores, rel=1e-5)
+    assert max(served.scores) < 0  # logarithms of probabilities, where the run without edits has dot products
+    metrics = json.loads((version / "assets.extra/metrics.json").read_text())["evaluations"]
+    (measured,) = metrics  # those without edits describe another model
+    assert measured["metrics"]["ndcg@10"] == report["ndcg@10"]
+    card = (version / "assets.extra/model_card.md").read_text()
+    assert "- predictions mixed over the edits of a history: uniform" in card
+
+
+def test_edits_that_cannot_be_served_are_refused(run, tmp_path, capsys):
+    def refused(*arguments: str) -> str:
+        with pytest.raises(SystemExit) as status:
+            main(["export", str(run.folder), "--to", str(tmp_path / "shop"), *arguments])
+        assert status.value.code == 2
+        assert not (tmp_path / "shop").exists()
+        return capsys.readouterr().err
+
+    assert "was not calibrated for the edits of histories" in refused("--edits", "learned")
+    change(run, edits={"chosen": "none", "users": 60})
+    assert "--edits learned scores all items" in refused("--edits", "learned", "--index", "partitioned")
+    assert "'most' is not one of 'none', 'uniform', 'learned'" in refused("--edits", "most")

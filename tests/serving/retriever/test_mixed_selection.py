@@ -1,0 +1,114 @@
+"""Selection by scores of whole histories: by hand, and in chunks as at once."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from laclrec_tf.errors import InputError
+from laclrec_tf.item_vocabulary import ItemVocabulary
+from laclrec_tf.models import build_preset
+from laclrec_tf.serving.retriever import mixed_selection
+from laclrec_tf.serving.retriever.exact_index import ExactIndex
+from laclrec_tf.serving.retriever.mixed_selection import MixedSelection
+from laclrec_tf.serving.retriever.retriever import Retriever
+from laclrec_tf.serving.retriever.selection import ItemSelection
+
+N = 40
+NEVER = np.float32(-1e30)
+POPULARITY = np.pad(np.where(np.arange(N) == 7, -np.inf, np.linspace(0.1, 0.9, N)), (1, 2), constant_values=-np.inf)
+TABLE = np.random.default_rng(0).normal(size=(N + 3, 4)).astype(np.float32)
+
+
+def vectors_of(history):
+    """Return a user vector for each history: the mean of its items' vectors."""
+    real = tf.cast(history > 0, tf.float32)[..., tf.newaxis]
+    return tf.reduce_sum(tf.gather(TABLE, history) * real, axis=1) / tf.maximum(tf.reduce_sum(real, axis=1), 1.0)
+
+
+def scores_of(history):
+    scores = tf.matmul(vectors_of(history), TABLE[1:-2], transpose_b=True)
+    return tf.pad(scores, [[0, 0], [1, 2]], constant_values=-np.inf)
+
+
+@pytest.fixture
+def both(monkeypatch):
+    """Return a mixed selection of chunks of two rows, and the selection by user vectors that gives the same scores."""
+    monkeypatch.setattr(mixed_selection, "CHUNK_SCORES", 2 * 6 * N)
+    exact = ExactIndex(lambda: tf.constant(TABLE), N, np.isfinite(POPULARITY[1:-2]))
+    return MixedSelection(scores_of, POPULARITY), ItemSelection(exact, POPULARITY.astype(np.float32))
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2, 5])
+@pytest.mark.parametrize("shared", [False, True])
+def test_it_selects_what_the_selection_by_vectors_selects(both, rows, shared):
+    mixed, by_vectors = both
+    rng = np.random.default_rng(rows)
+    history = rng.integers(0, N + 1, (rows, 6)).astype(np.int32)
+    has_item = tf.constant(np.arange(rows) != 1)
+    lists = (1, 3) if shared else (rows, 3)
+    excluded = [tf.constant(rng.integers(0, N + 1, lists), tf.int32), tf.constant(history)]
+    allowed = tf.constant(rng.integers(1, N + 1, (1 if shared else rows, 8)), tf.int32)
+    restricted = tf.constant(np.arange(1 if shared else rows) % 2 == 0)
+    k = tf.constant(np.arange(rows) + 3, tf.int32)
+    width = tf.constant(max(3, rows + 2))
+    for more in ([], [allowed, restricted]):
+        answer = mixed.best(tf.constant(history), has_item, k, width, excluded, *more)
+        expected = by_vectors.best(vectors_of(history), has_item, k, width, excluded, *more)
+        np.testing.assert_allclose(answer[0], expected[0], rtol=1e-5)
+        np.testing.assert_array_equal(answer[1], expected[1])
+    listed = mixed.scores(tf.constant(history), has_item, allowed)
+    np.testing.assert_allclose(listed, by_vectors.scores(vectors_of(history), has_item, allowed), rtol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def model():
+    model = build_preset("sasrec", n_items=N, width=8)
+    model.mixture.set_popularity(np.arange(N))
+    model.mixture.choice.assign(2)
+    model.mixture.learned.assign([0.5, -0.2, -0.1, -0.1, -0.3, 0.4])
+    return model
+
+
+@pytest.fixture(scope="module")
+def retriever(model):
+    vocabulary = ItemVocabulary([f"i{number:02}" for number in range(1, N + 1)])
+    return Retriever(model, vocabulary, np.arange(N), retired=["i05"], edits="learned")
+
+
+def test_the_signatures_give_the_models_own_scores(model, retriever):
+    history = [["i03", "i09", "i20", "", "?"], ["i40", "", "", "", ""]]
+    answer = retriever.serving_default(tf.constant(history))
+    item_ids, scores = model.recommend([[3, 9, 20], [40]], k=11, edits="learned")
+    for row in range(2):
+        pairs = zip(item_ids[row].numpy(), scores[row].numpy(), strict=True)
+        kept = [(item, score) for item, score in pairs if item != 5][:10]  # i05 is retired
+        assert answer["item_ids"][row].numpy().tolist() == [b"i%02d" % item for item, _ in kept]
+        np.testing.assert_allclose(answer["scores"][row], [score for _, score in kept], rtol=1e-5)
+    candidates = tf.constant([["i01", "i05", "", "nothing"]])
+    ranked = retriever.rank(tf.constant(history), candidates)
+    expected = model.scores_of(tf.constant([[3, 9, 20], [40, 0, 0]]), "learned").numpy()[:, 1]
+    np.testing.assert_allclose(ranked["scores"][:, 0], expected, rtol=1e-5)
+    assert ranked["eligible"].numpy().tolist() == [[True, False, False, False]] * 2
+    restricted = retriever.retrieve(
+        tf.constant(history), k=tf.constant(3), allow=tf.constant([["i01", "i05"]]), exclude=tf.constant([["i02"]])
+    )
+    assert restricted["filled"].numpy().tolist() == [1, 1]
+
+
+def test_a_history_without_a_known_item_gets_the_most_popular(retriever):
+    answer = retriever.serving_default(tf.constant([["", "?"]]))
+    assert answer["item_ids"][0, :3].numpy().tolist() == [b"i40", b"i39", b"i38"]
+    assert answer["scores"][0, 0].numpy() == pytest.approx(39 / sum(range(40)))
+
+
+def test_it_reads_the_weights_of_the_mixture(retriever, model):
+    assert {"learned", "log_popularity"} <= {
+        variable.name.split("/")[-1].split(":")[0] for variable in retriever.model_variables
+    }
+
+
+def test_an_index_is_refused(model, retriever):
+    with pytest.raises(InputError, match="Argument `index` cannot be used with edits='uniform'"):
+        Retriever(model, retriever.vocabulary, np.arange(N), index=retriever.exact_index, edits="uniform")
