@@ -104,7 +104,7 @@ def corruption_popularity(run: RunFolder) -> np.ndarray | None:
     Raises:
         InputError: the popularity of the run cannot be read.
     """
-    is_popular = run.record["settings"].get("corruption_noise") == "popular"  # older runs lack the setting
+    is_popular = run.record["settings"]["corruption_noise"] == "popular"
     return run.popularity if is_popular else None
 
 

@@ -1,5 +1,4 @@
-"""The layers: item embedding, transformer block, encoders, reverse generator, sequence augmenter, edit
-mixture."""
+"""The layers: item embedding, transformer block, encoders, generator, augmenter, edit mixture."""
 
 import laclrec_tf.ops  # noqa: F401  # checks the backend of Keras first
 from laclrec_tf.layers.edit_mixture import EditMixture

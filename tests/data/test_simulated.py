@@ -179,6 +179,16 @@ def test_planted_probabilities_are_met(simulation):
             assert pairs[item, following] / total == pytest.approx(probability, abs=0.03)
 
 
+def noise_is_never_of_the_category_due(categories: list[str], is_noise: list[bool]) -> bool:
+    due = None
+    for category, noisy in zip(categories, is_noise, strict=True):
+        if noisy and category == due:
+            return False
+        if not noisy:
+            due = CATEGORIES[(CATEGORIES.index(category) + 1) % 12]
+    return True
+
+
 def test_noise_is_elsewhere_as_frequent_as_asked_and_never_at_the_end(simulation):
     walked = walks(simulation)
     flags = pl.col("is_noise")
@@ -186,12 +196,7 @@ def test_noise_is_elsewhere_as_frequent_as_asked_and_never_at_the_end(simulation
     assert not walked.select(last.explode().any()).item()
     assert walked.select(before.explode().mean()).item() == pytest.approx(0.15, abs=0.01)
     for _, _, categories, is_noise, _ in walked[:200].iter_rows():
-        due = None
-        for category, noisy in zip(categories, is_noise, strict=True):
-            if noisy and due is not None:
-                assert category != due
-            elif not noisy:
-                due = CATEGORIES[(CATEGORIES.index(category) + 1) % 12]
+        assert noise_is_never_of_the_category_due(categories, is_noise)
 
 
 def test_without_the_options_of_noise_the_events_stay_those_of_earlier_versions():
@@ -216,12 +221,7 @@ def test_noise_anywhere_is_everywhere_but_in_the_last_event(noise_kind):
     for _, items, categories, is_noise, _ in walked[:200].iter_rows():
         clean = [item for item, noisy in zip(items, is_noise, strict=True) if not noisy]
         assert set(zip(clean, clean[1:], strict=False)) <= planted
-        due = None
-        for category, noisy in zip(categories, is_noise, strict=True):
-            if noisy and due is not None:
-                assert category != due
-            elif not noisy:
-                due = CATEGORIES[(CATEGORIES.index(category) + 1) % 12]
+        assert noise_is_never_of_the_category_due(categories, is_noise)
 
 
 def test_popular_noise_has_the_popularity_of_the_real_events():

@@ -55,9 +55,8 @@ def test_every_event_is_predicted_and_keeps_its_mark(laclrec_run):
 def test_histories_are_corrupted_with_the_noise_of_the_training(laclrec_run):
     assert laclrec_run.record["settings"]["corruption_noise"] == "uniform"
     assert corruption_popularity(laclrec_run) is None
-    changed = [{"corruption_noise": "popular"}, {}]  # older runs lack the setting
-    popular, older = (replace(laclrec_run, record={**laclrec_run.record, "settings": each}) for each in changed)
-    assert corruption_popularity(older) is None
+    settings = laclrec_run.record["settings"] | {"corruption_noise": "popular"}
+    popular = replace(laclrec_run, record=laclrec_run.record | {"settings": settings})
     weights = corruption_popularity(popular)
     assert weights.tolist() == laclrec_run.popularity.tolist()
 

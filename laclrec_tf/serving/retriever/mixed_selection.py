@@ -10,8 +10,9 @@ import tensorflow as tf
 from laclrec_tf.serving.retriever.exact_index import best_of_blocks
 from laclrec_tf.serving.retriever.selection import fill_slots
 
-# Number of scores held at once: those of the variants of some histories, 128 MB.
+# Number of scores held at once, those of the variants of some histories: 128 MB, and a few copies.
 CHUNK_SCORES = 2**25
+MAX_VARIANTS = 6  # of a history, see `laclrec_tf.layers.EditMixture`
 
 
 class MixedSelection(tf.Module):
@@ -24,7 +25,6 @@ class MixedSelection(tf.Module):
         scores_of: function from histories `[B, L]` of int32 ids to scores `[B, N + 3]` float32, `-inf` for PAD, EOS and
             MASK. Each call of a signature calls it.
         popularity: `[N + 3]` float32 scores for rows without a known item, `-inf` for what is never recommended.
-        n_variants: number of variants of a history that `scores_of` scores. Default: 6.
 
     Example:
         >>> never = -np.inf
@@ -37,15 +37,13 @@ class MixedSelection(tf.Module):
         [[3, 1]]
     """
 
-    def __init__(
-        self, scores_of: Callable[[tf.Tensor], tf.Tensor], popularity: np.ndarray, n_variants: int = 6
-    ) -> None:
+    def __init__(self, scores_of: Callable[[tf.Tensor], tf.Tensor], popularity: np.ndarray) -> None:
         """Keep the source of the scores."""
         super().__init__(name="mixed_selection")
         self._scores_of = scores_of
         self.n_items = len(popularity) - 3
         self.popularity = tf.Variable(popularity, trainable=False, dtype=tf.float32, name="popularity")
-        self._rows_at_once = max(1, CHUNK_SCORES // (self.n_items * n_variants))
+        self._rows_at_once = max(1, CHUNK_SCORES // (self.n_items * MAX_VARIANTS))
 
     def best(
         self,
