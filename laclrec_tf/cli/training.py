@@ -222,6 +222,10 @@ def train(
     did = "was finished before:" if (out / "run.json").read_bytes() == before else "wrote"
     if "edits" in record:
         what += f", edits of histories: {record['edits']['chosen']} (chosen on {record['edits']['users']:,} users)"
+    if "deletions" in record:
+        threshold = record["deletions"]["threshold"]
+        deleted = "nothing" if threshold > 1 else f"what is noise with a probability above {threshold:.2f}"
+        what += f", deletes {deleted} (noise rate about {record['deletions']['noise_rate']:.1%})"
     console.print(f"{did} {out}: {record['trained_on']}, {what}, {record['seconds']:.0f} s")
 
 

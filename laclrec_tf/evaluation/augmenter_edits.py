@@ -111,7 +111,7 @@ def likeliest_edits(model: LACLRec, history: tf.Tensor) -> Edits:
     candidates = None
     if model.n_negatives:
         candidates = np.arange(1, min(model.n_items, MAX_CANDIDATES) + 1, dtype=np.int32)
-    edits = model.augmenter.edit(model.encoder, history, "argmax", candidates)
+    edits = model.edits_of(history, "argmax", candidates)
     return edits._replace(operations=surviving_operations(history, tf.cast(edits.operations, tf.int32)))
 
 

@@ -14,7 +14,6 @@ from laclrec_tf.data.batches import evaluation_dataset
 from laclrec_tf.data.corruption import corrupt
 from laclrec_tf.metrics.ranking import target_ranks
 from laclrec_tf.models import LACLRec
-from laclrec_tf.ops.edits import DELETE
 from laclrec_tf.ops.masking import is_item
 from laclrec_tf.run_folder import RunFolder
 
@@ -122,12 +121,13 @@ def deletions_of(model: LACLRec, histories: Sequence[np.ndarray], is_noise: np.n
     order = np.argsort([len(history) for history in histories], kind="stable")
     starts = np.cumsum([0, *(len(history) for history in histories)])
     marks = np.concatenate([is_noise[starts[row] : starts[row + 1]] for row in order])
-    probabilities = []
+    parts = []
     for history in history_batches(histories):
-        logits = model.augmenter(model.augmenter.encode(model.encoder, history, training=False))
-        probabilities.append(ops.convert_to_numpy(ops.softmax(logits))[history.numpy() > 0])
-    by_event = np.concatenate(probabilities)  # [E, 3]
-    return Deletions(by_event[:, DELETE], np.argmax(by_event, axis=-1) == DELETE, marks)
+        found = model.deletions_of(history)
+        real = history.numpy() > 0
+        parts.append([ops.convert_to_numpy(part)[real] for part in found])
+    probabilities, decided = (np.concatenate(values) for values in zip(*parts, strict=True))
+    return Deletions(probabilities, decided, marks)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
-"""The layers: item embedding, transformer block, encoders, generator, augmenter, edit mixture."""
+"""The layers: item embedding, transformer block, encoders, generator, augmenter, deletion evidence, edit mixture."""
 
 import laclrec_tf.ops  # noqa: F401  # checks the backend of Keras first
+from laclrec_tf.layers.deletion_evidence import DeletionEvidence
 from laclrec_tf.layers.edit_mixture import EditMixture
 from laclrec_tf.layers.item_embedding import ItemEmbedding
 from laclrec_tf.layers.reverse_generator import ReverseGenerator
@@ -10,6 +11,7 @@ from laclrec_tf.layers.transformer_block import TransformerBlock
 from laclrec_tf.layers.user_encoder import UserEncoder
 
 __all__ = [
+    "DeletionEvidence",
     "EditMixture",
     "ItemEmbedding",
     "ReverseGenerator",

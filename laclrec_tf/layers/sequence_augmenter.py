@@ -10,12 +10,14 @@ from keras import KerasTensor, ops
 from laclrec_tf.item_vocabulary import PAD_ID
 from laclrec_tf.layers.reverse_generator import ReverseGenerator, greedy_runs
 from laclrec_tf.layers.sequence_encoder import SequenceEncoder
-from laclrec_tf.ops.edits import INSERT, apply_edits
+from laclrec_tf.ops.edits import DELETE, INSERT, KEEP, apply_edits, kept_insertions
 from laclrec_tf.ops.masking import positions_where
 
 DECISIONS = ("argmax", "gumbel", "noise")
 # Logit of a forbidden operation.
 NEVER = -1e9
+# Insertion thresholds of a model that was not calibrated, and of one that inserts nothing.
+NOT_CALIBRATED, NO_INSERTION = -1.0, 2.0
 
 
 def choose_operations(
@@ -64,6 +66,16 @@ class Repair(NamedTuple):
     run_present: KerasTensor
 
 
+class Deletions(NamedTuple):
+    """What replaces the operation head's decision to delete.
+
+    `probabilities [B, L]`; `decided [B, L]` bool, whether the event is deleted.
+    """
+
+    probabilities: KerasTensor
+    decided: KerasTensor
+
+
 class Edits(NamedTuple):
     """The augmenter's decisions on a batch of histories, and the edited histories.
 
@@ -96,6 +108,11 @@ class SequenceAugmenter(keras.layers.Layer):
         can_delete: Whether items may be deleted. Default: True.
         can_insert: Whether items may be inserted. Default: True.
         seed: Seed of the random decisions. Default: None, a random seed.
+
+    Attributes:
+        insertion_threshold: Scalar variable. Where `Deletions` replace the head's, items are inserted before an event
+            if the head's probability of INSERT, of INSERT and KEEP together, is above it; -1, as before a calibration,
+            for the likelier of the two.
 
     Raises:
         ValueError: `attention` or `decision` is unknown, or `temperature` is not above 0.
@@ -169,6 +186,13 @@ class SequenceAugmenter(keras.layers.Layer):
         self.hidden_norm.build((None, None, self.width))
         self.operation_head.build((None, None, self.width))
         self.generator.build((None, self.width))
+        self.insertion_threshold = self.add_weight(
+            shape=(),
+            initializer=keras.initializers.Constant(NOT_CALIBRATED),
+            dtype="float32",
+            trainable=False,
+            name="insertion_threshold",
+        )
         self.built = True
 
     def call(self, hidden: KerasTensor, training: bool | None = None) -> KerasTensor:
@@ -229,6 +253,8 @@ class SequenceAugmenter(keras.layers.Layer):
         decision: str | None = None,
         candidates: KerasTensor | None = None,
         static_shapes: bool = False,
+        deletions: Deletions | None = None,
+        keep_events: bool = False,
     ) -> Edits:
         """Choose an operation for every item, decode the missing runs and apply both. No gradient flows.
 
@@ -239,6 +265,10 @@ class SequenceAugmenter(keras.layers.Layer):
             candidates: `[C]` integer ids that may be inserted; EOS is always one of them. Default: the whole catalogue.
             static_shapes: Whether to decode at every position, so that shapes do not depend on the decisions.
                 Default: False.
+            deletions: What is deleted. The head then only chooses between KEEP and INSERT, by `insertion_threshold`,
+                whatever `decision` is. Default: None, the head chooses among all three.
+            keep_events: Whether to insert no item twice, and to leave out insertions where the edited history would be
+                too long, see `kept_insertions`. Default: False, as in training: the oldest items are cut off.
 
         Returns:
             `Edits`.
@@ -246,7 +276,11 @@ class SequenceAugmenter(keras.layers.Layer):
         hidden = self.encode(encoder, history, training=False)
         logits = self(hidden)
         real = history != PAD_ID
-        chosen = choose_operations(logits, decision or self.decision, self.temperature, self.seed_generator)
+        probabilities = ops.softmax(logits)
+        if deletions is None:
+            chosen = choose_operations(logits, decision or self.decision, self.temperature, self.seed_generator)
+        else:
+            chosen, probabilities = self._decide(logits, deletions)
         operations = ops.cast(chosen, history.dtype)
         operations = ops.where(real, operations, ops.zeros_like(operations))
         where, _ = positions_where(ops.logical_and(real, operations == INSERT), static_shapes)
@@ -257,8 +291,23 @@ class SequenceAugmenter(keras.layers.Layer):
         insertions = ops.zeros((ops.size(history), self.max_insertions), history.dtype)
         insertions = ops.scatter_update(insertions, where[:, None], runs)
         insertions = ops.reshape(insertions, (*ops.shape(history), self.max_insertions))
-        edited = apply_edits(history, operations, insertions, eos_id=self.eos_id, max_length=self.max_edited_length)
-        return Edits(operations, ops.softmax(logits), insertions, edited)
+        length = {"eos_id": self.eos_id, "max_length": self.max_edited_length}
+        if keep_events:
+            insertions = kept_insertions(history, operations, insertions, **length)
+            has_item = ops.any(ops.logical_and(insertions != PAD_ID, insertions != self.eos_id), axis=-1)
+            operations = ops.where(ops.logical_and(operations == INSERT, ops.logical_not(has_item)), KEEP, operations)
+            operations = ops.cast(operations, history.dtype)
+        edited = apply_edits(history, operations, insertions, **length)
+        return Edits(operations, probabilities, insertions, edited)
+
+    def _decide(self, logits: KerasTensor, deletions: Deletions) -> tuple[KerasTensor, KerasTensor]:
+        """Return operations `[B, L]` and probabilities `[B, L, 3]` with these deletions."""
+        insert = ops.sigmoid(logits[..., INSERT] - logits[..., KEEP])
+        delete = ops.cast(deletions.probabilities, "float32")
+        probabilities = ops.stack([(1 - delete) * (1 - insert), delete, (1 - delete) * insert], axis=-1)
+        threshold = ops.convert_to_tensor(self.insertion_threshold)
+        inserts = insert > ops.where(threshold < 0, 0.5, threshold)
+        return ops.where(deletions.decided, DELETE, ops.where(inserts, INSERT, KEEP)), probabilities
 
     def generate(
         self,

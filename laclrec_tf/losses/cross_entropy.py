@@ -103,6 +103,25 @@ def catalogue_logits(vectors: KerasTensor, item_table: KerasTensor, *, eos_allow
     return ops.cast(ops.matmul(vectors, ops.transpose(candidates)), "float32")
 
 
+def log_normalisers(vectors: KerasTensor, item_table: KerasTensor) -> KerasTensor:
+    """Return `logsumexp` of each vector's scores over all items: the log-normaliser of its softmax. No gradient flows.
+
+    Args:
+        vectors: `[P, D]` float.
+        item_table: `[N + 3, D]` float: PAD, items, EOS, MASK.
+
+    Returns:
+        `[P]` float32. Only a slice of the scores is in memory at a time.
+
+    Example:
+        >>> round(float(log_normalisers(ops.ones([1, 2]), ops.zeros([7, 2]))[0]), 4)  # log 4
+        1.3863
+    """
+    vectors = tf.stop_gradient(tf.cast(vectors, tf.float32))
+    candidates = tf.stop_gradient(tf.convert_to_tensor(item_table))[1:-2]
+    return _normalisers(vectors, *_slices_of_items(candidates, SLICE_ELEMENTS // tf.maximum(tf.shape(vectors)[0], 1)))
+
+
 def operation_loss(logits: KerasTensor, operations: KerasTensor, mask: KerasTensor) -> KerasTensor:
     """Return the mean cross-entropy of KEEP, DELETE and INSERT over real positions.
 

@@ -11,7 +11,12 @@ from keras import KerasTensor, ops
 
 from laclrec_tf.item_vocabulary import PAD_ID
 from laclrec_tf.layers.item_embedding import ItemEmbedding
-from laclrec_tf.losses.cross_entropy import catalogue_logits, label_smoothing_term, next_item_loss
+from laclrec_tf.losses.cross_entropy import (
+    catalogue_logits,
+    label_smoothing_term,
+    log_normalisers,
+    next_item_loss,
+)
 from laclrec_tf.losses.sampled_softmax import draw_negatives, sampled_softmax_loss
 from laclrec_tf.ops.masking import is_item
 
@@ -159,6 +164,11 @@ class Catalogue(keras.layers.Layer):
         if label_smoothing:
             loss += label_smoothing * label_smoothing_term(vectors, table, targets, weights=weights)
         return loss
+
+    def log_normalisers(self, vectors: KerasTensor) -> KerasTensor:
+        """Return the `logsumexp` `[...]` float32 of each vector's scores over all items, of vectors `[..., D]`."""
+        normalisers = log_normalisers(ops.reshape(vectors, (-1, vectors.shape[-1])), self.item_table)
+        return ops.reshape(normalisers, ops.shape(vectors)[:-1])
 
     def draw_negatives(self) -> KerasTensor:
         """Draw `[n_negatives]` int32 item ids; frequent items are drawn more often."""

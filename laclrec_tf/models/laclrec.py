@@ -13,6 +13,7 @@ import keras
 import numpy as np
 from keras import KerasTensor, ops
 
+from laclrec_tf.layers.deletion_evidence import DeletionEvidence
 from laclrec_tf.layers.edit_mixture import EditMixture
 from laclrec_tf.layers.sequence_augmenter import Edits, SequenceAugmenter
 from laclrec_tf.layers.sequence_encoder import SequenceEncoder
@@ -29,7 +30,7 @@ from laclrec_tf.models.arguments import (
     default_max_edited_length,
 )
 from laclrec_tf.models.catalogue import Catalogue
-from laclrec_tf.models.edit_aware import EditAwareModel
+from laclrec_tf.models.history_editor import HistoryEditorModel
 from laclrec_tf.models.training_statistics import (
     REPAIR_STATISTICS,
     VIEW_STATISTICS,
@@ -42,7 +43,7 @@ from laclrec_tf.ops.masking import gather_last, is_item, pack_histories, positio
 
 
 @keras.saving.register_keras_serializable(package="laclrec_tf")
-class LACLRec(EditAwareModel):
+class LACLRec(HistoryEditorModel):
     """Sequential recommender trained on three views of each history: raw, learned and random (arXiv 2503.20232).
 
     `L = L_rec + alpha * L_cl + beta * L_tri + lambda_aug * L_aug + gamma * L_view`. A term with weight 0 is not
@@ -208,6 +209,7 @@ class LACLRec(EditAwareModel):
         self.user_encoder = UserEncoder(width, n_recommender_blocks, **block)
         self.catalogue = Catalogue(self.encoder.item_embedding, n_negatives, negatives_seed)
         self.mixture = EditMixture(n_items)
+        self.evidence = DeletionEvidence(n_items)
         self.build()
 
     def build(self, input_shape: Any = None) -> None:
@@ -217,6 +219,7 @@ class LACLRec(EditAwareModel):
         self.user_encoder.build((None, None, self.width))
         self.catalogue.build()
         self.mixture.build()
+        self.evidence.build()
         self.built = True
 
     # ---- histories, user vectors and items ----
@@ -239,11 +242,6 @@ class LACLRec(EditAwareModel):
         """Return the hidden states `[B, L, D]` of right-padded histories; each position sees only its past."""
         check_history(history, self.encoder.max_length)
         return self.user_encoder(self.encoder(history, causal=True, training=training), history, training=training)
-
-    def edit(self, history: KerasTensor, decision: str | None = None) -> Edits:
-        """Return what the augmenter does to histories, see the call arguments; `decision` overrides the model's."""
-        packed = pack_histories(as_history(history, self.n_items), self.max_length)
-        return self.augmenter.edit(self.encoder, packed, decision)
 
     def score(self, user_vectors: KerasTensor) -> KerasTensor:
         """Return catalogue scores `[B, N + 3]` of user vectors `[B, D]`; PAD, EOS and MASK have `-inf`."""

@@ -58,6 +58,58 @@ def inserted_items(insertions: tf.Tensor, eos_id: int | tf.Tensor) -> tf.Tensor:
     return tf.where(ended, tf.zeros([], insertions.dtype), insertions)
 
 
+def kept_insertions(
+    item_ids: tf.Tensor,
+    operations: tf.Tensor,
+    insertions: tf.Tensor,
+    *,
+    eos_id: int | tf.Tensor,
+    max_length: int,
+) -> tf.Tensor:
+    """Leave out insertions that repeat an item or would make the edited history too long.
+
+    Of several insertions of one item, the newest remains: the one nearest to the end of the history. If the edited
+    history would have more than `max_length` items, the oldest insertions are left out.
+
+    Args:
+        item_ids: `[B, L]` integer ids, right-padded with 0.
+        operations: `[B, L]` integers, see `apply_edits`.
+        insertions: `[B, L, K]` integer ids, nearest first, closed by EOS when shorter than K; read at `INSERT`
+            positions only.
+        eos_id: the id that closes a run.
+        max_length: max length of the edited history.
+
+    Returns:
+        `[B, L, K]`, PAD in place of what is not inserted; an EOS that closes a run stays.
+
+    Example:
+        >>> kept_insertions(
+        ...     tf.constant([[5, 6]]), tf.constant([[INSERT, INSERT]]), tf.constant([[[3, 4], [2, 3]]]),
+        ...     eos_id=9, max_length=4).numpy().tolist()
+        [[[0, 0], [2, 3]]]
+    """
+    batch, length = tf.unstack(tf.shape(item_ids))
+    inserting = tf.logical_and(is_item(item_ids), tf.equal(operations, tf.cast(INSERT, operations.dtype)))
+    eos_id = tf.cast(eos_id, insertions.dtype)
+    runs = inserted_items(insertions, eos_id)
+    runs = tf.where(inserting[..., tf.newaxis], runs, tf.zeros([], runs.dtype))
+    newest_first = tf.reshape(tf.reverse(runs, axis=[1]), [batch, -1])  # [B, L * K]
+    # A stable sort by item puts the newest insertion of each item first.
+    order = tf.argsort(newest_first, axis=1, stable=True)
+    ordered = tf.gather(newest_first, order, batch_dims=1)
+    again = tf.pad(tf.equal(ordered[:, 1:], ordered[:, :-1]), [[0, 0], [1, 0]])
+    again = tf.gather(again, tf.argsort(order, axis=1), batch_dims=1)
+    kept = tf.logical_and(is_item(newest_first), tf.logical_not(again))
+    remaining = tf.not_equal(surviving_operations(item_ids, tf.cast(operations, tf.int32)), DELETE)
+    n_events = tf.reduce_sum(tf.cast(tf.logical_and(is_item(item_ids), remaining), tf.int32), axis=1, keepdims=True)
+    kept &= tf.cumsum(tf.cast(kept, tf.int32), axis=1) <= max_length - n_events
+    newest_first = tf.where(kept, newest_first, tf.zeros([], newest_first.dtype))
+    runs = tf.reverse(tf.reshape(newest_first, [batch, length, -1]), axis=[1])
+    is_end = tf.equal(tf.cumsum(tf.cast(tf.equal(insertions, eos_id), tf.int32), axis=-1), 1)
+    is_end = tf.logical_and(is_end, tf.equal(insertions, eos_id))
+    return tf.where(tf.logical_and(is_end, inserting[..., tf.newaxis]), eos_id, runs)
+
+
 def apply_edits(
     item_ids: tf.Tensor,
     operations: tf.Tensor,

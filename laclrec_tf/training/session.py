@@ -36,7 +36,9 @@ from laclrec_tf.runtime.processes import StopRequest
 from laclrec_tf.runtime.terminal import readable_warnings, spinner, terminal
 from laclrec_tf.training.checkpoints import CheckpointCallback, CheckpointTimer, TrainingCheckpoints, TrainingState
 from laclrec_tf.training.config import TrainConfig
+from laclrec_tf.training.deletion_calibration import calibrate_deletions, set_deletions
 from laclrec_tf.training.edit_calibration import calibrate_edits, set_calibration
+from laclrec_tf.training.insertion_calibration import calibrate_insertions, set_insertions
 from laclrec_tf.training.logs import TrainingLogs
 from laclrec_tf.training.progress import EpochProgress
 from laclrec_tf.training.setup import compile_model, initialise_items, new_model, training_batches
@@ -96,7 +98,8 @@ class TrainingSession:
         Returns:
             The model of the last part, and the record: `trained_on`, of a strict training `best_epoch`, `epochs_run`,
             `validation` and, if it stopped because of a value that is not finite, `diverged`, of a refit
-            `refit_epochs`; and `edits`, the result of `calibrate_edits`, if users are set aside.
+            `refit_epochs`; and if users are set aside, `edits`, `deletions` and `insertions`, the results of
+            `calibrate_edits`, `calibrate_deletions` and, for an augmenter that inserts, `calibrate_insertions`.
         """
         config = self.config
         resumed = {} if self.state is None else self.state.about
@@ -179,7 +182,7 @@ class TrainingSession:
         return set_aside_share(self.prepared.counts["users"], self.config.calibration_share)
 
     def _calibrate(self, model: LACLRec, part: Protocol, record: dict[str, Any]) -> None:
-        """Fit the weights of the history's edits on the users set aside, or take them from the strict training."""
+        """Calibrate the edits of histories on the users set aside, or as the strict training did."""
         users, histories = self._all_histories()
         counts = np.bincount(np.concatenate(self._training(part, users, histories)), minlength=model.n_items + 1)[1:]
         if part == "strict":
@@ -191,9 +194,17 @@ class TrainingSession:
             if len(pairs) >= MIN_SET_ASIDE:
                 before, targets = zip(*pairs, strict=True)
                 with spinner("calibrating the edits of histories", disable=not self.show_progress):
-                    record["edits"] = calibrate_edits(model, before, np.array(targets), counts, seed=self.config.seed)
+                    seed = self.config.seed
+                    record["edits"] = calibrate_edits(model, before, np.array(targets), counts, seed=seed)
+                    record["deletions"] = calibrate_deletions(model, before, np.array(targets), counts, seed=seed)
+                    if model.has_augmenter and model.can_insert:
+                        popularity = counts if self.config.corruption_noise == "popular" else None
+                        record["insertions"] = calibrate_insertions(model, before, popularity, seed=seed)
         if "edits" in record:
             set_calibration(model, record["edits"], counts)
+            set_deletions(model, record["deletions"])
+        if "insertions" in record:
+            set_insertions(model, record["insertions"])
 
     def _build(self, part: Protocol, record: dict[str, Any]) -> _Built:
         config, workers = self.config, self.workers

@@ -259,7 +259,7 @@ def test_contrast_and_triplet_compare_the_three_views_of_each_prefix(full):
     model, batch, terms = full
     prefixes = take_prefixes(batch["history"], batch["prefix_lengths"])
     raw, random = model(prefixes), model(batch["random_view"])
-    edits = model.edit(prefixes)
+    edits = model.learned_edits(prefixes)
     learned = model(edits.edited)
     assert float(terms["triplet_loss"]) == pytest.approx(float(triplet_loss(raw, learned, random)), abs=1e-4)
     contrast = info_nce(random, learned, temperature=0.5, similarity="cosine")
@@ -272,7 +272,7 @@ def test_what_follows_a_history_follows_its_views_too():
     terms, _ = model.losses_of(batch, training=False)
     assert model.term_weights["view_loss"] == 0.5
     prefixes = take_prefixes(batch["history"], batch["prefix_lengths"])
-    views = [model(batch["random_view"]), model(model.edit(prefixes).edited)]
+    views = [model(batch["random_view"]), model(model.learned_edits(prefixes).edited)]
     lengths = batch["prefix_lengths"].numpy()
     following = [row[n - 1] for row, ends in zip(batch["target"].numpy(), lengths, strict=True) for n in ends]
     losses = []

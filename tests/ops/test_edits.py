@@ -11,7 +11,15 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laclrec_tf.ops.edits import DELETE, INSERT, KEEP, apply_edits, inserted_items, without_last_events
+from laclrec_tf.ops.edits import (
+    DELETE,
+    INSERT,
+    KEEP,
+    apply_edits,
+    inserted_items,
+    kept_insertions,
+    without_last_events,
+)
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "reference_values.json").read_text())["edits"]
 EOS = 99
@@ -134,3 +142,53 @@ def test_variants_without_the_last_events(history):
         assert is_there == (not events or (max(events) <= len(history) and bool(left)))
         expected = left if is_there else history
         assert variant.tolist() == expected + [0] * (8 - len(expected))
+
+
+# ---- insertions that are kept ----------------------------------------------------------------------------
+def kept(operations: list[int], insertions: list[list[int]], max_length: int = 20) -> list[list[int]]:
+    item_ids = tf.range(1, len(operations) + 1)[tf.newaxis]
+    found = kept_insertions(
+        item_ids, tf.constant([operations]), tf.constant([insertions]), eos_id=EOS, max_length=max_length
+    )
+    return found[0].numpy().tolist()
+
+
+def test_the_newest_of_equal_insertions_is_kept():
+    runs = [[7, 8, EOS], [8, 9, 7], [9, EOS, 5]]
+    assert kept([INSERT] * 3, runs) == [[0, 0, EOS], [8, 0, 7], [9, EOS, 0]]
+    assert kept([INSERT, KEEP, INSERT], runs) == [[7, 8, EOS], [0, 0, 0], [9, EOS, 0]]
+
+
+def test_the_oldest_insertions_give_way():
+    runs = [[7, 8, 9], [0, 0, 0], [10, 11, EOS]]
+    operations = [INSERT, KEEP, INSERT]
+    # In reading order: 9 8 7 1 2 11 10 3.
+    assert kept(operations, runs, max_length=8) == [[7, 8, 9], [0, 0, 0], [10, 11, EOS]]
+    assert kept(operations, runs, max_length=6) == [[7, 0, 0], [0, 0, 0], [10, 11, EOS]]
+    assert kept(operations, runs, max_length=4) == [[0, 0, 0], [0, 0, 0], [10, 0, EOS]]
+    assert (
+        kept(operations, runs, max_length=3) == kept(operations, runs, max_length=2) == [[0] * 3, [0] * 3, [0, 0, EOS]]
+    )
+    # A deleted event makes room.
+    assert kept([INSERT, DELETE, INSERT], runs, max_length=4) == [[0, 0, 0], [0, 0, 0], [10, 11, EOS]]
+
+
+@given(st.data())
+def test_kept_insertions_repeat_nothing_and_lose_no_event(data):
+    length = data.draw(st.integers(1, 5))
+    n_events = data.draw(st.integers(0, length))
+    history = data.draw(st.permutations(range(1, 13)))[:n_events]
+    operations = data.draw(st.lists(st.sampled_from([KEEP, DELETE, INSERT]), min_size=length, max_size=length))
+    others = st.sampled_from([*set(range(1, 13)) - set(history), EOS])
+    runs = [data.draw(st.lists(others, min_size=3, max_size=3)) for _ in range(length)]
+    max_length = data.draw(st.integers(5, 9))
+    inputs = tf.constant([history + [0] * (length - n_events)]), tf.constant([operations])
+    limits = {"eos_id": EOS, "max_length": max_length}
+    insertions = kept_insertions(*inputs, tf.constant([runs]), **limits)
+    edited = [item for item in apply_edits(*inputs, insertions, **limits).numpy()[0].tolist() if item]
+    assert len(edited) == len(set(edited))
+    remaining = [item for item, operation in zip(history, operations, strict=False) if operation != DELETE]
+    assert [item for item in edited if item in history] == (remaining or history[-1:])
+    unlimited = kept_insertions(*inputs, tf.constant([runs]), eos_id=EOS, max_length=99)
+    n_wanted = int(tf.reduce_sum(tf.cast(inserted_items(unlimited, EOS) > 0, tf.int32)))
+    assert len(edited) == min(max_length, n_wanted + len(remaining or history[-1:]))
