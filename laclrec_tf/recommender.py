@@ -247,7 +247,7 @@ def _queries(histories: Any, columns: dict[str, Any]) -> HistoryTable | Items:
     return histories
 
 
-def load(path: str | Path, *, edits: str = "none") -> Recommender:
+def load(path: str | Path, *, edits: str = "chosen") -> Recommender:
     """Load a trained model.
 
     A run gives the same answers as the SavedModel that `laclrec-tf export` writes with an exact index.
@@ -256,7 +256,8 @@ def load(path: str | Path, *, edits: str = "none") -> Recommender:
         path: run folder made by `laclrec-tf train` or `grow`; `saved_models/NAME`, for its newest version; or
             `saved_models/NAME/VERSION`.
         edits: for a run: "none", "uniform" or "learned", whether it mixes its predictions over the edits of each
-            history, see `laclrec_tf.layers.EditMixture`. An export keeps what it was made with. Default: "none".
+            history, see `laclrec_tf.layers.EditMixture`. An export keeps what it was made with. Default: "chosen", what
+            the run's calibration chose.
 
     Returns:
         A `Recommender`.
@@ -276,7 +277,7 @@ def load(path: str | Path, *, edits: str = "none") -> Recommender:
     if (folder / RECORD_FILE).is_file() or (folder.is_dir() and has_epochs(folder)):
         return _of_run(RunFolder.open(folder), edits)
     if (folder / SAVED_MODEL_FILE).is_file() or version_folders(folder):
-        if edits != "none":
+        if edits != "chosen":
             raise InputError(
                 f"Argument `edits` is for runs. {folder} is an export; export the run with --edits {edits}."
             )
@@ -289,7 +290,7 @@ def load(path: str | Path, *, edits: str = "none") -> Recommender:
 
 
 def _of_run(run: RunFolder, edits: str) -> Recommender:
-    run.check_edits(edits)
+    edits = run.edits_to_use(edits)
     model = LiveModel(Retriever(run.model, run.vocabulary, run.popularity, retired=run.retired, edits=edits))
     return Recommender(
         model,

@@ -104,20 +104,27 @@ class RunFolder:
             )
         return model
 
-    def check_edits(self, edits: str) -> None:
-        """Check that the model can recommend over the edits of histories.
+    def edits_to_use(self, edits: str = "chosen") -> str:
+        """Return the kind of edits to recommend over: "none", "uniform" or "learned".
+
+        Args:
+            edits: one of these, or "chosen" for what calibration chose, "none" without a calibration. Default:
+                "chosen".
 
         Raises:
-            InputError: `edits` is not "none", "uniform" or "learned", or is not "none" and was not calibrated.
+            InputError: `edits` is unknown, or "uniform" or "learned" for a model that was not calibrated.
         """
+        if edits == "chosen":
+            return self.record["edits"]["chosen"] if "edits" in self.record else "none"
         if edits not in LACLRec.edit_kinds:
-            kinds = ", ".join(LACLRec.edit_kinds)
+            kinds = ", ".join(("chosen", *LACLRec.edit_kinds))
             raise InputError(f"Argument `edits` must be one of {kinds}. Received: {edits!r}.")
         if edits != "none" and "edits" not in self.record:
             raise InputError(
                 f"{self.folder} was not calibrated for the edits of histories: that takes a strict training on 500 "
                 "users or more, and calibration_share above 0. Leave the edits at none."
             )
+        return edits
 
     @cached_property
     def vocabulary(self) -> ItemVocabulary:

@@ -15,7 +15,7 @@ from laclrec_tf.run_folder import RunFolder
 from laclrec_tf.runtime.machine import processor_name
 from laclrec_tf.runtime.output_files import ReportFile
 from laclrec_tf.runtime.terminal import spinner
-from laclrec_tf.serving.release.export import IndexSettings, user_vectors
+from laclrec_tf.serving.release.export import IndexSettings, example_queries
 from laclrec_tf.serving.retriever.exact_index import ExactIndex
 from laclrec_tf.serving.retriever.partitioned_index import RECALL_AT
 from laclrec_tf.serving.retriever.retriever import Retriever
@@ -88,7 +88,8 @@ def _vectors(run: str | Path | None, items: int, width: int) -> tuple[np.ndarray
     folder = RunFolder.open(run)
     retriever = Retriever(folder.model, folder.vocabulary, folder.popularity, retired=folder.retired)
     table = np.array(retriever.exact_index.item_vectors())
-    return table, user_vectors(folder, retriever)[0], retriever.active_ids
+    queries, _ = example_queries(folder, retriever)
+    return table, retriever.embed_history(queries)["user_vectors"].numpy(), retriever.active_ids
 
 
 def _search(index: ItemIndex) -> Callable[[tf.Tensor], Any]:

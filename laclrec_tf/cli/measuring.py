@@ -11,6 +11,7 @@ from rich.table import Table
 from laclrec_tf.cli.options import (
     Commands,
     Edits,
+    EditsOption,
     Int8,
     JsonOut,
     NoiseKind,
@@ -41,12 +42,13 @@ def evaluate(
         Path | None, place_option(help="Events to evaluate on in place of the run's data, e.g. with noise.")
     ] = None,
     clean: Annotated[bool, typer.Option("--clean", help="Evaluate on histories edited by the augmenter.")] = False,
-    edits: Annotated[
-        Edits, typer.Option(help="Mix the predictions over edits of each history, without one or both last events.")
-    ] = Edits.none,
+    edits: EditsOption = Edits.chosen,
+    noise: Annotated[
+        float, typer.Option(help="Share of foreign items, drawn by popularity, to plant in the histories.", min=0)
+    ] = 0.0,
     ranks: Annotated[Path | None, place_option(help="Also write each user's rank to a .csv or .parquet.")] = None,
     json_out: JsonOut = None,
-    seed: Annotated[int, typer.Option(help="Seed of the items that sampled-99 draws.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the noise, and of the items that sampled-99 draws.", min=0)] = 0,
 ) -> None:
     """Rank held-out items and print recall, MRR and NDCG at 5, 10 and 20."""
     from laclrec_tf.evaluation.evaluate import evaluate as run_evaluation
@@ -58,6 +60,7 @@ def evaluate(
         histories=histories,
         clean=clean,
         edits=edits.value,
+        noise=noise,
         ranks_out=ranks,
         json_out=json_out,
         seed=seed,

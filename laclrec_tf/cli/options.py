@@ -79,6 +79,7 @@ class Split(StrEnum):
 class Edits(StrEnum):
     """Whether predictions are mixed over the edits of a history."""
 
+    chosen = "chosen"
     none = "none"
     uniform = "uniform"
     learned = "learned"
@@ -165,6 +166,10 @@ Settings = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="A setting, see `laclrec-tf settings`. May be repeated."),
 ]
 ConfigFile = Annotated[Path | None, place_option(help="YAML file of settings; --set overrides it.")]
+EditsOption = Annotated[
+    Edits,
+    typer.Option(help="Mix the predictions over edits of each history, as calibration chose, or otherwise."),
+]
 JsonOut = Annotated[Path | None, place_option("--json", help="Also write the report to this file.")]
 UserColumn = Annotated[str, typer.Option(metavar="NAME", help="Column of the user ids.")]
 ItemColumn = Annotated[str, typer.Option(metavar="NAME", help="Column of the item ids.")]

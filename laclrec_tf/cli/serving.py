@@ -13,6 +13,7 @@ from laclrec_tf.cli.options import (
     BeamOptions,
     Commands,
     Edits,
+    EditsOption,
     Engine,
     EngineOption,
     IndexKind,
@@ -49,9 +50,7 @@ def export(
     recall: Recall = None,
     partitions: Partitions = None,
     int8: Int8 = False,
-    edits: Annotated[
-        Edits, typer.Option(help="Mix the predictions over edits of each history, without one or both last events.")
-    ] = Edits.none,
+    edits: EditsOption = Edits.chosen,
 ) -> None:
     """Write a run as a versioned SavedModel that TensorFlow Serving loads."""
     from laclrec_tf.serving.release.export import IndexSettings
@@ -59,9 +58,8 @@ def export(
     from laclrec_tf.serving.version.metadata import METADATA_FILE, index_description
 
     version = run_export(run, to, index=IndexSettings(index.value, recall, partitions, int8), edits=edits.value)
-    made = json.loads((version / METADATA_FILE).read_text(encoding="utf-8"))["metadata"]["index"]
-    edited = "" if edits == Edits.none else f", edits: {edits.value}"
-    console.print(f"wrote {version}, {index_description(made)}{edited}")
+    made = json.loads((version / METADATA_FILE).read_text(encoding="utf-8"))["metadata"]
+    console.print(f"wrote {version}, {index_description(made['index'])}, edits: {made['served_edits']}")
 
 
 @serving_app.command()

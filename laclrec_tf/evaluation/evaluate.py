@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from laclrec_tf.data.events import read_interactions
+from laclrec_tf.data.planted_noise import plant_noise
 from laclrec_tf.data.splits import Split, held_out, held_out_pairs
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.ranking import rank_targets, sample_negatives
@@ -30,7 +31,8 @@ def evaluate(
     protocol: str = "full",
     histories: str | Path | None = None,
     clean: bool = False,
-    edits: str = "none",
+    edits: str = "chosen",
+    noise: float = 0.0,
     ranks_out: str | Path | None = None,
     json_out: str | Path | None = None,
     seed: int = 0,
@@ -38,9 +40,9 @@ def evaluate(
 ) -> dict[str, Any]:
     """Rank every user's held-out item and report recall, MRR and NDCG at 5, 10 and 20.
 
-    A report on the run's own data, without `clean`, is also written to the run folder, where `export` reads it. In a
-    run made by `laclrec-tf grow`, new items are ranked as well. Retired items are not, and users whose held-out item
-    is retired are skipped.
+    A report on the run's own data, without `clean` and `noise`, is also written to the run folder, where `export` reads
+    it. In a run made by `laclrec-tf grow`, new items are ranked as well. Retired items are not, and users whose
+    held-out item is retired are skipped.
 
     Args:
         run: folder made by `laclrec-tf train`.
@@ -53,27 +55,29 @@ def evaluate(
             Default: False.
         edits: "none", "uniform" or "learned": whether predictions are mixed over the edits of each history, see
             `laclrec_tf.layers.EditMixture`; of the validation split the calibration has seen a tenth of the users.
-            Default: "none".
+            Default: "chosen", what the calibration chose, as an export serves it.
+        noise: expected share of foreign items, drawn by popularity, to plant anywhere in each history, see
+            `laclrec_tf.data.plant_noise`. Default: 0.
         ranks_out: .csv or .parquet file for the rank of each evaluated user's held-out item, see `evaluate_users`.
             Default: None.
         json_out: file for the report. Default: None.
-        seed: seed of the sampled items of "sampled-99", which are the same for the run's data and for `histories` of
-            its users. Default: 0.
+        seed: seed of the noise, and of the sampled items of "sampled-99", which are the same for the run's data and for
+            `histories` of its users. Default: 0.
         show_progress: whether to show a progress bar. Default: True.
 
     Returns:
         `recall@5` ... `ndcg@20`, and what they describe: `protocol`, `split`, `trained_on`, `tie_rule`, `data_hash`,
         `users`, `users_too_short` (left out, because their history has fewer than three events), `seed`, `preset`,
-        `clean`, `edits`, `run`; with `histories` also `histories`, `histories_sha256`, `unknown_item_events` and
-        `users_with_unknown_target`; with retired items also `users_with_retired_target`. With the protocol "full" also
-        `targets_in_history`, the share of held-out items that are in the history too, and if there are some,
+        `clean`, `edits`, `noise`, `run`; with `histories` also `histories`, `histories_sha256`, `unknown_item_events`
+        and `users_with_unknown_target`; with retired items also `users_with_retired_target`. With the protocol "full"
+        also `targets_in_history`, the share of held-out items that are in the history too, and if there are some,
         `served_recall@10` and `served_ndcg@10`, which count them as missed: a server leaves out the items of the
         history by default, so it never recommends them.
 
     Raises:
         InputError: the run or a file cannot be read, a file cannot be written, the split does not exist or is the
-            validation split of a refit, which was trained on it, `clean` is set for a model without augmenter, or
-            `edits` for one that was not calibrated.
+            validation split of a refit, which was trained on it, `clean` is set for a model without augmenter,
+            `edits` for one that was not calibrated, or `noise` is out of its range.
     """
     report_file = None if json_out is None else ReportFile(json_out)
     ranks_file = None if ranks_out is None else ReportFile(ranks_out)
@@ -86,6 +90,7 @@ def evaluate(
         histories=histories,
         clean=clean,
         edits=edits,
+        noise=noise,
         seed=seed,
         show_progress=show_progress,
     )
@@ -105,7 +110,8 @@ def evaluate_users(
     protocol: str = "full",
     histories: str | Path | None = None,
     clean: bool = False,
-    edits: str = "none",
+    edits: str = "chosen",
+    noise: float = 0.0,
     seed: int = 0,
     show_progress: bool = True,
 ) -> tuple[dict[str, Any], pl.DataFrame]:
@@ -140,7 +146,7 @@ def evaluate_users(
             f"{folder.folder} has no trained augmenter to clean histories with (preset {preset}). "
             "Evaluate it without --clean, or a laclrec run."
         )
-    folder.check_edits(edits)
+    edits = folder.edits_to_use(edits)
     skipped: dict[str, int] = {}
     if histories is None:
         users, whole = folder.data.histories()
@@ -157,7 +163,11 @@ def evaluate_users(
             f"No history in {source} has the three events that holding out an item takes. Give longer ones."
         )
     targets = np.array([target for _, target in pairs], np.int32)
+    before = [history for history, _ in pairs]
     in_history = np.array([target in history for history, target in pairs])
+    if noise:
+        planting: dict[str, Any] = {"n_items": folder.vocabulary.n_items, "popularity": folder.popularity}
+        before, _ = plant_noise(before, noise, **planting, never=list(targets[:, np.newaxis]), seed=seed)
     negatives = None
     if protocol == "sampled-99":
         own = evaluated if histories is None else _evaluated(*folder.data.histories(), split, retired)
@@ -168,7 +178,7 @@ def evaluate_users(
         task = progress.add_task(f"ranking, {protocol}", total=len(pairs))
         ranks = rank_targets(
             folder.model,
-            [history for history, _ in pairs],
+            before,
             targets,
             protocol=protocol,
             negatives=negatives,
@@ -191,6 +201,7 @@ def evaluate_users(
         "preset": preset,
         "clean": clean,
         "edits": edits,
+        "noise": noise,
         "run": str(run),
     }
     if histories is not None:
@@ -201,7 +212,7 @@ def evaluate_users(
         if in_history.any():
             served = ranking_metrics(np.where(in_history, folder.vocabulary.n_items, ranks))
             report |= {f"served_{name}": served[name] for name in ("recall@10", "ndcg@10")}
-    if histories is None and not clean:
+    if histories is None and not clean and not noise:
         _write_to_run(folder, report)
     table = pl.DataFrame(
         {

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import KerasTensor, ops
 
-from laclrec_tf.ops.edits import without_last_events
+from laclrec_tf.item_vocabulary import PAD_ID
 from laclrec_tf.ops.masking import history_lengths
 
 EDITS = ("none", "uniform", "learned")
@@ -16,29 +16,32 @@ NOT_CALIBRATED = -1
 # The events that each variant of a history lacks, counted from the end. The first four are mixed, the others are read.
 VARIANTS = ((), (1,), (2,), (1, 2), (1, 2, 3), (1, 2, 3, 4))
 N_MIXED = 4
+# The least length of a history that each variant leaves an event of.
+_LEAST_LENGTHS = tuple(max(len(events) + 1, *events) if events else 0 for events in VARIANTS)
 # The variants that say how well the last event and the one before it follow the events 1, 2 and 3 places earlier.
 _BEFORE = ((1, 3, 4), (3, 4, 5))
 COEFFICIENTS = ("bias", "after_1", "after_2", "after_3", "log_popularity", "both")
 # Bounds of the log-odds of one event.
 MIN_LOG_ODDS, MAX_LOG_ODDS = -8.0, 6.0
 _NEVER = -1e9
+_LEAST_PROBABILITY = 1e-37
 
 
 @keras.saving.register_keras_serializable(package="laclrec_tf")
 class EditMixture(keras.layers.Layer):
     """Mixes the predictions for a history and for its edits: without its last event, the one before it, or both.
 
-    `P(i | h) = sum_v w_v softmax(u(h_v) E)_i / sum_v w_v`. The history itself has the weight 1. The history without an
+    `P(i | h) = sum_v w_v softmax(u_v E)_i / sum_v w_v`. The history itself has the weight 1. The history without an
     event has the weight `exp(d)`, `d` the log-odds that the event misleads. The history without both events has
     the weight `exp(d_1 + d_2 + both)`. An edit that would leave no event has the weight 0.
 
     With `edits="uniform"` all events have the same log-odds. With `edits="learned"` they are
 
-        d = bias + sum_{j=1..3} a_j (log softmax(u(h_j) E)_x - log p_x) + b log p_x
+        d = bias + sum_{j=1..3} a_j (log softmax(u_j E)_x - log p_x) + b log p_x
 
-    of an event `x`, with `h_j` the history up to the `j`-th event before it, and `p_x` the share of `x` in the training
-    events. The sum asks how much likelier than by popularity the recommender itself expects `x` there. A term is 0
-    where there is no such event.
+    of an event `x`, with `u_j` the user vector up to the `j`-th event before it, and `p_x` the share of `x` in the
+    training events. The sum asks how much likelier than by popularity the recommender itself expects `x` there. A term
+    is 0 where there is no such event.
 
     Args:
         n_items: Catalogue size `N`.
@@ -51,23 +54,19 @@ class EditMixture(keras.layers.Layer):
         choice: Scalar variable, the index in `EDITS` of what calibration chose; -1 before a calibration.
 
     Call arguments:
-        log_probabilities: `[B, V, N]` float32 log-softmax of each variant in the order of `variants`.
+        scores: `[B, V, N]` float32 scores of all items for each of `VARIANTS`, see `LACLRec.edit_vectors`; the first
+            four are enough for "uniform".
         history: `[B, L]` integer ids, right-padded with 0.
-        exists: `[B, V]` bool, see `variants`.
         edits: "uniform" or "learned".
 
     Returns:
-        `[B, N]` float32, logarithms of the mixed probabilities.
+        `[B, N]` float32, the mixed probabilities.
 
     Example:
         >>> mixture = EditMixture(n_items=2)
         >>> mixture.build()
-        >>> history = ops.array([[1, 2, 0]])
-        >>> variants, exists = mixture.variants(history, edits="uniform")
-        >>> variants.numpy().tolist(), exists.numpy().tolist()
-        ([[[1, 2, 0], [1, 0, 0], [2, 0, 0], [1, 2, 0]]], [[True, True, True, False]])
-        >>> predictions = ops.log(ops.array([[[0.5, 0.5], [0.2, 0.8], [0.2, 0.8], [1.0, 1e-9]]]))
-        >>> ops.exp(mixture(predictions, history, exists, edits="uniform")).numpy().round(4).tolist()
+        >>> scores = ops.log(ops.array([[[0.5, 0.5], [0.2, 0.8], [0.2, 0.8], [1.0, 1e-9]]]))
+        >>> mixture(scores, ops.array([[1, 2]]), edits="uniform").numpy().round(4).tolist()
         [[0.30000001192092896, 0.699999988079071]]
 
     Source: the augmenter of LACLRec (arXiv 2503.20232) deletes the events that look like noise. The mixture does so in
@@ -92,25 +91,26 @@ class EditMixture(keras.layers.Layer):
         self.choice = weight("choice", (), dtype="int32", value=NOT_CALIBRATED)
         self.built = True
 
-    def variants(self, history: KerasTensor, edits: str) -> tuple[KerasTensor, KerasTensor]:
-        """Return the variants of histories that `edits` needs a prediction for.
+    def call(self, scores: KerasTensor, history: KerasTensor, edits: str) -> KerasTensor:
+        """Return the mixed probabilities."""
+        probabilities = ops.softmax(scores)
+        columns = ops.clip(self.last_events(history) - 1, 0, self.n_items - 1)[:, None]  # [B, 1, 2]
+        of_events = ops.take_along_axis(probabilities, columns, axis=2)
+        weights = self.weights_of(ops.log(ops.maximum(of_events, _LEAST_PROBABILITY)), history, edits)
+        # Weights of 0 are cheaper than a copy of the probabilities without the variants that are only read.
+        weights = ops.pad(weights, [[0, 0], [0, scores.shape[1] - N_MIXED]])
+        return ops.matmul(weights[:, None], probabilities)[:, 0]
+
+    def weights_of(self, log_probabilities: KerasTensor, history: KerasTensor, edits: str) -> KerasTensor:
+        """Return the weights `[B, 4]` of the mixed variants; their sum is 1.
 
         Args:
+            log_probabilities: `[B, V, 2]` float32, for each variant those of `last_events`; read with "learned" only.
             history: `[B, L]` integer ids, right-padded with 0.
             edits: "uniform" or "learned".
-
-        Returns:
-            `(variants [B, V, L], exists [B, V])`; `V` is 4 or 6. The first variant is the history itself. Where
-            `exists` is False the edit would leave no event, and the row is the history.
         """
-        return without_last_events(history, VARIANTS[:N_MIXED] if edits == "uniform" else VARIANTS)
-
-    def call(
-        self, log_probabilities: KerasTensor, history: KerasTensor, exists: KerasTensor, edits: str
-    ) -> KerasTensor:
-        """Return the logarithms of the mixed probabilities."""
         if edits == "learned":
-            numbers = self.numbers(log_probabilities, history, exists)
+            numbers = self.numbers(log_probabilities, history)
             odds = self.learned[0] + ops.tensordot(numbers, self.learned[1:-1], axes=1)
             both = self.learned[-1]
         else:
@@ -118,27 +118,37 @@ class EditMixture(keras.layers.Layer):
             both = self.uniform[1]
         odds = ops.clip(odds, MIN_LOG_ODDS, MAX_LOG_ODDS)
         weights = ops.stack([ops.zeros_like(odds[:, 0]), odds[:, 0], odds[:, 1], ops.sum(odds, axis=1) + both], axis=1)
-        weights = ops.log_softmax(ops.where(exists[:, :N_MIXED], weights, _NEVER), axis=1)
-        return ops.logsumexp(log_probabilities[:, :N_MIXED] + weights[..., None], axis=1)
+        return ops.softmax(ops.where(self.exists(history)[:, :N_MIXED], weights, _NEVER))
 
-    def numbers(self, log_probabilities: KerasTensor, history: KerasTensor, exists: KerasTensor) -> KerasTensor:
+    def last_events(self, history: KerasTensor) -> KerasTensor:
+        """Return the last event of each history and the one before it, `[B, 2]` int32, PAD where there is none."""
+        places = history_lengths(history)[:, None] - ops.array([1, 2], "int32")
+        items = ops.cast(ops.take_along_axis(history, ops.maximum(places, 0), axis=1), "int32")
+        return ops.where(places >= 0, items, PAD_ID)
+
+    def exists(self, history: KerasTensor) -> KerasTensor:
+        """Return `[B, 6]` bool: False where a variant would leave no event, or lacks one that the history has not."""
+        return history_lengths(history)[:, None] >= ops.array(_LEAST_LENGTHS, "int32")
+
+    def numbers(self, log_probabilities: KerasTensor, history: KerasTensor) -> KerasTensor:
         """Return what `learned` weighs, `after_1` to `log_popularity`, for the last two events.
+
+        Args:
+            log_probabilities: `[B, 6, 2]` float32, for each variant those of `last_events`.
+            history: `[B, L]` integer ids, right-padded with 0.
 
         Returns:
             `[B, 2, 4]` float32, the last event first; 0 for an event that a history does not have.
         """
-        lengths = history_lengths(history)
-        found = []
-        for event, before in enumerate(_BEFORE):
-            place = ops.maximum(lengths - 1 - event, 0)[:, None]
-            item = ops.cast(ops.take_along_axis(history, place, axis=1), "int32")  # [B, 1]
-            popularity = ops.take(self.log_popularity, item, axis=0)
-            column = ops.clip(item - 1, 0, self.n_items - 1)[..., None]
-            each = [ops.take_along_axis(log_probabilities[:, v : v + 1], column, axis=2)[..., 0] for v in before]
-            fits = [ops.where(exists[:, v : v + 1], fit - popularity, 0.0) for v, fit in zip(before, each, strict=True)]
-            has_event = ops.logical_and((lengths > event)[:, None], item <= self.n_items)  # not EOS, not MASK
-            found.append(ops.where(has_event, ops.concatenate([*fits, popularity], axis=1), 0.0))
-        return ops.stack(found, axis=1)
+        events, exists = self.last_events(history), self.exists(history)
+        popularity = ops.take(self.log_popularity, events, axis=0)  # [B, 2]
+        fits = ops.where(exists[..., None], log_probabilities - popularity[:, None], 0.0)
+        found = [
+            ops.concatenate([ops.take(fits[:, :, event], before, axis=1), popularity[:, event : event + 1]], axis=1)
+            for event, before in enumerate(_BEFORE)
+        ]
+        has_event = ops.logical_and(events != PAD_ID, events <= self.n_items)  # not EOS, not MASK
+        return ops.where(has_event[..., None], ops.stack(found, axis=1), 0.0)
 
     def set_popularity(self, counts: np.ndarray) -> None:
         """Set `log_popularity` from `[N]` numbers of training events; an item without events counts as half of one."""

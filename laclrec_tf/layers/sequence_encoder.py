@@ -10,6 +10,7 @@ from keras import KerasTensor, ops
 from laclrec_tf.item_vocabulary import PAD_ID
 from laclrec_tf.layers.item_embedding import ItemEmbedding
 from laclrec_tf.layers.transformer_block import TransformerBlock
+from laclrec_tf.ops.masking import history_lengths
 
 
 def attention_mask(item_ids: KerasTensor, causal: bool) -> KerasTensor:
@@ -117,16 +118,35 @@ class SequenceEncoder(keras.layers.Layer):
 
     def call(self, item_ids: KerasTensor, causal: bool = True, training: bool | None = None) -> KerasTensor:
         """Return hidden states `[B, L, D]`."""
-        position = ops.arange(ops.shape(item_ids)[1], dtype="int32")[None, :]  # [1, L]
-        if self.positions == "end":
-            lengths = ops.sum(ops.cast(ops.not_equal(item_ids, PAD_ID), "int32"), axis=1, keepdims=True)
-            position = ops.maximum(lengths - 1 - position, 0)  # [B, L]
+        places = ops.arange(ops.shape(item_ids)[1], dtype="int32")[None, :]  # [1, L]
+        position = self.position_of(places, history_lengths(item_ids))
+        return self.encode(item_ids, position, attention_mask(item_ids, causal), training=training)
+
+    def encode(
+        self, item_ids: KerasTensor, position: KerasTensor, mask: KerasTensor, training: bool | None = None
+    ) -> KerasTensor:
+        """Return hidden states `[B, L, D]` of items at given positions.
+
+        Args:
+            item_ids: `[B, L]` integer ids.
+            position: `[B, L]` or `[1, L]` int32, see `position_of`.
+            mask: `[B, L, L]` bool, True = the query (axis 1) attends to the key (axis 2).
+            training: Whether dropout is on. Default: None, as Keras decides.
+        """
         hidden = self.item_embedding(item_ids, training=training) + self.position_embedding(position)
         hidden = self.embedding_dropout(hidden, training=training)
-        mask = attention_mask(item_ids, causal)
         for block in self.blocks:
             hidden = block(hidden, mask, training=training)
         return hidden
+
+    def position_of(self, places: KerasTensor, lengths: KerasTensor) -> KerasTensor:
+        """Return the positions, int32, of places counted from the start, `[B, P]` or `[1, P]`.
+
+        Args:
+            places: Integers from 0; the same shape.
+            lengths: `[B]` int32, the lengths of the histories.
+        """
+        return ops.maximum(lengths[:, None] - 1 - places, 0) if self.positions == "end" else places
 
     def compute_output_shape(self, item_ids_shape: tuple[int | None, ...], *_args: Any) -> tuple[int | None, ...]:
         """Return `[B, L, D]`."""

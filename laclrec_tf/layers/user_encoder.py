@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-from keras import KerasTensor
+from keras import KerasTensor, ops
 
 from laclrec_tf.layers.sequence_encoder import attention_mask
 from laclrec_tf.layers.transformer_block import TransformerBlock
@@ -87,6 +87,25 @@ class UserEncoder(keras.layers.Layer):
         last, is_key = gather_last(hidden, lengths)[:, None], is_item(history)[:, None]
         last = self.blocks[-1](last, is_key, context=hidden, training=training)
         return self.norm(last[:, 0])
+
+    def vectors_at(self, hidden: KerasTensor, places: KerasTensor, mask: KerasTensor) -> KerasTensor:
+        """Return the states at some places, without the last block's other positions. Dropout is off.
+
+        Args:
+            hidden: `[B, L, D]` float, the encoder's hidden states.
+            places: `[B, P]` int32.
+            mask: `[B, L, L]` bool, True = the query (axis 1) attends to the key (axis 2).
+
+        Returns:
+            `[B, P, D]` float.
+        """
+        for block in self.blocks[:-1]:
+            hidden = block(hidden, mask, training=False)
+        vectors = ops.take_along_axis(hidden, places[..., None], axis=1)
+        if self.blocks:
+            seen = ops.take_along_axis(mask, places[..., None], axis=1)
+            vectors = self.blocks[-1](vectors, seen, context=hidden, training=False)
+        return self.norm(vectors)
 
     def compute_output_shape(self, hidden_shape: tuple[int | None, ...], *_args: Any) -> tuple[int | None, ...]:
         """Return the shape of the hidden states, which stays the same."""

@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras import KerasTensor, ops
 
 from laclrec_tf.layers.edit_mixture import EDITS, NOT_CALIBRATED, EditMixture
+from laclrec_tf.losses.cross_entropy import catalogue_logits
 from laclrec_tf.models.arguments import as_history
 from laclrec_tf.models.catalogue import Catalogue
 from laclrec_tf.models.ranking_model import RankingModel
@@ -18,8 +19,8 @@ from laclrec_tf.ops.masking import pack_histories
 class EditAwareModel(RankingModel):
     """Scores and recommendations of a model of user vectors.
 
-    A subclass has `n_items`, `max_length`, a `catalogue`, a `mixture`, and `user_vectors(history, training)`, the user
-    vectors `[B, D]` of right-padded histories `[B, L]`.
+    A subclass has `n_items`, `max_length`, a `catalogue` and a `mixture`. For right-padded histories `[B, L]` it has
+    `user_vectors(history, training)`, `[B, D]`, and `edit_vectors(history, edits)`, `[B, V, D]`.
     """
 
     edit_kinds: ClassVar = EDITS
@@ -31,22 +32,22 @@ class EditAwareModel(RankingModel):
     @property
     def chosen_edits(self) -> str:
         """What gains most for this model: "none", "uniform" or "learned"; "none" without a calibration."""
-        return EDITS[max(0, int(self.mixture.choice))]
+        with tf.init_scope():  # also while a graph is traced
+            return EDITS[max(0, int(self.mixture.choice))]
 
-    def log_probabilities(self, variants: KerasTensor) -> KerasTensor:
-        """Return the log-softmax `[B, V, N]` over the items, without PAD, EOS and MASK, of histories `[B, V, L]`."""
-        n_variants, length = variants.shape[1], ops.shape(variants)[2]
-        vectors = self.user_vectors(ops.reshape(variants, (-1, length)), training=False)
-        scores = self.catalogue(vectors)[:, 1:-2]
-        return ops.reshape(ops.log_softmax(scores, axis=-1), (-1, n_variants, self.n_items))
+    def edit_scores(self, history: KerasTensor, edits: str = "learned") -> KerasTensor:
+        """Return the scores `[B, V, N]` of the items, without PAD, EOS and MASK, for each of `edit_vectors`."""
+        vectors = ops.cast(self.edit_vectors(history, edits), "float32")
+        scores = catalogue_logits(ops.reshape(vectors, (-1, vectors.shape[2])), self.catalogue.item_table)
+        return ops.reshape(scores, (-1, vectors.shape[1], self.n_items))
 
-    def scores_of(self, history: KerasTensor, edits: str = "none") -> KerasTensor:
+    def scores_of(self, history: KerasTensor, edits: str = "chosen") -> KerasTensor:
         """Return catalogue scores of histories.
 
         Args:
             history: `[B, L]` integer ids, right-padded with 0.
-            edits: "none" for the dot products of the history's user vector; "uniform" or "learned" for the logarithms
-                of probabilities that are mixed over the history's edits, see `EditMixture`. Default: "none".
+            edits: "none" for the dot products of the history's user vector; "uniform" or "learned" for probabilities
+                that are mixed over the history's edits, see `EditMixture`. Default: "chosen", see `chosen_edits`.
 
         Returns:
             `[B, N + 3]` float32; PAD, EOS and MASK have `-inf`.
@@ -59,11 +60,12 @@ class EditAwareModel(RankingModel):
             >>> model = LACLRec(n_items=20, width=8)
             >>> _ = model.mixture.choice.assign(1)  # as a calibration does
             >>> scores = model.scores_of(ops.array([[5, 6, 7], [9, 0, 0]]), edits="uniform")
-            >>> ops.sum(ops.exp(scores), axis=1).numpy().round(4).tolist()
+            >>> ops.sum(scores[:, 1:-2], axis=1).numpy().round(4).tolist()
             [1.0, 1.0]
         """
-        if edits not in EDITS:
-            raise ValueError(f"Argument `edits` must be one of {', '.join(EDITS)}. Received: edits={edits!r}.")
+        if edits not in ("chosen", *EDITS):
+            raise ValueError(f"Argument `edits` must be one of chosen, {', '.join(EDITS)}. Received: edits={edits!r}.")
+        edits = self.chosen_edits if edits == "chosen" else edits
         if edits == "none":
             return self.catalogue(self.user_vectors(history, training=False))
         with tf.init_scope():  # also while a graph is traced
@@ -72,9 +74,11 @@ class EditAwareModel(RankingModel):
                     f"Argument `edits` must be 'none' for a model that was not calibrated. Received: edits={edits!r}. "
                     "`laclrec-tf train` calibrates a model on 500 users or more, `calibrate_edits` any model."
                 )
-        variants, exists = self.mixture.variants(history, edits)
-        mixed = self.mixture(self.log_probabilities(variants), history, exists, edits=edits)
-        return ops.pad(mixed, [[0, 0], [1, 2]], constant_values=-float("inf"))
+        return ops.pad(self.mixed_probabilities(history, edits), [[0, 0], [1, 2]], constant_values=-float("inf"))
+
+    def mixed_probabilities(self, history: KerasTensor, edits: str) -> KerasTensor:
+        """Return the probabilities `[B, N]` of the items, mixed over the edits of histories `[B, L]`."""
+        return self.mixture(self.edit_scores(history, edits), history, edits=edits)
 
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> np.ndarray:
         """Return user vectors `[U, D]` as `keras.Model.predict` does; lists and ragged tensors are padded."""
@@ -83,7 +87,7 @@ class EditAwareModel(RankingModel):
         return super().predict(x, *args, **kwargs)
 
     def recommend(
-        self, history: KerasTensor, k: int = 10, exclude_history: bool = True, edits: str = "none"
+        self, history: KerasTensor, k: int = 10, exclude_history: bool = True, edits: str = "chosen"
     ) -> tuple[KerasTensor, KerasTensor]:
         """Recommend the next items.
 
@@ -91,7 +95,7 @@ class EditAwareModel(RankingModel):
             history: `[B, L]` integer histories, see the call arguments.
             k: Max number of items. Default: 10.
             exclude_history: Whether to exclude the items of the whole history. Default: True.
-            edits: "none", "uniform" or "learned", see `scores_of`. Default: "none".
+            edits: "none", "uniform" or "learned", see `scores_of`. Default: "chosen", see `chosen_edits`.
 
         Returns:
             `(item_ids [B, k], scores [B, k])`, int32 and float32, best first. Where the catalogue has fewer items left

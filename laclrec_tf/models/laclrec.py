@@ -14,7 +14,7 @@ import numpy as np
 from keras import KerasTensor, ops
 
 from laclrec_tf.layers.deletion_evidence import DeletionEvidence
-from laclrec_tf.layers.edit_mixture import EditMixture
+from laclrec_tf.layers.edit_mixture import N_MIXED, EditMixture
 from laclrec_tf.layers.sequence_augmenter import Edits, SequenceAugmenter
 from laclrec_tf.layers.sequence_encoder import SequenceEncoder
 from laclrec_tf.layers.user_encoder import UserEncoder
@@ -39,7 +39,15 @@ from laclrec_tf.models.training_statistics import (
     repair_statistics,
     view_statistics,
 )
-from laclrec_tf.ops.masking import gather_last, is_item, pack_histories, positions_where, take_prefixes, trim_padding
+from laclrec_tf.ops.masking import (
+    gather_last,
+    history_lengths,
+    is_item,
+    pack_histories,
+    positions_where,
+    take_prefixes,
+    trim_padding,
+)
 
 
 @keras.saving.register_keras_serializable(package="laclrec_tf")
@@ -242,6 +250,37 @@ class LACLRec(HistoryEditorModel):
         """Return the hidden states `[B, L, D]` of right-padded histories; each position sees only its past."""
         check_history(history, self.encoder.max_length)
         return self.user_encoder(self.encoder(history, causal=True, training=training), history, training=training)
+
+    def edit_vectors(self, history: KerasTensor, edits: str = "learned") -> KerasTensor:
+        """Return the user vectors of histories and of their edits, from one causal pass.
+
+        The vector without the last events is the hidden state at the event before them. A copy of the last event
+        behind the history, which does not see the event before the last one, has the vector without that one.
+
+        Args:
+            history: `[B, L]` integer ids, right-padded with 0.
+            edits: "learned" for all vectors, or "uniform" for those that are mixed. Default: "learned".
+
+        Returns:
+            `[B, 6, D]` or `[B, 4, D]` float, in the order of `EditMixture`'s `VARIANTS`; of no meaning where such an
+            edit would leave no event.
+        """
+        check_history(history, self.encoder.max_length)
+        length, lengths = ops.shape(history)[1], history_lengths(history)
+        places = ops.arange(length + 1, dtype="int32")
+        before_last = ops.maximum(lengths - 2, 0)
+        last = ops.take_along_axis(history, ops.maximum(lengths - 1, 0)[:, None], axis=1)
+        item_ids = ops.concatenate([history, last], axis=1)
+        # The copy takes the position of the event that it does not see, so that no position is left out.
+        in_order = ops.where(places[None] < length, places[None], before_last[:, None])  # [B, L + 1]
+        seen = ops.where(places[None] < length, places[None] + 1, before_last[:, None])  # number of events seen
+        sees_itself = places[None, :, None] == places[None, None]
+        mask = ops.logical_or(places[None, None] < seen[..., None], sees_itself)
+        mask = ops.logical_and(mask, is_item(item_ids)[:, None])
+        hidden = self.encoder.encode(item_ids, self.encoder.position_of(in_order, lengths), mask, training=False)
+        states = [lengths - 1, lengths - 2, ops.full_like(lengths, length), lengths - 3, lengths - 4, lengths - 5]
+        states = states[:N_MIXED] if edits == "uniform" else states
+        return self.user_encoder.vectors_at(hidden, ops.maximum(ops.stack(states, axis=1), 0), mask)
 
     def score(self, user_vectors: KerasTensor) -> KerasTensor:
         """Return catalogue scores `[B, N + 3]` of user vectors `[B, D]`; PAD, EOS and MASK have `-inf`."""

@@ -6,8 +6,6 @@ through a set, which loses the order of the items; this code keeps it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import tensorflow as tf
 
 from laclrec_tf.item_vocabulary import PAD_ID
@@ -163,35 +161,3 @@ def apply_edits(
     slots = tf.concat([tf.reverse(runs, axis=[-1]), survivors[..., tf.newaxis]], axis=-1)
     slots = tf.reshape(slots, [tf.shape(item_ids)[0], -1])  # [B, L * (K + 1)]
     return pack_kept(slots, tf.not_equal(slots, PAD_ID), max_length)
-
-
-def without_last_events(history: tf.Tensor, gone: Sequence[Sequence[int]]) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return variants of each history that lack some of its last events.
-
-    Args:
-        history: `[B, L]` integer ids, right-padded with 0.
-        gone: for each of `V` variants, the events that it lacks: 1 for the last event, 2 for the one before it.
-
-    Returns:
-        `(variants [B, V, L], exists [B, V])`. Where a history lacks such an event or would be left without any,
-        `exists` is False and the variant is the history.
-
-    Example:
-        >>> variants, exists = without_last_events(tf.constant([[5, 6, 7, 0], [9, 0, 0, 0]]), [(), (1,), (2,), (1, 2)])
-        >>> variants[0].numpy().tolist(), exists[0].numpy().tolist()
-        ([[5, 6, 7, 0], [5, 6, 0, 0], [5, 7, 0, 0], [5, 0, 0, 0]], [True, True, True, True])
-        >>> variants[1].numpy().tolist(), exists[1].numpy().tolist()
-        ([[9, 0, 0, 0], [9, 0, 0, 0], [9, 0, 0, 0], [9, 0, 0, 0]], [True, False, False, False])
-    """
-    batch, length = tf.unstack(tf.shape(history))
-    lengths = history_lengths(history)[:, tf.newaxis]  # [B, 1]
-    needed = tf.constant([max(len(events) + 1, *events) if events else 0 for events in gone])
-    exists = lengths >= needed  # [B, V]
-    from_end = lengths - tf.range(length)  # [B, L], 1 at the last event
-    lacks = tf.stack(
-        [tf.reduce_any([tf.equal(from_end, event) for event in (0, *events)], axis=0) for events in gone], 1
-    )
-    keep = is_item(history)[:, tf.newaxis] & ~(lacks & exists[..., tf.newaxis])  # [B, V, L]
-    rows = tf.repeat(history, len(gone), axis=0)
-    packed = pack_kept(rows, tf.reshape(keep, [-1, length]), length)
-    return tf.reshape(packed, [batch, len(gone), length]), exists

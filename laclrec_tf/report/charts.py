@@ -168,14 +168,16 @@ def line_chart(
     *,
     marked_epoch: int | None = None,
     as_percent: bool = False,
+    rates: Sequence[float] | None = None,
 ) -> str:
-    """Draw curves over epochs; the first epoch is 1.
+    """Draw curves over epochs, of which the first is 1, or over shares of noise.
 
     Args:
         name: Name of the chart, for screen readers.
         series: Values by label; NaN leaves a gap.
         marked_epoch: Epoch at which a dashed line is drawn. Default: None.
         as_percent: Whether the values are shares. Default: False.
+        rates: Shares of noise at which the values were measured. Default: None, they are of epochs.
 
     Returns:
         An `<svg>` element.
@@ -183,12 +185,17 @@ def line_chart(
     with plt.rc_context(_STYLE):
         figure, axis = _new()
         for label, values in series.items():
-            epochs = np.arange(1, len(values) + 1)
-            axis.plot(epochs, values, label=label, marker="o" if len(values) < 15 else None, markersize=3)
+            places = np.arange(1, len(values) + 1) if rates is None else rates
+            axis.plot(places, values, label=label, marker="o" if len(values) < 15 else None, markersize=3)
         if marked_epoch is not None:
             axis.axvline(marked_epoch, color=_INK, linestyle="--", linewidth=0.9)
-        axis.set_xlabel("epoch")
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
+        if rates is None:
+            axis.set_xlabel("epoch")
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
+        else:
+            axis.set_xlabel("share of noise in the histories")
+            axis.xaxis.set_major_formatter(_PERCENT)
+            axis.set_ylim(0, None)
         if as_percent:
             axis.yaxis.set_major_formatter(_PERCENT)
         _legend(figure, axis, columns=3 if sum(map(len, series)) < 32 else 2)

@@ -9,22 +9,26 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from laclrec_tf.data.planted_noise import plant_noise
 from laclrec_tf.data.splits import held_out
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.augmenter_edits import augmenter_habits
 from laclrec_tf.evaluation.augmenter_repairs import corruption_popularity, repairs_of
 from laclrec_tf.evaluation.ranking import rank_targets, users_at_once
+from laclrec_tf.layers.edit_mixture import EDITS, VARIANTS
 from laclrec_tf.metrics.groups import length_groups, metrics_by_group, popularity_groups
 from laclrec_tf.metrics.lists import coverage, intra_list_diversity, novelty, surprise
 from laclrec_tf.metrics.ranking import ranking_metrics
 from laclrec_tf.metrics.significance import reliability
 from laclrec_tf.models import LACLRec
 from laclrec_tf.ops.edits import OPERATION_NAMES
-from laclrec_tf.ops.masking import pad_histories
+from laclrec_tf.ops.masking import pack_histories, pad_histories
 from laclrec_tf.run_folder import RunFolder
 
 K = 10
 RANDOM_LISTS = 1000
+NOISE_RATES = (0.0, 0.1, 0.2, 0.3, 0.4)
+NOISE_USERS = 2000
 
 
 def measure_run(run: RunFolder, users: HeldOutUsers, seed: int = 0) -> dict[str, Any]:
@@ -39,8 +43,9 @@ def measure_run(run: RunFolder, users: HeldOutUsers, seed: int = 0) -> dict[str,
         `users` and `of_users` (numbers of users measured and of all test users), `metrics` (recall, MRR and NDCG at 5,
         10 and 20), `most_popular` (the same if the most popular items are recommended to all), `bought_before` (share
         of users whose next item is in their history), `by_length` and `by_popularity` (see `metrics_by_group`),
-        `lists` (see `list_findings`), and `augmenter`: None, or the result of `augmenter_habits` and `calibration`:
-        for each operation `expected_error`, and `predicted`, `observed` and `counts` of ten bins.
+        `lists` (see `list_findings`), `noise` (see `noise_findings`), and `augmenter`: None, or the result of
+        `augmenter_habits` and `calibration`: for each operation `expected_error`, and `predicted`, `observed` and
+        `counts` of ten bins.
     """
     of_target = popularity_groups(run.popularity)
     by_target = type(of_target)(of_target.labels, of_target.members[users.targets - 1])
@@ -63,6 +68,7 @@ def measure_run(run: RunFolder, users: HeldOutUsers, seed: int = 0) -> dict[str,
         "by_length": metrics_by_group(users.ranks, length_groups([len(each) for each in users.histories]), K),
         "by_popularity": metrics_by_group(users.ranks, by_target, K),
         "lists": list_findings(run, users, seed),
+        "noise": noise_findings(run, users, seed),
         "augmenter": augmenter,
     }
 
@@ -104,6 +110,31 @@ def list_findings(run: RunFolder, users: HeldOutUsers, seed: int) -> dict[str, f
         "diversity": _mean(intra_list_diversity(users.lists, vectors)),
         "diversity_at_random": _mean(intra_list_diversity(at_random, vectors)),
     }
+
+
+def noise_findings(run: RunFolder, users: HeldOutUsers, seed: int) -> dict[str, list[float]]:
+    """Measure ndcg@10 for histories with planted noise, drawn by popularity, of at most 2,000 users.
+
+    Returns:
+        ndcg@10 at each of `NOISE_RATES` by kind of edits, see `LACLRec.scores_of`; of a run that was not calibrated
+        "none" only.
+    """
+    rows = slice(NOISE_USERS)  # the users were drawn at random, or are all
+    targets, kinds = users.targets[rows], EDITS if "edits" in run.record else EDITS[:1]
+    found: dict[str, list[float]] = {kind: [] for kind in kinds}
+    for number, rate in enumerate(NOISE_RATES):
+        noisy, _ = plant_noise(
+            users.histories[rows],
+            rate,
+            n_items=run.model.n_items,
+            popularity=run.popularity,
+            never=list(targets[:, np.newaxis]),
+            seed=seed + number,
+        )
+        for kind in kinds:
+            ranks = rank_targets(run.model, noisy, targets, edits=kind, retired=run.vocabulary.to_ids(run.retired))
+            found[kind].append(ranking_metrics(ranks, ks=(K,))[f"ndcg@{K}"])
+    return found
 
 
 def _mean(values: np.ndarray) -> float:
@@ -190,11 +221,15 @@ def held_out_users(run: RunFolder, *, max_users: int, k: int, seed: int) -> Held
     chosen = np.sort(np.random.default_rng(seed).permutation(len(users))[:max_users])
     user_ids, histories, targets = (list(part) for part in zip(*(users[row] for row in chosen), strict=True))
     held = np.array(targets, np.int32)
-    ranks = rank_targets(model, histories, held, retired=retired)
-    return HeldOutUsers(user_ids, histories, held, ranks, best_items(model, histories, k, retired), len(users))
+    edits = run.edits_to_use()
+    ranks = rank_targets(model, histories, held, retired=retired, edits=edits)
+    lists = best_items(model, histories, k, retired, edits)
+    return HeldOutUsers(user_ids, histories, held, ranks, lists, len(users))
 
 
-def best_items(model: LACLRec, histories: list[np.ndarray], k: int, retired: np.ndarray) -> np.ndarray:
+def best_items(
+    model: LACLRec, histories: list[np.ndarray], k: int, retired: np.ndarray, edits: str = "none"
+) -> np.ndarray:
     """Return each user's best items without those of the history and retired ones.
 
     Args:
@@ -202,6 +237,7 @@ def best_items(model: LACLRec, histories: list[np.ndarray], k: int, retired: np.
         histories: Per user `[n]` int32 ids, oldest first.
         k: Number of items.
         retired: Integer ids that are never recommended.
+        edits: "none", "uniform" or "learned", see `LACLRec.scores_of`. Default: "none".
 
     Returns:
         `[U, k]` int32, best first, 0 if the catalogue has no more items.
@@ -212,12 +248,13 @@ def best_items(model: LACLRec, histories: list[np.ndarray], k: int, retired: np.
     def best(history: tf.Tensor) -> tf.Tensor:
         gone = tf.tile(tf.constant(retired, tf.int32)[tf.newaxis], [tf.shape(history)[0], 1])
         exclude = tf.concat([history, gone], axis=1)
-        item_ids, scores = model.catalogue.top_k(model(history, training=False), k_found, exclude)
+        scores = model.scores_of(pack_histories(history, model.max_length), edits)
+        item_ids, scores = model.catalogue.best_of(scores, k_found, exclude)
         return tf.where(scores > -np.inf, item_ids, 0)
 
     lists = np.zeros((len(histories), k), np.int32)
     order = np.argsort([len(history) for history in histories], kind="stable")
-    at_once = users_at_once(model.n_items)
+    at_once = users_at_once(model.n_items * (1 if edits == "none" else len(VARIANTS)))
     for start in range(0, len(order), at_once):
         rows = order[start : start + at_once]
         lists[rows, :k_found] = best(pad_histories([histories[row] for row in rows])).numpy()

@@ -13,9 +13,9 @@ from markupsafe import Markup
 
 from laclrec_tf.callbacks.augmenter_watch import collapse, likely_cause
 from laclrec_tf.errors import InputError
-from laclrec_tf.report.charts import Chart, bar_chart, learning_curves, reliability_chart
+from laclrec_tf.report.charts import Chart, bar_chart, learning_curves, line_chart, reliability_chart
 from laclrec_tf.report.examples import Example, report_examples
-from laclrec_tf.report.measure import K, held_out_users, measure_run
+from laclrec_tf.report.measure import NOISE_RATES, NOISE_USERS, K, held_out_users, measure_run
 from laclrec_tf.run_folder import RunFolder
 from laclrec_tf.runtime.output_files import ReportFile
 from laclrec_tf.runtime.terminal import spinner
@@ -36,9 +36,10 @@ def report(
 ) -> dict[str, Any]:
     """Write an HTML page about a run. It opens in any browser without a network, and can be printed.
 
-    The page has learning curves, metrics by length of the history and by popularity of the next item, coverage, novelty
-    and diversity of the lists, and good and bad examples. For a run with an augmenter it also has the calibration of
-    its probabilities and the items that it deletes and inserts most.
+    The page has learning curves, metrics by length of the history and by popularity of the next item, how much noise in
+    the histories costs, coverage, novelty and diversity of the lists, and good and bad examples. Predictions are mixed
+    over the edits of each history as the calibration chose, see `laclrec_tf.layers.EditMixture`. For a run with an
+    augmenter it also has the calibration of its probabilities and the items that it deletes and inserts most.
 
     Args:
         run: Folder made by `laclrec-tf train` or `grow`.
@@ -120,6 +121,8 @@ def report_page(
         popularity_chart=_bars(
             "Recall by popularity of the next item", "rank of popularity in the training data", found["by_popularity"]
         ),
+        noise_chart=_noise_chart(found),
+        edits=_edits(run),
         list_rows=_list_rows(found["lists"]),
         augmenter=None if found["augmenter"] is None else _augmenter(found["augmenter"]),
         examples=examples,
@@ -192,6 +195,29 @@ def _warning(run: RunFolder, found: Mapping[str, Any], epochs: Mapping[str, Mapp
 def _bars(title: str, note: str, rows: Sequence[Mapping[str, Any]]) -> Chart:
     columns = ([row[name] for row in rows] for name in ("group", "recall", "recall_error"))
     return Chart(title, note, Markup(bar_chart(title, *columns)))
+
+
+def _noise_chart(found: Mapping[str, Any]) -> Chart:
+    title = "ndcg@10 by share of noise"
+    names = {"none": "histories as they are", "uniform": "mixed, uniform weights", "learned": "mixed, learned weights"}
+    series = {names[kind]: values for kind, values in found["noise"].items()}
+    note = f"test histories of {min(NOISE_USERS, found['users']):,} users, with foreign items planted at random places"
+    return Chart(title, note, Markup(line_chart(title, series, rates=NOISE_RATES)))
+
+
+def _edits(run: RunFolder) -> str:
+    if "edits" not in run.record:
+        return (
+            "This run was not calibrated, so it reads histories as they are. A strict training on 500 users or more is "
+            "calibrated."
+        )
+    chosen = run.edits_to_use()
+    as_it_is = "The calibration found no gain in mixing over the edits of a history, so histories are read as they are."
+    mixed = (
+        "Predictions are mixed over each history with and without its last two events. The calibration chose "
+        f"{chosen} weights; the metrics and lists of this page are of that mixture."
+    )
+    return as_it_is if chosen == "none" else mixed
 
 
 def _list_rows(lists: Mapping[str, float]) -> list[dict[str, str]]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import field
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 from pydantic.dataclasses import dataclass
@@ -28,11 +28,20 @@ class Evaluation:
             out. Default: none; every data set uses its own histories.
         clean: Whether the augmenter edits each history before recommending; models without an augmenter are left out.
             Default: False.
+        edits: "none", "uniform", "learned" or "chosen", see `evaluate`. Default: "none", so that models are compared as
+            such; models that were not calibrated are left out of "uniform" and "learned".
+        noise: Share of foreign items to plant in the histories, see `evaluate`. Default: 0.
     """
 
     protocol: Literal["full", "full-with-history", "sampled-99"] = "full"
     histories: dict[str, str] = field(default_factory=dict)
     clean: bool = False
+    edits: Literal["none", "uniform", "learned", "chosen"] = "none"
+    noise: Annotated[float, pydantic.Field(ge=0, lt=1)] = 0.0
+
+    def suits(self, has_augmenter: bool, is_calibrated: bool) -> bool:
+        """Return whether a model can be evaluated so."""
+        return (has_augmenter or not self.clean) and (is_calibrated or self.edits in ("none", "chosen"))
 
     def leaves_out(self, data: str) -> bool:
         """Return whether a data set has no histories for this evaluation.

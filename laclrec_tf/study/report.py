@@ -114,6 +114,11 @@ def _conditions(table: StudyTable) -> list[str]:
             about[-1] += f", SHA-256 {', '.join(each[:12] for each in file_hashes)}…"
     if report.get("clean"):
         about.append("histories cleaned by the augmenter")
+    kinds = sorted({str(training.report.get("edits", "none")) for training in table.trainings} - {"none"})
+    if kinds:
+        about.append(f"predictions mixed over edits: {', '.join(kinds)}")
+    if report.get("noise"):
+        about.append(f"{report['noise']:.0%} of the events planted noise, drawn by popularity")
     records = [training.record for training in table.trainings]
     diverged = [f"`{each['model']}` seed {each['seed']}" for each in records if each.get("diverged")]
     if diverged:  # earlier records do not say it
@@ -153,7 +158,7 @@ def _epochs(record: dict[str, Any]) -> int:
 def _write_csv(tables: Sequence[StudyTable], file: Path) -> None:
     of_record = ("data", "model", "seed", "trained_on")
     of_report = ("protocol", "split", "tie_rule", "users", "data_hash")
-    if_any = ("clean", "histories", "histories_sha256", "negatives_seed")
+    if_any = ("clean", "edits", "noise", "histories", "histories_sha256", "negatives_seed")
     metrics = list(RANKING_METRICS)
     with file.open("w", newline="", encoding="utf-8") as out:
         writer = csv.writer(out)

@@ -144,7 +144,7 @@ def _differing_measurements(cell: Cell, record: dict[str, Any]) -> list[str]:
     evaluations, skipped = record["evaluations"], record["skipped"]
     differing = {*evaluations, *skipped} ^ set(cell.evaluations)
     for name, expected in cell.evaluations.items():
-        if name in skipped and not (expected.clean or expected.leaves_out(cell.data)):
+        if name in skipped and expected.suits(False, False) and not expected.leaves_out(cell.data):
             differing.add(name)
         if name in evaluations and not _matches(evaluations[name], expected, cell):
             differing.add(name)
@@ -164,6 +164,8 @@ def _matches(report: dict[str, Any], expected: Evaluation, cell: Cell) -> bool:
         and report.get("split") == cell.split
         and report.get("protocol") == expected.protocol
         and bool(report.get("clean")) == expected.clean
+        and (expected.edits in ("chosen", report.get("edits", "none")))
+        and report.get("noise", 0.0) == expected.noise
         and ("histories" in report) == (histories is not None)
     )
     if same and histories is not None and "histories_sha256" in report:  # earlier reports lack it

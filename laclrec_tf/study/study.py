@@ -178,7 +178,7 @@ def _evaluate(
     reports: dict[str, dict[str, Any]] = {}
     ranks: dict[str, np.ndarray] = {}
     for name, evaluation in cell.evaluations.items():
-        if evaluation.leaves_out(cell.data) or (evaluation.clean and not run.model.has_augmenter):
+        if evaluation.leaves_out(cell.data) or not evaluation.suits(run.model.has_augmenter, "edits" in run.record):
             continue
         reports[name], users = evaluate_users(
             cell.run,
@@ -186,6 +186,8 @@ def _evaluate(
             protocol=evaluation.protocol,
             histories=evaluation.histories.get(cell.data),
             clean=evaluation.clean,
+            edits=evaluation.edits,
+            noise=evaluation.noise,
             show_progress=show_progress,
         )
         ranks[name] = np.minimum(users["rank"].to_numpy() - 1, LAST_PLACE).astype(np.uint8)

@@ -154,7 +154,9 @@ def mean_and_spread(values: Sequence[float] | np.ndarray, form: str = ".4f") -> 
 def changes_between_evaluations(
     config: StudyConfig, tables: dict[str, StudyTable], metrics: Sequence[str]
 ) -> list[str]:
-    """Write the relative change of metrics from an evaluation to one that differs only in its histories or in cleaning.
+    """Write the relative change of metrics from an evaluation to one that differs in one way only.
+
+    Evaluations may differ in edits, cleaning, planted noise or histories.
 
     Args:
         config: The study.
@@ -166,9 +168,11 @@ def changes_between_evaluations(
     """
     rows = []
     for name, evaluation in config.evaluations.items():
-        plain = replace(evaluation, clean=False) if evaluation.clean else replace(evaluation, histories={})
-        origins = [other for other, its in config.evaluations.items() if its == plain and other in tables]
-        if plain == evaluation or not origins or name not in tables:
+        defaults: list[dict[str, Any]] = [{"edits": "none"}, {"clean": False}, {"noise": 0.0}, {"histories": {}}]
+        plain = [replace(evaluation, **default) for default in defaults]
+        plain = [each for each in plain if each != evaluation][:1]
+        origins = [other for other, its in config.evaluations.items() if its in plain and other in tables]
+        if not origins or name not in tables:
             continue
         origin = origins[0]
         for model in tables[name].models:
@@ -182,7 +186,7 @@ def changes_between_evaluations(
         return []
     table = next(iter(tables.values()))
     return [
-        f"## {table.data}, {table.trained_on}, effect of other histories and of cleaning",
+        f"## {table.data}, {table.trained_on}, effect of edits, cleaning, noise and other histories",
         "",
         "Relative change of each training's metric, mean ± standard deviation over seeds.",
         "",

@@ -186,11 +186,11 @@ def _samples(
 
     @tf.function(input_signature=[ids, tf.TensorSpec([None], tf.int32)], autograph=False)
     def read(history: tf.Tensor, target: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        variants, exists = model.mixture.variants(history, "learned")
-        predictions = model.log_probabilities(variants)
-        numbers = model.mixture.numbers(predictions, history, exists)
+        predictions = tf.nn.log_softmax(model.edit_scores(history))
+        columns = tf.maximum(model.mixture.last_events(history) - 1, 0)[:, tf.newaxis]
+        of_events = tf.gather(predictions, tf.repeat(columns, len(VARIANTS), axis=1), batch_dims=2)
         of_target = tf.exp(tf.gather(predictions[:, :N_MIXED], target - 1, axis=2, batch_dims=1))
-        return numbers, exists[:, :N_MIXED], of_target
+        return model.mixture.numbers(of_events, history), model.mixture.exists(history)[:, :N_MIXED], of_target
 
     batch_size = users_at_once(model.n_items * len(VARIANTS), max_users=128)
     parts = []

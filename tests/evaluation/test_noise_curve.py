@@ -48,10 +48,19 @@ def test_a_training_records_its_calibration(run):
 def test_without_noise_the_metrics_are_those_of_evaluate(run, curve):
     clean = curve["rows"][0]
     assert (clean["rate"], clean["last"]) == (0.0, "any")
+    chosen = RunFolder.open(run).record["edits"]["chosen"]
+    assert evaluate(run, show_progress=False)["edits"] == chosen
     for edits in ("none", "uniform", "learned"):
         report = evaluate(run, edits=edits, show_progress=False)
         assert report["edits"] == edits
         assert clean[edits] == {name: pytest.approx(report[name]) for name in ("recall@10", "ndcg@10", "mrr@10")}
+
+
+def test_planted_noise_is_that_of_evaluate(run, curve):
+    report = evaluate(run, edits="learned", noise=0.4, show_progress=False)
+    assert (report["noise"], curve["rows"][1]["learned"]["ndcg@10"]) == (0.4, pytest.approx(report["ndcg@10"]))
+    found = CliRunner().invoke(app, ["evaluate", str(run), "--noise", "1"])
+    assert isinstance(found.exception, InputError) and "from 0 to below 1" in str(found.exception)
 
 
 def test_rows_by_the_newest_event_make_up_the_whole(curve):
@@ -74,7 +83,7 @@ def test_the_scores_are_probabilities_of_the_model(run):
     folder = RunFolder.open(run)
     history, _ = held_out_pairs(folder.data.histories()[1], "test")[0]
     item_ids, scores = folder.model.recommend([history], k=5, edits="learned")
-    assert np.all(np.diff(scores) <= 0) and np.all(scores < 0)
+    assert np.all(np.diff(scores) <= 0) and np.all(scores > 0)
     assert not set(item_ids[0].numpy()) & set(history.tolist())
     ranks = rank_targets(folder.model, [history], item_ids[0, 1:2].numpy(), edits="learned")
     assert ranks.tolist() == [1]
@@ -98,7 +107,7 @@ def test_retired_items_are_skipped_as_in_an_evaluation(run, tmp_path):
     row = noise_curve([copy], rates=[0.0], show_progress=False)["rows"][0]
     report = evaluate(copy, show_progress=False)
     assert report["users_with_retired_target"] > 0
-    assert (row["users"], row["none"]["ndcg@10"]) == (report["users"], pytest.approx(report["ndcg@10"]))
+    assert (row["users"], row[report["edits"]]["ndcg@10"]) == (report["users"], pytest.approx(report["ndcg@10"]))
     with pytest.raises(InputError, match="differ in catalogue"):
         noise_curve([run, copy])
 
@@ -108,7 +117,7 @@ def test_bad_input_is_one_line(run, tmp_path):
         noise_curve([])
     with pytest.raises(InputError, match=r"from 0 to below 1. Received: 1.5"):
         noise_curve([run], rates=[1.5], show_progress=False)
-    with pytest.raises(InputError, match="Argument `edits` must be one of none, uniform, learned"):
+    with pytest.raises(InputError, match="Argument `edits` must be one of chosen, none, uniform, learned"):
         evaluate(run, edits="all", show_progress=False)
     other = tmp_path / "run"
     shutil.copytree(run, other)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from laclrec_tf.layers import EditMixture
+from laclrec_tf.layers.edit_mixture import VARIANTS
 
 N_ITEMS = 5
 
@@ -21,20 +22,25 @@ def mixture() -> EditMixture:
     return layer
 
 
-def predictions(n_variants: int, rows: int = 1, seed: int = 0) -> np.ndarray:
-    logits = np.random.default_rng(seed).normal(size=(rows, n_variants, N_ITEMS)).astype(np.float32)
-    return tf.nn.log_softmax(logits, axis=-1).numpy()
+def scores_for(n_variants: int, rows: int = 1, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(rows, n_variants, N_ITEMS)).astype(np.float32)
 
 
 def mixed(mixture: EditMixture, history: list[list[int]], edits: str, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Return the variants' probabilities and the mixed ones, after a check that a traced call gives the same."""
     ids = tf.constant(history)
-    _, exists = mixture.variants(ids, edits)
-    given_ = predictions(exists.shape[1], len(history), seed)
-    eager = mixture(given_, ids, exists, edits=edits)
-    traced = tf.function(lambda *inputs: mixture(*inputs, edits=edits))(given_, ids, exists)
+    scores = scores_for(6 if edits == "learned" else 4, len(history), seed)
+    eager = mixture(scores, ids, edits=edits)
+    traced = tf.function(lambda *inputs: mixture(*inputs, edits=edits))(scores, ids)
     np.testing.assert_allclose(eager, traced, rtol=1e-6)
-    return np.exp(given_), np.exp(eager)
+    return tf.nn.softmax(scores).numpy(), eager.numpy()
+
+
+def of_events(mixture: EditMixture, history: tf.Tensor, scores: np.ndarray) -> tf.Tensor:
+    """Return the log-probabilities of the last two events for each variant, with a look-up for each."""
+    found = tf.nn.log_softmax(scores).numpy()
+    events = mixture.last_events(history).numpy()
+    return tf.stack([found[row][:, np.clip(events[row] - 1, 0, N_ITEMS - 1)] for row in range(len(events))])
 
 
 def test_uniform_weights_by_hand(mixture: EditMixture) -> None:
@@ -72,8 +78,7 @@ def test_learned_weights_by_hand(mixture: EditMixture) -> None:
 def test_numbers_are_0_without_the_event_they_need(mixture: EditMixture) -> None:
     mixture.set_popularity(np.ones(N_ITEMS))
     history = tf.constant([[1, 2, 3, 0], [1, 0, 0, 0]])
-    _, exists = mixture.variants(history, "learned")
-    numbers = mixture.numbers(predictions(6, 2), history, exists).numpy()
+    numbers = mixture.numbers(of_events(mixture, history, scores_for(6, 2)), history).numpy()
     absent = numbers == 0
     # Three events: the last has two events before it, the other one.
     assert absent[0].tolist() == [[False, False, True, False], [False, True, True, False]]
@@ -91,11 +96,32 @@ def test_the_mixture_is_a_distribution(history: list[int], weights: list[float],
     mixture.build()
     mixture.learned.assign(weights)
     ids = tf.constant([history + [0] * (6 - len(history))])
-    _, exists = mixture.variants(ids, "learned")
-    given_ = predictions(6, 1, seed)
-    result = np.exp(mixture(given_, ids, exists, edits="learned"))[0]
+    scores = scores_for(6, 1, seed)
+    result = mixture(scores, ids, edits="learned").numpy()[0]
     assert result.sum() == pytest.approx(1, abs=1e-4)
-    assert (result <= np.exp(given_[0, :4]).max(axis=0) + 1e-5).all()
+    assert (result <= tf.nn.softmax(scores).numpy()[0, :4].max(axis=0) + 1e-5).all()
+
+
+@given(history=st.lists(st.integers(1, N_ITEMS), max_size=7))
+def test_a_variant_exists_where_it_leaves_an_event(history: list[int]) -> None:
+    mixture = EditMixture(N_ITEMS)
+    mixture.build()
+    exists = mixture.exists(tf.constant([history + [0] * (7 - len(history))])).numpy()[0]
+    for events, is_there in zip(VARIANTS, exists, strict=True):
+        left = [item for place, item in enumerate(history) if len(history) - place not in events]
+        assert is_there == (not events or (max(events) <= len(history) and bool(left)))
+
+
+def test_an_improbable_event_has_finite_weights(mixture: EditMixture) -> None:
+    mixture.learned.assign([0.1] * 6)
+    scores = np.full((1, 6, N_ITEMS), -1000.0, np.float32)
+    scores[..., 0] = 0
+    assert np.isfinite(mixture(scores, tf.constant([[2, 3, 4, 5]]), edits="learned")).all()
+
+
+def test_the_last_events(mixture: EditMixture) -> None:
+    history = tf.constant([[1, 2, 3], [4, 0, 0], [0, 0, 0]])
+    assert mixture.last_events(history).numpy().tolist() == [[3, 2], [4, 0], [0, 0]]
 
 
 def test_an_item_without_events_counts_as_half_of_one(mixture: EditMixture) -> None:
@@ -107,8 +133,7 @@ def test_an_item_without_events_counts_as_half_of_one(mixture: EditMixture) -> N
 
 def test_eos_and_mask_have_no_evidence(mixture: EditMixture) -> None:
     history = tf.constant([[1, 2, N_ITEMS + 2], [1, N_ITEMS + 1, 3]])
-    _, exists = mixture.variants(history, "learned")
-    numbers = mixture.numbers(predictions(6, 2), history, exists).numpy()
+    numbers = mixture.numbers(of_events(mixture, history, scores_for(6, 2)), history).numpy()
     assert not numbers[0, 0].any() and numbers[0, 1].any()
     assert numbers[1, 0].any() and not numbers[1, 1].any()
 

@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras import ops
 
 from laclrec_tf.data.batches import training_dataset
+from laclrec_tf.layers.edit_mixture import VARIANTS
 from laclrec_tf.losses import info_nce, operation_loss, triplet_loss
 from laclrec_tf.models import LACLRec
 from laclrec_tf.ops.edits import DELETE, INSERT, KEEP
@@ -82,6 +83,36 @@ def test_next_item_prediction_never_sees_the_future(augmenter_attention: str):
     after = numbers(model.hidden_states(np.array([[5, 6, 9, 8]], np.int32)))
     assert after[0, :2] == pytest.approx(before[0, :2], abs=1e-5)
     assert np.abs(after - before)[0, 2:].max(axis=-1).min() > 1e-3
+
+
+@pytest.mark.parametrize("n_blocks", [0, 1, 2])
+def test_edit_vectors_are_those_of_the_edited_histories(n_blocks):
+    model = LACLRec(n_items=20, width=8, n_heads=1, max_length=8, n_recommender_blocks=n_blocks, positions="start")
+    for weight in model.trainable_weights:
+        weight.assign(weight + keras.random.normal(weight.shape, stddev=0.3, seed=1))
+    histories = [[1, 2, 3, 4, 5, 6, 7, 8], [9, 3, 9, 4, 1], [5, 6], [7]]
+    padded = tf.constant([history + [0] * (8 - len(history)) for history in histories])
+    vectors = model.edit_vectors(padded).numpy()
+    traced = tf.function(model.edit_vectors, input_signature=[tf.TensorSpec([None, None], tf.int32)])(padded)
+    np.testing.assert_allclose(traced, vectors, atol=1e-5)
+    exists = model.mixture.exists(padded).numpy()
+    assert exists.sum() == 6 + 6 + 3 + 1
+    for row, history in enumerate(histories):
+        for variant in np.flatnonzero(exists[row]):
+            gone = VARIANTS[variant]
+            edited = [item for place, item in enumerate(history) if len(history) - place not in gone]
+            np.testing.assert_allclose(vectors[row, variant], model([edited])[0], atol=1e-4)
+
+
+def test_edit_vectors_keep_the_positions_of_the_whole_history_from_its_end():
+    # An event keeps its distance from the end of the history; the copy of the last event moves to the one it replaces.
+    model = LACLRec(n_items=20, width=8, n_heads=1, max_length=8, positions="end")
+    counted = LACLRec(n_items=20, width=8, n_heads=1, max_length=8, positions="start")
+    counted.set_weights(model.get_weights())
+    table = counted.encoder.position_embedding.embeddings
+    history = tf.constant([[4, 9, 2, 7]])
+    table.assign(tf.gather(table, tf.maximum(3 - tf.range(table.shape[0]), 0)))  # distances from the end of 4 events
+    np.testing.assert_allclose(model.edit_vectors(history)[:, :5], counted.edit_vectors(history)[:, :5], atol=1e-5)
 
 
 def test_edits_are_the_augmenters_over_the_shared_encoder():

@@ -11,15 +11,7 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laclrec_tf.ops.edits import (
-    DELETE,
-    INSERT,
-    KEEP,
-    apply_edits,
-    inserted_items,
-    kept_insertions,
-    without_last_events,
-)
+from laclrec_tf.ops.edits import DELETE, INSERT, KEEP, apply_edits, inserted_items, kept_insertions
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "reference_values.json").read_text())["edits"]
 EOS = 99
@@ -131,17 +123,6 @@ def test_an_edited_width_below_1_is_refused():
 def test_inserted_items_blanks_a_run_from_its_first_eos_on():
     runs = tf.constant([[4, EOS, 5], [EOS, 4, 5], [4, 5, 6]])
     assert inserted_items(runs, EOS).numpy().tolist() == [[4, 0, 0], [0, 0, 0], [4, 5, 6]]
-
-
-@given(history=st.lists(st.integers(1, 9), max_size=8))
-def test_variants_without_the_last_events(history):
-    gone = [(), (1,), (2,), (1, 2), (1, 2, 3)]
-    variants, exists = without_last_events(tf.constant([history + [0] * (8 - len(history))]), gone)
-    for events, variant, is_there in zip(gone, variants[0].numpy(), exists[0].numpy(), strict=True):
-        left = [item for place, item in enumerate(history) if len(history) - place not in events]
-        assert is_there == (not events or (max(events) <= len(history) and bool(left)))
-        expected = left if is_there else history
-        assert variant.tolist() == expected + [0] * (8 - len(expected))
 
 
 # ---- insertions that are kept ----------------------------------------------------------------------------

@@ -16,9 +16,10 @@ from laclrec_tf.data.splits import held_out
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.evaluate import evaluate
 from laclrec_tf.item_vocabulary import ItemVocabulary
+from laclrec_tf.metrics.ranking import ranking_metrics
 from laclrec_tf.ops.edits import DELETE, OPERATION_NAMES
 from laclrec_tf.report.examples import report_examples
-from laclrec_tf.report.measure import held_out_users, popularity_ranks
+from laclrec_tf.report.measure import held_out_users, noise_findings, popularity_ranks
 from laclrec_tf.report.report import _settings, report
 from laclrec_tf.run_folder import RunFolder
 
@@ -76,6 +77,29 @@ def test_the_metrics_are_those_of_an_evaluation(laclrec_run, written, tmp_path):
     assert set(written[0]["metrics"]) == {f"{name}@{k}" for name in ("recall", "mrr", "ndcg") for k in (5, 10, 20)}
     assert {name: expected[name] for name in written[0]["metrics"]} == written[0]["metrics"]
     assert written[0]["users"] == written[0]["of_users"] == expected["users"]
+
+
+def test_the_noise_curve_begins_with_the_metrics_of_the_page(written):
+    found = written[0]
+    assert list(found["noise"]) == ["none"]  # too few users for a calibration
+    assert len(found["noise"]["none"]) == 5
+    assert found["noise"]["none"][0] == pytest.approx(found["metrics"]["ndcg@10"])
+    assert found["noise"]["none"][-1] < found["noise"]["none"][0]
+    assert "This run was not calibrated" in written[1]
+
+
+def test_a_calibrated_run_has_the_curve_of_each_kind(laclrec_run, users, tmp_path):
+    folder = shutil.copytree(laclrec_run.folder, tmp_path / "run")
+    run = RunFolder.open(folder)
+    run.model.mixture.choice.assign(1)
+    run.model.save(folder / "model.keras")
+    calibrated = replace(RunFolder.open(folder), record=run.record | {"edits": {"chosen": "uniform", "users": 60}})
+    curves = noise_findings(calibrated, users, seed=0)
+    assert list(curves) == ["none", "uniform", "learned"]
+    mixed = held_out_users(calibrated, max_users=150, k=10, seed=3)
+    assert ranking_metrics(mixed.ranks)["ndcg@10"] == pytest.approx(curves["uniform"][0])
+    expected = calibrated.model.recommend([mixed.histories[0]], k=10, edits="uniform")[0]
+    assert mixed.lists[0].tolist() == expected[0].numpy().tolist()
 
 
 def test_groups_hold_every_user_once_and_average_to_the_whole(written):
@@ -137,7 +161,14 @@ def test_the_page_is_complete_and_loads_nothing(written):
     assert page.open == [] and page.outside == []
     assert 0 < len(page.ids) == len(set(page.ids))
     assert not re.search(r"https?://|@import|url\((?!#)", written[1])
-    for heading in ("Learning curves", "By length of the history", "The augmenter", "Examples", "Most deleted"):
+    headings = (
+        "Learning curves",
+        "By length of the history",
+        "With noise in the histories",
+        "The augmenter",
+        "Examples",
+    )
+    for heading in (*headings, "Most deleted"):
         assert heading in page.headings
     assert f"{written[0]['metrics']['recall@10']:.4f}" in written[1]
     assert "prefers-color-scheme: dark" in written[1] and "@media print" in written[1]

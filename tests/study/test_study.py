@@ -75,7 +75,12 @@ def finished(data, tmp_path_factory):
         reference="laclrec",
         augmenter=True,
         truth={"small": str(data.parent / "events.truth.csv")},
-        evaluations={"full": {}, "cleaned": {"clean": True, "protocol": "full-with-history"}},
+        evaluations={
+            "full": {},
+            "cleaned": {"clean": True, "protocol": "full-with-history"},
+            "mixed": {"edits": "uniform", "noise": 0.2},
+            "served": {"edits": "chosen", "noise": 0.2},
+        },
     )
     return file, folder / "out", studied(file, folder / "out", in_a_process=1)
 
@@ -109,8 +114,17 @@ def test_every_training_is_recorded(finished):
 
 def test_only_models_with_an_augmenter_clean(finished):
     _, _, records = finished
-    assert [sorted(r["evaluations"]) for r in records] == [["full"], ["full"], ["cleaned", "full"]]
+    assert [sorted(r["evaluations"]) for r in records] == [["full", "served"]] * 2 + [["cleaned", "full", "served"]]
     assert records[2]["evaluations"]["cleaned"]["clean"] is True
+
+
+def test_only_calibrated_models_are_evaluated_over_edits(finished):
+    # There are too few users for a calibration, so nothing is chosen.
+    _, out, records = finished
+    assert records[0]["skipped"] == ["cleaned", "mixed"]
+    served = records[0]["evaluations"]["served"]
+    assert (served["edits"], served["noise"]) == ("none", 0.2)
+    assert "20% of the events planted noise, drawn by popularity" in (out / "report.md").read_text()
 
 
 def test_the_stored_ranks_give_the_metrics(finished):
@@ -133,7 +147,7 @@ def test_the_report_holds_the_numbers(finished):
     assert "ties count against the target" in report and "## small, refit, full" in report
     with (out / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 4
+    assert len(rows) == 7  # "full" and "served" of three trainings, "cleaned" of one
     assert float(rows[0]["recall@10"]) == records[0]["evaluations"]["full"]["recall@10"]
     assert (out / "metrics.png").stat().st_size > 1000 and (out / "curves.png").stat().st_size > 1000
 
@@ -260,11 +274,12 @@ NOISY = {"histories": {"small": "{noisy}"}}
             ["elsewhere", "noisy"],
         ),
         ({"evaluations": {"full": {}, "noisy": {}, "elsewhere": {"clean": True}}}, ["noisy"]),
+        ({"evaluations": {"full": {"noise": 0.1}, "noisy": NOISY, "elsewhere": {"edits": "uniform"}}}, ["full"]),
         ({"evaluations": {"full": {}, "elsewhere": {"histories": {"large": "{noisy}"}}}}, ["noisy"]),
         ({"evaluations": {"full": {"histories": {"large": "{noisy}"}}, "noisy": NOISY}}, ["elsewhere", "full"]),
         ({"split": "validation"}, ["full", "noisy"]),
     ],
-    ids=["protocol", "histories", "own histories", "fewer", "of another data set", "split"],
+    ids=["protocol", "histories", "own histories", "noise", "fewer", "of another data set", "split"],
 )
 def test_results_of_other_evaluations_are_refused(evaluated, changed, named, data, tmp_path, in_this_process):
     file, out, records = evaluated

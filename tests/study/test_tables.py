@@ -78,9 +78,25 @@ def test_the_report_says_what_noise_and_cleaning_change():
         for name, values in reached.items()
     }
     lines = changes_between_evaluations(config, tables, METRICS)
-    assert lines[0] == "## small, strict, effect of other histories and of cleaning"
+    assert lines[0] == "## small, strict, effect of edits, cleaning, noise and other histories"
     assert [line for line in lines if "→" in line][1:] == [
         "| full → noisy | a | -7.5% ± 3.5% | -7.5% ± 3.5% | – |",
         "| noisy → noisy and cleaned | a | +50.0% ± 70.7% | +50.0% ± 70.7% | – |",
     ]
     assert changes_between_evaluations(config, {"full": tables["full"]}, METRICS) == []
+
+
+def test_edits_are_compared_with_none_for_the_same_noise():
+    evaluations = {"full": {}, "noisy": {"noise": 0.2}, "mixed": {"noise": 0.2, "edits": "learned"}}
+    config = StudyConfig(data={"small": "small"}, models={"a": {}}, evaluations=evaluations)
+    tables = {
+        name: StudyTable(
+            "small", "strict", name, {"a": [Training({}, dict.fromkeys(METRICS, value), np.zeros(1, np.uint8))]}
+        )
+        for name, value in {"full": 0.4, "noisy": 0.2, "mixed": 0.3}.items()
+    }
+    lines = changes_between_evaluations(config, tables, METRICS[:1])
+    assert [line for line in lines if "→" in line][1:] == [
+        "| full → noisy | a | -50.0% |",
+        "| noisy → mixed | a | +50.0% |",
+    ]

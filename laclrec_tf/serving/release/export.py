@@ -33,6 +33,7 @@ from laclrec_tf.serving.release.publication import rename_to_next_version
 from laclrec_tf.serving.retriever.exact_index import ExactIndex
 from laclrec_tf.serving.retriever.partitioned_index import (
     DEFAULT_RECALL,
+    RECALL_AT,
     PartitionedIndex,
     index_with_recall,
     partition,
@@ -60,7 +61,7 @@ def export(
     to: str | Path,
     *,
     index: IndexSettings | None = None,
-    edits: str = "none",
+    edits: str = "chosen",
     show_progress: bool = True,
 ) -> Path:
     """Write a run to `to/<next integer version>/`, see `export_model`.
@@ -70,7 +71,8 @@ def export(
         to: the model's folder, usually `saved_models/NAME`.
         index: how the best items are found. Default: by scoring all items.
         edits: "none", "uniform" or "learned": whether all signatures that recommend mix their predictions over the
-            edits of a history, see `laclrec_tf.layers.EditMixture`. Default: "none".
+            edits of a history, see `laclrec_tf.layers.EditMixture`. Default: "chosen", what the run's calibration
+            chose.
         show_progress: whether to show a spinner. Default: True.
 
     Returns:
@@ -78,23 +80,24 @@ def export(
 
     Raises:
         InputError: there is no finished run, `to` is a file or cannot be written, an index setting is out of its
-            range, or `edits` is unknown, not calibrated or given with a partitioned index.
+            range, or `edits` is unknown or not calibrated.
     """
     settings = index or IndexSettings()
     folder = RunFolder.open(run)
-    folder.check_edits(edits)
-    if edits != "none" and settings.kind != "exact":
-        raise InputError(f"--edits {edits} scores all items. Leave `--index partitioned` out.")
+    edits = folder.edits_to_use(edits)
     with spinner(f"exporting {run}", disable=not show_progress):
         retriever_with = partial(Retriever, folder.model, folder.vocabulary, folder.popularity, retired=folder.retired)
         retriever = retriever_with(edits=edits)
         description: dict[str, Any] = {"kind": settings.kind}
         if settings.kind == "partitioned":
-            users, source = user_vectors(folder, retriever)
+            queries, source = example_queries(folder, retriever)
+            users = retriever.embed_history(queries)["user_vectors"].numpy()
             partitioned = settings.build(retriever.exact_index, retriever.active_ids, users)
             description |= partitioned.description(retriever.exact_index, users)
             description["measured_on"] = f"{len(users)} {source} histories"
-            retriever = retriever_with(index=partitioned)
+            exact, retriever = retriever, retriever_with(edits=edits, index=partitioned)
+            if edits != "none":
+                description[f"mixed_recall@{RECALL_AT}"] = round(_shared_answers(exact, retriever, queries), 4)
         return export_model(
             retriever,
             to,
@@ -157,15 +160,15 @@ class IndexSettings:
         return index_with_recall(exact, partitions, user_vectors, self.recall or DEFAULT_RECALL, self.int8)
 
 
-def user_vectors(folder: RunFolder, retriever: Retriever) -> tuple[np.ndarray, str]:
-    """Embed at most 512 histories of a run's users.
+def example_queries(folder: RunFolder, retriever: Retriever) -> tuple[tf.Tensor, str]:
+    """Return at most 512 histories of a run's users.
 
     Args:
         folder: the run.
         retriever: the run's retriever.
 
     Returns:
-        `[B, D]` float32, and the origin of the histories: "trained", or "drawn" at random if the prepared data is
+        `[B, S]` string, and the origin of the histories: "trained", or "drawn" at random if the prepared data is
         missing.
     """
     try:
@@ -177,7 +180,17 @@ def user_vectors(folder: RunFolder, retriever: Retriever) -> tuple[np.ndarray, s
         chosen = np.random.default_rng(0).permutation(len(histories))[:N_QUERIES]
         latest = [histories[user][-retriever.max_length :] for user in chosen]
         queries, source = [folder.vocabulary.to_items(history.tolist()) for history in latest], "trained"
-    return retriever.embed_history(tf.constant(padded_batch(queries), tf.string))["user_vectors"].numpy(), source
+    return tf.constant(padded_batch(queries), tf.string), source
+
+
+def _shared_answers(exact: Retriever, other: Retriever, queries: tf.Tensor) -> float:
+    """Return the share of the 20 items that the exact retriever recommends that another one recommends as well."""
+    found = [
+        answers.retrieve(queries, k=tf.constant(RECALL_AT), exclude_history=tf.constant(False))["item_ids"].numpy()
+        for answers in (exact, other)
+    ]
+    shared = [np.intersect1d(*rows).size / len(set(rows[0])) for rows in zip(*found, strict=True)]
+    return float(np.mean(shared))
 
 
 def run_metrics(run: RunFolder, edits: str = "none") -> ModelMetrics:

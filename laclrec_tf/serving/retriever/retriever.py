@@ -27,7 +27,7 @@ from laclrec_tf.serving.retriever.inputs import (
     slots,
 )
 from laclrec_tf.serving.retriever.lookup import ItemLookup, active_items, recent_known, unknown_items
-from laclrec_tf.serving.retriever.mixed_selection import MixedSelection
+from laclrec_tf.serving.retriever.mixed_selection import MixedSearch, MixedSelection
 from laclrec_tf.serving.retriever.selection import NO_SCORE, ItemIndex, ItemSelection
 from laclrec_tf.serving.retriever.signatures import HistoryEditor, HistoryEmbedder, ItemSignatures, RetrievalModel
 
@@ -56,7 +56,7 @@ class Retriever(tf.Module):
         index: index that finds the best items of the catalogue, e.g. a `PartitionedIndex`. Default: all items are
             scored.
         edits: "none", "uniform" or "learned": whether predictions are mixed over the edits of each history. Scores are
-            then logarithms of probabilities, all items are scored, and no index is used. Default: "none".
+            then probabilities. With an index they are estimated. Default: "none".
 
     Raises:
         InputError: model, vocabulary and popularity do not have the same number of items, or a retired item is
@@ -100,13 +100,13 @@ class Retriever(tf.Module):
         shares = np.where(active, counts / max(counts.sum(), 1.0), -np.inf)
         popular = np.pad(shares, (1, 2), constant_values=-np.inf).astype(np.float32)
         self.edits = edits
-        self.selection: ItemSelection | MixedSelection
+        self.selection: ItemSelection | MixedSelection | MixedSearch
         if edits == "none":
             self.selection = ItemSelection(self.exact_index, popular, index)
-        elif index is not None:
-            raise InputError(f"Argument `index` cannot be used with edits={edits!r}, which scores all items.")
         else:
-            self.selection = MixedSelection(lambda item_ids: model.scores_of(item_ids, edits), popular)
+            self.selection = MixedSelection(lambda item_ids: model.mixed_probabilities(item_ids, edits), popular)
+            if index is not None:
+                self.selection = MixedSearch(self.selection, model, edits, index)
         self.editor = HistoryEditor(model, self.lookup) if model.has_augmenter else None
         self.embed_history = self.embedder.embed_history
         self.retrieve = self._retrieve_signature()

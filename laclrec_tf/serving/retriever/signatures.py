@@ -30,8 +30,15 @@ class RetrievalModel(Protocol):
     def item_vectors(self) -> tf.Tensor:
         """The table `[N + 3, D]`, row `i` for item `i`; a score is the dot product of a user vector and a row."""
 
-    def scores_of(self, history: tf.Tensor, edits: str) -> tf.Tensor:
-        """Return scores `[B, N + 3]` of right-padded histories `[B, L]`, mixed over their edits."""
+    def mixed_probabilities(self, history: tf.Tensor, edits: str) -> tf.Tensor:
+        """Return the probabilities `[B, N]` of the items, mixed over the edits of right-padded histories `[B, L]`."""
+
+    def edit_vectors(self, history: tf.Tensor, edits: str) -> tf.Tensor:
+        """Return the user vectors `[B, V, D]` of histories and of their edits that `edits` needs."""
+
+    @property
+    def mixture(self) -> Any:
+        """The `EditMixture`, which weighs the edits."""
 
     def edit(self, history: tf.Tensor, decision: str) -> Any:
         """Return `operations`, `probabilities`, `insertions` and `edited` of histories `[B, L]`."""

@@ -85,7 +85,7 @@ def index_description(index: Mapping[str, Any]) -> str:
 
     Args:
         index: the index as `metadata.json` records it: `kind`; for partitions also `partitions`, `probes`, `int8`,
-            `recall@20` and `measured_on`.
+            `recall@20`, `measured_on`, and with mixed predictions `mixed_recall@20`.
 
     Example:
         >>> index_description({"kind": "exact"})
@@ -94,9 +94,10 @@ def index_description(index: Mapping[str, Any]) -> str:
     if index["kind"] == "exact":
         return "exact index"
     scores = ", scores from int8" if index["int8"] else ""
+    mixed = f", {index['mixed_recall@20']:.4f} with the edits," if "mixed_recall@20" in index else ""
     return (
         f"partitioned index: {index['probes']} of {index['partitions']} partitions{scores}, "
-        f"recall@20 {index['recall@20']:.4f} against exact on {index['measured_on']}"
+        f"recall@20 {index['recall@20']:.4f}{mixed} against exact on {index['measured_on']}"
     )
 
 
@@ -121,7 +122,9 @@ def index_recall(version: Path) -> float:
     with reading(version, METADATA_FILE) as description:
         record = description.get("metadata")
         index = record.get("index") if isinstance(record, dict) else None  # metadata may be anything
-        return float(index["recall@20"]) if isinstance(index, dict) and index.get("kind") == "partitioned" else 1.0
+        if not isinstance(index, dict) or index.get("kind") != "partitioned":
+            return 1.0
+        return min(float(index[name]) for name in ("recall@20", "mixed_recall@20") if name in index)
 
 
 @dataclass(frozen=True)

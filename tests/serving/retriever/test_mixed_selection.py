@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from laclrec_tf.errors import InputError
 from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.models import build_preset
 from laclrec_tf.serving.retriever import mixed_selection
 from laclrec_tf.serving.retriever.exact_index import ExactIndex
-from laclrec_tf.serving.retriever.mixed_selection import MixedSelection
+from laclrec_tf.serving.retriever.mixed_selection import MixedSearch, MixedSelection
+from laclrec_tf.serving.retriever.partitioned_index import PartitionedIndex, partition
 from laclrec_tf.serving.retriever.retriever import Retriever
 from laclrec_tf.serving.retriever.selection import ItemSelection
 
@@ -28,8 +28,7 @@ def vectors_of(history):
 
 
 def scores_of(history):
-    scores = tf.matmul(vectors_of(history), TABLE[1:-2], transpose_b=True)
-    return tf.pad(scores, [[0, 0], [1, 2]], constant_values=-np.inf)
+    return tf.matmul(vectors_of(history), TABLE[1:-2], transpose_b=True)
 
 
 @pytest.fixture
@@ -109,6 +108,95 @@ def test_it_reads_the_weights_of_the_mixture(retriever, model):
     }
 
 
-def test_an_index_is_refused(model, retriever):
-    with pytest.raises(InputError, match="Argument `index` cannot be used with edits='uniform'"):
-        Retriever(model, retriever.vocabulary, np.arange(N), index=retriever.exact_index, edits="uniform")
+def random_histories(rows, seed=0):
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(1, 7, rows)
+    return tf.constant([[*rng.integers(1, N + 1, n), *[0] * (7 - n)] for n in lengths], tf.int32)
+
+
+@pytest.fixture(scope="module")
+def exact(model, retriever):
+    return MixedSelection(lambda ids: model.mixed_probabilities(ids, "learned"), shares(retriever))
+
+
+def shares(retriever):
+    popular = np.arange(N) / sum(range(N))
+    popular[[item - 1 for item in retriever.retired_ids]] = -np.inf
+    return np.pad(popular, (1, 2), constant_values=-np.inf).astype(np.float32)
+
+
+def asked(rows, excluded):
+    """Return the arguments of a selection of three to five items for each history."""
+    k = tf.constant(np.arange(rows) % 3 + 3, tf.int32)
+    return tf.fill([rows], True), k, tf.constant(5), [excluded]
+
+
+@pytest.mark.parametrize("edits", ["uniform", "learned"])
+def test_a_search_that_finds_all_items_gives_the_exact_mixture(model, retriever, monkeypatch, edits):
+    monkeypatch.setattr(mixed_selection, "ROWS_SEARCHED", 2)
+    exact = MixedSelection(lambda ids: model.mixed_probabilities(ids, edits), shares(retriever))
+    every_item = ExactIndex(lambda: model.item_vectors, N)  # retired ones too: the sum of a softmax has them
+    search = MixedSearch(exact, model, edits, every_item)
+    history = random_histories(5)
+    found = tf.function(search._search)(history, *asked(5, history)[1:])
+    expected = exact.best(history, *asked(5, tf.concat([history, tf.fill([5, 1], 5)], axis=1)))
+    kept = found[1].numpy() != 5  # i05 is retired, which only the index of a retriever knows
+    for row in range(5):
+        n = int(expected[1][row].numpy().astype(bool).sum()) - 1
+        assert found[1][row].numpy()[kept[row]][:n].tolist() == expected[1][row].numpy()[:n].tolist()
+        np.testing.assert_allclose(found[0][row].numpy()[kept[row]][:n], expected[0][row].numpy()[:n], rtol=1e-4)
+
+
+def test_the_sum_of_what_is_not_found_is_estimated_from_a_sample(model, exact, monkeypatch):
+    monkeypatch.setattr(mixed_selection, "N_BEST", 4)
+    index = ExactIndex(lambda: model.item_vectors, N)
+    whole = MixedSearch(exact, model, "learned", index, sample=np.arange(1, N + 1))
+    vectors = tf.random.stateless_normal([3, 6, 8], [0, 1])
+    logits = tf.matmul(tf.reshape(vectors, [-1, 8]), model.item_vectors[1:-2], transpose_b=True)
+    best = tf.reshape(tf.math.top_k(logits, 4)[0], [3, 6, 4])
+    expected = tf.reshape(tf.reduce_logsumexp(logits, axis=1), [3, 6])
+    np.testing.assert_allclose(whole._log_sums(vectors, best), expected, atol=1e-4)
+    part = MixedSearch(exact, model, "learned", index, sample=np.arange(1, N + 1, 2))
+    np.testing.assert_allclose(part._log_sums(vectors, best), expected, atol=0.3)
+
+
+def test_an_answer_does_not_depend_on_the_other_rows(model, exact, monkeypatch):
+    monkeypatch.setattr(mixed_selection, "N_BEST", 4)
+    search = MixedSearch(exact, model, "learned", ExactIndex(lambda: model.item_vectors, N))
+    history = random_histories(4, seed=2)
+    together = search.best(history, *asked(4, history))
+    for row in range(4):
+        has_item, k, width, _ = asked(4, history)
+        alone = search.best(history[row : row + 1], has_item[:1], k[row : row + 1], width, [history[row : row + 1]])
+        np.testing.assert_array_equal(alone[1][0], together[1][row])
+        np.testing.assert_allclose(alone[0][0], together[0][row], rtol=1e-5)
+
+
+def test_where_the_index_finds_too_little_all_items_are_scored(model, exact):
+    class Few:
+        scores_are_exact = True
+
+        def search(self, vectors, k):
+            return tf.zeros([tf.shape(vectors)[0], 1]), tf.ones([tf.shape(vectors)[0], 1], tf.int32)
+
+    history = random_histories(3)
+    search = MixedSearch(exact, model, "learned", Few())
+    for expected, found in zip(
+        exact.best(history, *asked(3, history)), search.best(history, *asked(3, history)), strict=True
+    ):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_a_partitioned_index_serves_the_mixture(model, retriever):
+    vectors = np.array(model.item_vectors)
+    lists = partition(vectors[retriever.active_ids], retriever.active_ids, 4)
+    index = PartitionedIndex(vectors, lists, int8=True)
+    approximate = Retriever(model, retriever.vocabulary, np.arange(N), retired=["i05"], index=index, edits="learned")
+    histories = tf.constant([["i03", "i09", "i20"], ["i40", "", ""], ["?", "", ""]])
+    for arguments in ({}, {"allow": tf.constant([["i01", "i05", "i30"]])}):
+        answer, expected = (each.retrieve(histories, **arguments) for each in (approximate, retriever))
+        assert answer["item_ids"][:, :3].numpy().tolist() == expected["item_ids"][:, :3].numpy().tolist()
+        np.testing.assert_allclose(answer["scores"][:, :2], expected["scores"][:, :2], rtol=0.05)
+        np.testing.assert_array_equal(answer["filled"], expected["filled"])
+    ranked = approximate.rank(histories, tf.constant([["i01", "i05"]]))
+    np.testing.assert_allclose(ranked["scores"], retriever.rank(histories, tf.constant([["i01", "i05"]]))["scores"])
