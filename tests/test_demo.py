@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 
+import polars as pl
 import pytest
 
 from laclrec_tf import demo as demonstration
-from laclrec_tf.demo import demo, edits_table, noise_deleted
+from laclrec_tf.demo import demo, edits_table, newest_is_noise, noise_deleted, noise_table
 from laclrec_tf.errors import InputError
 from laclrec_tf.serving.client.answers import AugmentedHistory
 
@@ -27,6 +28,7 @@ def test_the_demo_runs_every_stage(tmp_path, monkeypatch, capsys):
     assert re.search(r"120 users, 36 items, [\d,]+ events", out)
     assert re.search(r"recall@10 0\.\d{3}", out)
     assert "blessed: the first version" in out
+    assert "newest event noise" in out and "over its edits, served" in out
     assert "What the augmenter did" in out
     assert out.count(" *") >= 3, "each of three histories has a planted noise event"
     assert re.search(
@@ -44,6 +46,23 @@ PLANTED = [("a", False), ("b", True), ("c", False)]
 EDITED = AugmentedHistory(
     ("a", "b", "c"), ("keep", "delete", "insert"), ((0.0, 0.0, 0.0),) * 3, ((), (), ("a", "d")), ("a", "a", "d", "c")
 )
+
+
+def test_ranks_are_grouped_by_the_newest_event(tmp_path):
+    truth = tmp_path / "truth.csv"
+    truth.write_text(
+        "user_id,item_id,timestamp,is_noise\n"
+        "1,a,5,false\n1,b,9,false\n1,c,7,true\n"  # the newest before the test item b is c
+        "2,a,1,true\n2,b,2,false\n2,c,3,false\n"
+        "3,a,1,true\n"
+    )
+    newest = newest_is_noise(truth)
+    assert newest.rows() == [("1", True), ("2", False), ("3", None)]
+    users = pl.DataFrame({"user_id": ["1", "2"], "rank": [2, 1]})
+    table = noise_table({"raw": users}, newest)
+    # 1 / log2(3) for the second place.
+    assert [next(iter(column.cells)) for column in table.columns] == ["raw", "0.815", "1.000", "0.631"]
+    assert next(iter(noise_table({"raw": users[:1]}, newest).columns[2].cells)) == "-"
 
 
 def test_an_inserted_item_is_marked_though_the_history_holds_it_too():

@@ -105,7 +105,8 @@ def kept_insertions(
     runs = tf.reverse(tf.reshape(newest_first, [batch, length, -1]), axis=[1])
     is_end = tf.equal(tf.cumsum(tf.cast(tf.equal(insertions, eos_id), tf.int32), axis=-1), 1)
     is_end = tf.logical_and(is_end, tf.equal(insertions, eos_id))
-    return tf.where(tf.logical_and(is_end, inserting[..., tf.newaxis]), eos_id, runs)
+    # With one insertion, broadcasting loses the static shape.
+    return tf.ensure_shape(tf.where(tf.logical_and(is_end, inserting[..., tf.newaxis]), eos_id, runs), insertions.shape)
 
 
 def apply_edits(

@@ -140,6 +140,13 @@ def test_the_newest_of_equal_insertions_is_kept():
     assert kept([INSERT, KEEP, INSERT], runs) == [[7, 8, EOS], [0, 0, 0], [9, EOS, 0]]
 
 
+@pytest.mark.parametrize("n_insertions", [1, 3])
+def test_kept_insertions_have_a_static_shape_in_a_graph(n_insertions):
+    specs = [tf.TensorSpec([None, None], tf.int32)] * 2 + [tf.TensorSpec([None, None, n_insertions], tf.int32)]
+    traced = tf.function(lambda *inputs: kept_insertions(*inputs, eos_id=EOS, max_length=9), input_signature=specs)
+    assert traced.get_concrete_function().output_shapes.as_list() == [None, None, n_insertions]
+
+
 def test_the_oldest_insertions_give_way():
     runs = [[7, 8, 9], [0, 0, 0], [10, 11, EOS]]
     operations = [INSERT, KEEP, INSERT]
