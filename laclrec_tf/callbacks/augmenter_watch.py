@@ -15,12 +15,16 @@ from laclrec_tf.evaluation.augmenter_repairs import Deletions, deletions_of
 
 # Rate of one operation on real histories above which the augmenter has collapsed.
 COLLAPSED_RATE = 0.98
+# Rate of INSERT on real histories above which most of the learned view is invented.
+HIGH_INSERT_RATE = 0.5
+# Share of the events that the max length may cut off the learned views.
+HIGH_CUT_RATE = 0.01
 # Recall of the random noise in corrupted histories below which the augmenter has learned next to nothing.
 LOW_RECALL = 0.1
 
 
 class AugmenterCollapseWarning(LACLRecWarning):
-    """The augmenter keeps or deletes every item, so the learned view teaches nothing."""
+    """The augmenter keeps or deletes all items, inserts nearly everywhere, or its edits push events out of the view."""
 
 
 class AugmenterWatch(keras.callbacks.Callback):
@@ -80,10 +84,10 @@ class AugmenterWatch(keras.callbacks.Callback):
 
 
 def collapse(logs: Mapping[str, float]) -> str | None:
-    """Describe how the augmenter has collapsed, judging by the operation rates on real histories.
+    """Describe how the augmenter has collapsed, judging by its edits of real histories.
 
     Args:
-        logs: logs of an epoch, of which `keep_rate` and `delete_rate` are read.
+        logs: logs of an epoch, of which `keep_rate`, `delete_rate`, `insert_rate` and `cut_rate` are read.
 
     Returns:
         The description, None if the augmenter has not collapsed.
@@ -97,6 +101,15 @@ def collapse(logs: Mapping[str, float]) -> str | None:
         return f"keeps {100 * logs['keep_rate']:.0f} % of the items: the learned view is the raw history"
     if logs.get("delete_rate", 0.0) > COLLAPSED_RATE:
         return f"deletes {100 * logs['delete_rate']:.0f} % of the items: the learned view is empty"
+    cut = logs.get("cut_rate", 0.0)
+    lost = f"{100 * cut:.0f} % of the events do not fit into the learned view, which keeps max_edited_length items"
+    if logs.get("insert_rate", 0.0) > HIGH_INSERT_RATE:
+        what = (
+            f"inserts items before {100 * logs['insert_rate']:.0f} % of the items: much of the learned view is invented"
+        )
+        return f"{what}, and {lost}" if cut > HIGH_CUT_RATE else what
+    if cut > HIGH_CUT_RATE:
+        return f"inserts too much for long histories: {lost}"
     return None
 
 
@@ -104,8 +117,8 @@ def likely_cause(logs: Mapping[str, float], settings: Mapping[str, Any] | None =
     """Describe the most likely cause of a collapse, and what to change.
 
     Args:
-        logs: logs of an epoch. `val_deletion_recall`, or else `deletion_recall` of the training batches, shows whether
-            the augmenter repairs corrupted histories.
+        logs: logs of an epoch, see `collapse`. `val_deletion_recall`, or else `deletion_recall` of the training
+            batches, shows whether the augmenter repairs corrupted histories.
         settings: arguments of `LACLRec`, of which `lambda_aug`, `decision` and `decision_temperature` are read.
             Default: None, unknown.
 
@@ -116,6 +129,14 @@ def likely_cause(logs: Mapping[str, float], settings: Mapping[str, Any] | None =
     settings = settings or {}
     if settings.get("lambda_aug") == 0:
         return "Likely cause: lambda_aug is 0, so its heads are not trained with the recommender. Set lambda_aug=0.03."
+    if max(logs.get("keep_rate", 0.0), logs.get("delete_rate", 0.0)) <= COLLAPSED_RATE:
+        if logs.get("insert_rate", 0.0) > HIGH_INSERT_RATE:
+            return (
+                "Likely cause: corrupted histories lack items before two in five of their items, and real ones look "
+                "the same to it. Set max_insertions=1, or train the preset laclrec-no-insert."
+            )
+        if logs.get("cut_rate", 0.0) > HIGH_CUT_RATE:
+            return "Likely cause: max_edited_length is too small for the insertions. Raise it, or lower max_insertions."
     recall = logs.get("val_deletion_recall", logs.get("deletion_recall"))
     if recall is None:
         return (

@@ -334,16 +334,28 @@ def _table_of_values(title: str, caption: str, rows: dict[str, str]) -> Table:
 def augmenter_table(report: dict[str, Any]) -> Table:
     """Lay out an augmenter report as a table."""
     table = Table(
-        "", "augmenter", "at random", title=f"{report['preset']}: {report['histories']:,} validation histories"
+        "", "augmenter", "compared", title=f"{report['preset']}: {report['histories']:,} validation histories"
     )
     for column in table.columns[1:]:
         column.justify = "right"
-    for name, title in (("deletions", "broken histories, deletions"), ("planted_noise", "planted noise, deletions")):
+    for name, title in (
+        ("deletions", "broken histories, deletions"),
+        ("planted_noise", "noise in the data, deletions"),
+    ):
         if name in report:
-            found = report[name]
-            table.add_row(f"{title}: precision", f"{found['precision']:.3f}", f"{found['precision_at_random']:.3f}")
-            table.add_row(f"{title}: recall", f"{found['recall']:.3f}", f"{found['recall_at_random']:.3f}")
-            table.add_row(f"{title}: good events lost", f"{found['good_lost']:.4f}", "")
+            for measure in ("precision", "recall"):
+                table.add_row(f"{title}: {measure}", f"{report[name][measure]:.3f}", "")
+            table.add_row(f"{title}: good events lost", f"{report[name]['good_lost']:.4f}", "")
+    found = {"15 % of popular noise planted": report["detection"]}
+    if "planted_noise" in report:
+        found["noise in the data"] = report["planted_noise"]["detection"]
+    for title, quality in found.items():
+        for name, measure in (("auc", "AUC"), ("precision_at_n", "precision at n")):
+            for suffix, place in (("", "anywhere"), ("_last", "last event")):
+                if name + suffix not in quality["augmenter"]:  # no noise there
+                    continue
+                values = (quality[each][name + suffix] for each in ("augmenter", "popularity"))
+                table.add_row(f"{title}: {measure}, {place}", *map("{:.3f}".format, values))
     for k in (1, 10):
         hit, random = report["insertions"][f"hit@{k}"], report["insertions"][f"hit@{k}_at_random"]
         table.add_row(f"broken histories, insertions: hit@{k}", f"{hit:.4f}", f"{random:.4f}")

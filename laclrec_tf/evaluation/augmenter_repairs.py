@@ -12,18 +12,22 @@ from keras import ops
 
 from laclrec_tf.data.batches import evaluation_dataset
 from laclrec_tf.data.corruption import corrupt
+from laclrec_tf.data.planted_noise import plant_noise
+from laclrec_tf.metrics.detection import detection_quality, popularity_scores
 from laclrec_tf.metrics.ranking import target_ranks
 from laclrec_tf.models import LACLRec
 from laclrec_tf.ops.masking import is_item
 from laclrec_tf.run_folder import RunFolder
 
 HISTORIES_AT_ONCE = 256
+# Share of planted noise among the events, where noise is planted to measure how well it is found.
+PLANTED_RATE = 0.15
 
 
 def repairs_of(
     model: LACLRec, histories: Sequence[np.ndarray], seed: int, popularity: np.ndarray | None = None
 ) -> Repairs:
-    """Corrupt histories as in training and let the augmenter repair them.
+    """Corrupt histories as in training and let the augmenter's heads repair them, also those of a calibrated model.
 
     Args:
         model: a model with an augmenter.
@@ -108,7 +112,7 @@ def corruption_popularity(run: RunFolder) -> np.ndarray | None:
 
 
 def deletions_of(model: LACLRec, histories: Sequence[np.ndarray], is_noise: np.ndarray) -> Deletions:
-    """Predict the likeliest operation on every event. Nothing is sampled, whatever the model's `decision`.
+    """Predict for every event whether it is deleted. Nothing is sampled, whatever the model's `decision`.
 
     Args:
         model: a model with an augmenter.
@@ -117,17 +121,42 @@ def deletions_of(model: LACLRec, histories: Sequence[np.ndarray], is_noise: np.n
 
     Returns:
         The deletions of the same events, those of short histories first.
+
+    Example:
+        >>> deletions_of(LACLRec(n_items=20, width=8), [np.array([5, 6], np.int32)], np.array([True, False])).is_last
+        array([False,  True])
     """
     order = np.argsort([len(history) for history in histories], kind="stable")
     starts = np.cumsum([0, *(len(history) for history in histories)])
     marks = np.concatenate([is_noise[starts[row] : starts[row + 1]] for row in order])
+    item_ids = np.concatenate([histories[row] for row in order])
+    ends = np.cumsum([len(histories[row]) for row in order])
     parts = []
     for history in history_batches(histories):
         found = model.deletions_of(history)
         real = history.numpy() > 0
         parts.append([ops.convert_to_numpy(part)[real] for part in found])
     probabilities, decided = (np.concatenate(values) for values in zip(*parts, strict=True))
-    return Deletions(probabilities, decided, marks)
+    return Deletions(probabilities, decided, marks, np.isin(np.arange(len(marks)), ends - 1), item_ids)
+
+
+def planted_deletions(
+    model: LACLRec, histories: Sequence[np.ndarray], popularity: np.ndarray, seed: int = 0
+) -> Deletions:
+    """Plant noise in histories, 15 % of the events and drawn by popularity, and predict what is deleted.
+
+    Args:
+        model: a model with an augmenter.
+        histories: per user `[n]` int32 ids, oldest first.
+        popularity: `[N]` number of training events of each item.
+        seed: seed of the noise. Default: 0.
+
+    Returns:
+        The deletions; the last `max_length` events of each history count.
+    """
+    noisy, marks = plant_noise(histories, PLANTED_RATE, n_items=model.n_items, popularity=popularity, seed=seed)
+    recent, is_noise = ([each[-model.max_length :] for each in parts] for parts in (noisy, marks))
+    return deletions_of(model, recent, np.concatenate(is_noise))
 
 
 @dataclass(frozen=True)
@@ -138,11 +167,26 @@ class Deletions:
         probabilities: `[E]` float, the probability of DELETE.
         decided: `[E]` bool, whether the augmenter deletes the event.
         is_noise: `[E]` bool, whether the event is noise.
+        is_last: `[E]` bool, whether the event is the last one of its history. Default: None, unknown.
+        item_ids: `[E]` int, the events' items. Default: None, unknown.
     """
 
     probabilities: np.ndarray
     decided: np.ndarray
     is_noise: np.ndarray
+    is_last: np.ndarray | None = None
+    item_ids: np.ndarray | None = None
+
+    def quality(self, popularity: np.ndarray) -> dict[str, dict[str, float]]:
+        """Return `detection_quality` of the probabilities as "augmenter", and of popularity alone as "popularity".
+
+        Args:
+            popularity: `[N]` number of training events of each item.
+        """
+        assert self.is_last is not None and self.item_ids is not None
+        by_popularity = popularity_scores(np.asarray(popularity, np.float64)[self.item_ids - 1], self.is_noise)
+        scores = {"augmenter": self.probabilities, "popularity": by_popularity}
+        return {name: detection_quality(each, self.is_noise, self.is_last) for name, each in scores.items()}
 
     def summary(self) -> dict[str, float]:
         """Return precision and recall of the decisions, and those of as many deletions at random.

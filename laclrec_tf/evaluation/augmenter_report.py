@@ -17,7 +17,13 @@ from PIL import Image
 from laclrec_tf.data.simulated import planted_histories, planted_ids
 from laclrec_tf.data.splits import held_out_pairs
 from laclrec_tf.errors import InputError
-from laclrec_tf.evaluation.augmenter_repairs import Deletions, corruption_popularity, deletions_of, repairs_of
+from laclrec_tf.evaluation.augmenter_repairs import (
+    Deletions,
+    corruption_popularity,
+    deletions_of,
+    planted_deletions,
+    repairs_of,
+)
 from laclrec_tf.evaluation.views import ViewVectors, view_vectors
 from laclrec_tf.ops.edits import DELETE
 from laclrec_tf.run_folder import RunFolder
@@ -32,11 +38,13 @@ def augmenter_report(
 ) -> dict[str, Any]:
     """Measure a run's augmenter and plot the results.
 
-    The validation histories (everything before the validation item) are corrupted as in training, to measure precision
-    and recall of deletions, and the generator's rank of each missing item among the items that the corrupted history
-    does not contain, given the items of its run that follow it. On the unchanged histories, the user vectors of the
-    learned and the random view are compared with the raw one. With `truth`, the shares of planted noise and of all
-    other events that are deleted are measured as well.
+    The validation histories (everything before the validation item) are corrupted as in training, to measure
+    precision and recall of the operation head's deletions, and the generator's rank of each missing item among the
+    items that the corrupted history does not contain, given the items of its run that follow it. Noise is planted
+    in the validation histories, 15 % of the events and drawn by popularity, to measure what is deleted and how well
+    noise is found, anywhere and among the last events. On the unchanged histories, the user vectors of the learned
+    and the random view are compared with the raw one. With `truth`, the shares of planted noise and of all other
+    events that are deleted are measured as well.
 
     Args:
         run: folder made by `laclrec-tf train`.
@@ -46,7 +54,8 @@ def augmenter_report(
         seed: seed of corruptions and random views. Default: 0.
 
     Returns:
-        The content of `augmenter.json`, with the keys `deletions`, `insertions`, `views` and `planted_noise`.
+        The content of `augmenter.json`, with the keys `deletions`, `popular_noise`, `insertions`, `views` and
+        `planted_noise`.
 
     Raises:
         InputError: the run cannot be read or has no trained augmenter, `out` has content or cannot be written, or
@@ -75,6 +84,8 @@ def augmenter_report(
         ranks = repairs.insertion_ranks
         deletions = Deletions(repairs.probabilities[:, DELETE], repairs.decided == DELETE, repairs.operations == DELETE)
         report["deletions"] = deletions.summary()
+        popular_noise = planted_deletions(model, histories, folder.popularity, seed)
+        report["popular_noise"] = _with_quality(popular_noise, folder.popularity)
         popular = np.cumsum(np.sort(folder.popularity)[::-1]) / folder.popularity.sum()
         report["insertions"] = insertion_summary(ranks, model.n_items, popular)
         similarity = view_vectors(model, histories, seed).similarity()
@@ -89,10 +100,14 @@ def augmenter_report(
         plot_views(similarity, out / "views.png")
         if planted is not None:
             noise = deletions_of(model, *planted_ids(planted, folder.vocabulary))
-            report["planted_noise"] = noise.summary()
+            report["planted_noise"] = _with_quality(noise, folder.popularity)
             plot_planted_noise(*noise.curve()[1:], report["planted_noise"], out / "planted_noise.png")
         ReportFile(out / "augmenter.json").write_json(report)
     return report
+
+
+def _with_quality(deletions: Deletions, popularity: np.ndarray) -> dict[str, Any]:
+    return deletions.summary() | {"detection": deletions.quality(popularity)}
 
 
 def insertion_summary(ranks: np.ndarray, n_items: int, popular: np.ndarray) -> dict[str, float]:
@@ -127,7 +142,6 @@ def plot_operations(precision: np.ndarray, recall: np.ndarray, summary: Mapping[
     figure, axis = _new("deletions on corrupted histories", "recall", "precision")
     axis.plot(recall, precision, label="augmenter, every threshold")
     axis.plot(summary["recall"], summary["precision"], "o", color="C0", label="its decisions")
-    axis.axhline(summary["precision_at_random"], color=GREY, linestyle="--", label="at random")
     axis.set(xlim=(0, 1), ylim=(0, 1.02))
     _save(figure, axis, file)
 
@@ -203,7 +217,6 @@ def plot_sharpening(epochs: Sequence[Deletions], file: Path, *, joint_from: int 
     summaries = [each.summary() for each in epochs]
     for name, color in (("recall", "C0"), ("precision", "C1")):
         right.plot(numbers, [summary[name] for summary in summaries], color=color, label=name)
-    right.axhline(summaries[-1]["precision_at_random"], color=GREY, linestyle="--", label="precision at random")
     right.set(title="deletions of planted noise", xlabel="epoch", ylim=(0, 1.02))
     if joint_from is not None:
         for axis in (left, right):

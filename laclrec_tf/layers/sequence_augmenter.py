@@ -280,7 +280,7 @@ class SequenceAugmenter(keras.layers.Layer):
         if deletions is None:
             chosen = choose_operations(logits, decision or self.decision, self.temperature, self.seed_generator)
         else:
-            chosen, probabilities = self._decide(logits, deletions)
+            chosen, probabilities = self.decide(logits, deletions)
         operations = ops.cast(chosen, history.dtype)
         operations = ops.where(real, operations, ops.zeros_like(operations))
         where, _ = positions_where(ops.logical_and(real, operations == INSERT), static_shapes)
@@ -300,8 +300,16 @@ class SequenceAugmenter(keras.layers.Layer):
         edited = apply_edits(history, operations, insertions, **length)
         return Edits(operations, probabilities, insertions, edited)
 
-    def _decide(self, logits: KerasTensor, deletions: Deletions) -> tuple[KerasTensor, KerasTensor]:
-        """Return operations `[B, L]` and probabilities `[B, L, 3]` with these deletions."""
+    def decide(self, logits: KerasTensor, deletions: Deletions) -> tuple[KerasTensor, KerasTensor]:
+        """Choose operations where something else than the head says what is deleted.
+
+        Args:
+            logits: `[B, L, 3]` float32 of the operation head.
+            deletions: What is deleted.
+
+        Returns:
+            `(operations [B, L], probabilities [B, L, 3])`: the head divides what DELETE leaves among KEEP and INSERT.
+        """
         insert = ops.sigmoid(logits[..., INSERT] - logits[..., KEEP])
         delete = ops.cast(deletions.probabilities, "float32")
         probabilities = ops.stack([(1 - delete) * (1 - insert), delete, (1 - delete) * insert], axis=-1)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 from scipy.stats import rankdata
 
@@ -17,7 +15,8 @@ def detection_quality(scores: np.ndarray, is_noise: np.ndarray, is_last: np.ndar
         is_last: `[E]` bool, whether the event is the last one of its history.
 
     Returns:
-        `auc` and `auc_last`, see `roc_auc`; `precision_at_n` and `precision_at_n_last`, see `precision_at_n`.
+        `auc` and `auc_last`, see `roc_auc`; `precision_at_n` and `precision_at_n_last`, see `precision_at_n`. Without
+        noise or other events in a place, its values are left out.
 
     Example:
         >>> marks = np.array([True, False, True, False])
@@ -27,6 +26,7 @@ def detection_quality(scores: np.ndarray, is_noise: np.ndarray, is_last: np.ndar
     return {
         f"{name}{place}": measure(scores[rows], is_noise[rows])
         for place, rows in (("", slice(None)), ("_last", is_last))
+        if len(np.unique(is_noise[rows])) == 2
         for name, measure in (("auc", roc_auc), ("precision_at_n", precision_at_n))
     }
 
@@ -84,17 +84,3 @@ def precision_at_n(scores: np.ndarray, is_noise: np.ndarray) -> float:
     above, at_edge = scores > edge, scores == edge
     hits = np.sum(is_noise[above]) + (n_noise - above.sum()) * np.mean(is_noise[at_edge])
     return float(hits / n_noise)
-
-
-def detection_rows(quality: Mapping[str, Mapping[str, float]]) -> list[tuple[str, dict[str, float]]]:
-    """Return a title and `detection_quality` of each kind of scores that was measured.
-
-    Args:
-        quality: `detection_quality` by "evidence", "operation_head" and "popularity".
-
-    Example:
-        >>> detection_rows({"popularity": {"auc": 0.5}})
-        [('popularity alone', {'auc': 0.5})]
-    """
-    titles = {"evidence": "evidence", "operation_head": "operation head", "popularity": "popularity alone"}
-    return [(title, dict(quality[name])) for name, title in titles.items() if name in quality]

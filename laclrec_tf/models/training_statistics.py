@@ -28,6 +28,7 @@ VIEW_STATISTICS = (
     "delete_rate",
     "insert_rate",
     "edited_length",
+    "cut_rate",
 )
 REPAIR_STATISTICS = ("operation_accuracy", "deletion_precision", "deletion_recall", "insertion_accuracy")
 
@@ -48,7 +49,8 @@ def view_statistics(
         By name: dot products raw-learned and raw-random; the share of histories where the first is larger;
         alignment (mean squared distance of the normalised learned and random views) and uniformity (log mean
         Gaussian potential of the normalised raw vectors), as in arXiv 2005.10242; rates of the three
-        operations; mean edited length in items.
+        operations; mean edited length in items; the share of events that are not deleted, and that the learned view
+        still lacks, because it would be too long.
     """
     raw, learned, random = (ops.cast(vectors, "float32") for vectors in (raw, learned, random))
     with_learned = ops.sum(raw * learned, axis=-1)
@@ -66,10 +68,23 @@ def view_statistics(
         "alignment": (ops.sum(ops.square(unit_learned - unit_random), axis=-1), None),
         "uniformity": (ops.log(ops.maximum(potential, 1e-12)), None),
         "edited_length": (ops.cast(history_lengths(edits.edited), "float32"), None),
+        "cut_rate": _cut_rate(history, edits),
     }
     for name, operation in (("keep_rate", KEEP), ("delete_rate", DELETE), ("insert_rate", INSERT)):
         statistics[name] = (ops.cast(edits.operations == operation, "float32"), real)
     return statistics
+
+
+def _cut_rate(history: KerasTensor, edits: Edits) -> tuple[KerasTensor, KerasTensor]:
+    real = is_item(history)
+    lengths = ops.cast(history_lengths(history), "float32")
+    remaining = ops.logical_and(real, ops.logical_not(edits.operations == DELETE))
+    remaining = ops.maximum(ops.sum(ops.cast(remaining, "float32"), axis=1), ops.minimum(lengths, 1.0))
+    # No item of the history is inserted, so its items in the learned view are its events.
+    edited = ops.cast(edits.edited, history.dtype)
+    is_event = ops.any(edited[:, :, None] == ops.where(real, history, -1)[:, None, :], axis=-1)
+    n_events = ops.sum(ops.cast(is_event, "float32"), axis=1)
+    return (remaining - n_events) / ops.maximum(lengths, 1.0), lengths
 
 
 def repair_statistics(

@@ -95,8 +95,8 @@ _CHARTS = (
     ),
     _Curves(
         "Operations on real histories",
-        "prefixes of training histories; all kept or all deleted is a collapse",
-        {"keep_rate": "keep", "delete_rate": "delete", "insert_rate": "insert"},
+        "prefixes of training histories; all kept, all deleted, or insertions before most items are a collapse",
+        {"keep_rate": "keep", "delete_rate": "delete", "insert_rate": "insert", "cut_rate": "cut off"},
         as_percent=True,
     ),
     _Curves(

@@ -13,7 +13,7 @@ from laclrec_tf.data.planted_noise import plant_noise
 from laclrec_tf.data.splits import held_out
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.augmenter_edits import augmenter_habits
-from laclrec_tf.evaluation.augmenter_repairs import corruption_popularity, repairs_of
+from laclrec_tf.evaluation.augmenter_repairs import corruption_popularity, planted_deletions, repairs_of
 from laclrec_tf.evaluation.ranking import rank_targets, users_at_once
 from laclrec_tf.layers.edit_mixture import EDITS, VARIANTS
 from laclrec_tf.metrics.groups import length_groups, metrics_by_group, popularity_groups
@@ -40,19 +40,21 @@ def measure_run(run: RunFolder, users: HeldOutUsers, seed: int = 0) -> dict[str,
         seed: Seed of the random lists to compare with and of the corrupted histories. Default: 0.
 
     Returns:
-        `users` and `of_users` (numbers of users measured and of all test users), `metrics` (recall, MRR and NDCG at 5,
-        10 and 20), `most_popular` (the same if the most popular items are recommended to all), `bought_before` (share
-        of users whose next item is in their history), `by_length` and `by_popularity` (see `metrics_by_group`),
-        `lists` (see `list_findings`), `noise` (see `noise_findings`), and `augmenter`: None, or the result of
-        `augmenter_habits` and `calibration`: for each operation `expected_error`, and `predicted`, `observed` and
-        `counts` of ten bins.
+        `users` and `of_users` (numbers of users measured and of all test users), `metrics` (recall, MRR and
+        NDCG at 5, 10 and 20), `most_popular` (the same if the most popular items are recommended to all),
+        `bought_before` (share of users whose next item is in their history), `by_length` and `by_popularity`
+        (see `metrics_by_group`), `lists` (see `list_findings`), `noise` (see `noise_findings`), and `augmenter`: None,
+        or the result of `augmenter_habits`, `calibration`: for each operation `expected_error`, and `predicted`, `observed` and
+        `counts` of ten bins, on corrupted histories; `planted_calibration`: the same of DELETE on planted
+        noise; `detection`: the result of `Deletions.quality` on planted noise, and `decided`, the precision,
+        recall and good events lost there.
     """
     of_target = popularity_groups(run.popularity)
     by_target = type(of_target)(of_target.labels, of_target.members[users.targets - 1])
     augmenter = None
     if run.model.has_augmenter:
         augmenter = augmenter_habits(run.model, users.histories, run.vocabulary)
-        augmenter["calibration"] = _calibration(run, users, seed)
+        augmenter |= _calibration(run, users, seed)
     return {
         "users": len(users.histories),
         "of_users": users.n_all,
@@ -73,18 +75,29 @@ def measure_run(run: RunFolder, users: HeldOutUsers, seed: int = 0) -> dict[str,
     }
 
 
-def _calibration(run: RunFolder, users: HeldOutUsers, seed: int) -> dict[str, dict[str, Any]]:
+def _calibration(run: RunFolder, users: HeldOutUsers, seed: int) -> dict[str, Any]:
+    """Compare the probabilities of the operations with corrupted histories, and those of DELETE with planted noise."""
     repairs = repairs_of(run.model, users.histories, seed, corruption_popularity(run))
-    found = {}
-    for operation, name in enumerate(OPERATION_NAMES):
-        bins = reliability(repairs.probabilities[:, operation], repairs.operations == operation)
-        found[name] = {
+    planted = planted_deletions(run.model, users.histories, run.popularity, seed)
+    cases = {
+        name: (repairs.probabilities[:, operation], repairs.operations == operation)
+        for operation, name in enumerate(OPERATION_NAMES)
+    } | {"planted": (planted.probabilities, planted.is_noise)}
+    calibration: dict[str, Any] = {}
+    for name, (probabilities, came_true) in cases.items():
+        bins = reliability(probabilities, came_true)
+        calibration[name] = {
             "expected_error": bins.expected_error,
             "predicted": bins.predicted.tolist(),
             "observed": bins.observed.tolist(),
             "counts": bins.counts.tolist(),
         }
-    return found
+    return {
+        "planted_calibration": calibration.pop("planted"),
+        "calibration": calibration,
+        "detection": planted.quality(run.popularity),
+        "decided": {name: planted.summary()[name] for name in ("precision", "recall", "good_lost")},
+    }
 
 
 def list_findings(run: RunFolder, users: HeldOutUsers, seed: int) -> dict[str, float]:

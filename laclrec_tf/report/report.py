@@ -185,9 +185,10 @@ def _warning(run: RunFolder, found: Mapping[str, Any], epochs: Mapping[str, Mapp
     chosen = run.record["best_epoch"] - 1 if run.record["trained_on"] == "strict" else -1
     logs = {name: values[chosen] for name, values in logged.items() if len(values) > chosen}
     settings = run.model.get_config()
-    if settings["decision"] == "argmax":
-        logs |= {name: found["augmenter"][name] for name in ("keep_rate", "delete_rate")}
-    # With another decision, training drew its operations, so the most probable ones do not describe its views.
+    if settings["decision"] == "argmax" and not run.model.is_calibrated:
+        logs |= {name: found["augmenter"][name] for name in ("keep_rate", "delete_rate", "insert_rate")}
+    # With another decision, training drew its operations, so the most probable ones do not describe its views. Those of
+    # a calibrated model follow other rules than training.
     what = collapse(logs)
     return None if what is None else f"The augmenter {what}. {likely_cause(logs, settings)}"
 
@@ -244,27 +245,44 @@ def _list_rows(lists: Mapping[str, float]) -> list[dict[str, str]]:
 
 
 def _augmenter(found: Mapping[str, Any]) -> dict[str, Any]:
-    title = "Calibration of the operation head"
+    title = "Calibration of the augmenter"
+    places = {"": "anywhere", "_last": "last event"}
     series = {
         f"{name} (error {share(each['expected_error'])})": (
             np.array(each["predicted"]),
             np.array(each["observed"]),
             np.array(each["counts"]),
         )
-        for name, each in found["calibration"].items()
+        for name, each in (found["calibration"] | {"delete": found["planted_calibration"]}).items()
     }
     return {
         "habits": (
-            "On complete test histories, with the most probable operation for each item, the augmenter keeps "
+            "On complete test histories the augmenter keeps "
             f"{share(found['keep_rate'])} of the items, deletes {share(found['delete_rate'])} and inserts missing "
             f"items before {share(found['insert_rate'])}; {share(found['unchanged'])} of the histories are unchanged. "
             f"The mean length changes from {found['length']:.1f} to {found['edited_length']:.1f} items."
         ),
         "calibration": Chart(
             title,
-            "Test histories, corrupted as in training, so that the correct operation is known. Perfect calibration is "
-            "the diagonal: of the operations with probability 70 %, 70 % are correct. Larger dots have more cases.",
+            "Keep and insert: the operation head on test histories that are corrupted as in training. Delete: test "
+            "histories with 15 % of planted noise, drawn by popularity; their own noise counts as good. Perfect "
+            "calibration is the diagonal: of the operations with probability 70 %, 70 % are correct. Larger dots have "
+            "more cases.",
             Markup(reliability_chart(title, series)),
+        ),
+        "detection": [
+            {
+                "name": f"{title}, {place}",
+                "augmenter": f"{found['detection']['augmenter'][name + suffix]:.3f}",
+                "popularity": f"{found['detection']['popularity'][name + suffix]:.3f}",
+            }
+            for name, title in (("auc", "AUC"), ("precision_at_n", "precision at n"))
+            for suffix, place in places.items()
+            if name + suffix in found["detection"]["augmenter"]
+        ],
+        "decided": (
+            f"It deletes {share(found['decided']['recall'])} of the planted noise and "
+            f"{share(found['decided']['good_lost'])} of the other events."
         ),
         "most_deleted": found["most_deleted"],
         "most_inserted": found["most_inserted"],

@@ -17,22 +17,21 @@ from scipy.special import expit
 
 from laclrec_tf.data.planted_noise import plant_noise
 from laclrec_tf.errors import InputError
+from laclrec_tf.evaluation.augmenter_repairs import PLANTED_RATE
 from laclrec_tf.layers.deletion_evidence import COEFFICIENTS, NO_DELETION
 from laclrec_tf.metrics.detection import detection_quality, popularity_scores
 from laclrec_tf.models import LACLRec
 from laclrec_tf.ops.edits import DELETE
 from laclrec_tf.ops.masking import pad_histories
 
-# Share of planted noise among the events of the histories that the evidence is fitted to.
-PLANTED_RATE = 0.15
 # A deletion must be likelier right than wrong; of the deleted events, this share must be noise; of the other events, at
 # most this share may be deleted; and of the planted noise, at least this share must be, or nothing is deleted.
-MIN_THRESHOLD, MIN_PRECISION, MAX_GOOD_LOST, MIN_RECALL = 0.5, 0.8, 0.0125, 0.05
+MIN_THRESHOLD, MIN_PRECISION, MAX_GOOD_LOST, MIN_RECALL = 0.5, 0.8, 0.01, 0.05
 # Histories are planted several times, where scoring the catalogue at all their events is cheap.
 MAX_PLANTED, MAX_SCORES = 4, 10**9
 MIN_RATE, MAX_RATE = 1e-3, 0.5
 # Weight of the squares of the coefficients, for standardised numbers.
-PENALTY = 1e-4
+PENALTY = 1e-3
 N_FOLDS = 5
 AT_ONCE = 128
 _BIAS, _LAST, _POPULARITY = (COEFFICIENTS.index(name) for name in ("bias", "last", "log_popularity"))
@@ -67,7 +66,7 @@ def calibrate_deletions(
     Noise is planted at a rate of 15 %, drawn by popularity. The fit takes into account that the other events contain
     noise at the rate that `noise_rate` estimates. The biases are set so that on the histories as they are, the mean
     probability is that rate, both at the last events and before them. The threshold is the lowest one from 0.5 on at
-    which at least 80 % of the deleted events of the planted histories are expected to be noise, and at most 1.25 % of
+    which at least 80 % of the deleted events of the planted histories are expected to be noise, and at most 1 % of
     the good events of the histories as they are to be deleted. If less than 5 % of the planted noise is above it,
     nothing is deleted.
 

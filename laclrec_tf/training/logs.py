@@ -32,6 +32,7 @@ CHARTS = {
     "augmenter": {
         "operations on real histories": ["epoch_(keep|delete|insert)_rate", "epoch_augmenter_collapsed"],
         "mean edited length": ["epoch_edited_length"],
+        "share of events cut off the learned view": ["epoch_cut_rate"],
         "repairs of broken histories": ["epoch_(deletion_precision|deletion_recall|insertion_accuracy)"],
     },
     "views": {

@@ -76,6 +76,28 @@ def test_gradient_ratios_are_proportional_to_the_weights():
         assert twice[key] == pytest.approx(factor * once[key], rel=1e-3)
 
 
+INSERTS = {"keep_rate": 0.3, "delete_rate": 0.0, "insert_rate": 0.7}
+CUTS = {"keep_rate": 0.6, "delete_rate": 0.0, "insert_rate": 0.4, "cut_rate": 0.05}
+
+
+@pytest.mark.parametrize(
+    ("logs", "message"),
+    [
+        (INSERTS, "inserts items before 70 % of the items: much of.*is invented[.] Likely cause.*max_insertions=1"),
+        (INSERTS | {"cut_rate": 0.2}, "before 70 % .*and 20 % of the events do not fit.*Likely cause"),
+        (CUTS, "inserts too much for long histories: 5 % of the events do not fit.*max_edited_length is too small"),
+    ],
+)
+def test_too_many_insertions_and_lost_events_warn(logs, message):
+    assert collapse(logs | {"insert_rate": 0.5, "cut_rate": 0.01}) is None
+    with pytest.warns(AugmenterCollapseWarning, match=message):
+        AugmenterWatch().on_epoch_end(0, dict(logs))
+
+
+def test_an_augmenter_that_is_not_trained_is_named_first():
+    assert "lambda_aug is 0" in likely_cause(INSERTS, {"lambda_aug": 0.0})
+
+
 def test_rates_above_98_percent_are_a_collapse():
     assert collapse({"keep_rate": 0.981}).startswith("keeps 98 %")
     assert collapse({"delete_rate": 0.99}).startswith("deletes 99 %")

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from laclrec_tf.metrics.detection import (
     detection_quality,
-    detection_rows,
     popularity_scores,
     precision_at_n,
     roc_auc,
@@ -36,6 +35,11 @@ def test_the_last_events_alone():
     }
 
 
+def test_last_events_without_noise_are_left_out():
+    quality = detection_quality(np.arange(5), MARKS, np.array([0, 1, 0, 1, 1], bool))
+    assert quality == {"auc": pytest.approx(1 / 6), "precision_at_n": 0.0}
+
+
 @pytest.mark.parametrize("marks", [np.zeros(3, bool), np.ones(3, bool), np.zeros(0, bool)])
 def test_one_kind_of_events_has_no_auc(marks):
     assert np.isnan(roc_auc(np.arange(len(marks)), marks))
@@ -45,11 +49,6 @@ def test_popularity_counts_in_the_direction_that_finds_noise():
     popularity = np.array([1.0, 5.0, 2.0, 3.0, 4.0])
     assert roc_auc(popularity_scores(popularity, MARKS), MARKS) == 1
     assert roc_auc(popularity_scores(-popularity, MARKS), MARKS) == 1
-
-
-def test_rows_name_what_was_measured():
-    found = detection_rows({"popularity": {"auc": 0.5}, "evidence": {"auc": 0.9}})
-    assert found == [("evidence", {"auc": 0.9}), ("popularity alone", {"auc": 0.5})]
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.booleans()), min_size=2, max_size=9))

@@ -60,6 +60,16 @@ def test_view_statistics_worked_by_hand():
     assert result["edited_length"] == 3.0
 
 
+def test_events_that_the_cap_cuts_off_are_counted():
+    # Before 5, 6, 7 and 8: runs of two, one and no items; the cap of five keeps 2 6 7 8 9.
+    history = np.array([[5, 6, 7, 8, 9], [5, 6, 0, 0, 0], [5, 0, 0, 0, 0]], np.int32)
+    operations = np.array([[INSERT, INSERT, KEEP, KEEP, KEEP], [DELETE, INSERT, 0, 0, 0], [DELETE, 0, 0, 0, 0]])
+    edited = np.array([[2, 6, 7, 8, 9], [1, 2, 3, 4, 6], [5, 0, 0, 0, 0]], np.int32)
+    three = np.ones([3, 2], np.float32)
+    result = averages(view_statistics(three, three, three, history, Edits(operations, None, None, edited)))
+    assert result["cut_rate"] == pytest.approx(1 / 8)
+
+
 def test_rates_are_exact_over_batches_of_different_sizes():
     one = Edits(np.array([[DELETE]], np.int32), None, None, np.array([[5, 0]], np.int32))
     small = view_statistics(RAW[:1], LEARNED[:1], RANDOM[:1], np.array([[5]], np.int32), one)

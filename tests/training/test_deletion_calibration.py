@@ -36,7 +36,7 @@ def test_noise_among_the_events_that_were_not_planted_is_taken_into_account():
     is_noise = is_planted | (rng.random(n) < rate)
     numbers = np.column_stack([np.ones(n), rng.normal(np.where(is_noise, 1.0, -1.0))])
     fitted = fit_coefficients(numbers, is_planted, rate)
-    np.testing.assert_allclose(fitted, [np.log(rate / (1 - rate)), 2.0], atol=0.15)
+    np.testing.assert_allclose(fitted, [np.log(rate / (1 - rate)), 2.0], atol=0.25)  # a penalty makes slopes smaller
     assert fit_coefficients(numbers, is_planted)[1] < 1.5, "the usual regression takes noise for good events"
 
 
@@ -108,7 +108,7 @@ def test_planted_noise_is_found_and_the_rate_of_the_histories_estimated(model, r
     # Beside noise, good events look bad too: with much of it fewer deletions are sure.
     assert 0.5 <= found["threshold"] < 1 and found["precision"] >= 0.8
     assert found["recall"] > (0.9 if rate == 0 else 0.4)
-    assert found["good_lost"] <= 0.0125
+    assert found["good_lost"] <= 0.01
     assert model.is_calibrated
     np.testing.assert_allclose(
         model.evidence.coefficients, [found["coefficients"][name] for name in COEFFICIENTS], rtol=1e-6
