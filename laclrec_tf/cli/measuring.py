@@ -333,29 +333,24 @@ def _table_of_values(title: str, caption: str, rows: dict[str, str]) -> Table:
 
 def augmenter_table(report: dict[str, Any]) -> Table:
     """Lay out an augmenter report as a table."""
-    table = Table(
-        "", "augmenter", "compared", title=f"{report['preset']}: {report['histories']:,} validation histories"
-    )
+    title = f"{report['preset']}: {report['histories']:,} validation histories"
+    caption = "compared with popularity alone in finding noise, and with random insertions"
+    table = Table("", "augmenter", "compared", title=title, caption=caption)
     for column in table.columns[1:]:
         column.justify = "right"
-    for name, title in (
-        ("deletions", "broken histories, deletions"),
-        ("planted_noise", "noise in the data, deletions"),
-    ):
-        if name in report:
-            for measure in ("precision", "recall"):
-                table.add_row(f"{title}: {measure}", f"{report[name][measure]:.3f}", "")
-            table.add_row(f"{title}: good events lost", f"{report[name]['good_lost']:.4f}", "")
-    found = {"15 % of popular noise planted": report["detection"]}
-    if "planted_noise" in report:
-        found["noise in the data"] = report["planted_noise"]["detection"]
-    for title, quality in found.items():
+    table.add_row("broken histories, operation head: precision", f"{report['deletions']['precision']:.3f}", "")
+    table.add_row("broken histories, operation head: recall", f"{report['deletions']['recall']:.3f}", "")
+    kinds = {"popular_noise": "15 % of popular noise planted", "planted_noise": "noise in the data"}
+    for kind, title in kinds.items():
+        if kind not in report:
+            continue
+        for name, measure in (("precision", "precision"), ("recall", "recall"), ("good_lost", "good events lost")):
+            table.add_row(f"{title}: {measure}", f"{report[kind][name]:.4f}", "")
         for name, measure in (("auc", "AUC"), ("precision_at_n", "precision at n")):
             for suffix, place in (("", "anywhere"), ("_last", "last event")):
-                if name + suffix not in quality["augmenter"]:  # no noise there
-                    continue
-                values = (quality[each][name + suffix] for each in ("augmenter", "popularity"))
-                table.add_row(f"{title}: {measure}, {place}", *map("{:.3f}".format, values))
+                both = (report[kind]["detection"][scores].get(name + suffix) for scores in ("augmenter", "popularity"))
+                if None not in (values := list(both)):  # there is noise
+                    table.add_row(f"{title}: {measure}, {place}", *map("{:.3f}".format, values))
     for k in (1, 10):
         hit, random = report["insertions"][f"hit@{k}"], report["insertions"][f"hit@{k}_at_random"]
         table.add_row(f"broken histories, insertions: hit@{k}", f"{hit:.4f}", f"{random:.4f}")

@@ -44,9 +44,9 @@ def measure_run(run: RunFolder, users: HeldOutUsers, seed: int = 0) -> dict[str,
         NDCG at 5, 10 and 20), `most_popular` (the same if the most popular items are recommended to all),
         `bought_before` (share of users whose next item is in their history), `by_length` and `by_popularity`
         (see `metrics_by_group`), `lists` (see `list_findings`), `noise` (see `noise_findings`), and `augmenter`: None,
-        or the result of `augmenter_habits`, `calibration`: for each operation `expected_error`, and `predicted`, `observed` and
-        `counts` of ten bins, on corrupted histories; `planted_calibration`: the same of DELETE on planted
-        noise; `detection`: the result of `Deletions.quality` on planted noise, and `decided`, the precision,
+        or the result of `augmenter_habits`, `calibration`: for each operation `expected_error`, and `predicted`,
+        `observed` and `counts` of ten bins, on corrupted histories; `planted_calibration`: the same of DELETE on
+        planted noise; `detection`: the result of `Deletions.quality` on planted noise, and `decided`, the precision,
         recall and good events lost there.
     """
     of_target = popularity_groups(run.popularity)

@@ -9,6 +9,9 @@ import pytest
 import tensorflow as tf
 
 from laclrec_tf.item_vocabulary import ItemVocabulary
+from laclrec_tf.layers.deletion_evidence import COEFFICIENTS
+from laclrec_tf.layers.sequence_augmenter import NO_INSERTION
+from laclrec_tf.models import LACLRec
 from laclrec_tf.serving.retriever.lookup import ItemLookup
 from laclrec_tf.serving.retriever.signatures import HistoryEditor, HistoryEmbedder
 
@@ -93,6 +96,23 @@ def test_augment_is_the_models_likeliest_edit(retriever, model, vocabulary):
     np.testing.assert_allclose(answer["probabilities"], edits.probabilities, rtol=1e-5, atol=1e-6)
     edited = [vocabulary.to_items([i for i in row if i]) for row in edits.edited.numpy().tolist()]
     assert [[item for item in row if item] for row in names(answer["edited_history"])] == edited
+
+
+def test_augment_deletes_by_the_evidence_of_a_calibrated_model(tmp_path):
+    model = LACLRec(n_items=5, max_length=4, max_edited_length=6, width=8, seed=1)
+    model.mixture.set_popularity(np.array([1, 1, 1, 9, 9]))
+    # Popularity alone: the odds of a rare item are 21 / e^2, those of a frequent one 21 / (9 e^2).
+    model.evidence.coefficients.assign(
+        [-2.0 if name == "bias" else -(name == "log_popularity") for name in COEFFICIENTS]
+    )
+    model.evidence.threshold.assign(0.5)
+    model.augmenter.insertion_threshold.assign(NO_INSERTION)
+    tf.saved_model.save(HistoryEditor(model, ItemLookup(ItemVocabulary("abcde"))), str(tmp_path))
+    answer = tf.saved_model.load(str(tmp_path)).augment(tf.constant([["a", "d", "b", "e"], ["c", "", "", ""]]))
+    assert names(answer["operations"]) == [["delete", "keep", "delete", "keep"], ["keep", "", "", ""]]
+    rare, frequent = (odds / (1 + odds) for odds in (21 * np.exp(-2), 21 / 9 * np.exp(-2)))
+    np.testing.assert_allclose(answer["probabilities"][0, :, 1], [rare, frequent, rare, frequent], rtol=1e-5)
+    assert names(answer["edited_history"]) == [["d", "e"], ["c", ""]]
 
 
 def test_operations_and_insertions_explain_the_edited_history(retriever, vocabulary):
