@@ -108,7 +108,8 @@ def test_augment_deletes_by_the_evidence_of_a_calibrated_model(tmp_path):
     model.evidence.threshold.assign(0.5)
     model.augmenter.insertion_threshold.assign(NO_INSERTION)
     tf.saved_model.save(HistoryEditor(model, ItemLookup(ItemVocabulary("abcde"))), str(tmp_path))
-    answer = tf.saved_model.load(str(tmp_path)).augment(tf.constant([["a", "d", "b", "e"], ["c", "", "", ""]]))
+    loaded = tf.saved_model.load(str(tmp_path))
+    answer = loaded.augment(tf.constant([["a", "d", "b", "e"], ["c", "", "", ""]]))
     assert names(answer["operations"]) == [["delete", "keep", "delete", "keep"], ["keep", "", "", ""]]
     rare, frequent = (odds / (1 + odds) for odds in (21 * np.exp(-2), 21 / 9 * np.exp(-2)))
     np.testing.assert_allclose(answer["probabilities"][0, :, 1], [rare, frequent, rare, frequent], rtol=1e-5)
