@@ -72,6 +72,17 @@ def test_the_augmenter_edits_as_before_and_ends_its_runs():
     np.testing.assert_array_equal(after.insertions, np.where(expected == OLD_ITEMS + 1, OLD_ITEMS + 4, expected))
 
 
+def test_a_calibrated_model_deletes_as_before():
+    model = scattered(LACLRec(OLD_ITEMS, width=8, max_length=6))
+    model.mixture.set_popularity(np.arange(OLD_ITEMS))
+    model.evidence.coefficients.assign(np.linspace(-1, 1, 12))
+    model.evidence.threshold.assign(0.5)
+    grown = grown_model(model, np.zeros((2, 8)))
+    assert grown.is_calibrated
+    np.testing.assert_array_equal(grown.evidence.coefficients, model.evidence.coefficients)
+    assert float(grown.evidence.threshold) == 0.5
+
+
 def test_nothing_new_is_the_same_model(model):
     grown = grown_model(model, np.zeros((0, 8)))
     for old, new in zip(model.weights, grown.weights, strict=True):

@@ -57,10 +57,23 @@ def test_nothing_held_out_is_trained_on_and_a_refit_takes_the_calibration_over(
     assert edits["users"] == sum(is_set_aside(*pair, share) for pair in zip(users, histories, strict=True))
     np.testing.assert_allclose(run.model.mixture.learned, [edits["learned"][name] for name in COEFFICIENTS], rtol=1e-6)
     assert run.model.chosen_edits == edits["chosen"]
+    deletions = run.record["deletions"]
+    assert deletions["users"] == edits["users"] and run.model.is_calibrated
+    np.testing.assert_allclose(run.model.evidence.coefficients, [*deletions["coefficients"].values()], rtol=1e-6)
+    assert "insertions" not in run.record, "the preset has no augmenter"
     # The refit's own numbers of events.
     counts = np.bincount(np.concatenate([history[:-1] for history in histories]), minlength=151)[1:]
     shares = np.log(np.maximum(counts, 0.5) / counts.sum())
     np.testing.assert_allclose(run.model.mixture.log_popularity[1:-2], shares, rtol=1e-5)
+
+
+def test_an_augmenter_is_calibrated_too(data, tmp_path, few_are_enough):
+    settings = SETTINGS | {"preset": "laclrec", "epochs": 1, "n_recommender_blocks": 0}
+    run = train(data, tmp_path / "run", settings, show_progress=False)
+    insertions = run.record["insertions"]
+    assert float(run.model.augmenter.insertion_threshold) == pytest.approx(insertions["threshold"])
+    assert insertions["rate"] <= insertions["prior"]
+    assert set(run.record["deletions"]["quality"]) == {"evidence", "popularity", "operation_head"}
 
 
 def test_a_refit_of_given_epochs_trains_on_all_events_and_is_not_calibrated(data, tmp_path, few_are_enough, trained_on):
