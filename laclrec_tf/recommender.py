@@ -20,7 +20,7 @@ from laclrec_tf.serving.client.queries import Answer, HistoryQueries, Items
 from laclrec_tf.serving.local.models import LiveModel, LocalModel
 from laclrec_tf.serving.retriever.retriever import Retriever
 from laclrec_tf.serving.version.folder import SAVED_MODEL_FILE, version_folder, version_folders
-from laclrec_tf.serving.version.metadata import ServedItems
+from laclrec_tf.serving.version.metadata import ServedItems, served_edits
 
 
 class Recommender:
@@ -277,11 +277,13 @@ def load(path: str | Path, *, edits: str = "chosen") -> Recommender:
     if (folder / RECORD_FILE).is_file() or (folder.is_dir() and has_epochs(folder)):
         return _of_run(RunFolder.open(folder), edits)
     if (folder / SAVED_MODEL_FILE).is_file() or version_folders(folder):
-        if edits != "chosen":
+        version = version_folder(folder)
+        if edits not in ("chosen", served_edits(version)):
             raise InputError(
-                f"Argument `edits` is for runs. {folder} is an export; export the run with --edits {edits}."
+                f"{folder} serves edits={served_edits(version)!r}, see `export`. Received: edits={edits!r}. "
+                "Leave the argument out, or give the run's folder."
             )
-        return _of_export(version_folder(folder))
+        return _of_export(version)
     problem = "contains neither a finished run nor an exported model" if folder.is_dir() else "is not a folder"
     raise InputError(
         f"{folder} {problem}. Give a run folder made by `laclrec-tf train`, or saved_models/NAME made by "

@@ -266,6 +266,7 @@ def loadtest(
 def metrics_table(report: dict[str, Any]) -> Table:
     """Lay out an evaluation report as a table."""
     title = f"{report['preset']}, {report['trained_on']}, {report['split']} split, {report['protocol']} protocol"
+    title += f", edits: {report['edits']}" + f", {report['noise']:.0%} noise" * bool(report["noise"])
     table = Table(title=title, caption=f"{report['users']:,} users; {report['tie_rule']}")
     table.add_column("k", justify="right")
     for name in ("recall", "ndcg", "mrr"):

@@ -236,7 +236,7 @@ def recommend(
         return
     table = Table("rank", "item", "score")
     for rank, (item, score) in enumerate(zip(answer.item_ids, answer.scores, strict=True), start=1):
-        table.add_row(str(rank), item, f"{score:.3f}")
+        table.add_row(str(rank), item, f"{score:.4g}")
     console.print(table)
 
 

@@ -134,6 +134,8 @@ def evaluate_users(
     """
     if split not in ("test", "validation"):
         raise InputError(f"Argument `split` must be 'test' or 'validation'. Received: {split!r}.")
+    if not 0 <= noise < 1:
+        raise InputError(f"Argument `noise` must be from 0 to below 1. Received: {noise}.")
     folder = RunFolder.open(run)
     preset = folder.record["settings"]["preset"]
     if split == "validation" and folder.record["trained_on"] == "refit":

@@ -74,7 +74,7 @@ class RecommendedSide:
                 row.hide()
                 continue
             item, score = recommended.item_ids[place], recommended.scores[place]
-            detail = f"{score:.1%}" if by_popularity else f"{score:.2f}"
+            detail = f"{score:.1%}" if by_popularity else f"{score:.3g}"
             row.show(item, detail, *_moved(item, place, before))
 
 

@@ -164,7 +164,8 @@ def _matches(report: dict[str, Any], expected: Evaluation, cell: Cell) -> bool:
         and report.get("split") == cell.split
         and report.get("protocol") == expected.protocol
         and bool(report.get("clean")) == expected.clean
-        and (expected.edits in ("chosen", report.get("edits", "none")))
+        and report.get("edits_chosen", False) == (expected.edits == "chosen")
+        and expected.edits in ("chosen", report.get("edits", "none"))
         and report.get("noise", 0.0) == expected.noise
         and ("histories" in report) == (histories is not None)
     )

@@ -190,6 +190,7 @@ def _evaluate(
             noise=evaluation.noise,
             show_progress=show_progress,
         )
+        reports[name]["edits_chosen"] = evaluation.edits == "chosen"
         ranks[name] = np.minimum(users["rank"].to_numpy() - 1, LAST_PLACE).astype(np.uint8)
     return reports, ranks
 

@@ -21,7 +21,7 @@ from laclrec_tf.models import LACLRec
 from laclrec_tf.ops.masking import pad_histories
 
 # The shares of planted noise that each history is read with, and what each reading counts.
-NOISE_RATES = {0.0: 2, 0.1: 1, 0.2: 1, 0.3: 1}
+NOISE_RATES = {0.0: 6, 0.1: 1, 0.2: 1, 0.3: 1}
 # Added to the probability of a target: a target that no edit brings near the best items then hardly counts.
 FLOOR = 1e-3
 # Weight of the squares of the coefficients, for standardised numbers.

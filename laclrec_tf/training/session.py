@@ -29,7 +29,8 @@ from laclrec_tf.data.splits import (
 )
 from laclrec_tf.errors import InputError, LACLRecWarning
 from laclrec_tf.evaluation.augmenter_repairs import corruption_arguments
-from laclrec_tf.evaluation.ranking import users_at_once
+from laclrec_tf.evaluation.ranking import rank_targets, users_at_once
+from laclrec_tf.metrics.ranking import ranking_metrics
 from laclrec_tf.models import LACLRec
 from laclrec_tf.runtime.machine import package_versions
 from laclrec_tf.runtime.processes import StopRequest
@@ -202,6 +203,11 @@ class TrainingSession:
                         record["insertions"] = calibrate_insertions(model, before, popularity, seed=seed)
         if "edits" in record:
             set_calibration(model, record["edits"], counts)
+            if part == "strict" and model.chosen_edits != "none":
+                # What an export serves is compared with the served version.
+                before, targets = zip(*held_out_pairs(histories, "validation"), strict=True)
+                ranks = rank_targets(model, before, np.array(targets), edits=model.chosen_edits)
+                record["edits"]["validation"] = ranking_metrics(ranks)
             set_deletions(model, record["deletions"])
         if "insertions" in record:
             set_insertions(model, record["insertions"])

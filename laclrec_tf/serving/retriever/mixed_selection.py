@@ -22,7 +22,8 @@ MAX_VARIANTS = 6  # of a history, see `laclrec_tf.layers.EditMixture`
 # Of `MixedSearch`: the best items whose scores are summed exactly, and the sample that stands for the others.
 N_BEST, N_SAMPLED = 256, 2048
 ROUNDING = 1e-4  # by which a product may differ between an index and the sample
-ROWS_SEARCHED = 64  # at once: their candidates' vectors take some ten megabytes
+N_VARIANTS_MIXED = 4
+CHUNK_VALUES = 2**25  # numbers in the vectors of the candidates of the rows that are searched at once
 
 
 class MixedSelection(tf.Module):
@@ -115,8 +116,9 @@ class MixedSearch(tf.Module):
     """Selects items as `MixedSelection` does, but scores only what an index finds for each version of a history.
 
     The probability of an item needs the sum of the exponentials of all scores. It is estimated from the best items,
-    which the index finds, and from a sample of the others. Where the index leaves places of a row open, all items are
-    scored.
+    which the index finds, and from a sample of the others: some percent too much or too little, for all items of a row
+    alike. All items are scored for a row that has an allow-list, no known item or a long list of exclusions, and where
+    the index leaves places open.
 
     Args:
         exact: selection that scores all items.
@@ -145,6 +147,10 @@ class MixedSearch(tf.Module):
         self._item_vectors: Any = lambda: tf.convert_to_tensor(model.item_vectors)
         if sample is None:
             sample = np.random.default_rng(0).permutation(self.n_items)[:N_SAMPLED] + 1
+        # Beyond this many items for each version, scoring all items is cheaper.
+        self._max_searched = max(self.n_items // N_VARIANTS_MIXED, 1)
+        width = int(model.item_vectors.shape[1])
+        self._rows_at_once = max(1, CHUNK_VALUES // (N_VARIANTS_MIXED * self._max_searched * width))
         self._sample = tf.Variable(sample, trainable=False, dtype=tf.int32, name="sample")
 
     def best(
@@ -157,38 +163,50 @@ class MixedSearch(tf.Module):
         allowed: tf.Tensor | None = None,
         is_restricted: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Select each row's items; see `MixedSelection.best`."""
-
-        def of_all() -> tuple[tf.Tensor, tf.Tensor]:
-            return self.exact.best(history, has_item, k, width, excluded, allowed, is_restricted)
-
+        """Select each row's items; see `MixedSelection.best`. A row's result does not depend on the other rows."""
         batch = tf.shape(history)[0]
         lists = [tf.broadcast_to(ids, [batch, tf.shape(ids)[1]]) for ids in excluded]
+        needed = sum((tf.math.count_nonzero(ids, axis=1, dtype=tf.int32) for ids in lists), start=k)  # [B]
+        all_scored = tf.logical_or(~has_item, needed > self._max_searched)
+        limits: list[tf.Tensor] = []
+        if allowed is not None:
+            limits = [tf.broadcast_to(allowed, [batch, tf.shape(allowed)[1]]), tf.broadcast_to(is_restricted, [batch])]
+            all_scored = tf.logical_or(all_scored, limits[1])
 
         def of_rows(rows: slice) -> tuple[tf.Tensor, tf.Tensor]:
-            return self._search(history[rows], k[rows], width, [ids[rows] for ids in lists])
+            return self._search(history[rows], k[rows], needed[rows], width, [ids[rows] for ids in lists])
 
-        def of_index() -> tuple[tf.Tensor, tf.Tensor]:
-            scores, item_ids = _in_chunks(batch, ROWS_SEARCHED, of_rows, [tf.float32, tf.int32])
-            is_open = tf.logical_and(tf.math.is_inf(scores), tf.sequence_mask(k, width))
-            return tf.cond(tf.reduce_any(is_open), of_all, lambda: fill_slots(scores, item_ids, k, width))
+        def of_index() -> tuple[tf.Tensor, ...]:
+            return _in_chunks(batch, self._rows_at_once, of_rows, [tf.float32, tf.int32])
 
-        needs_all = ~tf.reduce_all(has_item)
-        if is_restricted is not None:
-            needs_all = tf.logical_or(needs_all, tf.reduce_any(is_restricted))
-        return tf.cond(needs_all, of_all, of_index)
+        def nothing() -> tuple[tf.Tensor, ...]:
+            return tf.fill([batch, width], -np.inf), tf.fill([batch, width], PAD_ID)
+
+        found = tf.cond(tf.reduce_all(all_scored), nothing, of_index)
+        is_open = tf.logical_and(tf.math.is_inf(found[0]), tf.sequence_mask(k, width))
+        rows = tf.where(tf.logical_or(all_scored, tf.reduce_any(is_open, axis=1)))[:, 0]
+        found = fill_slots(*found, k, width)
+
+        def with_exact_rows() -> tuple[tf.Tensor, ...]:
+            def of(values: tf.Tensor) -> tf.Tensor:
+                return tf.gather(values, rows)
+
+            exact = self.exact.best(of(history), of(has_item), of(k), width, list(map(of, lists)), *map(of, limits))
+            places = rows[:, tf.newaxis]
+            return tuple(tf.tensor_scatter_nd_update(*each) for each in zip(found, [places] * 2, exact, strict=True))
+
+        return tf.cond(tf.size(rows) > 0, with_exact_rows, lambda: found)
 
     def scores(self, history: tf.Tensor, has_item: tf.Tensor, item_ids: tf.Tensor) -> tf.Tensor:
         """Score listed items exactly; see `MixedSelection.scores`."""
         return self.exact.scores(history, has_item, item_ids)
 
     def _search(
-        self, history: tf.Tensor, k: tf.Tensor, width: tf.Tensor, excluded: list[tf.Tensor]
+        self, history: tf.Tensor, k: tf.Tensor, needed: tf.Tensor, width: tf.Tensor, excluded: list[tf.Tensor]
     ) -> tuple[tf.Tensor, tf.Tensor]:
         vectors = self._vectors_of(history)  # [B, V, D]
         batch, n_variants = tf.shape(vectors)[0], vectors.shape[1]
-        n_excluded = tf.add_n([tf.shape(ids)[1] for ids in excluded])
-        n_searched = tf.maximum(width + tf.minimum(n_excluded, self.n_items - width), min(N_BEST, self.n_items))
+        n_searched = tf.clip_by_value(tf.reduce_max(needed), min(N_BEST, self.n_items), self._max_searched)
         scores, found = self.index.search(tf.reshape(vectors, [-1, vectors.shape[2]]), n_searched)
         scores, found = (tf.reshape(each, [batch, n_variants, -1]) for each in (scores, found))
         log_sums = self._log_sums(vectors, scores[..., :N_BEST])
@@ -197,7 +215,6 @@ class MixedSearch(tf.Module):
         weights = self._weights_of(events - log_sums[..., tf.newaxis], history)  # [B, M]
         n_mixed = weights.shape[1]
         # Other rows' longer lists add candidates. A row must not use more than it needs by itself.
-        needed = sum((tf.math.count_nonzero(ids, axis=1, dtype=tf.int32) for ids in excluded), start=k)
         own = tf.sequence_mask(tf.maximum(needed, N_BEST), tf.shape(scores)[2])[:, tf.newaxis]
         found = tf.where(own & ~tf.math.is_inf(scores), found, PAD_ID)[:, :n_mixed]
         candidates = without_repeats(tf.reshape(found, [batch, -1]))  # [B, C]

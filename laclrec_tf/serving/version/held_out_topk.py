@@ -124,7 +124,8 @@ def same_ranking(expected: RankedItems, received: RankedItems, tolerance: float 
     Args:
         expected: the live model's answer.
         received: the other one.
-        tolerance: max difference of scores, absolute and relative. Default: 1e-5.
+        tolerance: max difference of scores, relative to the score, and to 1 or the largest score if that is less.
+            Default: 1e-5.
 
     Example:
         >>> tied = RankedItems(("tent", "stove"), (0.5, 0.5))
@@ -135,7 +136,8 @@ def same_ranking(expected: RankedItems, received: RankedItems, tolerance: float 
     """
     if len(expected.item_ids) != len(received.item_ids) or len(set(received.item_ids)) != len(received.item_ids):
         return False
-    if not np.allclose(expected.scores, received.scores, rtol=tolerance, atol=tolerance):
+    close = {"rtol": tolerance, "atol": tolerance * min(1.0, max(map(abs, expected.scores), default=1.0))}
+    if not np.allclose(expected.scores, received.scores, **close):
         return False
     if not expected.scores:
         return True
@@ -145,4 +147,4 @@ def same_ranking(expected: RankedItems, received: RankedItems, tolerance: float 
     last = expected.scores[-1]
     before = [own.get(item, last) for item in own.keys() | other.keys()]
     after = [other.get(item, last) for item in own.keys() | other.keys()]
-    return bool(np.allclose(before, after, rtol=2 * tolerance, atol=2 * tolerance))
+    return bool(np.allclose(before, after, rtol=2 * close["rtol"], atol=2 * close["atol"]))

@@ -124,7 +124,21 @@ def index_recall(version: Path) -> float:
         index = record.get("index") if isinstance(record, dict) else None  # metadata may be anything
         if not isinstance(index, dict) or index.get("kind") != "partitioned":
             return 1.0
-        return min(float(index[name]) for name in ("recall@20", "mixed_recall@20") if name in index)
+        return float(index.get("mixed_recall@20", index["recall@20"]))
+
+
+def served_edits(version: Path) -> str:
+    """Return the kind of edits that a version mixes its predictions over, "none" if it is not recorded.
+
+    Example:
+        >>> served_edits(Path("no/such/version"))
+        'none'
+    """
+    if not (version / METADATA_FILE).is_file():
+        return "none"
+    with reading(version, METADATA_FILE) as description:
+        record = description.get("metadata")
+        return str(record.get("served_edits", "none")) if isinstance(record, dict) else "none"
 
 
 @dataclass(frozen=True)
