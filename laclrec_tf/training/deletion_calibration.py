@@ -222,7 +222,7 @@ def choose_threshold(of_planted: np.ndarray, is_noise: np.ndarray, of_raw: np.nd
     Returns:
         `threshold`, `precision`, `precision_at_least`, `recall` and `good_lost`.
     """
-    for threshold in np.arange(MIN_THRESHOLD, 1, 0.01):
+    for threshold in np.arange(MIN_THRESHOLD, 1, 0.01) if is_noise.any() else ():
         deleted = of_planted > threshold
         if np.mean(deleted[is_noise]) < MIN_RECALL:
             break
@@ -243,8 +243,8 @@ def _shift_to(rate: float, log_odds: np.ndarray) -> float:
     """Return what to add to log-odds, so that the mean probability is `rate`."""
     if not log_odds.size:
         return 0.0
-    middle = -float(np.median(log_odds))
-    return float(brentq(lambda shift: np.mean(expit(log_odds + shift)) - rate, middle - 100, middle + 100))
+    bounds = -float(np.max(log_odds)) - 50, -float(np.min(log_odds)) + 50  # means of about 0 and 1
+    return float(brentq(lambda shift: np.mean(expit(log_odds + shift)) - rate, *bounds))
 
 
 def _quality(model: LACLRec, planted: Samples, seed: int) -> dict[str, dict[str, float]]:

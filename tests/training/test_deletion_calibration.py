@@ -11,6 +11,7 @@ from laclrec_tf.errors import InputError
 from laclrec_tf.layers.deletion_evidence import COEFFICIENTS, NO_DELETION
 from laclrec_tf.models import build_preset
 from laclrec_tf.training.deletion_calibration import (
+    _shift_to,
     calibrate_deletions,
     choose_threshold,
     fit_coefficients,
@@ -70,6 +71,13 @@ def test_no_threshold_is_precise_enough():
     # Only uncertain events, and too little of the noise above all others.
     assert choose_threshold(np.full(100, 0.55), is_noise, np.full(9, 0.55))["threshold"] == NO_DELETION
     assert choose_threshold(np.full(100, 0.4), is_noise, np.full(9, 0.4))["threshold"] == NO_DELETION
+    assert choose_threshold(np.full(9, 0.9), np.zeros(9, bool), np.full(9, 0.9))["threshold"] == NO_DELETION
+
+
+def test_log_odds_are_shifted_to_a_mean_probability_whatever_their_spread():
+    for log_odds in (np.array([0.0, 0.0]), np.array([-300.0, 0.0, 150.0, 400.0])):
+        shift = _shift_to(0.3, log_odds)
+        assert np.mean(expit(log_odds + shift)) == pytest.approx(0.3)
 
 
 def chains(n_users: int, rate: float, seed: int) -> tuple[list[np.ndarray], np.ndarray]:

@@ -8,7 +8,9 @@ import pytest
 from laclrec_tf.data import splits
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.data.splits import is_set_aside, set_aside_share
+from laclrec_tf.evaluation.evaluate import evaluate
 from laclrec_tf.layers.edit_mixture import COEFFICIENTS
+from laclrec_tf.models.ranking_model import RANKING_METRICS
 from laclrec_tf.training import session
 from laclrec_tf.training.checkpoints import CheckpointSettings
 from laclrec_tf.training.session import TrainingSession
@@ -65,6 +67,16 @@ def test_nothing_held_out_is_trained_on_and_a_refit_takes_the_calibration_over(
     counts = np.bincount(np.concatenate([history[:-1] for history in histories]), minlength=151)[1:]
     shares = np.log(np.maximum(counts, 0.5) / counts.sum())
     np.testing.assert_allclose(run.model.mixture.log_popularity[1:-2], shares, rtol=1e-5)
+
+
+def test_a_chosen_mixture_is_validated(data, tmp_path, few_are_enough, monkeypatch):
+    calibrate = session.calibrate_edits
+    monkeypatch.setattr(session, "calibrate_edits", lambda *args, **kw: calibrate(*args, **kw) | {"chosen": "uniform"})
+    run = train(data, tmp_path / "run", SETTINGS | {"epochs": 1}, show_progress=False)
+    report = evaluate(run.folder, split="validation", show_progress=False)
+    assert report["edits"] == "uniform"
+    assert run.record["edits"]["validation"] == {name: pytest.approx(report[name]) for name in RANKING_METRICS}
+    assert run.record["validation"]["ndcg@10"] != report["ndcg@10"]
 
 
 def test_an_augmenter_is_calibrated_too(data, tmp_path, few_are_enough):

@@ -185,7 +185,7 @@ class MixedSearch(tf.Module):
         found = tf.cond(tf.reduce_all(all_scored), nothing, of_index)
         is_open = tf.logical_and(tf.math.is_inf(found[0]), tf.sequence_mask(k, width))
         rows = tf.where(tf.logical_or(all_scored, tf.reduce_any(is_open, axis=1)))[:, 0]
-        found = fill_slots(*found, k, width)
+        found = fill_slots(found[0], found[1], k, width)
 
         def with_exact_rows() -> tuple[tf.Tensor, ...]:
             def of(values: tf.Tensor) -> tf.Tensor:

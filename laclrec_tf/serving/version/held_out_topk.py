@@ -136,8 +136,8 @@ def same_ranking(expected: RankedItems, received: RankedItems, tolerance: float 
     """
     if len(expected.item_ids) != len(received.item_ids) or len(set(received.item_ids)) != len(received.item_ids):
         return False
-    close = {"rtol": tolerance, "atol": tolerance * min(1.0, max(map(abs, expected.scores), default=1.0))}
-    if not np.allclose(expected.scores, received.scores, **close):
+    absolute = tolerance * min(1.0, max(map(abs, expected.scores), default=1.0))
+    if not np.allclose(expected.scores, received.scores, rtol=tolerance, atol=absolute):
         return False
     if not expected.scores:
         return True
@@ -147,4 +147,4 @@ def same_ranking(expected: RankedItems, received: RankedItems, tolerance: float 
     last = expected.scores[-1]
     before = [own.get(item, last) for item in own.keys() | other.keys()]
     after = [other.get(item, last) for item in own.keys() | other.keys()]
-    return bool(np.allclose(before, after, rtol=2 * close["rtol"], atol=2 * close["atol"]))
+    return bool(np.allclose(before, after, rtol=2 * tolerance, atol=2 * absolute))

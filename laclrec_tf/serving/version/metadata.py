@@ -124,7 +124,7 @@ def index_recall(version: Path) -> float:
         index = record.get("index") if isinstance(record, dict) else None  # metadata may be anything
         if not isinstance(index, dict) or index.get("kind") != "partitioned":
             return 1.0
-        return float(index.get("mixed_recall@20", index["recall@20"]))
+        return float(index["mixed_recall@20" if "mixed_recall@20" in index else "recall@20"])
 
 
 def served_edits(version: Path) -> str:

@@ -416,6 +416,15 @@ def test_held_out_histories_come_from_the_data(run, data):
     assert held.histories[-1] == run.vocabulary.to_items(last)
 
 
+def test_a_version_that_mixes_has_the_validation_metrics_of_its_mixture(run):
+    edits = {"chosen": "uniform", "users": 60, "validation": {"ndcg@10": 0.25}}
+    calibrated = change(run, edits=edits, validation={"ndcg@10": 0.5})
+    (found,) = run_metrics(calibrated, "uniform").evaluations
+    assert (found.split, found.protocol, found.metrics) == ("validation", "full", {"ndcg@10": 0.25})
+    assert run_metrics(calibrated, "none").evaluations[0].metrics == {"ndcg@10": 0.5}
+    assert run_metrics(calibrated, "learned").evaluations == ()  # not measured
+
+
 def test_without_the_data_nothing_is_made_up(run, tmp_path):
     gone = change(run, data_folder=str(tmp_path / "gone"))
     assert held_out_histories(gone) is None

@@ -38,6 +38,7 @@ LIVE = RankedItems(("a", "b", "c"), (3.0, 2.0, 1.0))
         (RankedItems((), ()), RankedItems((), ()), True),
         (RankedItems(("a", "b"), (1.0, 1.0)), RankedItems(("b", "a"), (1.0, 1.0)), True),
         (LIVE, RankedItems(("a", "b", "c"), (float("nan"), 2.0, 1.0)), False),
+        (RankedItems(("a", "b"), (3e-5, 2e-5)), RankedItems(("c", "d"), (3e-5, 1e-5)), False),  # small probabilities
     ],
 )
 def test_when_answers_agree(expected, received, agree):
