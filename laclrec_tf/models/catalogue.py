@@ -46,7 +46,7 @@ class Catalogue(keras.layers.Layer):
         >>> catalogue = Catalogue(ItemEmbedding(n_rows=23, width=8))
         >>> catalogue(ops.ones([2, 8])).shape
         TensorShape([2, 23])
-        >>> item_ids, scores = catalogue.top_k(ops.ones([2, 8]), k=5)
+        >>> item_ids, scores = catalogue.best_of(catalogue(ops.ones([2, 8])), k=5)
         >>> item_ids.shape
         TensorShape([2, 5])
     """
@@ -98,12 +98,6 @@ class Catalogue(keras.layers.Layer):
         """Return scores `[B, N + 3]`."""
         scores = catalogue_logits(ops.cast(user_vectors, "float32"), self.item_table)
         return ops.pad(scores, [[0, 0], [1, 2]], constant_values=-float("inf"))
-
-    def top_k(
-        self, user_vectors: KerasTensor, k: int, exclude: KerasTensor | None = None
-    ) -> tuple[KerasTensor, KerasTensor]:
-        """Return the `k` items with the highest scores for user vectors `[B, D]`, see `best_of`."""
-        return self.best_of(self(user_vectors), k, exclude)
 
     def best_of(
         self, scores: KerasTensor, k: int, exclude: KerasTensor | None = None

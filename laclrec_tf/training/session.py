@@ -48,6 +48,8 @@ from laclrec_tf.training.workers import WorkerGroup
 MONITOR = "val_ndcg@10"
 # Calibration reads that many items at most, users x catalogue, but those of this many users in any case.
 MAX_READ_ITEMS, MIN_CALIBRATED = 200_000_000, 300
+# As many rank the validation items afterwards.
+MAX_RANKED_ITEMS = 2_000_000_000
 
 
 @dataclass
@@ -205,9 +207,12 @@ class TrainingSession:
             set_calibration(model, record["edits"], counts)
             if part == "strict" and model.chosen_edits != "none":
                 # What an export serves is compared with the served version.
-                before, targets = zip(*held_out_pairs(histories, "validation"), strict=True)
+                pairs = held_out_pairs(histories, "validation")[
+                    : max(MIN_CALIBRATED, MAX_RANKED_ITEMS // model.n_items)
+                ]
+                before, targets = zip(*pairs, strict=True)
                 ranks = rank_targets(model, before, np.array(targets), edits=model.chosen_edits)
-                record["edits"]["validation"] = ranking_metrics(ranks)
+                record["edits"] |= {"validation": ranking_metrics(ranks), "validated_users": len(ranks)}
             set_deletions(model, record["deletions"])
         if "insertions" in record:
             set_insertions(model, record["insertions"])

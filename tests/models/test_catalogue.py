@@ -177,11 +177,11 @@ def test_scores_and_best_items(small: Catalogue, run):
     users = tf.constant([[1.0, 0.0], [0.0, -1.0]])
     minus = -np.inf
     assert run(small)(users).numpy().tolist() == [[minus, 1, 3, 5, minus, minus], [minus, -2, -4, -6, minus, minus]]
-    best = run(lambda vectors, exclude: small.top_k(vectors, 2, exclude))
+    best = run(lambda vectors, exclude: small.best_of(small(vectors), 2, exclude))
     item_ids, scores = best(users, tf.constant([[3, 0], [0, 0]]))
     assert item_ids.numpy().tolist() == [[2, 1], [1, 2]]
     assert scores.numpy().tolist() == [[3, 1], [-2, -4]]
-    assert small.top_k(users, 99)[0].numpy().tolist() == [[3, 2, 1], [1, 2, 3]]
+    assert small.best_of(small(users), 99)[0].numpy().tolist() == [[3, 2, 1], [1, 2, 3]]
 
 
 def test_candidates_are_sampled_items_and_those_given():

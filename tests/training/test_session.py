@@ -76,6 +76,7 @@ def test_a_chosen_mixture_is_validated(data, tmp_path, few_are_enough, monkeypat
     report = evaluate(run.folder, split="validation", show_progress=False)
     assert report["edits"] == "uniform"
     assert run.record["edits"]["validation"] == {name: pytest.approx(report[name]) for name in RANKING_METRICS}
+    assert run.record["edits"]["validated_users"] == report["users"]
     assert run.record["validation"]["ndcg@10"] != report["ndcg@10"]
 
 

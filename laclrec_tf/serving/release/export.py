@@ -231,7 +231,8 @@ def _of_training(record: Mapping[str, Any], edits: str) -> list[Evaluation]:
     # A refit was also trained on the validation items, so its earlier validation does not describe it.
     if record["trained_on"] == "refit" or not measured:
         return []
-    return [Evaluation("validation", "full", finite(measured), tie_rule=TIE_RULE)]
+    users = None if edits == "none" else calibrated.get("validated_users")
+    return [Evaluation("validation", "full", finite(measured), users, TIE_RULE)]
 
 
 def _of_files(run: RunFolder, edits: str) -> list[Evaluation]:
