@@ -226,7 +226,7 @@ def train(
         threshold = record["deletions"]["threshold"]
         deleted = "nothing" if threshold > 1 else f"what is noise with a probability above {threshold:.2f}"
         # Only a model with an augmenter edits histories.
-        what += f", deletes {deleted}" if "insertions" in record else ""
+        what += f", deletes {deleted}" if finished.model.has_augmenter else ""
         what += f", noise rate at most about {record['deletions']['noise_rate']:.1%}"
     console.print(f"{did} {out}: {record['trained_on']}, {what}, {record['seconds']:.0f} s")
 

@@ -48,7 +48,7 @@ from laclrec_tf.training.workers import WorkerGroup
 MONITOR = "val_ndcg@10"
 # Calibration reads that many items at most, users x catalogue, but those of this many users in any case.
 MAX_READ_ITEMS, MIN_CALIBRATED = 200_000_000, 300
-# As many rank the validation items afterwards.
+# Ranking the validation items over the edits is limited in the same way.
 MAX_RANKED_ITEMS = 2_000_000_000
 
 
@@ -207,10 +207,8 @@ class TrainingSession:
             set_calibration(model, record["edits"], counts)
             if part == "strict" and model.chosen_edits != "none":
                 # What an export serves is compared with the served version.
-                pairs = held_out_pairs(histories, "validation")[
-                    : max(MIN_CALIBRATED, MAX_RANKED_ITEMS // model.n_items)
-                ]
-                before, targets = zip(*pairs, strict=True)
+                n_ranked = max(MIN_CALIBRATED, MAX_RANKED_ITEMS // model.n_items)
+                before, targets = zip(*held_out_pairs(histories, "validation")[:n_ranked], strict=True)
                 ranks = rank_targets(model, before, np.array(targets), edits=model.chosen_edits)
                 record["edits"] |= {"validation": ranking_metrics(ranks), "validated_users": len(ranks)}
             set_deletions(model, record["deletions"])

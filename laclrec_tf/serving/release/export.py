@@ -226,12 +226,13 @@ def run_metrics(run: RunFolder, edits: str = "none") -> ModelMetrics:
 
 def _of_training(record: Mapping[str, Any], edits: str) -> list[Evaluation]:
     calibrated = record.get("edits", {})
-    measured = calibrated.get("validation") if edits == calibrated.get("chosen") else None
-    measured = measured or (record.get("validation") if edits == "none" else None)
+    measured, users = record.get("validation"), None
+    if edits != "none":  # only what was chosen is measured
+        is_chosen = edits == calibrated.get("chosen")
+        measured, users = (calibrated.get("validation") if is_chosen else None), calibrated.get("validated_users")
     # A refit was also trained on the validation items, so its earlier validation does not describe it.
     if record["trained_on"] == "refit" or not measured:
         return []
-    users = None if edits == "none" else calibrated.get("validated_users")
     return [Evaluation("validation", "full", finite(measured), users, TIE_RULE)]
 
 

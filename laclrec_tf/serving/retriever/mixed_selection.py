@@ -149,8 +149,7 @@ class MixedSearch(tf.Module):
             sample = np.random.default_rng(0).permutation(self.n_items)[:N_SAMPLED] + 1
         # Beyond this many items for each version, scoring all items is cheaper.
         self._max_searched = max(self.n_items // N_VARIANTS_MIXED, 1)
-        width = int(model.item_vectors.shape[1])
-        self._rows_at_once = max(1, CHUNK_VALUES // (N_VARIANTS_MIXED * self._max_searched * width))
+        self._values_an_item = N_VARIANTS_MIXED * int(model.item_vectors.shape[1])
         self._sample = tf.Variable(sample, trainable=False, dtype=tf.int32, name="sample")
 
     def best(
@@ -173,11 +172,15 @@ class MixedSearch(tf.Module):
             limits = [tf.broadcast_to(allowed, [batch, tf.shape(allowed)[1]]), tf.broadcast_to(is_restricted, [batch])]
             all_scored = tf.logical_or(all_scored, limits[1])
 
+        n_searched = tf.reduce_max(tf.where(all_scored, 0, needed))
+        n_searched = tf.clip_by_value(n_searched, min(N_BEST, self.n_items), self._max_searched)
+
         def of_rows(rows: slice) -> tuple[tf.Tensor, tf.Tensor]:
-            return self._search(history[rows], k[rows], needed[rows], width, [ids[rows] for ids in lists])
+            return self._search(history[rows], needed[rows], n_searched, width, [ids[rows] for ids in lists])
 
         def of_index() -> tuple[tf.Tensor, ...]:
-            return _in_chunks(batch, self._rows_at_once, of_rows, [tf.float32, tf.int32])
+            rows_at_once = tf.maximum(CHUNK_VALUES // self._values_an_item // n_searched, 1)
+            return _in_chunks(batch, rows_at_once, of_rows, [tf.float32, tf.int32])
 
         def nothing() -> tuple[tf.Tensor, ...]:
             return tf.fill([batch, width], -np.inf), tf.fill([batch, width], PAD_ID)
@@ -202,11 +205,10 @@ class MixedSearch(tf.Module):
         return self.exact.scores(history, has_item, item_ids)
 
     def _search(
-        self, history: tf.Tensor, k: tf.Tensor, needed: tf.Tensor, width: tf.Tensor, excluded: list[tf.Tensor]
+        self, history: tf.Tensor, needed: tf.Tensor, n_searched: tf.Tensor, width: tf.Tensor, excluded: list[tf.Tensor]
     ) -> tuple[tf.Tensor, tf.Tensor]:
         vectors = self._vectors_of(history)  # [B, V, D]
         batch, n_variants = tf.shape(vectors)[0], vectors.shape[1]
-        n_searched = tf.clip_by_value(tf.reduce_max(needed), min(N_BEST, self.n_items), self._max_searched)
         scores, found = self.index.search(tf.reshape(vectors, [-1, vectors.shape[2]]), n_searched)
         scores, found = (tf.reshape(each, [batch, n_variants, -1]) for each in (scores, found))
         log_sums = self._log_sums(vectors, scores[..., :N_BEST])
@@ -243,7 +245,7 @@ class MixedSearch(tf.Module):
 
 def _in_chunks(
     batch: tf.Tensor,
-    rows_at_once: int,
+    rows_at_once: int | tf.Tensor,
     of_rows: Callable[[slice], tuple[tf.Tensor, ...]],
     dtypes: list[tf.DType],
 ) -> tuple[tf.Tensor, ...]:
