@@ -19,7 +19,7 @@ from laclrec_tf.models import LACLRec
 from laclrec_tf.ops.finite import nonfinite_weight
 from laclrec_tf.runtime.output_files import atomic_write
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 RECORD_FILE = "run.json"
 RETIRED_FILE = "retired.txt"
 _RECORD_TYPES = {"trained_on": str, "data_folder": str, "data_hash": str, "max_length": int, "settings": dict}

@@ -23,8 +23,8 @@ PARTS = ("run.json", "model.keras", "vocabulary.txt", "popularity.npy")
     ("file", "content", "message"),
     [
         ("run.json", "{", "run.json is damaged"),
-        ("run.json", '{"format_version": 4}', "run.json is damaged: it lacks 'trained_on'. Train again"),
-        ("run.json", '{"format_version": 9}', "has run format 9, this version reads 4"),
+        ("run.json", '{"format_version": 5}', "run.json is damaged: it lacks 'trained_on'. Train again"),
+        ("run.json", '{"format_version": 9}', "has run format 9, this version reads 5"),
         ("model.keras", "no zip file", "model.keras is missing or damaged"),
         ("popularity.npy", "", "popularity.npy is missing or damaged"),
         ("vocabulary.txt", "one\n", "popularity.npy is missing or damaged"),

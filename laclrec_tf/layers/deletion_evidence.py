@@ -52,6 +52,7 @@ class DeletionEvidence(keras.layers.Layer):
         coefficients: `[12]` variable, `COEFFICIENTS`.
         threshold: Scalar variable. An event is deleted if its probability is above it; -1 before a calibration, above 1
             to delete nothing.
+        typical_normaliser: Scalar variable, the mean `logsumexp_k(u_t E_k)`, for `noise_level`.
 
     Call arguments:
         numbers: `[B, L, 12]` float, see `numbers`.
@@ -84,6 +85,7 @@ class DeletionEvidence(keras.layers.Layer):
         )
         at_first = keras.initializers.Constant(NOT_CALIBRATED)
         self.threshold = self.add_weight(shape=(), initializer=at_first, name="threshold", **weight)
+        self.typical_normaliser = self.add_weight(shape=(), initializer="zeros", name="typical_normaliser", **weight)
         self.built = True
 
     def call(self, numbers: KerasTensor) -> KerasTensor:
@@ -132,6 +134,30 @@ class DeletionEvidence(keras.layers.Layer):
         numbers = [ops.ones_like(real), after_1, best, before, _shifted(before_2, -1), before_2, _shifted(third, -1)]
         numbers += [popularity, last, last * best, first, first * before]
         return ops.stack(numbers, axis=-1) * real[..., None]
+
+    def noise_level(
+        self, history: KerasTensor, hidden: KerasTensor, item_table: KerasTensor, log_popularity: KerasTensor
+    ) -> KerasTensor:
+        """Return the share of noise that is expected among all events of a history but the last two.
+
+        It is the mean of their probabilities, computed without scoring the catalogue: `typical_normaliser` stands for
+        the normaliser of each state.
+
+        Args:
+            history: `[B, L]` integer ids, right-padded with 0.
+            hidden: `[B, L, D]` float hidden states of the causal pass.
+            item_table: `[N + 3, D]` float item vectors.
+            log_popularity: `[N + 3]` float, see `EditMixture`.
+
+        Returns:
+            `[B]` float32, 0 for a history of two events or fewer.
+        """
+        normalisers = ops.broadcast_to(self.typical_normaliser, ops.shape(history))
+        odds = self(self.numbers(history, hidden, normalisers, item_table, log_popularity))
+        position = ops.arange(ops.shape(history)[1], dtype="int32")[None]
+        counted = ops.logical_and(is_item(history), position < history_lengths(history)[:, None] - 2)
+        total = ops.sum(ops.where(counted, ops.sigmoid(odds), 0.0), axis=1)
+        return total / ops.maximum(ops.sum(ops.cast(counted, "float32"), axis=1), 1.0)
 
     def compute_output_shape(self, numbers_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """Return `[B, L]`."""

@@ -20,7 +20,8 @@ N_MIXED = 4
 _LEAST_LENGTHS = tuple(max(len(events) + 1, *events) if events else 0 for events in VARIANTS)
 # The variants that say how well the last event and the one before it follow the events 1, 2 and 3 places earlier.
 _BEFORE = ((1, 3, 4), (3, 4, 5))
-COEFFICIENTS = ("bias", "after_1", "after_2", "after_3", "log_popularity", "both")
+_NUMBERS = ("after", "after_best", "log_popularity")
+COEFFICIENTS = ("bias", *_NUMBERS, "noise_level", *(f"noise_level_{name}" for name in _NUMBERS), "both")
 # Bounds of the log-odds of one event.
 MIN_LOG_ODDS, MAX_LOG_ODDS = -8.0, 6.0
 _NEVER = -1e9
@@ -37,11 +38,13 @@ class EditMixture(keras.layers.Layer):
 
     With `edits="uniform"` all events have the same log-odds. With `edits="learned"` they are
 
-        d = bias + sum_{j=1..3} a_j (log softmax(u_j E)_x - log p_x) + b log p_x
+        d   = (1, r) A (1, after, after_best, log p_x)^T,  A [2, 4]
+        s_j = log softmax(u_j E)_x - log p_x,  j = 1, 2, 3
 
     of an event `x`, with `u_j` the user vector up to the `j`-th event before it, and `p_x` the share of `x` in the
-    training events. The sum asks how much likelier than by popularity the recommender itself expects `x` there. A term
-    is 0 where there is no such event.
+    training events. `s_j` says how much likelier than by popularity the recommender itself expects `x` there; `after`
+    is the mean and `after_best` the largest of the `s_j` that exist, or 0. `r` is the history's noise level, see
+    `DeletionEvidence.noise_level`: an odd event misleads more probably in a noisy history than in a clean one.
 
     Args:
         n_items: Catalogue size `N`.
@@ -50,13 +53,14 @@ class EditMixture(keras.layers.Layer):
     Attributes:
         log_popularity: `[N + 3]` variable, `log p`. Initially all items are equally popular.
         uniform: `[2]` variable, the log-odds of each event and `both` of "uniform".
-        learned: `[6]` variable, `COEFFICIENTS` of "learned".
+        learned: `[9]` variable, `COEFFICIENTS` of "learned": the rows of `A`, and `both`.
         choice: Scalar variable, the index in `EDITS` of what calibration chose; -1 before a calibration.
 
     Call arguments:
         scores: `[B, V, N]` float32 scores of all items for each of `VARIANTS`, see `LACLRec.edit_vectors`; the first
             four are enough for "uniform".
         history: `[B, L]` integer ids, right-padded with 0.
+        noise_level: `[B]` float32; read with "learned" only.
         edits: "uniform" or "learned".
 
     Returns:
@@ -66,7 +70,7 @@ class EditMixture(keras.layers.Layer):
         >>> mixture = EditMixture(n_items=2)
         >>> mixture.build()
         >>> scores = ops.log(ops.array([[[0.5, 0.5], [0.2, 0.8], [0.2, 0.8], [1.0, 1e-9]]]))
-        >>> mixture(scores, ops.array([[1, 2]]), edits="uniform").numpy().round(4).tolist()
+        >>> mixture(scores, ops.array([[1, 2]]), ops.zeros(1), edits="uniform").numpy().round(4).tolist()
         [[0.30000001192092896, 0.699999988079071]]
 
     Source: the augmenter of LACLRec (arXiv 2503.20232) deletes the events that look like noise. The mixture does so in
@@ -91,26 +95,29 @@ class EditMixture(keras.layers.Layer):
         self.choice = weight("choice", (), dtype="int32", value=NOT_CALIBRATED)
         self.built = True
 
-    def call(self, scores: KerasTensor, history: KerasTensor, edits: str) -> KerasTensor:
+    def call(self, scores: KerasTensor, history: KerasTensor, noise_level: KerasTensor, edits: str) -> KerasTensor:
         """Return the mixed probabilities."""
         probabilities = ops.softmax(scores)
         columns = ops.clip(self.last_events(history) - 1, 0, self.n_items - 1)[:, None]  # [B, 1, 2]
         of_events = ops.take_along_axis(probabilities, columns, axis=2)
-        weights = self.weights_of(ops.log(ops.maximum(of_events, _LEAST_PROBABILITY)), history, edits)
+        weights = self.weights_of(ops.log(ops.maximum(of_events, _LEAST_PROBABILITY)), history, noise_level, edits)
         # Weights of 0 are cheaper than a copy of the probabilities without the variants that are only read.
         weights = ops.pad(weights, [[0, 0], [0, scores.shape[1] - N_MIXED]])
         return ops.matmul(weights[:, None], probabilities)[:, 0]
 
-    def weights_of(self, log_probabilities: KerasTensor, history: KerasTensor, edits: str) -> KerasTensor:
+    def weights_of(
+        self, log_probabilities: KerasTensor, history: KerasTensor, noise_level: KerasTensor, edits: str
+    ) -> KerasTensor:
         """Return the weights `[B, 4]` of the mixed variants; their sum is 1.
 
         Args:
             log_probabilities: `[B, V, 2]` float32, for each variant those of `last_events`; read with "learned" only.
             history: `[B, L]` integer ids, right-padded with 0.
+            noise_level: `[B]` float32; read with "learned" only.
             edits: "uniform" or "learned".
         """
         if edits == "learned":
-            numbers = self.numbers(log_probabilities, history)
+            numbers = self.numbers(log_probabilities, history, noise_level)
             odds = self.learned[0] + ops.tensordot(numbers, self.learned[1:-1], axes=1)
             both = self.learned[-1]
         else:
@@ -130,25 +137,32 @@ class EditMixture(keras.layers.Layer):
         """Return `[B, 6]` bool: False where a variant would leave no event, or lacks one that the history has not."""
         return history_lengths(history)[:, None] >= ops.array(_LEAST_LENGTHS, "int32")
 
-    def numbers(self, log_probabilities: KerasTensor, history: KerasTensor) -> KerasTensor:
-        """Return what `learned` weighs, `after_1` to `log_popularity`, for the last two events.
+    def numbers(self, log_probabilities: KerasTensor, history: KerasTensor, noise_level: KerasTensor) -> KerasTensor:
+        """Return what `learned` weighs, the `COEFFICIENTS` between `bias` and `both`, for the last two events.
 
         Args:
             log_probabilities: `[B, 6, 2]` float32, for each variant those of `last_events`.
             history: `[B, L]` integer ids, right-padded with 0.
+            noise_level: `[B]` float32.
 
         Returns:
-            `[B, 2, 4]` float32, the last event first; 0 for an event that a history does not have.
+            `[B, 2, 7]` float32, the last event first; 0 for an event that a history does not have.
         """
         events, exists = self.last_events(history), self.exists(history)
-        popularity = ops.take(self.log_popularity, events, axis=0)  # [B, 2]
-        fits = ops.where(exists[..., None], log_probabilities - popularity[:, None], 0.0)
-        found = [
-            ops.concatenate([ops.take(fits[:, :, event], before, axis=1), popularity[:, event : event + 1]], axis=1)
-            for event, before in enumerate(_BEFORE)
-        ]
         has_event = ops.logical_and(events != PAD_ID, events <= self.n_items)  # not EOS, not MASK
-        return ops.where(has_event[..., None], ops.stack(found, axis=1), 0.0)
+        popularity = ops.where(has_event, ops.take(self.log_popularity, events, axis=0), 0.0)  # [B, 2]
+        found = []
+        for event, before in enumerate(_BEFORE):
+            places = ops.array(before, "int32")
+            is_known = ops.logical_and(ops.take(exists, places, axis=1), has_event[:, event : event + 1])  # [B, 3]
+            fits = ops.take(log_probabilities[:, :, event], places, axis=1) - popularity[:, event : event + 1]
+            n_known = ops.sum(ops.cast(is_known, "float32"), axis=1)
+            mean = ops.sum(ops.where(is_known, fits, 0.0), axis=1) / ops.maximum(n_known, 1.0)
+            best = ops.max(ops.where(is_known, fits, _NEVER), axis=1, initial=_NEVER)  # also of no rows
+            found.append(ops.stack([mean, ops.where(n_known > 0, best, 0.0), popularity[:, event]], axis=1))
+        numbers = ops.stack(found, axis=1)  # [B, 2, 3]
+        level = ops.where(has_event, noise_level[:, None], 0.0)[..., None]
+        return ops.concatenate([numbers, level, level * numbers], axis=2)
 
     def set_popularity(self, counts: np.ndarray) -> None:
         """Set `log_popularity` from `[N]` numbers of training events; an item without events counts as half of one."""

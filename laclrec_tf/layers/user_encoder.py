@@ -88,19 +88,21 @@ class UserEncoder(keras.layers.Layer):
         last = self.blocks[-1](last, is_key, context=hidden, training=training)
         return self.norm(last[:, 0])
 
-    def vectors_at(self, hidden: KerasTensor, places: KerasTensor, mask: KerasTensor) -> KerasTensor:
+    def vectors_at(self, hidden: KerasTensor, mask: KerasTensor, places: KerasTensor | None = None) -> KerasTensor:
         """Return the states at some places, without the last block's other positions. Dropout is off.
 
         Args:
             hidden: `[B, L, D]` float, the encoder's hidden states.
-            places: `[B, P]` int32.
             mask: `[B, L, L]` bool, True = the query (axis 1) attends to the key (axis 2).
+            places: `[B, P]` int32. Default: None, all places.
 
         Returns:
             `[B, P, D]` float.
         """
-        for block in self.blocks[:-1]:
+        for block in self.blocks[:-1] if places is not None else self.blocks:
             hidden = block(hidden, mask, training=False)
+        if places is None:
+            return self.norm(hidden)
         vectors = ops.take_along_axis(hidden, places[..., None], axis=1)
         if self.blocks:
             seen = ops.take_along_axis(mask, places[..., None], axis=1)

@@ -20,7 +20,7 @@ class EditAwareModel(RankingModel):
     """Scores and recommendations of a model of user vectors.
 
     A subclass has `n_items`, `max_length`, a `catalogue` and a `mixture`. For right-padded histories `[B, L]` it has
-    `user_vectors(history, training)`, `[B, D]`, and `edit_vectors(history, edits)`, `[B, V, D]`.
+    `user_vectors(history, training)`, `[B, D]`, and `edit_vectors(history, edits)`, `([B, V, D], [B])`.
     """
 
     edit_kinds: ClassVar = EDITS
@@ -35,11 +35,15 @@ class EditAwareModel(RankingModel):
         with tf.init_scope():  # also while a graph is traced
             return EDITS[max(0, int(self.mixture.choice))]
 
-    def edit_scores(self, history: KerasTensor, edits: str = "learned") -> KerasTensor:
-        """Return the scores `[B, V, N]` of the items, without PAD, EOS and MASK, for each of `edit_vectors`."""
-        vectors = ops.cast(self.edit_vectors(history, edits), "float32")
-        scores = catalogue_logits(ops.reshape(vectors, (-1, vectors.shape[2])), self.catalogue.item_table)
-        return ops.reshape(scores, (-1, vectors.shape[1], self.n_items))
+    def edit_scores(self, history: KerasTensor, edits: str = "learned") -> tuple[KerasTensor, KerasTensor]:
+        """Return the scores `[B, V, N]` of the items, without PAD, EOS and MASK, and the noise level `[B]`.
+
+        See `edit_vectors`.
+        """
+        vectors, noise_level = self.edit_vectors(history, edits)
+        flat = ops.reshape(ops.cast(vectors, "float32"), (-1, vectors.shape[2]))
+        scores = catalogue_logits(flat, self.catalogue.item_table)
+        return ops.reshape(scores, (-1, vectors.shape[1], self.n_items)), noise_level
 
     def scores_of(self, history: KerasTensor, edits: str = "chosen") -> KerasTensor:
         """Return catalogue scores of histories.
@@ -53,7 +57,7 @@ class EditAwareModel(RankingModel):
             `[B, N + 3]` float32; PAD, EOS and MASK have `-inf`.
 
         Raises:
-            ValueError: `edits` is unknown, or is not "none" and the model was not calibrated, see `calibrate_edits`.
+            ValueError: `edits` is unknown, or is not "none" and the model was not calibrated, see `calibrate`.
 
         Example:
             >>> from laclrec_tf.models import LACLRec
@@ -72,13 +76,14 @@ class EditAwareModel(RankingModel):
             if int(self.mixture.choice) == NOT_CALIBRATED:
                 raise ValueError(
                     f"Argument `edits` must be 'none' for a model that was not calibrated. Received: edits={edits!r}. "
-                    "`laclrec-tf train` calibrates a model on 500 users or more, `calibrate_edits` any model."
+                    "`laclrec-tf train` calibrates a model on 500 users or more, `calibrate` any model."
                 )
         return ops.pad(self.mixed_probabilities(history, edits), [[0, 0], [1, 2]], constant_values=-float("inf"))
 
     def mixed_probabilities(self, history: KerasTensor, edits: str) -> KerasTensor:
         """Return the probabilities `[B, N]` of the items, mixed over the edits of histories `[B, L]`."""
-        return self.mixture(self.edit_scores(history, edits), history, edits=edits)
+        scores, noise_level = self.edit_scores(history, edits)
+        return self.mixture(scores, history, noise_level, edits=edits)
 
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> np.ndarray:
         """Return user vectors `[U, D]` as `keras.Model.predict` does; lists and ragged tensors are padded."""

@@ -251,8 +251,8 @@ class LACLRec(HistoryEditorModel):
         check_history(history, self.encoder.max_length)
         return self.user_encoder(self.encoder(history, causal=True, training=training), history, training=training)
 
-    def edit_vectors(self, history: KerasTensor, edits: str = "learned") -> KerasTensor:
-        """Return the user vectors of histories and of their edits, from one causal pass.
+    def edit_vectors(self, history: KerasTensor, edits: str = "learned") -> tuple[KerasTensor, KerasTensor]:
+        """Return the user vectors of histories and of their edits, and the noise levels, from one causal pass.
 
         The vector without the last events is the hidden state at the event before them. A copy of the last event
         behind the history, which does not see the event before the last one, has the vector without that one.
@@ -262,8 +262,9 @@ class LACLRec(HistoryEditorModel):
             edits: "learned" for all vectors, or "uniform" for those that are mixed. Default: "learned".
 
         Returns:
-            `[B, 6, D]` or `[B, 4, D]` float, in the order of `EditMixture`'s `VARIANTS`; of no meaning where such an
-            edit would leave no event.
+            The vectors, `[B, 6, D]` or `[B, 4, D]` float, in the order of `EditMixture`'s `VARIANTS`; of no meaning
+            where such an edit would leave no event. The noise level, `[B]` float32, see
+            `DeletionEvidence.noise_level`; 0 with "uniform", which does not read it.
         """
         check_history(history, self.encoder.max_length)
         length, lengths = ops.shape(history)[1], history_lengths(history)
@@ -279,8 +280,13 @@ class LACLRec(HistoryEditorModel):
         mask = ops.logical_and(mask, is_item(item_ids)[:, None])
         hidden = self.encoder.encode(item_ids, self.encoder.position_of(in_order, lengths), mask, training=False)
         states = [lengths - 1, lengths - 2, ops.full_like(lengths, length), lengths - 3, lengths - 4, lengths - 5]
-        states = states[:N_MIXED] if edits == "uniform" else states
-        return self.user_encoder.vectors_at(hidden, ops.maximum(ops.stack(states, axis=1), 0), mask)
+        if edits == "uniform":
+            places = ops.maximum(ops.stack(states[:N_MIXED], axis=1), 0)
+            return self.user_encoder.vectors_at(hidden, mask, places), ops.zeros_like(lengths, dtype="float32")
+        hidden = self.user_encoder.vectors_at(hidden, mask)
+        noise_level = self.evidence.noise_level(history, hidden[:, :-1], self.item_vectors, self.mixture.log_popularity)
+        places = ops.maximum(ops.stack(states, axis=1), 0)
+        return ops.take_along_axis(hidden, places[..., None], axis=1), noise_level
 
     def score(self, user_vectors: KerasTensor) -> KerasTensor:
         """Return catalogue scores `[B, N + 3]` of user vectors `[B, D]`; PAD, EOS and MASK have `-inf`."""

@@ -25,7 +25,7 @@ from laclrec_tf.runtime.output_files import atomic_write, delete_partial_files
 from laclrec_tf.runtime.processes import StopRequest
 from laclrec_tf.training.workers import WorkerGroup
 
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 KEPT = 2
 MINUTES = 10.0
 # Every so many steps, the workers exchange whether one of them must stop: often enough for the half minute between

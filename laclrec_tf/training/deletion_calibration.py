@@ -79,9 +79,10 @@ def calibrate_deletions(
 
     Returns:
         `users`; `noise_rate`, the estimate for the histories as they are; `threshold`, above 1 if nothing is deleted;
-        `coefficients` by name; `precision`, `recall` and `good_lost` at the threshold, as expected on the planted
-        histories, and `precision_at_least`, which counts planted noise only; `quality`, for "evidence" (on users that
-        it was not fitted to), "popularity" and "operation_head" the result of `detection_quality` on planted noise.
+        `coefficients` by name; `typical_normaliser`; `precision`, `recall` and `good_lost` at the threshold, as
+        expected on the planted histories, and `precision_at_least`, which counts planted noise only; `quality`, for
+        "evidence" (on users that it was not fitted to), "popularity" and "operation_head" the result of
+        `detection_quality` on planted noise.
 
     Raises:
         InputError: there are fewer than five users, or another number of targets than histories.
@@ -132,6 +133,7 @@ def calibrate_deletions(
         "users": len(histories),
         "noise_rate": rate,
         "coefficients": dict(zip(COEFFICIENTS, map(float, coefficients), strict=True)),
+        "typical_normaliser": _typical_normaliser(model, histories),
         **choose_threshold(of_planted, planted.is_noise, of_raw),
         "quality": _quality(model, planted, seed),
     }
@@ -148,6 +150,7 @@ def set_deletions(model: LACLRec, found: dict[str, Any]) -> None:
     """
     model.evidence.coefficients.assign([found["coefficients"][name] for name in COEFFICIENTS])
     model.evidence.threshold.assign(found["threshold"])
+    model.evidence.typical_normaliser.assign(found["typical_normaliser"])
 
 
 def fit_coefficients(numbers: np.ndarray, is_noise: np.ndarray, rate: float | None = None) -> np.ndarray:
@@ -261,6 +264,13 @@ def _quality(model: LACLRec, planted: Samples, seed: int) -> dict[str, dict[str,
     if model.has_augmenter and model.can_delete:
         scores["operation_head"] = planted.head
     return {name: detection_quality(each, planted.is_noise, planted.is_last) for name, each in scores.items()}
+
+
+def _typical_normaliser(model: LACLRec, histories: Sequence[np.ndarray]) -> float:
+    """Return the mean normaliser of the states at the events of some histories."""
+    history = tf.constant(pad_histories([events[-model.max_length :] for events in histories[:AT_ONCE]]))
+    normalisers = model.catalogue.log_normalisers(model.hidden_states(history, training=False))
+    return float(tf.reduce_mean(normalisers[history > 0]))
 
 
 def _joined(parts: Sequence[Samples]) -> Samples:

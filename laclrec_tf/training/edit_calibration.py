@@ -33,7 +33,7 @@ _UNIFORM_NAMES = (COEFFICIENTS[0], COEFFICIENTS[-1])
 class Samples(NamedTuple):
     """What the fit needs of `S` histories, planted noise included.
 
-    `user [S]` integers; `is_clean [S]` bool, no noise was planted; `numbers [S, 2, 4]` of `EditMixture`;
+    `user [S]` integers; `is_clean [S]` bool, no noise was planted; `numbers [S, 2, 7]` of `EditMixture`;
     `exists [S, 4]` bool; `of_target [S, 4]`, the probability of the next item for each variant.
     """
 
@@ -58,7 +58,7 @@ def calibrate_edits(
     errors on all histories, and on those without planted noise loses no more than one, or than a tenth of that gain.
 
     Args:
-        model: trained model; only its mixture changes.
+        model: trained model, after `calibrate_deletions`; only its mixture changes.
         histories: per user `[n]` integer ids, oldest first; the newest event was not trained on.
         targets: `[U]` integer ids of the next items, which were not trained on either.
         item_counts: `[N]` number of training events of each item.
@@ -132,7 +132,7 @@ def fit_weights(samples: Samples, kind: str) -> np.ndarray:
         kind: "uniform" or "learned".
 
     Returns:
-        `[2]` or `[6]` float64, the weights of `EditMixture`.
+        `[2]` or `[9]` float64, the weights of `EditMixture`.
     """
     n_numbers = samples.numbers.shape[-1] if kind == "learned" else 0
     numbers = samples.numbers[..., :n_numbers]
@@ -186,11 +186,13 @@ def _samples(
 
     @tf.function(input_signature=[ids, tf.TensorSpec([None], tf.int32)], autograph=False)
     def read(history: tf.Tensor, target: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        predictions = tf.nn.log_softmax(model.edit_scores(history))
+        scores, noise_level = model.edit_scores(history)
+        predictions = tf.nn.log_softmax(scores)
         columns = tf.maximum(model.mixture.last_events(history) - 1, 0)[:, tf.newaxis]
         of_events = tf.gather(predictions, tf.repeat(columns, len(VARIANTS), axis=1), batch_dims=2)
         of_target = tf.exp(tf.gather(predictions[:, :N_MIXED], target - 1, axis=2, batch_dims=1))
-        return model.mixture.numbers(of_events, history), model.mixture.exists(history)[:, :N_MIXED], of_target
+        numbers = model.mixture.numbers(of_events, history, noise_level)
+        return numbers, model.mixture.exists(history)[:, :N_MIXED], of_target
 
     batch_size = users_at_once(model.n_items * len(VARIANTS), max_users=128)
     parts = []

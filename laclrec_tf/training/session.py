@@ -35,11 +35,9 @@ from laclrec_tf.models import LACLRec
 from laclrec_tf.runtime.machine import package_versions
 from laclrec_tf.runtime.processes import StopRequest
 from laclrec_tf.runtime.terminal import readable_warnings, spinner, terminal
+from laclrec_tf.training.calibration import calibrate, set_calibrations
 from laclrec_tf.training.checkpoints import CheckpointCallback, CheckpointTimer, TrainingCheckpoints, TrainingState
 from laclrec_tf.training.config import TrainConfig
-from laclrec_tf.training.deletion_calibration import calibrate_deletions, set_deletions
-from laclrec_tf.training.edit_calibration import calibrate_edits, set_calibration
-from laclrec_tf.training.insertion_calibration import calibrate_insertions, set_insertions
 from laclrec_tf.training.logs import TrainingLogs
 from laclrec_tf.training.progress import EpochProgress
 from laclrec_tf.training.setup import compile_model, initialise_items, new_model, training_batches
@@ -102,7 +100,7 @@ class TrainingSession:
             The model of the last part, and the record: `trained_on`, of a strict training `best_epoch`, `epochs_run`,
             `validation` and, if it stopped because of a value that is not finite, `diverged`, of a refit
             `refit_epochs`; and if users are set aside, `edits`, `deletions` and `insertions`, the results of
-            `calibrate_edits`, `calibrate_deletions` and, for an augmenter that inserts, `calibrate_insertions`.
+            `calibrate`.
         """
         config = self.config
         resumed = {} if self.state is None else self.state.about
@@ -197,23 +195,16 @@ class TrainingSession:
             if len(pairs) >= MIN_SET_ASIDE:
                 before, targets = zip(*pairs, strict=True)
                 with spinner("calibrating the edits of histories", disable=not self.show_progress):
-                    seed = self.config.seed
-                    record["edits"] = calibrate_edits(model, before, np.array(targets), counts, seed=seed)
-                    record["deletions"] = calibrate_deletions(model, before, np.array(targets), counts, seed=seed)
-                    if model.has_augmenter and model.can_insert:
-                        popularity = counts if self.config.corruption_noise == "popular" else None
-                        record["insertions"] = calibrate_insertions(model, before, popularity, seed=seed)
+                    noise, seed = self.config.corruption_noise, self.config.seed
+                    record |= calibrate(model, before, np.array(targets), counts, corruption_noise=noise, seed=seed)
         if "edits" in record:
-            set_calibration(model, record["edits"], counts)
+            set_calibrations(model, record, counts)
             if part == "strict" and model.chosen_edits != "none":
                 # What an export serves is compared with the served version.
                 n_ranked = max(MIN_CALIBRATED, MAX_RANKED_ITEMS // model.n_items)
                 before, targets = zip(*held_out_pairs(histories, "validation")[:n_ranked], strict=True)
                 ranks = rank_targets(model, before, np.array(targets), edits=model.chosen_edits)
                 record["edits"] |= {"validation": ranking_metrics(ranks), "validated_users": len(ranks)}
-            set_deletions(model, record["deletions"])
-        if "insertions" in record:
-            set_insertions(model, record["insertions"])
 
     def _build(self, part: Protocol, record: dict[str, Any]) -> _Built:
         config, workers = self.config, self.workers

@@ -13,6 +13,7 @@ from laclrec_tf.layers import EditMixture
 from laclrec_tf.layers.edit_mixture import VARIANTS
 
 N_ITEMS = 5
+LEVEL = 0.3  # of noise
 
 
 @pytest.fixture
@@ -30,8 +31,9 @@ def mixed(mixture: EditMixture, history: list[list[int]], edits: str, seed: int 
     """Return the variants' probabilities and the mixed ones, after a check that a traced call gives the same."""
     ids = tf.constant(history)
     scores = scores_for(6 if edits == "learned" else 4, len(history), seed)
-    eager = mixture(scores, ids, edits=edits)
-    traced = tf.function(lambda *inputs: mixture(*inputs, edits=edits))(scores, ids)
+    levels = np.full(len(history), LEVEL, np.float32)
+    eager = mixture(scores, ids, levels, edits=edits)
+    traced = tf.function(lambda *inputs: mixture(*inputs, edits=edits))(scores, ids, levels)
     np.testing.assert_allclose(eager, traced, rtol=1e-6)
     return tf.nn.softmax(scores).numpy(), eager.numpy()
 
@@ -60,14 +62,15 @@ def test_an_edit_never_empties_a_history(mixture: EditMixture) -> None:
 
 def test_learned_weights_by_hand(mixture: EditMixture) -> None:
     mixture.set_popularity(np.array([1, 2, 3, 4, 10]))
-    mixture.learned.assign([0.5, 0.1, 0.2, 0.3, -0.4, 0.25])
+    mixture.learned.assign([0.5, 0.1, 0.2, -0.4, 1.5, -0.7, 0.6, 0.9, 0.25])
     history = [1, 2, 3, 4, 5]
     of_variants, result = mixed(mixture, [history], "learned")
     log_p = np.log(np.array([1, 2, 3, 4, 10]) / 20)
 
     def log_odds(item: int, variants: tuple[int, ...]) -> float:
         fits = [np.log(of_variants[0, variant, item - 1]) - log_p[item - 1] for variant in variants]
-        return 0.5 + np.dot([0.1, 0.2, 0.3], fits) - 0.4 * log_p[item - 1]
+        numbers = [1, np.mean(fits), max(fits), log_p[item - 1]]
+        return np.dot([0.5, 0.1, 0.2, -0.4], numbers) + LEVEL * np.dot([1.5, -0.7, 0.6, 0.9], numbers)
 
     # The last event after 1, 2 and 3 events less, and the one before it.
     last, before = log_odds(5, (1, 3, 4)), log_odds(4, (3, 4, 5))
@@ -78,17 +81,22 @@ def test_learned_weights_by_hand(mixture: EditMixture) -> None:
 def test_numbers_are_0_without_the_event_they_need(mixture: EditMixture) -> None:
     mixture.set_popularity(np.ones(N_ITEMS))
     history = tf.constant([[1, 2, 3, 0], [1, 0, 0, 0]])
-    numbers = mixture.numbers(of_events(mixture, history, scores_for(6, 2)), history).numpy()
-    absent = numbers == 0
+    events = of_events(mixture, history, scores_for(6, 2))
+    numbers = mixture.numbers(events, history, tf.constant([LEVEL, 0])).numpy()
     # Three events: the last has two events before it, the other one.
-    assert absent[0].tolist() == [[False, False, True, False], [False, True, True, False]]
-    assert absent[1].tolist() == [[True, True, True, False], [True, True, True, True]]
+    fits = events.numpy()[0] - np.log(1 / N_ITEMS)
+    np.testing.assert_allclose(numbers[0, 0, :2], [fits[[1, 3], 0].mean(), fits[[1, 3], 0].max()], rtol=1e-5)
+    np.testing.assert_allclose(numbers[0, 1, :2], fits[3, 1], rtol=1e-5)
+    log_p = np.log(1 / N_ITEMS)
+    np.testing.assert_allclose(numbers[0, :, 2:4], [[log_p, LEVEL]] * 2, rtol=1e-5)
+    np.testing.assert_allclose(numbers[0, :, 4:], LEVEL * numbers[0, :, :3], rtol=1e-5)
+    np.testing.assert_allclose(numbers[1], [[0, 0, log_p, 0, 0, 0, 0], [0] * 7], rtol=1e-5)
 
 
 @settings(max_examples=15, deadline=None)
 @given(
     history=st.lists(st.integers(1, N_ITEMS), max_size=6),
-    weights=st.lists(st.floats(-50, 50, width=32), min_size=6, max_size=6),
+    weights=st.lists(st.floats(-50, 50, width=32), min_size=9, max_size=9),
     seed=st.integers(0, 100),
 )
 def test_the_mixture_is_a_distribution(history: list[int], weights: list[float], seed: int) -> None:
@@ -97,7 +105,7 @@ def test_the_mixture_is_a_distribution(history: list[int], weights: list[float],
     mixture.learned.assign(weights)
     ids = tf.constant([history + [0] * (6 - len(history))])
     scores = scores_for(6, 1, seed)
-    result = mixture(scores, ids, edits="learned").numpy()[0]
+    result = mixture(scores, ids, tf.constant([LEVEL]), edits="learned").numpy()[0]
     assert result.sum() == pytest.approx(1, abs=1e-4)
     assert (result <= tf.nn.softmax(scores).numpy()[0, :4].max(axis=0) + 1e-5).all()
 
@@ -113,10 +121,10 @@ def test_a_variant_exists_where_it_leaves_an_event(history: list[int]) -> None:
 
 
 def test_an_improbable_event_has_finite_weights(mixture: EditMixture) -> None:
-    mixture.learned.assign([0.1] * 6)
+    mixture.learned.assign([0.1] * 9)
     scores = np.full((1, 6, N_ITEMS), -1000.0, np.float32)
     scores[..., 0] = 0
-    assert np.isfinite(mixture(scores, tf.constant([[2, 3, 4, 5]]), edits="learned")).all()
+    assert np.isfinite(mixture(scores, tf.constant([[2, 3, 4, 5]]), tf.constant([LEVEL]), edits="learned")).all()
 
 
 def test_the_last_events(mixture: EditMixture) -> None:
@@ -133,7 +141,8 @@ def test_an_item_without_events_counts_as_half_of_one(mixture: EditMixture) -> N
 
 def test_eos_and_mask_have_no_evidence(mixture: EditMixture) -> None:
     history = tf.constant([[1, 2, N_ITEMS + 2], [1, N_ITEMS + 1, 3]])
-    numbers = mixture.numbers(of_events(mixture, history, scores_for(6, 2)), history).numpy()
+    events = of_events(mixture, history, scores_for(6, 2))
+    numbers = mixture.numbers(events, history, tf.constant([LEVEL, LEVEL])).numpy()
     assert not numbers[0, 0].any() and numbers[0, 1].any()
     assert numbers[1, 0].any() and not numbers[1, 1].any()
 

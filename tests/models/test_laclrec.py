@@ -92,9 +92,10 @@ def test_edit_vectors_are_those_of_the_edited_histories(n_blocks):
         weight.assign(weight + keras.random.normal(weight.shape, stddev=0.3, seed=1))
     histories = [[1, 2, 3, 4, 5, 6, 7, 8], [9, 3, 9, 4, 1], [5, 6], [7]]
     padded = tf.constant([history + [0] * (8 - len(history)) for history in histories])
-    vectors = model.edit_vectors(padded).numpy()
+    vectors, level = (found.numpy() for found in model.edit_vectors(padded))
     traced = tf.function(model.edit_vectors, input_signature=[tf.TensorSpec([None, None], tf.int32)])(padded)
-    np.testing.assert_allclose(traced, vectors, atol=1e-5)
+    np.testing.assert_allclose(traced[0], vectors, atol=1e-5)
+    np.testing.assert_allclose(traced[1], level, atol=1e-5)
     exists = model.mixture.exists(padded).numpy()
     assert exists.sum() == 6 + 6 + 3 + 1
     for row, history in enumerate(histories):
@@ -112,7 +113,24 @@ def test_edit_vectors_keep_the_positions_of_the_whole_history_from_its_end():
     table = counted.encoder.position_embedding.embeddings
     history = tf.constant([[4, 9, 2, 7]])
     table.assign(tf.gather(table, tf.maximum(3 - tf.range(table.shape[0]), 0)))  # distances from the end of 4 events
-    np.testing.assert_allclose(model.edit_vectors(history)[:, :5], counted.edit_vectors(history)[:, :5], atol=1e-5)
+    of_model, of_counted = model.edit_vectors(history)[0], counted.edit_vectors(history)[0]
+    np.testing.assert_allclose(of_model[:, :5], of_counted[:, :5], atol=1e-5)
+
+
+@pytest.mark.parametrize("positions", ["start", "end"])
+def test_the_noise_level_is_the_mean_probability_of_the_events_before_the_last_two(positions):
+    model = LACLRec(n_items=20, width=8, n_heads=1, max_length=8, positions=positions)
+    model.evidence.coefficients.assign(np.linspace(-1, 1, 12))
+    model.evidence.threshold.assign(0.5)
+    history = tf.constant([[1, 2, 3, 4, 5, 6], [7, 8, 9, 0, 0, 0], [3, 4, 0, 0, 0, 0]])
+    # A table of zeros has the same normaliser, log(20), at each event, so that the probabilities are the exact ones.
+    model.encoder.item_table.assign(tf.zeros_like(model.item_vectors))
+    model.evidence.typical_normaliser.assign(np.log(20))
+    exact = model.deletion_probabilities(history).numpy()
+    _, level = model.edit_vectors(history)
+    np.testing.assert_allclose(level, [exact[0, :4].mean(), exact[1, 0], 0], rtol=1e-5)
+    _, unread = model.edit_vectors(history, edits="uniform")
+    assert unread.numpy().tolist() == [0, 0, 0]
 
 
 def test_edits_are_the_augmenters_over_the_shared_encoder():

@@ -15,7 +15,7 @@ N_USERS = 4000
 
 def samples(of_target: np.ndarray, numbers: np.ndarray | None = None) -> Samples:
     n = len(of_target)
-    numbers = np.zeros((n, 2, 4)) if numbers is None else numbers
+    numbers = np.zeros((n, 2, 7)) if numbers is None else numbers
     return Samples(np.arange(n), np.ones(n, bool), numbers, np.ones((n, 4), bool), of_target)
 
 
@@ -32,22 +32,23 @@ def test_uniform_weights_of_a_hand_worked_case():
 def test_learned_weights_follow_the_number_that_tells_noise():
     rng = np.random.default_rng(0)
     is_noise = rng.random((N_USERS, 2)) < 0.3
-    numbers = rng.normal(size=(N_USERS, 2, 4))
-    numbers[..., 1] -= 3 * is_noise  # what fits two events later tells noise, the other numbers tell nothing
+    numbers = rng.normal(size=(N_USERS, 2, 7))
+    numbers[..., 1] -= 3 * is_noise  # the best fit tells noise, the other numbers tell nothing
     right = is_noise[:, 0] + 2 * is_noise[:, 1]
     of_target = np.full((N_USERS, 4), 0.01)
     of_target[np.arange(N_USERS), right] = 0.3
     learned = dict(zip(COEFFICIENTS, fit_weights(samples(of_target, numbers), "learned"), strict=True))
-    assert learned["after_2"] < -0.5
-    assert all(abs(learned[name]) < 0.2 for name in ("after_1", "after_3", "log_popularity"))
+    assert learned["after_best"] < -0.5
+    others = set(COEFFICIENTS) - {"bias", "both", "after_best"}
+    assert all(abs(learned[name]) < 0.2 for name in others)
 
 
 def test_slopes_agree_with_differences():
     rng = np.random.default_rng(1)
-    given = samples(rng.random((20, 4)) * 0.01, rng.normal(size=(20, 2, 4)))
-    weights = rng.normal(size=6)
+    given = samples(rng.random((20, 4)) * 0.01, rng.normal(size=(20, 2, 7)))
+    weights = rng.normal(size=9)
     _, slope = _log_likelihood(given, weights)
-    for index, step in enumerate(np.eye(6) * 1e-6):
+    for index, step in enumerate(np.eye(9) * 1e-6):
         difference = (_log_likelihood(given, weights + step)[0] - _log_likelihood(given, weights - step)[0]).mean()
         assert slope[index] == pytest.approx(difference / 2e-6, rel=1e-4, abs=1e-9)
 
@@ -85,11 +86,12 @@ def test_a_mixture_is_chosen_where_the_last_event_is_noise():
     found = calibrate_edits(model, histories, starts + 8, np.ones(n_items))
     assert found["chosen"] == "learned"
     assert found["learned"]["gain"] > found["uniform"]["gain"] > 0
-    assert found["learned"]["after_1"] < 0  # what fits is kept
+    assert found["learned"]["after"] + found["learned"]["after_best"] < 0  # what fits is kept
 
 
 def _follows_the_last(history, n_items):
     length = tf.reduce_sum(tf.cast(history > 0, tf.int32), axis=-1)
     back = tf.constant([1, 2, 1, 3, 4, 5])  # the last event of each variant, from the end
     last = tf.gather(history, tf.maximum(length[:, tf.newaxis] - back, 0), batch_dims=1)
-    return tf.one_hot(last, n_items) * 6.0  # the column of item `last + 1`
+    scores = tf.one_hot(last, n_items) * 6.0  # the column of item `last + 1`
+    return scores, tf.zeros_like(scores[:, 0, 0])

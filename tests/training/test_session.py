@@ -11,7 +11,7 @@ from laclrec_tf.data.splits import is_set_aside, set_aside_share
 from laclrec_tf.evaluation.evaluate import evaluate
 from laclrec_tf.layers.edit_mixture import COEFFICIENTS
 from laclrec_tf.models.ranking_model import RANKING_METRICS
-from laclrec_tf.training import session
+from laclrec_tf.training import calibration, session
 from laclrec_tf.training.checkpoints import CheckpointSettings
 from laclrec_tf.training.session import TrainingSession
 from laclrec_tf.training.train import train
@@ -70,8 +70,9 @@ def test_nothing_held_out_is_trained_on_and_a_refit_takes_the_calibration_over(
 
 
 def test_a_chosen_mixture_is_validated(data, tmp_path, few_are_enough, monkeypatch):
-    calibrate = session.calibrate_edits
-    monkeypatch.setattr(session, "calibrate_edits", lambda *args, **kw: calibrate(*args, **kw) | {"chosen": "uniform"})
+    calibrate = calibration.calibrate_edits
+    uniform = {"chosen": "uniform"}
+    monkeypatch.setattr(calibration, "calibrate_edits", lambda *args, **kw: calibrate(*args, **kw) | uniform)
     run = train(data, tmp_path / "run", SETTINGS | {"epochs": 1}, show_progress=False)
     report = evaluate(run.folder, split="validation", show_progress=False)
     assert report["edits"] == "uniform"
@@ -114,7 +115,7 @@ def test_an_interruption_during_the_calibration_is_resumed(data, tmp_path, few_a
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(session, "calibrate_edits", interrupted)
+        patched.setattr(session, "calibrate", interrupted)
         with pytest.raises(KeyboardInterrupt):
             train(data, tmp_path / "run", SETTINGS, show_progress=False)
     assert (tmp_path / "run" / "best.keras").exists()

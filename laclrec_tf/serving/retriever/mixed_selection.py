@@ -141,8 +141,8 @@ class MixedSearch(tf.Module):
         self.exact = exact
         self.n_items = exact.n_items
         self.index = index
-        self._vectors_of: Any = lambda item_ids: tf.cast(model.edit_vectors(item_ids, edits), tf.float32)
-        self._weights_of: Any = lambda of_events, item_ids: model.mixture.weights_of(of_events, item_ids, edits)
+        self._vectors_of: Any = lambda item_ids: model.edit_vectors(item_ids, edits)
+        self._weights_of: Any = lambda *of_history: model.mixture.weights_of(*of_history, edits)
         self._last_events: Any = lambda item_ids: model.mixture.last_events(item_ids)
         self._item_vectors: Any = lambda: tf.convert_to_tensor(model.item_vectors)
         if sample is None:
@@ -207,14 +207,15 @@ class MixedSearch(tf.Module):
     def _search(
         self, history: tf.Tensor, needed: tf.Tensor, n_searched: tf.Tensor, width: tf.Tensor, excluded: list[tf.Tensor]
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        vectors = self._vectors_of(history)  # [B, V, D]
+        vectors, noise_level = self._vectors_of(history)
+        vectors = tf.cast(vectors, tf.float32)  # [B, V, D]
         batch, n_variants = tf.shape(vectors)[0], vectors.shape[1]
         scores, found = self.index.search(tf.reshape(vectors, [-1, vectors.shape[2]]), n_searched)
         scores, found = (tf.reshape(each, [batch, n_variants, -1]) for each in (scores, found))
         log_sums = self._log_sums(vectors, scores[..., :N_BEST])
         table = self._item_vectors()
         events = tf.einsum("bvd,bed->bve", vectors, tf.gather(table, self._last_events(history)))
-        weights = self._weights_of(events - log_sums[..., tf.newaxis], history)  # [B, M]
+        weights = self._weights_of(events - log_sums[..., tf.newaxis], history, noise_level)  # [B, M]
         n_mixed = weights.shape[1]
         # Other rows' longer lists add candidates. A row must not use more than it needs by itself.
         own = tf.sequence_mask(tf.maximum(needed, N_BEST), tf.shape(scores)[2])[:, tf.newaxis]

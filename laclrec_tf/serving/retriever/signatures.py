@@ -33,8 +33,8 @@ class RetrievalModel(Protocol):
     def mixed_probabilities(self, history: tf.Tensor, edits: str) -> tf.Tensor:
         """Return the probabilities `[B, N]` of the items, mixed over the edits of right-padded histories `[B, L]`."""
 
-    def edit_vectors(self, history: tf.Tensor, edits: str) -> tf.Tensor:
-        """Return the user vectors `[B, V, D]` of histories and of their edits that `edits` needs."""
+    def edit_vectors(self, history: tf.Tensor, edits: str) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return the vectors `[B, V, D]` of histories and the edits that `edits` needs, and the noise levels `[B]`."""
 
     @property
     def mixture(self) -> Any:

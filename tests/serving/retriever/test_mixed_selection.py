@@ -67,7 +67,8 @@ def model():
     model = build_preset("sasrec", n_items=N, width=8)
     model.mixture.set_popularity(np.arange(N))
     model.mixture.choice.assign(2)
-    model.mixture.learned.assign([0.5, -0.2, -0.1, -0.1, -0.3, 0.4])
+    model.mixture.learned.assign([0.5, -0.3, -0.1, -0.3, 1.0, -0.5, 0.2, 0.3, 0.4])
+    model.evidence.coefficients.assign(np.linspace(-0.3, 0.3, 12))
     return model
 
 
@@ -120,7 +121,8 @@ def large():
     model.catalogue.initialise(np.random.default_rng(0).normal(size=(MANY, 8)))
     model.mixture.set_popularity(np.arange(MANY))
     model.mixture.choice.assign(2)
-    model.mixture.learned.assign([0.5, -0.2, -0.1, -0.1, -0.3, 0.4])
+    model.mixture.learned.assign([0.5, -0.3, -0.1, -0.3, 1.0, -0.5, 0.2, 0.3, 0.4])
+    model.evidence.coefficients.assign(np.linspace(-0.3, 0.3, 12))
     return model
 
 
