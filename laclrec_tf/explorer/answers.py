@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from laclrec_tf.explorer.as_it_is import AsItIs
 from laclrec_tf.serving.client.answers import AugmentedHistory, Recommendation, SimilarItems
 from laclrec_tf.serving.client.client import AsyncRetrievalClient
 from laclrec_tf.serving.version.metadata import ServedItems
@@ -112,7 +113,10 @@ class HistoryAnswers:
         by_popularity: Whether the most popular items are recommended, because the model knows no item of the history.
             Their scores are shares of all interactions.
         cleaned: History after the augmenter's edits. None for a model without an augmenter.
-        recommended_cleaned: Recommendation from the cleaned history. None for a model without an augmenter.
+        recommended_cleaned: Recommendation from the cleaned history. None for a model without an augmenter, and for a
+            version that mixes over edits.
+        over_edits: Recommendation over the history's edits. Default: None, the version does not mix over them.
+        places: Place of the held-out item as it is and over the edits, in words. Default: None, no item is held out.
     """
 
     picked: tuple[PickedItem, ...]
@@ -120,12 +124,16 @@ class HistoryAnswers:
     by_popularity: bool
     cleaned: tuple[CleanedItem, ...] | None
     recommended_cleaned: Recommendation | None
+    over_edits: Recommendation | None = None
+    places: tuple[str, ...] | None = None
 
 
 class ExplorerAnswers:
     """Request from a server what the explorer shows.
 
     Both recommendations leave out the items of the history, but not inserted items, so both choose from the same items.
+    A version that mixes over edits recommends from the history as it is, and over its edits; any other one recommends
+    from the history as it is, and from the cleaned history.
 
     Args:
         client: Client of the server.
@@ -142,17 +150,22 @@ class ExplorerAnswers:
         """Store the arguments and check for an augmenter."""
         self.client, self.items, self.k = client, items, k
         self.has_augmenter = "augment" in items.signatures
+        self.mixes = items.edits != "none"
+        self.as_it_is = AsItIs(client, items.vocabulary)
 
-    async def of_history(self, history: Sequence[str]) -> HistoryAnswers:
+    async def of_history(self, history: Sequence[str], held_out: str | None = None) -> HistoryAnswers:
         """Request edits and recommendations for a history.
 
         Args:
             history: Item ids, oldest first. They may include unknown ids.
+            held_out: Item whose places are looked up, for a version that mixes over edits. Default: None.
 
         Raises:
             InputError: The server does not answer.
         """
         known = [item for item in history if item in self.items.vocabulary]
+        if self.mixes:
+            return await self._over_edits(history, held_out, bool(known))
         if not (known and self.has_augmenter):
             (recommended,) = await self.client.recommend([history], self.k)
             picked = _picked(history, self.items, None)
@@ -164,6 +177,23 @@ class ExplorerAnswers:
         )
         picked = _picked(history, self.items, augmented)
         return HistoryAnswers(picked, recommended, False, cleaned_items(augmented), recommended_cleaned)
+
+    async def _over_edits(self, history: Sequence[str], held_out: str | None, is_known: bool) -> HistoryAnswers:
+        deep = self.k if held_out is None else max(self.k, min(MAX_PLACE, self.items.vocabulary.n_items))
+        (over_edits,) = await self.client.recommend([history], deep)
+        as_it_is, augmented = over_edits, None
+        if is_known:
+            as_it_is = await self.as_it_is.recommend(history, deep)
+            augmented = (await self.client.augment([history]))[0] if self.has_augmenter else None
+        first = [Recommendation(each.item_ids[: self.k], each.scores[: self.k]) for each in (as_it_is, over_edits)]
+        places = None
+        if held_out is not None:
+            is_candidate = held_out in self.items.vocabulary and held_out not in history
+            places = tuple(
+                _place(held_out, each, deep) if is_candidate else "not recommended" for each in (as_it_is, over_edits)
+            )
+        picked = _picked(history, self.items, augmented)
+        return HistoryAnswers(picked, first[0], not is_known, None, None, first[1], places)
 
     async def similar(self, item: str, k: int = 8) -> SimilarItems:
         """Request items similar to one. An unknown item has none.
@@ -192,20 +222,27 @@ class ExplorerAnswers:
         score = ranked[0].scores[0]
         if not ranked[0].eligible[0]:
             return "Not recommended: retired. The model still reads it in histories but never recommends it."
+        over = " over its edits" if self.mixes else ""
         if item in history:
             return f"Not recommended: excluded, because it is in the history. Its score is {score:.3g}."
         found = recommended[0]
         if item not in found.item_ids:
             # A partitioned index does not score every item.
             beyond = f"beyond place {deep:,}" if deep < self.items.vocabulary.n_items else "not found by the index"
-            return f"Not recommended: {beyond}. Its score is {score:.3g}."
+            return f"Not recommended{over}: {beyond}. Its score is {score:.3g}."
         place = found.item_ids.index(item) + 1
         if place <= self.k:
-            return f"Recommended: place {place} of {self.k}. Its score is {score:.3g}."
+            return f"Recommended{over}: place {place} of {self.k}. Its score is {score:.3g}."
         return (
-            f"Not recommended: place {place:,}. Its score is {score:.3g}; "
+            f"Not recommended{over}: place {place:,}. Its score is {score:.3g}; "
             f"place {self.k} has {found.scores[self.k - 1]:.3g}."
         )
+
+
+def _place(item: str, found: Recommendation, deep: int) -> str:
+    if item in found.item_ids:
+        return f"place {found.item_ids.index(item) + 1:,}"
+    return f"beyond place {deep:,}" if len(found.item_ids) == deep else "not recommended"
 
 
 def cleaned_items(augmented: AugmentedHistory) -> tuple[CleanedItem, ...]:

@@ -133,13 +133,13 @@ def _app(name: str, target: str, items: ServedItems, titles: dict[str, str]) -> 
     from laclrec_tf.explorer.page import ExplorerPage
 
     search = ItemSearch(items.vocabulary.items, titles)
-    opened: list[AsyncRetrievalClient] = []
+    opened: list[ExplorerAnswers] = []
 
     async def connect() -> None:  # in the event loop of the pages
-        opened.append(AsyncRetrievalClient(target, name, timeout=ANSWER_SECONDS))
+        opened.append(ExplorerAnswers(AsyncRetrievalClient(target, name, timeout=ANSWER_SECONDS), items))
 
     async def disconnect() -> None:
-        await opened.pop().close()
+        await opened.pop().client.close()
 
     pages.on_startup(connect)
     pages.on_shutdown(disconnect)
@@ -147,7 +147,7 @@ def _app(name: str, target: str, items: ServedItems, titles: dict[str, str]) -> 
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=ALLOWED_HOSTS)
     ui.run_with(
         app,
-        root=lambda: ExplorerPage(name, ExplorerAnswers(opened[0], items), search, titles),
+        root=lambda: ExplorerPage(name, opened[0], search, titles),
         title=f"{name} · explorer",
         dark=None,
         language="en-US",

@@ -32,7 +32,7 @@ class RecommendedSide:
         k: Number of recommended items.
         on_add: Called with an item to add to the history.
         on_about: Called with an item to explain.
-        heading: Heading above both.
+        heading: Heading above both; the place of the held-out item is added to it.
     """
 
     def __init__(
@@ -43,9 +43,9 @@ class RecommendedSide:
         on_about: Callable[[str], Any],
         heading: str,
     ) -> None:
-        self.titles = titles
+        self.titles, self.heading = titles, heading
         with ui.element("div").classes("side"):
-            text(heading, "h3")
+            self.title = text(heading, "h3")
             self.history = ui.element("p").classes("steps")
             with ui.element("ol") as items:
                 self.rows = [ItemRow(titles, on_add, on_about) for _ in range(k)]
@@ -57,8 +57,10 @@ class RecommendedSide:
         recommended: Recommendation,
         by_popularity: bool,
         before: Sequence[str] | None = None,
+        held_out: str = "",
     ) -> None:
         """Show both. `before` has the recommended items of the other side, to count the places that an item moved."""
+        self.title.set_text(self.heading + (held_out and f" · held out: {held_out}"))
         self.history.clear()
         with self.history:
             for each in history:
@@ -90,6 +92,15 @@ def _moved(item: str, place: int, before: Sequence[str] | None) -> tuple[str, st
     return f"▼{-places}", "delete", f"{-places} place{plural} down"
 
 
+def _link(words: str, on_click: Callable[[], Any]) -> ui.element:
+    """Return a button that looks like a link."""
+    made = ui.element("button").classes("link").on("click", on_click)
+    made.props["type"] = "button"
+    with made:
+        text(words)
+    return made
+
+
 class ExplorerPage:
     """One visitor's page.
 
@@ -101,6 +112,8 @@ class ExplorerPage:
     """
 
     history: HistoryList
+    held_out: str | None = None  # the item that the history goes on with
+    n_noise = 0  # number of noise events drawn, each with a seed of its own
 
     def __init__(self, name: str, answers: ExplorerAnswers, search: ItemSearch, titles: Mapping[str, str]) -> None:
         """Build the page."""
@@ -165,30 +178,43 @@ class ExplorerPage:
         with ui.element("section").classes("card history-card"):
             with ui.element("div").classes("card-title"):
                 text("History", "h2")
-                self.clear = ui.element("button").classes("link").on("click", lambda: self.history.clear())
-                self.clear.props["type"] = "button"
-                with self.clear:
-                    text("Clear history")
+                with ui.element("div").classes("links"):
+                    if self.answers.mixes:
+                        self.hold_out = _link("Hold out the newest", self._hold_out)
+                        _link("Add noise", self._add_noise)
+                    self.clear = _link("Clear history", self._clear)
             self.history_note = text(
                 "Press items to add them here, oldest first. Move them by dragging or with the arrows.", "p", "quiet"
             )
             self.history = HistoryList(self.titles, self._changed, self.about)
+            if self.answers.mixes:
+                with ui.element("p").classes("quiet held-out") as self.held_out_line:
+                    self.held_out_name = text()
+                    _link("Put back", self._put_back)
         self.clear.set_visibility(False)
 
     def _next_card(self) -> None:
         with ui.element("section").classes("card next-card"):
             self.next_title = text("Recommended next", "h2")
             with ui.element("div").classes("sides"):
-                self.raw = RecommendedSide(
-                    self.titles, self.answers.k, self.add, self.about, "From the history as it is"
+                headings = ["From the history as it is"]
+                if self.answers.mixes:
+                    headings = ["As it is", "Over its edits"]
+                elif self.answers.has_augmenter:
+                    headings.append("From the cleaned history")
+                self.raw, *other = (
+                    RecommendedSide(self.titles, self.answers.k, self.add, self.about, heading) for heading in headings
                 )
-                self.cleaned = (
-                    RecommendedSide(self.titles, self.answers.k, self.add, self.about, "From the cleaned history")
-                    if self.answers.has_augmenter
-                    else None
-                )
+                self.edited = other[0] if other else None
             legend = "This model has no augmenter, so it cleans no histories."
-            if self.cleaned:
+            if self.answers.mixes:
+                legend = (
+                    "Over its edits: events that may be noise count less. Scores are probabilities. Items of the "
+                    "history are left out on both sides. ▲ and ▼ count the places an item moved."
+                )
+                if self.answers.has_augmenter:
+                    legend += " The share of delete beside an event is the probability that it is noise."
+            elif self.edited:
                 legend = (
                     "Items of the history are left out on both sides; inserted ones are not. "
                     "▲ and ▼ count the places an item moved."
@@ -222,6 +248,34 @@ class ExplorerPage:
     def add(self, item: str) -> None:
         """Put an item at the end of the history."""
         self.history.add(item)
+
+    async def _add_noise(self) -> None:
+        """Put an item drawn by popularity at the end of the history."""
+        async with self.adding:
+            try:
+                never = [*self.history.items, *filter(None, [self.held_out])]
+                item = await self.answers.as_it_is.draw_noise(never, self.n_noise)
+            except InputError as error:
+                self._show_problem(str(error))
+                return
+            self.n_noise += 1
+            if item is not None:
+                self.history.add(item, note="noise")
+
+    def _hold_out(self) -> None:
+        """Take the newest item out of the history, to see its place among the recommendations."""
+        if self.history.items:
+            self.held_out = self.history.items[-1]
+            self.history.take_newest()
+
+    def _put_back(self) -> None:
+        item, self.held_out = self.held_out, None
+        if item is not None:
+            self.history.add(item)
+
+    def _clear(self) -> None:
+        self.held_out = None
+        self.history.clear()
 
     async def about(self, item: str) -> None:
         """Show why an item is recommended or not, and similar items."""
@@ -262,10 +316,14 @@ class ExplorerPage:
     async def _request(self, what: str = "", number: int = 0) -> None:
         """Request and show the answers for the present history, and drop them after a newer request."""
         history = self.history.items
-        self.clear.set_visibility(bool(history))
+        self.clear.set_visibility(bool(history or self.held_out))
+        if self.answers.mixes:
+            self.hold_out.set_visibility(bool(history))
+            self.held_out_line.set_visibility(self.held_out is not None)
+            self.held_out_name.set_text(f"Held out: {self.titles.get(self.held_out or '', self.held_out)}")
         self.history_note.set_visibility(not history)
         try:
-            answers = await self.answers.of_history(history)
+            answers = await self.answers.of_history(history, self.held_out)
         except InputError as error:
             if number == self.answers_number:
                 self._show_problem(str(error))
@@ -273,7 +331,7 @@ class ExplorerPage:
         if number == self.answers_number:
             self._show_problem("")
             self._show(answers)
-            best = answers.recommended.item_ids[:1]
+            best = (answers.over_edits or answers.recommended).item_ids[:1]
             first = f"First recommendation: {self.titles.get(best[0], best[0])}." if best else ""
             self.status.set_text(f"{what}. {first}" if what else first)
             await self._show_about()
@@ -282,10 +340,13 @@ class ExplorerPage:
         self.history.show(answers.picked)
         popular = answers.by_popularity
         self.next_title.set_text("Most popular: no item of the history is known" if popular else "Recommended next")
-        self.raw.show(answers.picked, answers.recommended, popular)
-        if self.cleaned is not None and answers.recommended_cleaned is not None:
-            before = answers.recommended.item_ids
-            self.cleaned.show(answers.cleaned or (), answers.recommended_cleaned, popular, before)
+        as_it_is, over_edits = answers.places or ("", "")
+        self.raw.show(answers.picked, answers.recommended, popular, held_out=as_it_is)
+        before = answers.recommended.item_ids
+        if self.edited is not None and answers.over_edits is not None:
+            self.edited.show(answers.picked, answers.over_edits, popular, before, over_edits)
+        elif self.edited is not None and answers.recommended_cleaned is not None:
+            self.edited.show(answers.cleaned or (), answers.recommended_cleaned, popular, before)
 
     def _show_problem(self, problem: str) -> None:
         self.problem.set_text(problem)

@@ -121,7 +121,7 @@ class ItemRow:
 class _Entry:
     """One item of the history on the page."""
 
-    def __init__(self, owner: HistoryList, item: str) -> None:
+    def __init__(self, owner: HistoryList, item: str, note: str = "") -> None:
         self.item = item
         name = owner.titles.get(item, item)
         with ui.element("li").classes("entry") as self.element:
@@ -139,6 +139,7 @@ class _Entry:
                         with self.bar:
                             self.shares = [ui.element("span").classes(f"share {operation}") for operation in OPERATIONS]
                         self.others = text(classes="others")
+                        text(note and f"added as {note}", classes="others")
                 with ui.element("div").classes("moves"):
                     self.up = button("arrow_upward", f"Move {name} up", lambda: owner.move(self, -1))
                     self.down = button("arrow_downward", f"Move {name} down", lambda: owner.move(self, 1))
@@ -184,11 +185,17 @@ class HistoryList:
         """The item ids, oldest first."""
         return [entry.item for entry in self._entries]
 
-    def add(self, item: str) -> None:
-        """Add an item at the end."""
+    def add(self, item: str, note: str = "") -> None:
+        """Add an item at the end, with a note that stays beside it."""
         with self._list:
-            self._entries.append(_Entry(self, item))
-        self._changed(f"{self._name(item)} added at place {len(self._entries)}")
+            self._entries.append(_Entry(self, item, note))
+        self._changed(f"{self._name(item)} added{note and ' as ' + note} at place {len(self._entries)}")
+
+    def take_newest(self) -> None:
+        """Remove the last item."""
+        entry = self._entries.pop()
+        entry.element.delete()
+        self._changed(f"{self._name(entry.item)} held out")
 
     def move(self, entry: _Entry, by: int) -> None:
         """Move an item up (-1) or down (1)."""

@@ -91,12 +91,18 @@ def test_no_more_blocks_are_searched_than_needed(monkeypatch, text, blocks):
     assert searched == [10] * blocks
 
 
-def ask(target: str, request: Callable[[ExplorerAnswers], Awaitable[Any]], augmenter: bool = True, k: int = 2) -> Any:
+def ask(
+    target: str,
+    request: Callable[[ExplorerAnswers], Awaitable[Any]],
+    augmenter: bool = True,
+    k: int = 2,
+    edits: str = "none",
+) -> Any:
     signatures = frozenset({"retrieve", "augment"} if augmenter else {"retrieve"})
 
     async def answer() -> Any:
         async with AsyncRetrievalClient(target, "shop") as client:
-            return await request(ExplorerAnswers(client, ServedItems(VOCABULARY, 3, 1, signatures), k))
+            return await request(ExplorerAnswers(client, ServedItems(VOCABULARY, 3, 1, signatures, edits), k))
 
     return asyncio.run(answer())
 
@@ -197,3 +203,52 @@ def test_why_requests_no_more_items_than_a_server_returns(hand_written, monkeypa
     }
     explained = ask(hand_written.target, lambda answers: answers.why(["tent"], "peg"))
     assert explained == "Not recommended: beyond place 4. Its score is 0.25."
+
+
+@pytest.mark.parametrize(
+    ("held_out", "places"),
+    [
+        (None, None),
+        ("rope", ("place 1", "place 3")),
+        ("lamp", ("not recommended", "not recommended")),  # it is retired
+        ("tent", ("not recommended", "not recommended")),  # it is in the history
+        ("?", ("not recommended", "not recommended")),
+    ],
+)
+def test_over_the_edits_without_an_augmenter(hand_written, held_out, places):
+    """The dot products as it is are 4 for the rope, 2 for the stove and 1 for the mug; lamp and peg are retired."""
+    hand_written.answers = {
+        "retrieve": ranked([["mug", "stove", "rope"]], [[0.5, 0.25, 0.25]]),
+        "embed_items": {"item_vectors": np.array([[0], [1], [9], [4], [3], [2]], np.float32), "known": [True] * 6},
+        "embed_history": {"user_vectors": np.ones([1, 1], np.float32), "unknown": np.array([0], np.int32)},
+    }
+    answers = ask(hand_written.target, lambda a: a.of_history(["tent"], held_out), augmenter=False, edits="learned")
+    assert answers.picked == (PickedItem("tent", "read"),)
+    assert answers.over_edits.item_ids == ("mug", "stove")
+    assert answers.recommended.item_ids == ("rope", "stove")
+    assert answers.places == places
+    assert hand_written.inputs[0]["k"][1] == (2 if held_out is None else 6)
+
+
+def test_no_more_places_are_looked_up_than_a_server_returns(hand_written, monkeypatch):
+    monkeypatch.setattr("laclrec_tf.explorer.answers.MAX_PLACE", 3)
+    hand_written.answers = {"retrieve": ranked([["mug", "stove", "rope"]], [[0.5, 0.25, 0.25]])}
+    answers = ask(hand_written.target, lambda a: a.of_history([], "lamp"), edits="learned")
+    assert answers.places == ("beyond place 3", "beyond place 3")
+
+
+def test_most_popular_over_the_edits(hand_written):
+    hand_written.answers = {"retrieve": ranked([["stove", "lamp"]], [[0.5, 0.25]])}
+    answers = ask(hand_written.target, lambda a: a.of_history(["?"]), edits="learned")
+    assert answers.by_popularity
+    assert answers.recommended == answers.over_edits
+    assert len(hand_written.requests) == 1
+
+
+def test_why_over_the_edits(hand_written):
+    hand_written.answers = {
+        "retrieve": ranked([["stove", "lamp", "rope"]], [[2, 1.25, 0.5]]),
+        "rank": ranked_candidate(1.25, True),
+    }
+    explained = ask(hand_written.target, lambda a: a.why(["tent"], "lamp"), edits="learned")
+    assert explained == "Recommended over its edits: place 2 of 2. Its score is 1.25."

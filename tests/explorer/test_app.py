@@ -156,6 +156,8 @@ def test_type_click_and_drag(open_page, url, client, titles):
     from playwright.sync_api import expect
 
     page = open_page(url)
+    expect(page.get_by_role("button", name="Add noise")).to_have_count(0)  # this model does not mix over edits
+    expect(page.locator(".side h3")).to_have_text(["From the history as it is", "From the cleaned history"])
     items = list(titles)[:3]
     recommended = lambda history: [  # noqa: E731
         titles.get(item, item) for item in client.recommend([history], exclude=history)[0].item_ids
@@ -277,6 +279,57 @@ def test_why_not_and_similar_items(open_page, url, client, titles):
     expect(why).to_contain_text(
         "Not recommended: excluded, because it is in the history."
     )  # it changes with the history
+
+
+def test_noise_and_a_held_out_item_over_the_edits(open_page, mixing_run, mixing_export):
+    """Both lists, the places of the held-out item in them, and the probability that an event is noise."""
+    from playwright.sync_api import expect
+
+    model, items = mixing_run.model, ServedItems.read(mixing_export).vocabulary
+    history, target = list(items.items[20:24]), items.items[3]
+
+    def check(page: Any, history: list[str]) -> None:
+        item_ids = [items.to_ids(history)]
+        for place, (edits, heading) in enumerate([("none", "As it is"), ("uniform", "Over its edits")]):
+            ranked = items.to_items(list(map(int, model.recommend(item_ids, k=150, edits=edits)[0][0])))
+            side = page.locator(".side").nth(place)
+            expect(side.locator("h3")).to_have_text(f"{heading} · held out: place {ranked.index(target) + 1}")
+            expect(side.locator("ol .title:visible")).to_have_text(ranked[:10])
+        (shares,) = model.edit(item_ids, decision="argmax").probabilities
+        for place, share in enumerate(shares):
+            noise = f"delete {float(share[1]):.0%}"
+            expect(page.locator(".decision").nth(place)).to_contain_text(noise)
+
+    with explorer("--model", mixing_export) as (url, process):
+        page = open_page(url)
+        for item in [*history, target]:
+            add(page, item, item)
+        page.get_by_role("button", name="Hold out the newest").click()
+        spoken(page, f"{target} held out.")
+        expect(page.locator(".held-out")).to_contain_text(f"Held out: {target}")
+        check(page, history)
+        lists = [shown(page, f".side >> nth={place} >>") for place in (0, 1)]
+        assert lists[0] != lists[1]
+
+        page.get_by_role("button", name="Add noise").click()
+        page.locator(".entry").nth(4).wait_for()
+        noise = shown(page, ".entry-row")[-1]
+        assert noise not in [*history, target]
+        spoken(page, f"{noise} added as noise at place 5.")
+        check(page, [*history, noise])
+        expect(page.locator(".decision").nth(4)).to_contain_text("added as noise")
+        expect(page.locator(".decision").nth(3)).not_to_contain_text("added as noise")
+        assert [shown(page, f".side >> nth={place} >>") for place in (0, 1)] != lists
+
+        page.get_by_role("button", name="Put back").click()
+        spoken(page, f"{target} added at place 6.")
+        expect(page.locator(".side h3")).to_have_text(["As it is", "Over its edits"])
+        expect(page.locator(".held-out")).to_be_hidden()
+        page.get_by_role("button", name="Clear history").click()
+        spoken(page, "The history is empty.")
+        page.get_by_role("button", name="Add noise").click()
+        page.locator(".entry").nth(0).wait_for()
+        end(process, signal.SIGINT)
 
 
 def test_its_own_server_and_a_model_without_an_augmenter(open_page, sasrec_export):

@@ -23,6 +23,8 @@ def without_nicegui(monkeypatch):
 class LateAnswers:
     """Answers a request when the test says so."""
 
+    mixes = False
+
     def __init__(self) -> None:
         self.requests: list[asyncio.Future] = []
 
@@ -30,7 +32,7 @@ class LateAnswers:
         self.requests.append(asyncio.get_running_loop().create_future())
         return self.requests[-1]
 
-    async def of_history(self, history):
+    async def of_history(self, history, held_out):
         return await self._request()
 
     async def why(self, history, item):
@@ -64,7 +66,7 @@ class Page(page.ExplorerPage):
 
 
 def answer(name):
-    return SimpleNamespace(name=name, recommended=SimpleNamespace(item_ids=[]))
+    return SimpleNamespace(name=name, recommended=SimpleNamespace(item_ids=[]), over_edits=None)
 
 
 async def turns():

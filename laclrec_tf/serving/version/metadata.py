@@ -31,6 +31,7 @@ class ServedItems:
         max_length: length of the longest history that the model reads.
         version: number of the version. Default: 1.
         signatures: names of its signatures. Default: none.
+        edits: kind of edits that it mixes its predictions over. Default: "none".
 
     Example:
         >>> ServedItems(ItemVocabulary(["tent", "stove"]), max_length=50).vocabulary.n_items
@@ -41,6 +42,7 @@ class ServedItems:
     max_length: int
     version: int = 1
     signatures: frozenset[str] = frozenset()
+    edits: str = "none"
 
     @classmethod
     def read(cls, model: Path) -> ServedItems:
@@ -66,6 +68,7 @@ class ServedItems:
                 int(about["max_length"]),
                 int(folder.name) if folder.name.isdecimal() else 1,
                 frozenset(about.get("signatures", ())),
+                _served_edits(about),
             )
             n_items = int(about.get("n_items", vocabulary.n_items))
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -137,8 +140,12 @@ def served_edits(version: Path) -> str:
     if not (version / METADATA_FILE).is_file():
         return "none"
     with reading(version, METADATA_FILE) as description:
-        record = description.get("metadata")
-        return str(record.get("served_edits", "none")) if isinstance(record, dict) else "none"
+        return _served_edits(description)
+
+
+def _served_edits(description: Mapping[str, Any]) -> str:
+    record = description.get("metadata")
+    return str(record.get("served_edits", "none")) if isinstance(record, dict) else "none"
 
 
 @dataclass(frozen=True)

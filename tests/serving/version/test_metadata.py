@@ -86,7 +86,7 @@ def version(tmp_path):
 def test_items_of_a_version_and_of_the_newest_version(version):
     items = ServedItems.read(version)
     assert items.vocabulary.items == ("tent", "mug")
-    assert (items.max_length, items.version, items.signatures) == (4, 12, {"augment", "retrieve"})
+    assert (items.max_length, items.version, items.signatures, items.edits) == (4, 12, {"augment", "retrieve"}, "none")
     assert ServedItems.read(version.parent) == items
     assert ServedItems.read(version.rename(version.parent / "candidate")).version == 1
 
