@@ -4,8 +4,8 @@ The last item is the test target, the item before it the validation target. The 
 before the validation item (as for the published figures), "refit" on everything before the test item (for deployment).
 A history of fewer than three items is never evaluated, and all of it is training data.
 
-A strict training sets about a tenth of the users aside: it is not trained on their newest event before the validation
-item either, so that something can be fitted to events that the model has not seen.
+A strict training sets some users aside: it is not trained on their newest event before the validation item either, so
+that something can be fitted to events that the model has not seen. These events are about 1 % of all.
 """
 
 from __future__ import annotations
@@ -146,18 +146,25 @@ def packed_histories(histories: Any, n_items: int | None = None, *, argument: st
     return [values[values != PAD_ID] for values in map(np.asarray, histories)]
 
 
-def set_aside_share(n_users: int, share: float) -> float:
-    """Return the share of users to set aside, about 3,000 users at most, and none where they would be below 50.
+def set_aside_share(n_users: int, n_events: int, share: float) -> float:
+    """Return the share of users to set aside, so that a share of the events, one of each such user, is held out.
+
+    They are half of the users or 3,000 users at most, and a tenth of the users or 100 users at least. Where these are
+    fewer than 50 users, there are none.
 
     Args:
         n_users: number of users in the data.
-        share: the share that is wanted.
+        n_events: number of events in the data.
+        share: the share of the events that is wanted; 0 for no users.
 
     Example:
-        >>> set_aside_share(2000, 0.1), set_aside_share(60_000, 0.1), set_aside_share(300, 0.1)
+        >>> set_aside_share(2000, 20_000, 0.01), set_aside_share(60_000, 10**6, 0.01), set_aside_share(400, 4000, 0.01)
         (0.1, 0.05, 0.0)
+        >>> set_aside_share(600, 4000, 0.01), set_aside_share(600, 60_000, 0.01)
+        (0.1, 0.5)
     """
-    return 0.0 if n_users * share < MIN_SET_ASIDE else min(share, MAX_SET_ASIDE / n_users)
+    wanted = max(n_events * share, min(2 * MIN_SET_ASIDE, n_users / 10)) if share else 0
+    return 0.0 if wanted < MIN_SET_ASIDE else min(wanted, MAX_SET_ASIDE, n_users / 2) / n_users
 
 
 def is_set_aside(user: str, history: np.ndarray, share: float) -> bool:

@@ -54,7 +54,7 @@ def evaluate(
         clean: whether the augmenter edits each history before recommending; items of the raw history stay excluded.
             Default: False.
         edits: "none", "uniform" or "learned": whether predictions are mixed over the edits of each history, see
-            `laclrec_tf.layers.EditMixture`; of the validation split the calibration has seen a tenth of the users.
+            `laclrec_tf.layers.EditMixture`; the calibration has seen a part of the validation targets.
             Default: "chosen", what the calibration chose, as an export serves it.
         noise: expected share of foreign items, drawn by popularity, to plant anywhere in each history, see
             `laclrec_tf.data.plant_noise`. Default: 0.

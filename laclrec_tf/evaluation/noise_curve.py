@@ -45,7 +45,7 @@ def noise_curve(
         rates: shares of noise, see `plant_noise`. Default: 0 to 0.4.
         kind: "popular", "uniform" or "replace". Default: "popular", drawn by the number of training events.
         where: "anywhere" or "last". Default: "anywhere".
-        split: "test" or "validation", whose targets the calibration of a tenth of the users has seen. Default: "test".
+        split: "test" or "validation", of whose targets the calibration has seen a part. Default: "test".
         json_out: file for the result. Default: None.
         seed: seed of the noise. Default: 0.
         show_progress: whether to show a progress bar. Default: True.

@@ -70,9 +70,9 @@ class TrainConfig:
         refit: whether to train from scratch on everything before the test item, for the best number of epochs.
             Default: False.
         refit_epochs: number of epochs of the refit. Default: None, the best number of a strict training.
-        calibration_share: share of the users whose newest training event is held out of a strict training, about 3,000
-            users at most, to calibrate how much the edits of a history count, see `calibrate_edits`; 0 for no
-            calibration. Below 50 users there is none. Default: 0.1.
+        calibration_share: share of the events that is held out of a strict training to calibrate what the model knows
+            of noise, see `calibrate`: the newest training event of as many users, 3,000 at most. A tenth of the users
+            are taken at least, up to 100; below 500 users there may be none. 0 for no calibration. Default: 0.01.
         seed: seed of weights, batch order, views, corruptions and dropout. Default: 0.
         model: arguments of `LACLRec` that differ from the preset. Default: none.
 
@@ -99,7 +99,7 @@ class TrainConfig:
     steps_per_execution: Positive = 1
     refit: bool = False
     refit_epochs: Positive | None = None
-    calibration_share: Annotated[float, pydantic.Field(ge=0, lt=1)] = 0.1
+    calibration_share: Annotated[float, pydantic.Field(ge=0, lt=1)] = 0.01
     seed: Seed = 0
     model: dict[str, Any] = field(default_factory=dict)
 

@@ -16,7 +16,7 @@ from laclrec_tf.training.checkpoints import CheckpointSettings
 from laclrec_tf.training.session import TrainingSession
 from laclrec_tf.training.train import train
 
-SETTINGS = {"preset": "sasrec", "width": 8, "epochs": 2, "patience": 2, "calibration_share": 0.3}
+SETTINGS = {"preset": "sasrec", "width": 8, "epochs": 2, "patience": 2, "calibration_share": 0.04}
 
 
 @pytest.fixture
@@ -46,7 +46,8 @@ def test_nothing_held_out_is_trained_on_and_a_refit_takes_the_calibration_over(
 ):
     run = train(data, tmp_path / "run", SETTINGS | {"refit": True}, show_progress=False)
     users, histories = PreparedData.open(data).histories()
-    share = set_aside_share(len(users), 0.3)
+    share = set_aside_share(len(users), sum(map(len, histories)), 0.04)
+    assert share > 0.2
     n_aside = 0
     for part, training in trained_on:
         for user, history in zip(users, histories, strict=True):
@@ -103,7 +104,8 @@ def test_a_refit_of_given_epochs_trains_on_all_events_and_is_not_calibrated(data
 
 
 def test_no_users_set_aside_is_no_calibration(data, tmp_path):
-    run = train(data, tmp_path / "run", SETTINGS | {"epochs": 1}, show_progress=False)  # 45 of 150 users are too few
+    settings = SETTINGS | {"epochs": 1, "calibration_share": 0.01}  # fewer than 50 users are too few
+    run = train(data, tmp_path / "run", settings, show_progress=False)
     assert "edits" not in run.record
     assert run.model.chosen_edits == "none"
 
