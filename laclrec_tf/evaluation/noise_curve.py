@@ -51,7 +51,8 @@ def noise_curve(
         show_progress: whether to show a progress bar. Default: True.
 
     Returns:
-        `runs`, `preset`, `trained_on`, `data_hash`, `split`, `kind`, `where`, `seed`, and `rows`. A row has `rate`,
+        `runs`, `preset`, `seeds` of the trainings, `trained_on`, `data`, the name of the prepared folder, `data_hash`,
+        `split`, `kind`, `where`, `seed`, and `rows`. A row has `rate`,
         `last`, "any", or "real" or "noise" for the histories whose newest event is that, `users`, for each kind of
         edits `recall@10`, `ndcg@10` and `mrr@10`, and `differences` of ndcg@10, such as "learned - uniform", each
         `difference`, relative to the second (None if that is 0), and `p_value`. Runs that were not calibrated have the
@@ -117,7 +118,9 @@ def noise_curve(
     found = {
         "runs": [str(run) for run in runs],
         "preset": first.record["settings"]["preset"],
+        "seeds": [folder.record["settings"]["seed"] for folder in folders],
         "trained_on": first.record["trained_on"],
+        "data": first.data.folder.name,
         "data_hash": first.record["data_hash"],
         "split": split,
         "kind": kind,

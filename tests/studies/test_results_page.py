@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -69,3 +70,23 @@ def test_what_cannot_be_read_or_written_is_named(tmp_path, capsys):
     with pytest.raises(InputError, match="Cannot read .*records/a-study.npz: No such file"):
         results_page([tmp_path / "a_study.yaml"], tmp_path / "page.md")
     assert not (tmp_path / "page.md").exists()
+
+
+def test_records_of_noise_become_a_table(tmp_path):
+    row = {"rate": 0.2, "last": "any", "users": 12, "none": {"ndcg@10": 0.05}, "uniform": {"ndcg@10": 0.055}}
+    row |= {"learned": {"ndcg@10": 0.0605}, "differences": {}}
+    for name, difference, p_value in (
+        ("uniform - none", 0.1, 0.0002),
+        ("learned - none", 0.21, 0.0002),
+        ("learned - uniform", 0.1, 0.0125),
+    ):
+        row["differences"][name] = {"difference": difference, "p_value": p_value}
+    bare = {"rate": 0.0, "last": "any", "users": 1200, "none": {"ndcg@10": 0.0601}, "differences": {}}
+    curve = {"preset": "laclrec", "seeds": [0, 1], "data": "shop", "rows": [row, bare]}
+    (tmp_path / "curve.json").write_text(json.dumps(curve))
+    results_page([], tmp_path / "page.md", noise=[tmp_path / "curve.json"])
+    lines = (tmp_path / "page.md").read_text().splitlines()
+    assert lines[-2:] == [
+        "| shop | `laclrec`, 0, 1 | 20% | any | 12 | .0500 | .0550 (+10.0 %) | .0605 (+21.0 %) | +10.0 % (p = .013) |",
+        "| shop | `laclrec`, 0, 1 | 0% | any | 1,200 | .0601 |  |  |  |",
+    ]

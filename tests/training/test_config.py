@@ -1,5 +1,7 @@
 """Settings are divided into those of the run and of the model, validated, and corrected by suggestions."""
 
+from pathlib import Path
+
 import pytest
 
 from laclrec_tf.cli.main import main
@@ -157,3 +159,12 @@ def test_given_settings_override_dependent_defaults():
     settings = {"item_initialisation": "random", "averaging_epochs": 0.5, "label_smoothing": 0.0}
     resolved = TrainConfig.of(settings).resolved()
     assert {name: {**resolved, **resolved["model"]}[name] for name in settings} == settings
+
+
+RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda file: file.stem)
+def test_the_recipes_are_accepted(recipe):
+    config = TrainConfig.of(read_settings(recipe))
+    assert config.every_setting() != TrainConfig.of({}).every_setting()
