@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from laclrec_tf.errors import InputError
-from laclrec_tf.layers.edit_mixture import VARIANTS
+from laclrec_tf.layers.edit_mixture import N_MIXED
 from laclrec_tf.metrics.ranking import target_ranks
 from laclrec_tf.ops.masking import pack_histories, pad_histories, trim_padding
 
@@ -68,7 +68,7 @@ def rank_targets(
     """
     if protocol not in PROTOCOLS:
         raise InputError(f"Argument `protocol` must be one of {', '.join(PROTOCOLS)}. Received: {protocol!r}.")
-    batch_size = batch_size or users_at_once(model.n_items * (1 if edits == "none" else len(VARIANTS)))
+    batch_size = batch_size or users_at_once(model.n_items * (1 if edits == "none" else N_MIXED))
     if protocol == "sampled-99" and negatives is None:
         seen = [np.append(history, target) for history, target in zip(histories, targets, strict=True)]
         negatives = sample_negatives(seen, model.n_items)

@@ -52,7 +52,6 @@ class DeletionEvidence(keras.layers.Layer):
         coefficients: `[12]` variable, `COEFFICIENTS`.
         threshold: Scalar variable. An event is deleted if its probability is above it; -1 before a calibration, above 1
             to delete nothing.
-        typical_normaliser: Scalar variable, the mean `logsumexp_k(u_t E_k)`, for `noise_level`.
 
     Call arguments:
         numbers: `[B, L, 12]` float, see `numbers`.
@@ -85,7 +84,6 @@ class DeletionEvidence(keras.layers.Layer):
         )
         at_first = keras.initializers.Constant(NOT_CALIBRATED)
         self.threshold = self.add_weight(shape=(), initializer=at_first, name="threshold", **weight)
-        self.typical_normaliser = self.add_weight(shape=(), initializer="zeros", name="typical_normaliser", **weight)
         self.built = True
 
     def call(self, numbers: KerasTensor) -> KerasTensor:
@@ -136,23 +134,29 @@ class DeletionEvidence(keras.layers.Layer):
         return ops.stack(numbers, axis=-1) * real[..., None]
 
     def noise_level(
-        self, history: KerasTensor, hidden: KerasTensor, item_table: KerasTensor, log_popularity: KerasTensor
+        self,
+        history: KerasTensor,
+        hidden: KerasTensor,
+        typical_normaliser: KerasTensor,
+        item_table: KerasTensor,
+        log_popularity: KerasTensor,
     ) -> KerasTensor:
         """Return the share of noise that is expected among all events of a history but the last two.
 
-        It is the mean of their probabilities, computed without scoring the catalogue: `typical_normaliser` stands for
-        the normaliser of each state.
+        It is the mean of their probabilities, computed without scoring the catalogue: one number stands for the
+        normalisers of all states.
 
         Args:
             history: `[B, L]` integer ids, right-padded with 0.
             hidden: `[B, L, D]` float hidden states of the causal pass.
+            typical_normaliser: Scalar float, the mean normaliser, see `EditMixture`.
             item_table: `[N + 3, D]` float item vectors.
             log_popularity: `[N + 3]` float, see `EditMixture`.
 
         Returns:
             `[B]` float32, 0 for a history of two events or fewer.
         """
-        normalisers = ops.broadcast_to(self.typical_normaliser, ops.shape(history))
+        normalisers = ops.broadcast_to(ops.convert_to_tensor(typical_normaliser), ops.shape(history))
         odds = self(self.numbers(history, hidden, normalisers, item_table, log_popularity))
         position = ops.arange(ops.shape(history)[1], dtype="int32")[None]
         counted = ops.logical_and(is_item(history), position < history_lengths(history)[:, None] - 2)

@@ -52,13 +52,15 @@ class EditMixture(keras.layers.Layer):
 
     Attributes:
         log_popularity: `[N + 3]` variable, `log p`. Initially all items are equally popular.
+        typical_normaliser: Scalar variable, the mean `logsumexp_k(u E_k)`. It stands for that of the variants that are
+            read and not mixed, so that these need no scores of the catalogue.
         uniform: `[2]` variable, the log-odds of each event and `both` of "uniform".
         learned: `[9]` variable, `COEFFICIENTS` of "learned": the rows of `A`, and `both`.
         choice: Scalar variable, the index in `EDITS` of what calibration chose; -1 before a calibration.
 
     Call arguments:
-        scores: `[B, V, N]` float32 scores of all items for each of `VARIANTS`, see `LACLRec.edit_vectors`; the first
-            four are enough for "uniform".
+        scores: `[B, 4, N]` float32 scores of all items for each of the mixed `VARIANTS`, see `LACLRec.edit_vectors`.
+        read_scores: `[B, 2, 2]` float32 scores of `last_events` for the other two variants; read with "learned" only.
         history: `[B, L]` integer ids, right-padded with 0.
         noise_level: `[B]` float32; read with "learned" only.
         edits: "uniform" or "learned".
@@ -70,7 +72,8 @@ class EditMixture(keras.layers.Layer):
         >>> mixture = EditMixture(n_items=2)
         >>> mixture.build()
         >>> scores = ops.log(ops.array([[[0.5, 0.5], [0.2, 0.8], [0.2, 0.8], [1.0, 1e-9]]]))
-        >>> mixture(scores, ops.array([[1, 2]]), ops.zeros(1), edits="uniform").numpy().round(4).tolist()
+        >>> unread = ops.zeros([1, 2, 2])
+        >>> mixture(scores, unread, ops.array([[1, 2]]), ops.zeros(1), edits="uniform").numpy().round(4).tolist()
         [[0.30000001192092896, 0.699999988079071]]
 
     Source: the augmenter of LACLRec (arXiv 2503.20232) deletes the events that look like noise. The mixture does so in
@@ -90,34 +93,41 @@ class EditMixture(keras.layers.Layer):
             return self.add_weight(shape=shape, initializer=initializer, dtype=dtype, trainable=False, name=name)
 
         self.log_popularity = weight("log_popularity", (self.n_items + 3,), value=-np.log(self.n_items))
+        self.typical_normaliser = weight("typical_normaliser", (), value=np.log(self.n_items))
         self.uniform = weight("uniform", (2,))
         self.learned = weight("learned", (len(COEFFICIENTS),))
         self.choice = weight("choice", (), dtype="int32", value=NOT_CALIBRATED)
         self.built = True
 
-    def call(self, scores: KerasTensor, history: KerasTensor, noise_level: KerasTensor, edits: str) -> KerasTensor:
+    def call(
+        self, scores: KerasTensor, read_scores: KerasTensor, history: KerasTensor, noise_level: KerasTensor, edits: str
+    ) -> KerasTensor:
         """Return the mixed probabilities."""
         probabilities = ops.softmax(scores)
         columns = ops.clip(self.last_events(history) - 1, 0, self.n_items - 1)[:, None]  # [B, 1, 2]
-        of_events = ops.take_along_axis(probabilities, columns, axis=2)
-        weights = self.weights_of(ops.log(ops.maximum(of_events, _LEAST_PROBABILITY)), history, noise_level, edits)
-        # Weights of 0 are cheaper than a copy of the probabilities without the variants that are only read.
-        weights = ops.pad(weights, [[0, 0], [0, scores.shape[1] - N_MIXED]])
+        of_events = ops.log(ops.maximum(ops.take_along_axis(probabilities, columns, axis=2), _LEAST_PROBABILITY))
+        weights = self.weights_of(of_events, read_scores, history, noise_level, edits)
         return ops.matmul(weights[:, None], probabilities)[:, 0]
 
     def weights_of(
-        self, log_probabilities: KerasTensor, history: KerasTensor, noise_level: KerasTensor, edits: str
+        self,
+        log_probabilities: KerasTensor,
+        read_scores: KerasTensor,
+        history: KerasTensor,
+        noise_level: KerasTensor,
+        edits: str,
     ) -> KerasTensor:
         """Return the weights `[B, 4]` of the mixed variants; their sum is 1.
 
         Args:
-            log_probabilities: `[B, V, 2]` float32, for each variant those of `last_events`; read with "learned" only.
+            log_probabilities: `[B, 4, 2]` float32, for each mixed variant those of `last_events`.
+            read_scores: See the call arguments.
             history: `[B, L]` integer ids, right-padded with 0.
-            noise_level: `[B]` float32; read with "learned" only.
-            edits: "uniform" or "learned".
+            noise_level: `[B]` float32.
+            edits: "uniform" or "learned"; only `history` is read for "uniform".
         """
         if edits == "learned":
-            numbers = self.numbers(log_probabilities, history, noise_level)
+            numbers = self.numbers(log_probabilities, read_scores, history, noise_level)
             odds = self.learned[0] + ops.tensordot(numbers, self.learned[1:-1], axes=1)
             both = self.learned[-1]
         else:
@@ -137,17 +147,22 @@ class EditMixture(keras.layers.Layer):
         """Return `[B, 6]` bool: False where a variant would leave no event, or lacks one that the history has not."""
         return history_lengths(history)[:, None] >= ops.array(_LEAST_LENGTHS, "int32")
 
-    def numbers(self, log_probabilities: KerasTensor, history: KerasTensor, noise_level: KerasTensor) -> KerasTensor:
+    def numbers(
+        self, log_probabilities: KerasTensor, read_scores: KerasTensor, history: KerasTensor, noise_level: KerasTensor
+    ) -> KerasTensor:
         """Return what `learned` weighs, the `COEFFICIENTS` between `bias` and `both`, for the last two events.
 
         Args:
-            log_probabilities: `[B, 6, 2]` float32, for each variant those of `last_events`.
+            log_probabilities: `[B, 4, 2]` float32, for each mixed variant those of `last_events`.
+            read_scores: `[B, 2, 2]` float32, see the call arguments.
             history: `[B, L]` integer ids, right-padded with 0.
             noise_level: `[B]` float32.
 
         Returns:
             `[B, 2, 7]` float32, the last event first; 0 for an event that a history does not have.
         """
+        of_read = read_scores - self.typical_normaliser
+        log_probabilities = ops.concatenate([log_probabilities, of_read], axis=1)  # [B, 6, 2]
         events, exists = self.last_events(history), self.exists(history)
         has_event = ops.logical_and(events != PAD_ID, events <= self.n_items)  # not EOS, not MASK
         popularity = ops.where(has_event, ops.take(self.log_popularity, events, axis=0), 0.0)  # [B, 2]

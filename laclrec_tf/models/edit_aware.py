@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from keras import KerasTensor, ops
 
-from laclrec_tf.layers.edit_mixture import EDITS, NOT_CALIBRATED, EditMixture
+from laclrec_tf.layers.edit_mixture import EDITS, N_MIXED, NOT_CALIBRATED, EditMixture
 from laclrec_tf.losses.cross_entropy import catalogue_logits
 from laclrec_tf.models.arguments import as_history
 from laclrec_tf.models.catalogue import Catalogue
@@ -35,15 +35,25 @@ class EditAwareModel(RankingModel):
         with tf.init_scope():  # also while a graph is traced
             return EDITS[max(0, int(self.mixture.choice))]
 
-    def edit_scores(self, history: KerasTensor, edits: str = "learned") -> tuple[KerasTensor, KerasTensor]:
-        """Return the scores `[B, V, N]` of the items, without PAD, EOS and MASK, and the noise level `[B]`.
+    def edit_scores(self, history: KerasTensor, edits: str = "learned") -> tuple[KerasTensor, KerasTensor, KerasTensor]:
+        """Return what `mixture` reads of histories, see `EditMixture`.
 
-        See `edit_vectors`.
+        Args:
+            history: `[B, L]` integer ids, right-padded with 0.
+            edits: "uniform" or "learned". Default: "learned".
+
+        Returns:
+            The scores `[B, 4, N]` of the items, without PAD, EOS and MASK; those of the last two events,
+            `[B, 2, 2]`, for the variants that are only read (none with "uniform"); and the noise level, `[B]`.
         """
         vectors, noise_level = self.edit_vectors(history, edits)
-        flat = ops.reshape(ops.cast(vectors, "float32"), (-1, vectors.shape[2]))
-        scores = catalogue_logits(flat, self.catalogue.item_table)
-        return ops.reshape(scores, (-1, vectors.shape[1], self.n_items)), noise_level
+        vectors = ops.cast(vectors, "float32")
+        mixed, read = vectors[:, :N_MIXED], vectors[:, N_MIXED:]
+        table = self.catalogue.item_table
+        scores = catalogue_logits(ops.reshape(mixed, (-1, vectors.shape[2])), table)
+        events = ops.take(ops.convert_to_tensor(table), self.mixture.last_events(history), axis=0)  # [B, 2, D]
+        read_scores = ops.matmul(read, ops.transpose(events, (0, 2, 1)))
+        return ops.reshape(scores, (-1, N_MIXED, self.n_items)), read_scores, noise_level
 
     def scores_of(self, history: KerasTensor, edits: str = "chosen") -> KerasTensor:
         """Return catalogue scores of histories.
@@ -82,8 +92,8 @@ class EditAwareModel(RankingModel):
 
     def mixed_probabilities(self, history: KerasTensor, edits: str) -> KerasTensor:
         """Return the probabilities `[B, N]` of the items, mixed over the edits of histories `[B, L]`."""
-        scores, noise_level = self.edit_scores(history, edits)
-        return self.mixture(scores, history, noise_level, edits=edits)
+        scores, read_scores, noise_level = self.edit_scores(history, edits)
+        return self.mixture(scores, read_scores, history, noise_level, edits=edits)
 
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> np.ndarray:
         """Return user vectors `[U, D]` as `keras.Model.predict` does; lists and ragged tensors are padded."""

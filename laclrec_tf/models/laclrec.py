@@ -284,7 +284,13 @@ class LACLRec(HistoryEditorModel):
             places = ops.maximum(ops.stack(states[:N_MIXED], axis=1), 0)
             return self.user_encoder.vectors_at(hidden, mask, places), ops.zeros_like(lengths, dtype="float32")
         hidden = self.user_encoder.vectors_at(hidden, mask)
-        noise_level = self.evidence.noise_level(history, hidden[:, :-1], self.item_vectors, self.mixture.log_popularity)
+        noise_level = self.evidence.noise_level(
+            history,
+            hidden[:, :-1],
+            self.mixture.typical_normaliser,
+            self.item_vectors,
+            self.mixture.log_popularity,
+        )
         places = ops.maximum(ops.stack(states, axis=1), 0)
         return ops.take_along_axis(hidden, places[..., None], axis=1), noise_level
 

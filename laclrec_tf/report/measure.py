@@ -15,7 +15,7 @@ from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.augmenter_edits import augmenter_habits
 from laclrec_tf.evaluation.augmenter_repairs import corruption_popularity, planted_deletions, repairs_of
 from laclrec_tf.evaluation.ranking import rank_targets, users_at_once
-from laclrec_tf.layers.edit_mixture import EDITS, VARIANTS
+from laclrec_tf.layers.edit_mixture import EDITS, N_MIXED
 from laclrec_tf.metrics.groups import length_groups, metrics_by_group, popularity_groups
 from laclrec_tf.metrics.lists import coverage, intra_list_diversity, novelty, surprise
 from laclrec_tf.metrics.ranking import ranking_metrics
@@ -267,7 +267,7 @@ def best_items(
 
     lists = np.zeros((len(histories), k), np.int32)
     order = np.argsort([len(history) for history in histories], kind="stable")
-    at_once = users_at_once(model.n_items * (1 if edits == "none" else len(VARIANTS)))
+    at_once = users_at_once(model.n_items * (1 if edits == "none" else N_MIXED))
     for start in range(0, len(order), at_once):
         rows = order[start : start + at_once]
         lists[rows, :k_found] = best(pad_histories([histories[row] for row in rows])).numpy()

@@ -71,7 +71,7 @@ def calibrate_deletions(
     nothing is deleted.
 
     Args:
-        model: trained model; only its evidence changes, and the popularity in its mixture.
+        model: trained model; only its evidence changes, and the popularity and the normaliser in its mixture.
         histories: per user `[n]` integer ids, oldest first; the newest event was not trained on.
         targets: `[U]` integer ids of the next items, which were not trained on either.
         item_counts: `[N]` number of training events of each item.
@@ -142,15 +142,15 @@ def calibrate_deletions(
 
 
 def set_deletions(model: LACLRec, found: dict[str, Any]) -> None:
-    """Set the weights of the model's `DeletionEvidence`.
+    """Set the weights of the model's `DeletionEvidence`, and the typical normaliser of its `EditMixture`.
 
     Args:
-        model: a model. Only its evidence changes.
+        model: a model.
         found: result of `calibrate_deletions`, also for a model that was trained with the same settings on more events.
     """
     model.evidence.coefficients.assign([found["coefficients"][name] for name in COEFFICIENTS])
     model.evidence.threshold.assign(found["threshold"])
-    model.evidence.typical_normaliser.assign(found["typical_normaliser"])
+    model.mixture.typical_normaliser.assign(found["typical_normaliser"])
 
 
 def fit_coefficients(numbers: np.ndarray, is_noise: np.ndarray, rate: float | None = None) -> np.ndarray:

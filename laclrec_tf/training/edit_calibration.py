@@ -16,7 +16,7 @@ from scipy.optimize import minimize
 from laclrec_tf.data.planted_noise import plant_noise
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.ranking import users_at_once
-from laclrec_tf.layers.edit_mixture import COEFFICIENTS, EDITS, MAX_LOG_ODDS, MIN_LOG_ODDS, N_MIXED, VARIANTS
+from laclrec_tf.layers.edit_mixture import COEFFICIENTS, EDITS, MAX_LOG_ODDS, MIN_LOG_ODDS, N_MIXED
 from laclrec_tf.models import LACLRec
 from laclrec_tf.ops.masking import pad_histories
 
@@ -186,15 +186,16 @@ def _samples(
 
     @tf.function(input_signature=[ids, tf.TensorSpec([None], tf.int32)], autograph=False)
     def read(history: tf.Tensor, target: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        scores, noise_level = model.edit_scores(history)
+        scores, *of_history = model.edit_scores(history)
         predictions = tf.nn.log_softmax(scores)
         columns = tf.maximum(model.mixture.last_events(history) - 1, 0)[:, tf.newaxis]
-        of_events = tf.gather(predictions, tf.repeat(columns, len(VARIANTS), axis=1), batch_dims=2)
-        of_target = tf.exp(tf.gather(predictions[:, :N_MIXED], target - 1, axis=2, batch_dims=1))
-        numbers = model.mixture.numbers(of_events, history, noise_level)
+        of_events = tf.gather(predictions, tf.repeat(columns, N_MIXED, axis=1), batch_dims=2)
+        of_target = tf.exp(tf.gather(predictions, target - 1, axis=2, batch_dims=1))
+        read_scores, noise_level = of_history
+        numbers = model.mixture.numbers(of_events, read_scores, history, noise_level)
         return numbers, model.mixture.exists(history)[:, :N_MIXED], of_target
 
-    batch_size = users_at_once(model.n_items * len(VARIANTS), max_users=128)
+    batch_size = users_at_once(model.n_items * N_MIXED, max_users=128)
     parts = []
     for number, (rate, count) in enumerate(NOISE_RATES.items()):
         noisy, _ = plant_noise(

@@ -30,12 +30,19 @@ def scores_for(n_variants: int, rows: int = 1, seed: int = 0) -> np.ndarray:
 def mixed(mixture: EditMixture, history: list[list[int]], edits: str, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Return the variants' probabilities and the mixed ones, after a check that a traced call gives the same."""
     ids = tf.constant(history)
-    scores = scores_for(6 if edits == "learned" else 4, len(history), seed)
-    levels = np.full(len(history), LEVEL, np.float32)
-    eager = mixture(scores, ids, levels, edits=edits)
-    traced = tf.function(lambda *inputs: mixture(*inputs, edits=edits))(scores, ids, levels)
+    scores = scores_for(4, len(history), seed)
+    more = read_scores(mixture, ids, seed), ids, np.full(len(history), LEVEL, np.float32)
+    eager = mixture(scores, *more, edits=edits)
+    traced = tf.function(lambda *inputs: mixture(*inputs, edits=edits))(scores, *more)
     np.testing.assert_allclose(eager, traced, rtol=1e-6)
     return tf.nn.softmax(scores).numpy(), eager.numpy()
+
+
+def read_scores(mixture: EditMixture, history: tf.Tensor, seed: int = 0) -> tf.Tensor:
+    """Return scores of the last two events for the variants that are only read, `[B, 2, 2]`."""
+    scores = scores_for(2, len(history), seed + 1000)
+    columns = np.clip(mixture.last_events(history).numpy() - 1, 0, N_ITEMS - 1)
+    return tf.stack([scores[row][:, columns[row]] for row in range(len(columns))])
 
 
 def of_events(mixture: EditMixture, history: tf.Tensor, scores: np.ndarray) -> tf.Tensor:
@@ -64,11 +71,14 @@ def test_learned_weights_by_hand(mixture: EditMixture) -> None:
     mixture.set_popularity(np.array([1, 2, 3, 4, 10]))
     mixture.learned.assign([0.5, 0.1, 0.2, -0.4, 1.5, -0.7, 0.6, 0.9, 0.25])
     history = [1, 2, 3, 4, 5]
+    mixture.typical_normaliser.assign(1.5)
     of_variants, result = mixed(mixture, [history], "learned")
+    read = np.exp(scores_for(2, 1, 1000) - 1.5)  # not quite probabilities
+    of_all = np.concatenate([of_variants, read], axis=1)
     log_p = np.log(np.array([1, 2, 3, 4, 10]) / 20)
 
     def log_odds(item: int, variants: tuple[int, ...]) -> float:
-        fits = [np.log(of_variants[0, variant, item - 1]) - log_p[item - 1] for variant in variants]
+        fits = [np.log(of_all[0, variant, item - 1]) - log_p[item - 1] for variant in variants]
         numbers = [1, np.mean(fits), max(fits), log_p[item - 1]]
         return np.dot([0.5, 0.1, 0.2, -0.4], numbers) + LEVEL * np.dot([1.5, -0.7, 0.6, 0.9], numbers)
 
@@ -81,8 +91,8 @@ def test_learned_weights_by_hand(mixture: EditMixture) -> None:
 def test_numbers_are_0_without_the_event_they_need(mixture: EditMixture) -> None:
     mixture.set_popularity(np.ones(N_ITEMS))
     history = tf.constant([[1, 2, 3, 0], [1, 0, 0, 0]])
-    events = of_events(mixture, history, scores_for(6, 2))
-    numbers = mixture.numbers(events, history, tf.constant([LEVEL, 0])).numpy()
+    events, read = of_events(mixture, history, scores_for(4, 2)), read_scores(mixture, history)
+    numbers = mixture.numbers(events, read, history, tf.constant([LEVEL, 0])).numpy()
     # Three events: the last has two events before it, the other one.
     fits = events.numpy()[0] - np.log(1 / N_ITEMS)
     np.testing.assert_allclose(numbers[0, 0, :2], [fits[[1, 3], 0].mean(), fits[[1, 3], 0].max()], rtol=1e-5)
@@ -104,8 +114,9 @@ def test_the_mixture_is_a_distribution(history: list[int], weights: list[float],
     mixture.build()
     mixture.learned.assign(weights)
     ids = tf.constant([history + [0] * (6 - len(history))])
-    scores = scores_for(6, 1, seed)
-    result = mixture(scores, ids, tf.constant([LEVEL]), edits="learned").numpy()[0]
+    scores = scores_for(4, 1, seed)
+    more = read_scores(mixture, ids, seed), ids, tf.constant([LEVEL])
+    result = mixture(scores, *more, edits="learned").numpy()[0]
     assert result.sum() == pytest.approx(1, abs=1e-4)
     assert (result <= tf.nn.softmax(scores).numpy()[0, :4].max(axis=0) + 1e-5).all()
 
@@ -122,9 +133,10 @@ def test_a_variant_exists_where_it_leaves_an_event(history: list[int]) -> None:
 
 def test_an_improbable_event_has_finite_weights(mixture: EditMixture) -> None:
     mixture.learned.assign([0.1] * 9)
-    scores = np.full((1, 6, N_ITEMS), -1000.0, np.float32)
+    scores = np.full((1, 4, N_ITEMS), -1000.0, np.float32)
     scores[..., 0] = 0
-    assert np.isfinite(mixture(scores, tf.constant([[2, 3, 4, 5]]), tf.constant([LEVEL]), edits="learned")).all()
+    more = np.full((1, 2, 2), -1000.0, np.float32), tf.constant([[2, 3, 4, 5]]), tf.constant([LEVEL])
+    assert np.isfinite(mixture(scores, *more, edits="learned")).all()
 
 
 def test_the_last_events(mixture: EditMixture) -> None:
@@ -141,8 +153,8 @@ def test_an_item_without_events_counts_as_half_of_one(mixture: EditMixture) -> N
 
 def test_eos_and_mask_have_no_evidence(mixture: EditMixture) -> None:
     history = tf.constant([[1, 2, N_ITEMS + 2], [1, N_ITEMS + 1, 3]])
-    events = of_events(mixture, history, scores_for(6, 2))
-    numbers = mixture.numbers(events, history, tf.constant([LEVEL, LEVEL])).numpy()
+    events, read = of_events(mixture, history, scores_for(4, 2)), read_scores(mixture, history)
+    numbers = mixture.numbers(events, read, history, tf.constant([LEVEL, LEVEL])).numpy()
     assert not numbers[0, 0].any() and numbers[0, 1].any()
     assert numbers[1, 0].any() and not numbers[1, 1].any()
 

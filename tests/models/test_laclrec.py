@@ -125,7 +125,7 @@ def test_the_noise_level_is_the_mean_probability_of_the_events_before_the_last_t
     history = tf.constant([[1, 2, 3, 4, 5, 6], [7, 8, 9, 0, 0, 0], [3, 4, 0, 0, 0, 0]])
     # A table of zeros has the same normaliser, log(20), at each event, so that the probabilities are the exact ones.
     model.encoder.item_table.assign(tf.zeros_like(model.item_vectors))
-    model.evidence.typical_normaliser.assign(np.log(20))
+    model.mixture.typical_normaliser.assign(np.log(20))
     exact = model.deletion_probabilities(history).numpy()
     _, level = model.edit_vectors(history)
     np.testing.assert_allclose(level, [exact[0, :4].mean(), exact[1, 0], 0], rtol=1e-5)

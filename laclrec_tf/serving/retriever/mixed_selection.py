@@ -18,11 +18,10 @@ from laclrec_tf.serving.retriever.signatures import RetrievalModel
 
 # Number of scores held at once, those of the variants of some histories: 128 MB, and a few copies.
 CHUNK_SCORES = 2**25
-MAX_VARIANTS = 6  # of a history, see `laclrec_tf.layers.EditMixture`
 # Of `MixedSearch`: the best items whose scores are summed exactly, and the sample that stands for the others.
 N_BEST, N_SAMPLED = 256, 2048
 ROUNDING = 1e-4  # by which a product may differ between an index and the sample
-N_VARIANTS_MIXED = 4
+N_MIXED = 4  # versions of a history that are mixed, see `laclrec_tf.layers.EditMixture`
 CHUNK_VALUES = 2**25  # numbers in the vectors of the candidates of the rows that are searched at once
 
 
@@ -56,7 +55,7 @@ class MixedSelection(tf.Module):
         self.n_items = len(shares)
         self.popularity = tf.Variable(shares, trainable=False, dtype=tf.float32, name="popularity")
         self._has_retired = bool(np.isinf(shares).any())
-        self._rows_at_once = max(1, CHUNK_SCORES // (self.n_items * MAX_VARIANTS))
+        self._rows_at_once = max(1, CHUNK_SCORES // (self.n_items * N_MIXED))
         self._block = ONE_TILE_BLOCK if self.n_items <= ONE_TILE else BLOCK
 
     def best(
@@ -148,8 +147,8 @@ class MixedSearch(tf.Module):
         if sample is None:
             sample = np.random.default_rng(0).permutation(self.n_items)[:N_SAMPLED] + 1
         # Beyond this many items for each version, scoring all items is cheaper.
-        self._max_searched = max(self.n_items // N_VARIANTS_MIXED, 1)
-        self._values_an_item = N_VARIANTS_MIXED * int(model.item_vectors.shape[1])
+        self._max_searched = max(self.n_items // N_MIXED, 1)
+        self._values_an_item = N_MIXED * int(model.item_vectors.shape[1])
         self._sample = tf.Variable(sample, trainable=False, dtype=tf.int32, name="sample")
 
     def best(
@@ -209,20 +208,19 @@ class MixedSearch(tf.Module):
     ) -> tuple[tf.Tensor, tf.Tensor]:
         vectors, noise_level = self._vectors_of(history)
         vectors = tf.cast(vectors, tf.float32)  # [B, V, D]
-        batch, n_variants = tf.shape(vectors)[0], vectors.shape[1]
-        scores, found = self.index.search(tf.reshape(vectors, [-1, vectors.shape[2]]), n_searched)
-        scores, found = (tf.reshape(each, [batch, n_variants, -1]) for each in (scores, found))
-        log_sums = self._log_sums(vectors, scores[..., :N_BEST])
         table = self._item_vectors()
         events = tf.einsum("bvd,bed->bve", vectors, tf.gather(table, self._last_events(history)))
-        weights = self._weights_of(events - log_sums[..., tf.newaxis], history, noise_level)  # [B, M]
-        n_mixed = weights.shape[1]
+        batch, vectors = tf.shape(vectors)[0], vectors[:, :N_MIXED]
+        scores, found = self.index.search(tf.reshape(vectors, [-1, vectors.shape[2]]), n_searched)
+        scores, found = (tf.reshape(each, [batch, N_MIXED, -1]) for each in (scores, found))
+        log_sums = self._log_sums(vectors, scores[..., :N_BEST])[..., tf.newaxis]
+        weights = self._weights_of(events[:, :N_MIXED] - log_sums, events[:, N_MIXED:], history, noise_level)
         # Other rows' longer lists add candidates. A row must not use more than it needs by itself.
         own = tf.sequence_mask(tf.maximum(needed, N_BEST), tf.shape(scores)[2])[:, tf.newaxis]
-        found = tf.where(own & ~tf.math.is_inf(scores), found, PAD_ID)[:, :n_mixed]
+        found = tf.where(own & ~tf.math.is_inf(scores), found, PAD_ID)
         candidates = without_repeats(tf.reshape(found, [batch, -1]))  # [B, C]
-        logits = tf.einsum("bvd,bcd->bvc", vectors[:, :n_mixed], tf.gather(table, candidates))
-        exponents = logits - log_sums[:, :n_mixed, tf.newaxis] + tf.math.log(weights)[..., tf.newaxis]
+        logits = tf.einsum("bvd,bcd->bvc", vectors, tf.gather(table, candidates))
+        exponents = logits - log_sums + tf.math.log(weights)[..., tf.newaxis]
         mixed = tf.where(tf.equal(candidates, PAD_ID), -np.inf, tf.reduce_sum(tf.exp(exponents), axis=1))
         return top_items(drop_listed(mixed, candidates, excluded), candidates, width)
 
