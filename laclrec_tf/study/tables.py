@@ -11,12 +11,15 @@ import numpy as np
 from laclrec_tf.models.ranking_model import RANKING_METRICS
 from laclrec_tf.study.config import StudyConfig, training_name
 
-# Columns of the augmenters' table: title, and group and name in the augmenter report.
+# Columns of the augmenters' tables: title, and where the augmenter report has the value. Older reports lack some.
 AUGMENTER_COLUMNS = (
     ("deletion precision", "deletions", "precision"),
-    ("at random", "deletions", "precision_at_random"),
     ("recall", "deletions", "recall"),
     ("at random", "deletions", "recall_at_random"),
+    ("AUC, popular noise", "popular_noise", "detection", "augmenter", "auc"),
+    ("by popularity", "popular_noise", "detection", "popularity", "auc"),
+    ("AUC, last event", "popular_noise", "detection", "augmenter", "auc_last"),
+    ("by popularity", "popular_noise", "detection", "popularity", "auc_last"),
     ("insertion hit@1", "insertions", "hit@1"),
     ("at random", "insertions", "hit@1_at_random"),
     ("of the most popular", "insertions", "hit@1_of_most_popular"),
@@ -32,7 +35,10 @@ PLANTED_COLUMNS = (
     ("planted noise deleted", "planted_noise", "recall"),
     ("other events deleted", "planted_noise", "good_lost"),
     ("precision", "planted_noise", "precision"),
-    ("at random", "planted_noise", "precision_at_random"),
+    ("AUC", "planted_noise", "detection", "augmenter", "auc"),
+    ("by popularity", "planted_noise", "detection", "popularity", "auc"),
+    ("AUC, last event", "planted_noise", "detection", "augmenter", "auc_last"),
+    ("by popularity", "planted_noise", "detection", "popularity", "auc_last"),
 )
 
 
@@ -212,13 +218,15 @@ def augmenter_section(config: StudyConfig, records: Sequence[dict[str, Any]]) ->
         measured = [record for record in records if record["data"] == data and record.get("augmenter")]
         if not measured:
             continue
+        reports = [record["augmenter"] for record in measured]
         lines += [
             f"## {data}, the augmenter",
             "",
             f"{measured[0]['augmenter']['histories']:,} validation histories; trained strict. Deletions and insertions "
             "are measured on corrupted histories, as in training; views on the histories as they are, and some learned "
             "views are the raw history itself. Precision is the mean over the seeds that delete anything. See "
-            "`laclrec-tf augmenter --help`.",
+            "`laclrec-tf augmenter --help`."
+            + (" AUC: how well noise is found, 0.5 at random." if any("popular_noise" in r for r in reports) else ""),
             "",
             *_table(measured, AUGMENTER_COLUMNS),
         ]
@@ -232,18 +240,27 @@ def augmenter_section(config: StudyConfig, records: Sequence[dict[str, Any]]) ->
     return lines
 
 
-def _table(measured: Sequence[dict[str, Any]], columns: Sequence[tuple[str, str, str]]) -> list[str]:
+def _table(measured: Sequence[dict[str, Any]], columns: Sequence[tuple[str, ...]]) -> list[str]:
+    columns = [each for each in columns if any(_group(record["augmenter"], each) for record in measured)]
     lines = [
-        f"| model | seeds | {' | '.join(title for title, _, _ in columns)} |",
+        f"| model | seeds | {' | '.join(title for title, *_ in columns)} |",
         "| --- " * (2 + len(columns)) + "|",
     ]
     for model in dict.fromkeys(record["model"] for record in measured):
         reports = [record["augmenter"] for record in measured if record["model"] == model]
         cells = [
-            mean_and_spread([report[group].get(name, float("nan")) for report in reports]) for _, group, name in columns
+            mean_and_spread([_group(report, column).get(column[-1], float("nan")) for report in reports])
+            for column in columns
         ]
         lines.append(f"| {model} | {len(reports)} | {' | '.join(cells)} |")
     return [*lines, ""]
+
+
+def _group(report: dict[str, Any], column: tuple[str, ...]) -> dict[str, Any]:
+    """Return the part of a report that holds a column's value; an older report may lack it."""
+    for name in column[1:-1]:
+        report = report.get(name, {})
+    return report
 
 
 def _best_finder(measured: Sequence[dict[str, Any]]) -> str:

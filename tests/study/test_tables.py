@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from laclrec_tf.study.config import StudyConfig
-from laclrec_tf.study.tables import StudyTable, Training, changes_between_evaluations, mean_and_spread, study_tables
+from laclrec_tf.study.tables import (
+    StudyTable,
+    Training,
+    augmenter_section,
+    changes_between_evaluations,
+    mean_and_spread,
+    study_tables,
+)
 
 METRICS = ("recall@10", "ndcg@10", "mrr@10")
 
@@ -100,3 +107,39 @@ def test_edits_are_compared_with_none_for_the_same_noise():
         "| full → noisy | a | -50.0% |",
         "| noisy → mixed | a | +50.0% |",
     ]
+
+
+def measured(**groups):
+    """Return a record of an augmenter whose values are all 0.5, but those given."""
+    deletions = {"precision": 0.5, "recall": 0.5, "precision_at_random": 0.1, "recall_at_random": 0.5, "good_lost": 0.5}
+    insertions = {f"hit@{k}{name}": 0.5 for k in (1, 10) for name in ("", "_at_random", "_of_most_popular")}
+    views = dict.fromkeys(("cosine_raw_learned", "cosine_raw_random", "learned_is_nearer", "learned_is_raw"), 0.5)
+    parts = {"deletions": deletions, "planted_noise": deletions, "insertions": insertions, "views": views}
+    return record("a", 0) | {"augmenter": {"histories": 9} | parts | groups}
+
+
+def rows(lines):
+    """Return the tables' rows as cells by title; of two columns with one title the last."""
+    found = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    return [dict(zip(titles, row, strict=True)) for titles, _, row in zip(*[iter(found)] * 3, strict=True)]
+
+
+def test_how_well_noise_is_found_stands_beside_popularity():
+    config = StudyConfig(data={"d": "d"}, models={"a": {}}, augmenter=True, truth={"d": "t.csv"})
+    found = {"augmenter": {"auc": 0.9, "auc_last": 0.8}, "popularity": {"auc": 0.7, "auc_last": 0.6}}
+    planted = measured()["augmenter"]["planted_noise"] | {"detection": {"augmenter": {"auc": 0.75}, "popularity": {}}}
+    lines = augmenter_section(config, [measured(popular_noise={"detection": found}, planted_noise=planted)])
+    (augmenter, noise), table = rows(lines), next(line for line in lines if line.startswith("| a"))
+    assert augmenter["AUC, popular noise"] == "0.9000" and augmenter["AUC, last event"] == "0.8000"
+    assert "| 0.9000 | 0.7000 | 0.8000 | 0.6000 |" in table
+    assert "0.5 at random" in "".join(lines) and "0.1000" not in "".join(lines)
+    assert (noise["AUC"], noise["AUC, last event"]) == ("0.7500", "–")
+
+
+def test_a_record_made_before_noise_was_found_has_no_such_column():
+    config = StudyConfig(data={"d": "d"}, models={"a": {}}, augmenter=True, truth={"d": "t.csv"})
+    lines = augmenter_section(config, [measured()])
+    augmenter, noise = rows(lines)
+    assert list(augmenter)[:5] == ["model", "seeds", "deletion precision", "recall", "at random"]
+    assert list(noise) == ["model", "seeds", "planted noise deleted", "other events deleted", "precision"]
+    assert "AUC" not in "".join(lines) and "0.1000" not in "".join(lines)
