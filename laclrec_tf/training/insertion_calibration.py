@@ -59,7 +59,7 @@ def calibrate_insertions(
         of_corrupted.append(probabilities_of(corrupted).numpy())
         removed.append((operations == INSERT)[is_item(corrupted)].numpy())
         of_raw.append(probabilities_of(history).numpy())
-    found = choose_threshold(*(np.concatenate(parts) for parts in (of_corrupted, removed, of_raw)))
+    found = choose_insertion_threshold(*(np.concatenate(parts) for parts in (of_corrupted, removed, of_raw)))
     set_insertions(model, found)
     return found
 
@@ -74,7 +74,7 @@ def set_insertions(model: LACLRec, found: dict[str, Any]) -> None:
     model.augmenter.insertion_threshold.assign(found["threshold"])
 
 
-def choose_threshold(of_corrupted: np.ndarray, removed: np.ndarray, of_raw: np.ndarray) -> dict[str, float]:
+def choose_insertion_threshold(of_corrupted: np.ndarray, removed: np.ndarray, of_raw: np.ndarray) -> dict[str, float]:
     """Choose the lowest threshold that is sure enough, see `calibrate_insertions`.
 
     Args:
@@ -87,7 +87,7 @@ def choose_threshold(of_corrupted: np.ndarray, removed: np.ndarray, of_raw: np.n
 
     Example:
         >>> probabilities = np.array([0.9, 0.8, 0.7, 0.2])
-        >>> choose_threshold(probabilities, np.array([True, False, False, True]), probabilities)["threshold"]
+        >>> choose_insertion_threshold(probabilities, np.array([True, False, False, True]), probabilities)["threshold"]
         0.7
     """
     prior = float(np.mean(removed))
