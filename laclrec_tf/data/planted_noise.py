@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -62,7 +63,7 @@ def plant_noise(
         Per user the noisy history `[m]` int32, and `[m]` bool, True = noise.
 
     Raises:
-        ValueError: an argument is out of its range.
+        InputError: an argument has another type or shape, or is out of its range.
 
     Example:
         >>> noisy, is_noise = plant_noise([np.array([5, 6, 7, 8])], 0.5, n_items=20, seed=1)
@@ -70,6 +71,7 @@ def plant_noise(
         (8, [5, 6, 7, 8])
     """
     _check_choices(rate, kind, where, seed)
+    _check_whole("n_items", n_items)
     lengths, own = _flat(packed_histories(histories, n_items))
     weights = _weights(popularity, own, n_items) if kind != "uniform" else np.ones(n_items)
     owner = np.repeat(np.arange(lengths.size), lengths)
@@ -99,14 +101,20 @@ def plant_noise(
 
 
 def _check_choices(rate: float, kind: str, where: str, seed: int) -> None:
-    if not 0 <= rate < 1:
-        raise InputError(f"Argument `rate` must be from 0 to below 1. Received: {rate}.")
-    if kind not in NOISE_KINDS:
+    if not isinstance(rate, Real) or not 0 <= rate < 1:
+        raise InputError(f"Argument `rate` must be from 0 to below 1. Received: {rate!r}.")
+    if not isinstance(kind, str) or kind not in NOISE_KINDS:
         raise InputError(f"Argument `kind` must be 'popular', 'uniform' or 'replace'. Received: {kind!r}.")
-    if where not in NOISE_PLACES:
+    if not isinstance(where, str) or where not in NOISE_PLACES:
         raise InputError(f"Argument `where` must be 'anywhere' or 'last'. Received: {where!r}.")
-    if seed < 0:
-        raise InputError(f"Argument `seed` must be at least 0. Received: {seed}.")
+    _check_whole("seed", seed)
+
+
+def _check_whole(argument: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise InputError(f"Argument `{argument}` must be a whole number. Received: {value!r}.")
+    if value < 0:
+        raise InputError(f"Argument `{argument}` must be at least 0. Received: {value}.")
 
 
 def _flat(histories: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -119,7 +127,13 @@ def _weights(popularity: Any, own: np.ndarray, n_items: int) -> np.ndarray:
     """Return the `[N]` weights of the draws."""
     if popularity is None:
         return np.bincount(own - 1, minlength=n_items).astype(float)
-    weights = np.asarray(popularity, float)
+    try:
+        weights = np.asarray(popularity, float)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"Argument `popularity` must hold a number of at least 0 for each of the `n_items`={n_items} items. "
+            f"Received: {str(popularity)[:60]!r}."
+        ) from None
     if weights.shape != (n_items,) or not np.all(np.isfinite(weights)) or np.any(weights < 0):
         raise InputError(
             f"Argument `popularity` must hold a number of at least 0 for each of the `n_items`={n_items} items. "
@@ -249,8 +263,7 @@ def corrupt_events(
         >>> noisy, truth = corrupt_events("events.csv", "noisy.csv", rate=0.3)  # doctest: +SKIP
     """
     _check_choices(rate, kind, where, seed)
-    if keep_last < 0:
-        raise InputError(f"Argument `keep_last` must be at least 0. Received: {keep_last}.")
+    _check_whole("keep_last", keep_last)
     columns = {"user": user_column, "item": item_column, "time": time_column}
     check_columns_differ(columns)
     files = output_files(out, ".truth.csv", overwrite=overwrite)

@@ -107,22 +107,25 @@ def packed_histories(histories: Any, n_items: int | None = None, *, argument: st
         Per user `[m]` ids from 1.
 
     Raises:
-        ValueError: `histories` are not arrays of integer ids in the range.
+        InputError: `histories` are not arrays of integer ids in the range.
 
     Example:
         >>> [history.tolist() for history in packed_histories([np.array([0, 5, 6])], n_items=20)]
         [[5, 6]]
     """
     remedy = "Give a list with an array of integer ids for each user, as `PreparedData.histories()[1]` returns it."
-    if not isinstance(histories, (Sequence, np.ndarray)) or isinstance(histories, str):
-        raise ValueError(
-            f"Argument `{argument}` must be a list of arrays or a `tf.data.Dataset`. "
-            f"Received: a {type(histories).__name__}. {remedy}"
+    is_list = isinstance(histories, (Sequence, np.ndarray)) and not isinstance(histories, str)
+    if not is_list or (isinstance(histories, np.ndarray) and not histories.ndim):
+        raise InputError(
+            f"Argument `{argument}` must be a list of arrays. Received: a {type(histories).__name__}. {remedy}"
         )
     for number, history in enumerate(histories):
-        values = history if isinstance(history, np.ndarray) else np.asarray(history)
+        try:
+            values = history if isinstance(history, np.ndarray) else np.asarray(history)
+        except ValueError:  # lists of different lengths
+            values = np.empty(1, object)
         if values.ndim != 1 or (values.size and values.dtype.kind not in "iu"):
-            raise ValueError(
+            raise InputError(
                 f"Argument `{argument}` must hold arrays of integer ids. Received: {str(history)[:60]!r} as history "
                 f"{number}. {remedy}"
             )
@@ -137,7 +140,7 @@ def packed_histories(histories: Any, n_items: int | None = None, *, argument: st
         number = int(np.searchsorted(ends, place, side="right"))
         received = histories[number][place - int(ends[number])]
         limit = "the catalogue's size" if n_items is None else f"`n_items`={n_items}"
-        raise ValueError(
+        raise InputError(
             f"Argument `{argument}` must hold item ids from 1 to {limit}, and 0 for padding. Received: {received} in "
             f"history {number}."
         )

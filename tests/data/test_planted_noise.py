@@ -162,10 +162,32 @@ def test_no_histories_give_none():
         ({"never": [np.array([41])]}, "`never` must hold item ids .* Received: 41"),
         ({"histories": [np.array([41])]}, "`histories` must hold item ids .* Received: 41"),
         ({"histories": [np.array([0.5])]}, "`histories` must hold arrays of integer ids"),
+        ({"histories": [["a"]]}, r"`histories` must hold arrays of integer ids. Received: \"\['a'\]\" as history 0"),
+        (
+            {"histories": [[[1], [1, 2]]]},
+            r"`histories` must hold arrays of integer ids. Received: '\[\[1\], \[1, 2\]\]'",
+        ),
+        ({"histories": np.array(3)}, "`histories` must be a list of arrays"),
+        ({"histories": None}, "`histories` must be a list of arrays.* Received: a NoneType"),
+        ({"never": [[1], [2]]}, "`never` must have an entry for each of the 1 histories. Received: 2"),
+        ({"never": [None]}, "`never` must hold arrays of integer ids. Received: 'None' as history 0"),
+        ({"never": 5}, "`never` must be a list of arrays.* Received: a int"),
+        ({"rate": "0.3"}, "`rate` must be from 0 to below 1. Received: '0.3'"),
+        ({"rate": np.array([0.1, 0.2])}, "`rate` must be from 0 to below 1. Received: array"),
+        ({"rate": None}, "`rate` must be from 0 to below 1. Received: None"),
+        ({"seed": 1.5}, "`seed` must be a whole number. Received: 1.5"),
+        ({"n_items": "40"}, "`n_items` must be a whole number. Received: '40'"),
+        ({"n_items": -1}, "`n_items` must be at least 0. Received: -1"),
+        (
+            {"kind": np.array(["popular", "uniform"])},
+            "`kind` must be 'popular', 'uniform' or 'replace'. Received: array",
+        ),
+        ({"popularity": ["a"] * N_ITEMS}, r"`popularity` must hold a number .* Received: \"\['a', 'a'"),
+        ({"popularity": {1: 2}}, "`popularity` must hold a number .* Received: '{1: 2}'"),
     ],
 )
 def test_arguments_are_checked(arguments, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InputError, match=message):
         plant_noise(**{"histories": [np.array([5])], "rate": 0.1, "n_items": N_ITEMS, **arguments})
 
 
@@ -304,6 +326,7 @@ def test_a_rate_of_0_copies_the_events(tmp_path):
     [
         ({"rate": -0.1}, "`rate` must be from 0 to below 1"),
         ({"keep_last": -1}, "`keep_last` must be at least 0. Received: -1"),
+        ({"keep_last": 0.5}, "`keep_last` must be a whole number. Received: 0.5"),
         ({"item_column": "user_id"}, "must differ. Received: 'user_id', 'user_id', 'timestamp'"),
         ({"time_column": "when"}, "no column 'when'"),
         ({"out": "noisy.txt"}, "must end in .csv or .parquet"),
