@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from contextlib import nullcontext
 from typing import Any
 
 import keras
@@ -86,7 +88,10 @@ class ReverseGenerator(keras.layers.Layer):
             (step[None, :] <= step[:, None])[None],
             (ops.shape(inputs)[0], ops.shape(inputs)[1], ops.shape(inputs)[1]),
         )
-        return self.output_norm(self.block(inputs, causal, training=training))
+        # A single position attends to itself alone, and Keras warns of a softmax over one value.
+        is_single = inputs.shape[1] == 1
+        with warnings.catch_warnings(action="ignore", category=UserWarning) if is_single else nullcontext():
+            return self.output_norm(self.block(inputs, causal, training=training))
 
     def compute_output_shape(
         self, context_shape: tuple[int | None, ...], run_shape: tuple[int | None, ...]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -50,6 +52,18 @@ def test_the_best_item_comes_step_by_step(length: int):
     runs = decoded(generator, encoder, length=length)
     assert runs.tolist() == np.where(ended, 0, so_far).tolist()
     assert len(np.unique(runs)) > 5
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_a_single_position_gives_no_warning_and_the_first_output_of_a_longer_run(training: bool):
+    generator = ReverseGenerator(
+        WIDTH, max_insertions=2, dropout=1e-9
+    )  # no dropout at all is computed without the softmax
+    longer = generator(CONTEXT, RUN[:, :1], training=training)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        alone = generator(CONTEXT, RUN[:, :0], training=training)
+    np.testing.assert_allclose(alone, longer[:, :1], atol=1e-5)
 
 
 def test_pad_and_mask_never_come_even_when_they_score_best():
