@@ -159,7 +159,10 @@ def test_the_augmenter_of_a_strict_run_is_measured_where_there_is_one(finished):
     folder = out / "augmenter/small--laclrec--seed-0--strict"
     assert json.loads((folder / "augmenter.json").read_text()) == found
     report = (out / "report.md").read_text()
-    row = next(line for line in report.splitlines() if line.startswith("| laclrec | 1 | ") and line.count("|") == 17)
+    row = next(line for line in report.splitlines() if line.startswith("| laclrec | 1 | ") and line.count("|") == 20)
+    detection = found["popular_noise"]["detection"]
+    aucs = [detection[name][place] for place in ("auc", "auc_last") for name in ("augmenter", "popularity")]
+    assert f"| {' | '.join(f'{auc:.4f}' for auc in aucs)} |" in row
     for group, name in SOME_OF_AUGMENTER:
         assert f" {found[group][name]:.4f} " in row
     assert f"| {found['planted_noise']['recall']:.4f} | {found['planted_noise']['good_lost']:.4f} |" in report
