@@ -60,7 +60,7 @@ class EditMixture(keras.layers.Layer):
 
     Call arguments:
         scores: `[B, 4, N]` float32 scores of all items for each of the mixed `VARIANTS`, see `LACLRec.edit_vectors`.
-        read_scores: `[B, 2, 2]` float32 scores of `last_events` for the other two variants; read with "learned" only.
+        event_scores: `[B, V, 2]` float32 scores of `last_events` for all `VARIANTS`; read with "learned" only.
         history: `[B, L]` integer ids, right-padded with 0.
         noise_level: `[B]` float32; read with "learned" only.
         edits: "uniform" or "learned".
@@ -72,8 +72,8 @@ class EditMixture(keras.layers.Layer):
         >>> mixture = EditMixture(n_items=2)
         >>> mixture.build()
         >>> scores = ops.log(ops.array([[[0.5, 0.5], [0.2, 0.8], [0.2, 0.8], [1.0, 1e-9]]]))
-        >>> unread = ops.zeros([1, 2, 2])
-        >>> mixture(scores, unread, ops.array([[1, 2]]), ops.zeros(1), edits="uniform").numpy().round(4).tolist()
+        >>> mixed = mixture(scores, ops.zeros([1, 4, 2]), ops.array([[1, 2]]), ops.zeros(1), edits="uniform")
+        >>> mixed.numpy().round(4).tolist()
         [[0.30000001192092896, 0.699999988079071]]
 
     Source: the augmenter of LACLRec (arXiv 2503.20232) deletes the events that look like noise. The mixture does so in
@@ -100,34 +100,37 @@ class EditMixture(keras.layers.Layer):
         self.built = True
 
     def call(
-        self, scores: KerasTensor, read_scores: KerasTensor, history: KerasTensor, noise_level: KerasTensor, edits: str
+        self, scores: KerasTensor, event_scores: KerasTensor, history: KerasTensor, noise_level: KerasTensor, edits: str
     ) -> KerasTensor:
         """Return the mixed probabilities."""
         probabilities = ops.softmax(scores)
         columns = ops.clip(self.last_events(history) - 1, 0, self.n_items - 1)[:, None]  # [B, 1, 2]
-        of_events = ops.log(ops.maximum(ops.take_along_axis(probabilities, columns, axis=2), _LEAST_PROBABILITY))
-        weights = self.weights_of(of_events, read_scores, history, noise_level, edits)
+        of_mixed = ops.log(ops.maximum(ops.take_along_axis(probabilities, columns, axis=2), _LEAST_PROBABILITY))
+        weights = self.weights_of(self.log_probabilities(of_mixed, event_scores), history, noise_level, edits)
         return ops.matmul(weights[:, None], probabilities)[:, 0]
 
+    def log_probabilities(self, of_mixed: KerasTensor, event_scores: KerasTensor) -> KerasTensor:
+        """Return the log-probabilities `[B, V, 2]` of the last two events for all variants.
+
+        Args:
+            of_mixed: `[B, 4, 2]` float32, those for the mixed variants.
+            event_scores: `[B, V, 2]` float32, see the call arguments.
+        """
+        return ops.concatenate([of_mixed, event_scores[:, N_MIXED:] - self.typical_normaliser], axis=1)
+
     def weights_of(
-        self,
-        log_probabilities: KerasTensor,
-        read_scores: KerasTensor,
-        history: KerasTensor,
-        noise_level: KerasTensor,
-        edits: str,
+        self, log_probabilities: KerasTensor, history: KerasTensor, noise_level: KerasTensor, edits: str
     ) -> KerasTensor:
         """Return the weights `[B, 4]` of the mixed variants; their sum is 1.
 
         Args:
-            log_probabilities: `[B, 4, 2]` float32, for each mixed variant those of `last_events`.
-            read_scores: See the call arguments.
+            log_probabilities: `[B, V, 2]` float32, see the method of that name.
             history: `[B, L]` integer ids, right-padded with 0.
             noise_level: `[B]` float32.
             edits: "uniform" or "learned"; only `history` is read for "uniform".
         """
         if edits == "learned":
-            numbers = self.numbers(log_probabilities, read_scores, history, noise_level)
+            numbers = self.numbers(log_probabilities, history, noise_level)
             odds = self.learned[0] + ops.tensordot(numbers, self.learned[1:-1], axes=1)
             both = self.learned[-1]
         else:
@@ -147,22 +150,17 @@ class EditMixture(keras.layers.Layer):
         """Return `[B, 6]` bool: False where a variant would leave no event, or lacks one that the history has not."""
         return history_lengths(history)[:, None] >= ops.array(_LEAST_LENGTHS, "int32")
 
-    def numbers(
-        self, log_probabilities: KerasTensor, read_scores: KerasTensor, history: KerasTensor, noise_level: KerasTensor
-    ) -> KerasTensor:
+    def numbers(self, log_probabilities: KerasTensor, history: KerasTensor, noise_level: KerasTensor) -> KerasTensor:
         """Return what `learned` weighs, the `COEFFICIENTS` between `bias` and `both`, for the last two events.
 
         Args:
-            log_probabilities: `[B, 4, 2]` float32, for each mixed variant those of `last_events`.
-            read_scores: `[B, 2, 2]` float32, see the call arguments.
+            log_probabilities: `[B, 6, 2]` float32, see the method of that name.
             history: `[B, L]` integer ids, right-padded with 0.
             noise_level: `[B]` float32.
 
         Returns:
             `[B, 2, 7]` float32, the last event first; 0 for an event that a history does not have.
         """
-        of_read = read_scores - self.typical_normaliser
-        log_probabilities = ops.concatenate([log_probabilities, of_read], axis=1)  # [B, 6, 2]
         events, exists = self.last_events(history), self.exists(history)
         has_event = ops.logical_and(events != PAD_ID, events <= self.n_items)  # not EOS, not MASK
         popularity = ops.where(has_event, ops.take(self.log_popularity, events, axis=0), 0.0)  # [B, 2]

@@ -43,17 +43,16 @@ class EditAwareModel(RankingModel):
             edits: "uniform" or "learned". Default: "learned".
 
         Returns:
-            The scores `[B, 4, N]` of the items, without PAD, EOS and MASK; those of the last two events,
-            `[B, 2, 2]`, for the variants that are only read (none with "uniform"); and the noise level, `[B]`.
+            The scores `[B, 4, N]` of the items, without PAD, EOS and MASK; those of the last two events, `[B, V, 2]`,
+            for each of `edit_vectors`; and the noise level, `[B]`.
         """
         vectors, noise_level = self.edit_vectors(history, edits)
         vectors = ops.cast(vectors, "float32")
-        mixed, read = vectors[:, :N_MIXED], vectors[:, N_MIXED:]
         table = self.catalogue.item_table
-        scores = catalogue_logits(ops.reshape(mixed, (-1, vectors.shape[2])), table)
+        scores = catalogue_logits(ops.reshape(vectors[:, :N_MIXED], (-1, vectors.shape[2])), table)
         events = ops.take(ops.convert_to_tensor(table), self.mixture.last_events(history), axis=0)  # [B, 2, D]
-        read_scores = ops.matmul(read, ops.transpose(events, (0, 2, 1)))
-        return ops.reshape(scores, (-1, N_MIXED, self.n_items)), read_scores, noise_level
+        event_scores = ops.matmul(vectors, ops.transpose(events, (0, 2, 1)))
+        return ops.reshape(scores, (-1, N_MIXED, self.n_items)), event_scores, noise_level
 
     def scores_of(self, history: KerasTensor, edits: str = "chosen") -> KerasTensor:
         """Return catalogue scores of histories.
@@ -92,8 +91,8 @@ class EditAwareModel(RankingModel):
 
     def mixed_probabilities(self, history: KerasTensor, edits: str) -> KerasTensor:
         """Return the probabilities `[B, N]` of the items, mixed over the edits of histories `[B, L]`."""
-        scores, read_scores, noise_level = self.edit_scores(history, edits)
-        return self.mixture(scores, read_scores, history, noise_level, edits=edits)
+        scores, event_scores, noise_level = self.edit_scores(history, edits)
+        return self.mixture(scores, event_scores, history, noise_level, edits=edits)
 
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> np.ndarray:
         """Return user vectors `[U, D]` as `keras.Model.predict` does; lists and ragged tensors are padded."""

@@ -186,13 +186,12 @@ def _samples(
 
     @tf.function(input_signature=[ids, tf.TensorSpec([None], tf.int32)], autograph=False)
     def read(history: tf.Tensor, target: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        scores, *of_history = model.edit_scores(history)
-        predictions = tf.nn.log_softmax(scores)
-        columns = tf.maximum(model.mixture.last_events(history) - 1, 0)[:, tf.newaxis]
-        of_events = tf.gather(predictions, tf.repeat(columns, N_MIXED, axis=1), batch_dims=2)
-        of_target = tf.exp(tf.gather(predictions, target - 1, axis=2, batch_dims=1))
-        read_scores, noise_level = of_history
-        numbers = model.mixture.numbers(of_events, read_scores, history, noise_level)
+        scores, event_scores, noise_level = model.edit_scores(history)
+        normalisers = tf.reduce_logsumexp(scores, axis=2)
+        of_target = tf.exp(tf.gather(scores, target - 1, axis=2, batch_dims=1) - normalisers)
+        of_events = event_scores[:, :N_MIXED] - normalisers[..., tf.newaxis]
+        of_events = model.mixture.log_probabilities(of_events, event_scores)
+        numbers = model.mixture.numbers(of_events, history, noise_level)
         return numbers, model.mixture.exists(history)[:, :N_MIXED], of_target
 
     batch_size = users_at_once(model.n_items * N_MIXED, max_users=128)

@@ -30,32 +30,33 @@ def scores_for(n_variants: int, rows: int = 1, seed: int = 0) -> np.ndarray:
 def mixed(mixture: EditMixture, history: list[list[int]], edits: str, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Return the variants' probabilities and the mixed ones, after a check that a traced call gives the same."""
     ids = tf.constant(history)
-    scores = scores_for(4, len(history), seed)
-    more = read_scores(mixture, ids, seed), ids, np.full(len(history), LEVEL, np.float32)
-    eager = mixture(scores, *more, edits=edits)
-    traced = tf.function(lambda *inputs: mixture(*inputs, edits=edits))(scores, *more)
+    scores = scores_for(6, len(history), seed)
+    more = event_scores(mixture, ids, scores), ids, np.full(len(history), LEVEL, np.float32)
+    eager = mixture(scores[:, :4], *more, edits=edits)
+    traced = tf.function(lambda *inputs: mixture(*inputs, edits=edits))(scores[:, :4], *more)
     np.testing.assert_allclose(eager, traced, rtol=1e-6)
     return tf.nn.softmax(scores).numpy(), eager.numpy()
 
 
-def read_scores(mixture: EditMixture, history: tf.Tensor, seed: int = 0) -> tf.Tensor:
-    """Return scores of the last two events for the variants that are only read, `[B, 2, 2]`."""
-    scores = scores_for(2, len(history), seed + 1000)
+def event_scores(mixture: EditMixture, history: tf.Tensor, scores: np.ndarray) -> tf.Tensor:
+    """Return the scores of the last two events for each variant, `[B, 6, 2]`, with a look-up for each."""
     columns = np.clip(mixture.last_events(history).numpy() - 1, 0, N_ITEMS - 1)
     return tf.stack([scores[row][:, columns[row]] for row in range(len(columns))])
 
 
-def of_events(mixture: EditMixture, history: tf.Tensor, scores: np.ndarray) -> tf.Tensor:
-    """Return the log-probabilities of the last two events for each variant, with a look-up for each."""
-    found = tf.nn.log_softmax(scores).numpy()
-    events = mixture.last_events(history).numpy()
-    return tf.stack([found[row][:, np.clip(events[row] - 1, 0, N_ITEMS - 1)] for row in range(len(events))])
+def numbers_of(mixture: EditMixture, history: tf.Tensor, level: list[float]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the numbers, and the logarithms of the last events' probabilities that they are made of."""
+    scores = scores_for(6, len(history))
+    of_events = event_scores(mixture, history, scores)
+    log_p = mixture.log_probabilities(of_events[:, :4] - tf.reduce_logsumexp(scores, 2)[:, :4, tf.newaxis], of_events)
+    np.testing.assert_allclose(log_p[:, 4:], of_events[:, 4:] - mixture.typical_normaliser)
+    return mixture.numbers(log_p, history, tf.constant(level)).numpy(), log_p.numpy()
 
 
 def test_uniform_weights_by_hand(mixture: EditMixture) -> None:
     mixture.uniform.assign([np.log(2.0), np.log(3.0)])  # 1 : 2 : 2 : 2 * 2 * 3
     of_variants, result = mixed(mixture, [[1, 2, 3, 4]], "uniform")
-    np.testing.assert_allclose(result[0], np.array([1, 2, 2, 12]) @ of_variants[0] / 17, rtol=1e-5)
+    np.testing.assert_allclose(result[0], np.array([1, 2, 2, 12]) @ of_variants[0, :4] / 17, rtol=1e-5)
 
 
 def test_an_edit_never_empties_a_history(mixture: EditMixture) -> None:
@@ -73,8 +74,8 @@ def test_learned_weights_by_hand(mixture: EditMixture) -> None:
     history = [1, 2, 3, 4, 5]
     mixture.typical_normaliser.assign(1.5)
     of_variants, result = mixed(mixture, [history], "learned")
-    read = np.exp(scores_for(2, 1, 1000) - 1.5)  # not quite probabilities
-    of_all = np.concatenate([of_variants, read], axis=1)
+    # The last two variants have the typical normaliser in place of their own.
+    of_all = np.concatenate([of_variants[:, :4], np.exp(scores_for(6)[:, 4:] - 1.5)], axis=1)
     log_p = np.log(np.array([1, 2, 3, 4, 10]) / 20)
 
     def log_odds(item: int, variants: tuple[int, ...]) -> float:
@@ -91,10 +92,9 @@ def test_learned_weights_by_hand(mixture: EditMixture) -> None:
 def test_numbers_are_0_without_the_event_they_need(mixture: EditMixture) -> None:
     mixture.set_popularity(np.ones(N_ITEMS))
     history = tf.constant([[1, 2, 3, 0], [1, 0, 0, 0]])
-    events, read = of_events(mixture, history, scores_for(4, 2)), read_scores(mixture, history)
-    numbers = mixture.numbers(events, read, history, tf.constant([LEVEL, 0])).numpy()
+    numbers, events = numbers_of(mixture, history, [LEVEL, 0])
     # Three events: the last has two events before it, the other one.
-    fits = events.numpy()[0] - np.log(1 / N_ITEMS)
+    fits = events[0] - np.log(1 / N_ITEMS)
     np.testing.assert_allclose(numbers[0, 0, :2], [fits[[1, 3], 0].mean(), fits[[1, 3], 0].max()], rtol=1e-5)
     np.testing.assert_allclose(numbers[0, 1, :2], fits[3, 1], rtol=1e-5)
     log_p = np.log(1 / N_ITEMS)
@@ -114,9 +114,9 @@ def test_the_mixture_is_a_distribution(history: list[int], weights: list[float],
     mixture.build()
     mixture.learned.assign(weights)
     ids = tf.constant([history + [0] * (6 - len(history))])
-    scores = scores_for(4, 1, seed)
-    more = read_scores(mixture, ids, seed), ids, tf.constant([LEVEL])
-    result = mixture(scores, *more, edits="learned").numpy()[0]
+    scores = scores_for(6, 1, seed)
+    more = event_scores(mixture, ids, scores), ids, tf.constant([LEVEL])
+    result = mixture(scores[:, :4], *more, edits="learned").numpy()[0]
     assert result.sum() == pytest.approx(1, abs=1e-4)
     assert (result <= tf.nn.softmax(scores).numpy()[0, :4].max(axis=0) + 1e-5).all()
 
@@ -135,7 +135,7 @@ def test_an_improbable_event_has_finite_weights(mixture: EditMixture) -> None:
     mixture.learned.assign([0.1] * 9)
     scores = np.full((1, 4, N_ITEMS), -1000.0, np.float32)
     scores[..., 0] = 0
-    more = np.full((1, 2, 2), -1000.0, np.float32), tf.constant([[2, 3, 4, 5]]), tf.constant([LEVEL])
+    more = np.full((1, 6, 2), -1000.0, np.float32), tf.constant([[2, 3, 4, 5]]), tf.constant([LEVEL])
     assert np.isfinite(mixture(scores, *more, edits="learned")).all()
 
 
@@ -153,8 +153,7 @@ def test_an_item_without_events_counts_as_half_of_one(mixture: EditMixture) -> N
 
 def test_eos_and_mask_have_no_evidence(mixture: EditMixture) -> None:
     history = tf.constant([[1, 2, N_ITEMS + 2], [1, N_ITEMS + 1, 3]])
-    events, read = of_events(mixture, history, scores_for(4, 2)), read_scores(mixture, history)
-    numbers = mixture.numbers(events, read, history, tf.constant([LEVEL, LEVEL])).numpy()
+    numbers, _ = numbers_of(mixture, history, [LEVEL, LEVEL])
     assert not numbers[0, 0].any() and numbers[0, 1].any()
     assert numbers[1, 0].any() and not numbers[1, 1].any()
 

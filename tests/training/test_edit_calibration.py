@@ -91,11 +91,9 @@ def test_a_mixture_is_chosen_where_the_last_event_is_noise():
 
 def _follows_the_last(history, n_items):
     length = tf.reduce_sum(tf.cast(history > 0, tf.int32), axis=-1)[:, tf.newaxis]
-
-    def scores_after(back):  # 6 for the column of the item after the one so many places from the end
-        last = tf.gather(history, tf.maximum(length - tf.constant(back), 0), batch_dims=1)
-        return tf.one_hot(last, n_items) * 6.0
-
+    back = tf.constant([1, 2, 1, 3, 4, 5])  # the last event of each variant, from the end
+    last = tf.gather(history, tf.maximum(length - back, 0), batch_dims=1)
+    scores = tf.one_hot(last, n_items) * 6.0  # the column of item `last + 1`
     events = tf.gather(history, tf.maximum(length - tf.constant([1, 2]), 0), batch_dims=1)
-    read = tf.gather(scores_after([4, 5]), tf.repeat(events[:, tf.newaxis] - 1, 2, axis=1), batch_dims=2)
-    return scores_after([1, 2, 1, 3]), read, tf.zeros(tf.shape(history)[0])
+    event_scores = tf.gather(scores, tf.repeat(events[:, tf.newaxis] - 1, 6, axis=1), batch_dims=2)
+    return scores[:, :4], event_scores, tf.zeros(tf.shape(history)[0])

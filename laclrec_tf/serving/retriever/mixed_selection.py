@@ -141,7 +141,9 @@ class MixedSearch(tf.Module):
         self.n_items = exact.n_items
         self.index = index
         self._vectors_of: Any = lambda item_ids: model.edit_vectors(item_ids, edits)
-        self._weights_of: Any = lambda *of_history: model.mixture.weights_of(*of_history, edits)
+        self._weights_of: Any = lambda of_mixed, events, *of_history: model.mixture.weights_of(
+            model.mixture.log_probabilities(of_mixed, events), *of_history, edits
+        )
         self._last_events: Any = lambda item_ids: model.mixture.last_events(item_ids)
         self._item_vectors: Any = lambda: tf.convert_to_tensor(model.item_vectors)
         if sample is None:
@@ -213,14 +215,15 @@ class MixedSearch(tf.Module):
         batch, vectors = tf.shape(vectors)[0], vectors[:, :N_MIXED]
         scores, found = self.index.search(tf.reshape(vectors, [-1, vectors.shape[2]]), n_searched)
         scores, found = (tf.reshape(each, [batch, N_MIXED, -1]) for each in (scores, found))
-        log_sums = self._log_sums(vectors, scores[..., :N_BEST])[..., tf.newaxis]
-        weights = self._weights_of(events[:, :N_MIXED] - log_sums, events[:, N_MIXED:], history, noise_level)
+        log_sums = self._log_sums(vectors, scores[..., :N_BEST])
+        of_mixed = events[:, :N_MIXED] - log_sums[..., tf.newaxis]
+        weights = self._weights_of(of_mixed, events, history, noise_level)
         # Other rows' longer lists add candidates. A row must not use more than it needs by itself.
         own = tf.sequence_mask(tf.maximum(needed, N_BEST), tf.shape(scores)[2])[:, tf.newaxis]
         found = tf.where(own & ~tf.math.is_inf(scores), found, PAD_ID)
         candidates = without_repeats(tf.reshape(found, [batch, -1]))  # [B, C]
         logits = tf.einsum("bvd,bcd->bvc", vectors, tf.gather(table, candidates))
-        exponents = logits - log_sums + tf.math.log(weights)[..., tf.newaxis]
+        exponents = logits + (tf.math.log(weights) - log_sums)[..., tf.newaxis]
         mixed = tf.where(tf.equal(candidates, PAD_ID), -np.inf, tf.reduce_sum(tf.exp(exponents), axis=1))
         return top_items(drop_listed(mixed, candidates, excluded), candidates, width)
 
