@@ -85,26 +85,19 @@ def calibrate_edits(
             f"Received: {len(histories)} histories and {len(targets)} targets."
         )
     model.mixture.set_popularity(np.asarray(item_counts))
-    samples = _samples(model, histories, np.asarray(targets), np.asarray(item_counts), seed)
-    folds = np.random.default_rng(seed).permutation(len(histories)) % N_FOLDS
+    samples = read_samples(model, histories, np.asarray(targets), np.asarray(item_counts), seed)
     found: dict[str, Any] = {"chosen": "none", "users": len(histories)}
-    best = _values(samples, np.zeros(0))
-    none = best
+    best = np.zeros(len(samples.user))
     for kind in EDITS[1:]:
-        values = np.empty_like(best)
-        for fold in range(N_FOLDS):
-            weights = fit_weights(samples.of_users(folds != fold), kind)
-            values[folds[samples.user] == fold] = _values(samples.of_users(folds == fold), weights)
+        gains = cross_validated(samples, kind, seed)
         weights = fit_weights(samples, kind)
         names = COEFFICIENTS if kind == "learned" else _UNIFORM_NAMES
         found[kind] = dict(zip(names, map(float, weights), strict=True))
-        found[kind]["gain"], found[kind]["gain_clean"] = (
-            float(np.mean(values[rows] - none[rows])) for rows in (samples.is_clean | True, samples.is_clean)
-        )
-        gain, error = _mean_over_users(values - best, samples.user)
-        clean, clean_error = _mean_over_users((values - best)[samples.is_clean], samples.user[samples.is_clean])
+        found[kind] |= {"gain": float(gains.mean()), "gain_clean": float(gains[samples.is_clean].mean())}
+        gain, error = _mean_over_users(gains - best, samples.user)
+        clean, clean_error = _mean_over_users((gains - best)[samples.is_clean], samples.user[samples.is_clean])
         if gain > 2 * error and clean > -max(clean_error, gain / 10):
-            found["chosen"], best = kind, values
+            found["chosen"], best = kind, gains
     set_calibration(model, found, item_counts)
     return found
 
@@ -122,6 +115,25 @@ def set_calibration(model: LACLRec, found: dict[str, Any], item_counts: np.ndarr
     mixture.uniform.assign([found["uniform"][name] for name in _UNIFORM_NAMES])
     mixture.learned.assign([found["learned"][name] for name in COEFFICIENTS])
     mixture.choice.assign(EDITS.index(found["chosen"]))
+
+
+def cross_validated(samples: Samples, kind: str, seed: int = 0) -> np.ndarray:
+    """Return the gain of `log(P(target) + 0.001)` over "none" of each sample, with weights fitted on other users.
+
+    Args:
+        samples: what to fit on.
+        kind: "uniform" or "learned".
+        seed: seed of the folds. Default: 0.
+
+    Returns:
+        `[S]` float64.
+    """
+    folds = np.random.default_rng(seed).permutation(int(samples.user.max()) + 1) % N_FOLDS
+    values = np.empty(len(samples.user))
+    for fold in range(N_FOLDS):
+        weights = fit_weights(samples.of_users(folds != fold), kind)
+        values[folds[samples.user] == fold] = _log_likelihood(samples.of_users(folds == fold), weights)[0]
+    return values - np.log(samples.of_target[:, 0] + FLOOR)
 
 
 def fit_weights(samples: Samples, kind: str) -> np.ndarray:
@@ -149,39 +161,10 @@ def fit_weights(samples: Samples, kind: str) -> np.ndarray:
     return np.concatenate([[fitted[0] - slopes @ mean], slopes, fitted[-1:]])
 
 
-def _log_likelihood(samples: Samples, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return `log(P(target) + 0.001)` of each sample, `[S]`, and the slope of its mean by weight."""
-    odds = weights[0] + samples.numbers @ weights[1:-1]  # [S, 2]
-    inside = (odds > MIN_LOG_ODDS) & (odds < MAX_LOG_ODDS)
-    odds = np.clip(odds, MIN_LOG_ODDS, MAX_LOG_ODDS)
-    exponents = np.stack([np.zeros(len(odds)), odds[:, 0], odds[:, 1], odds.sum(axis=1) + weights[-1]], axis=1)
-    exponents = np.where(samples.exists, exponents, -np.inf)
-    shares = np.exp(exponents - exponents.max(axis=1, keepdims=True))
-    shares /= shares.sum(axis=1, keepdims=True)
-    mixed = np.sum(shares * samples.of_target, axis=1)
-    by_exponent = shares * (samples.of_target - mixed[:, np.newaxis]) / (mixed + FLOOR)[:, np.newaxis]
-    by_odds = np.where(inside, by_exponent[:, 1:3] + by_exponent[:, 3:], 0.0)
-    by_number = np.einsum("se,sen->n", by_odds, samples.numbers)
-    slope = np.concatenate([[by_odds.sum()], by_number, [by_exponent[:, 3].sum()]])
-    return np.log(mixed + FLOOR), slope / len(odds)
-
-
-def _values(samples: Samples, weights: np.ndarray) -> np.ndarray:
-    """Return `log(P(target) + 0.001)` of each sample; no weights are those of "none"."""
-    if not weights.size:
-        return np.log(samples.of_target[:, 0] + FLOOR)
-    return _log_likelihood(samples._replace(numbers=samples.numbers[..., : weights.size - 2]), weights)[0]
-
-
-def _mean_over_users(values: np.ndarray, user: np.ndarray) -> tuple[float, float]:
-    """Return the mean over users of their mean values, and its standard error."""
-    means = np.bincount(user, values) / np.bincount(user)
-    return float(means.mean()), float(means.std() / np.sqrt(means.size))
-
-
-def _samples(
-    model: LACLRec, histories: Sequence[np.ndarray], targets: np.ndarray, item_counts: np.ndarray, seed: int
+def read_samples(
+    model: LACLRec, histories: Sequence[np.ndarray], targets: np.ndarray, item_counts: np.ndarray, seed: int = 0
 ) -> Samples:
+    """Read histories as they are and with planted noise, see `calibrate_edits` for the arguments."""
     ids = tf.TensorSpec([None, None], tf.int32)
 
     @tf.function(input_signature=[ids, tf.TensorSpec([None], tf.int32)], autograph=False)
@@ -214,3 +197,26 @@ def _samples(
             parts += [(users, np.full(len(users), rate == 0), *read_values)] * count
     user, is_clean, numbers, exists, of_target = (np.concatenate(values) for values in zip(*parts, strict=True))
     return Samples(user, is_clean, numbers.astype(np.float64), exists, of_target.astype(np.float64))
+
+
+def _log_likelihood(samples: Samples, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return `log(P(target) + 0.001)` of each sample, `[S]`, and the slope of its mean by weight."""
+    odds = weights[0] + samples.numbers[..., : len(weights) - 2] @ weights[1:-1]  # [S, 2]; "uniform" reads no numbers
+    inside = (odds > MIN_LOG_ODDS) & (odds < MAX_LOG_ODDS)
+    odds = np.clip(odds, MIN_LOG_ODDS, MAX_LOG_ODDS)
+    exponents = np.stack([np.zeros(len(odds)), odds[:, 0], odds[:, 1], odds.sum(axis=1) + weights[-1]], axis=1)
+    exponents = np.where(samples.exists, exponents, -np.inf)
+    shares = np.exp(exponents - exponents.max(axis=1, keepdims=True))
+    shares /= shares.sum(axis=1, keepdims=True)
+    mixed = np.sum(shares * samples.of_target, axis=1)
+    by_exponent = shares * (samples.of_target - mixed[:, np.newaxis]) / (mixed + FLOOR)[:, np.newaxis]
+    by_odds = np.where(inside, by_exponent[:, 1:3] + by_exponent[:, 3:], 0.0)
+    by_number = np.einsum("se,sen->n", by_odds, samples.numbers[..., : len(weights) - 2])
+    slope = np.concatenate([[by_odds.sum()], by_number, [by_exponent[:, 3].sum()]])
+    return np.log(mixed + FLOOR), slope / len(odds)
+
+
+def _mean_over_users(values: np.ndarray, user: np.ndarray) -> tuple[float, float]:
+    """Return the mean over users of their mean values, and its standard error."""
+    means = np.bincount(user, values) / np.bincount(user)
+    return float(means.mean()), float(means.std() / np.sqrt(means.size))

@@ -8,7 +8,14 @@ import tensorflow as tf
 
 from laclrec_tf.layers.edit_mixture import COEFFICIENTS
 from laclrec_tf.models import build_preset
-from laclrec_tf.training.edit_calibration import FLOOR, Samples, _log_likelihood, _samples, calibrate_edits, fit_weights
+from laclrec_tf.training.edit_calibration import (
+    FLOOR,
+    Samples,
+    _log_likelihood,
+    calibrate_edits,
+    fit_weights,
+    read_samples,
+)
 
 N_USERS = 4000
 
@@ -64,7 +71,7 @@ def test_the_value_is_that_of_the_model():
     assert found["chosen"] == "none"
     weights = np.array([found["learned"][name] for name in COEFFICIENTS])
     np.testing.assert_allclose(model.mixture.learned, weights, rtol=1e-6)
-    read = _samples(model, histories, targets, np.arange(1, 21), seed=0)
+    read = read_samples(model, histories, targets, np.arange(1, 21), seed=0)
     clean = np.flatnonzero(read.is_clean)[:60]
     values, _ = _log_likelihood(read, weights)
     for row in clean[:10]:
