@@ -71,6 +71,11 @@ class Cell:
         """The file of the record of the strict training with the same model, seed and data."""
         return self.result.with_name(f"{training_name(self.data, self.model, self.seed, 'strict')}.json")
 
+    @property
+    def strict_run(self) -> Path:
+        """The run folder of the strict training with the same model, seed and data."""
+        return self.run.with_name(training_name(self.data, self.model, self.seed, "strict"))
+
     def settings_to_train(self) -> TrainConfig:
         """Return the settings to train with; a refit takes the number of epochs that its strict training found.
 

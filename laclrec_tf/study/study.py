@@ -145,8 +145,16 @@ def run_cell(cell: Cell, show_progress: bool = True) -> None:
     Raises:
         InputError: The data cannot be read, or the run folder holds another training.
     """
-    resumed = CheckpointSettings(resume=True)
-    train(cell.data_folder, cell.run, cell.settings_to_train(), checkpoints=resumed, show_progress=show_progress)
+    # A refit alone has no users set aside: it takes the calibration of its strict training over.
+    strict = RunFolder.open(cell.strict_run) if cell.trained_on == "refit" and cell.strict_run.exists() else None
+    train(
+        cell.data_folder,
+        cell.run,
+        cell.settings_to_train(),
+        checkpoints=CheckpointSettings(resume=True),
+        show_progress=show_progress,
+        calibrated=strict,
+    )
     run = RunFolder.open(cell.run)
     reports, ranks = _evaluate(cell, run, show_progress)
     measured = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -56,6 +56,11 @@ def calibrate(
         popularity = item_counts if corruption_noise == "popular" else None
         found["insertions"] = calibrate_insertions(model, histories, popularity, seed=seed)
     return found
+
+
+def calibration_of(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `calibrate` found from the record of a run; nothing if the run was not calibrated."""
+    return {name: record[name] for name in ("deletions", "edits", "insertions") if name in record}
 
 
 def set_calibrations(model: LACLRec, found: dict[str, Any], item_counts: np.ndarray) -> None:

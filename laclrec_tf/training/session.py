@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -69,6 +69,7 @@ class TrainingSession:
         boards: whether TensorBoard also gets histograms, edited histories and item vectors.
         show_progress: whether to show a progress bar and print a row for each epoch.
         keep_last: see `CheckpointSettings`.
+        calibration: what `calibrate` found for a strict training with these settings, for a refit without one.
     """
 
     prepared: PreparedData
@@ -84,6 +85,7 @@ class TrainingSession:
     boards: bool
     show_progress: bool
     keep_last: bool = True
+    calibration: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         before = 0.0 if self.state is None else self.state.about["seconds"]
@@ -104,7 +106,7 @@ class TrainingSession:
         """
         config = self.config
         resumed = {} if self.state is None else self.state.about
-        record: dict[str, Any] = dict(resumed.get("record", {"trained_on": "strict"}))
+        record: dict[str, Any] = dict(resumed.get("record", {"trained_on": "strict", **(self.calibration or {})}))
         strict_is_done = resumed.get("part") == "refit"
         if (config.refit_epochs is None or not config.refit) and not strict_is_done:
             model, best = self.fit("strict", config.epochs, record)

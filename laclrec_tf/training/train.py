@@ -24,6 +24,7 @@ from laclrec_tf.runtime.machine import package_versions
 from laclrec_tf.runtime.output_files import new_folder
 from laclrec_tf.runtime.processes import StopRequest
 from laclrec_tf.runtime.terminal import readable_warnings, terminal
+from laclrec_tf.training.calibration import calibration_of
 from laclrec_tf.training.checkpoints import CheckpointSettings, CheckpointTimer, TrainingCheckpoints
 from laclrec_tf.training.config import TrainConfig
 from laclrec_tf.training.session import TrainingSession
@@ -44,6 +45,7 @@ def train(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     boards: bool = True,
     show_progress: bool = True,
+    calibrated: RunFolder | None = None,
 ) -> RunFolder | None:
     """Train on prepared data, keep the weights of the best validation epoch, and write a run folder.
 
@@ -69,6 +71,8 @@ def train(
         boards: whether TensorBoard also gets histograms of the augmenter's edits, three histories before and after
             editing, and the item vectors. For a large catalogue this takes about a second each epoch. Default: True.
         show_progress: whether to show a progress bar and print a row for each epoch on standard error. Default: True.
+        calibrated: a strict run with the same settings, whose calibration a refit with `config.refit_epochs` takes
+            over. Default: None; such a refit is not calibrated.
 
     Returns:
         The finished run; with `resume` also one that was finished before. None on a worker that is not the chief,
@@ -112,6 +116,7 @@ def train(
             boards=boards,
             show_progress=show_progress,
             keep_last=checkpoints.keep_last,
+            calibration=None if calibrated is None else calibration_of(calibrated.record),
         )
         _check_validation(session)
         _check_same_training(session)

@@ -103,6 +103,19 @@ def test_a_refit_of_given_epochs_trains_on_all_events_and_is_not_calibrated(data
         run.model.recommend([[1, 2, 3]], edits="learned")
 
 
+def test_a_refit_of_given_epochs_takes_over_the_calibration_of_a_strict_run(data, tmp_path, few_are_enough):
+    strict = train(data, tmp_path / "strict", SETTINGS | {"epochs": 1}, show_progress=False)
+    settings = SETTINGS | {"refit": True, "refit_epochs": 1}
+    run = train(data, tmp_path / "run", settings, show_progress=False, calibrated=strict)
+    for name in ("edits", "deletions"):
+        assert run.record[name] == strict.record[name]
+    assert run.model.chosen_edits == strict.model.chosen_edits
+    np.testing.assert_array_equal(run.model.mixture.learned, strict.model.mixture.learned)
+    np.testing.assert_array_equal(run.model.evidence.coefficients, strict.model.evidence.coefficients)
+    # The popularity is that of the refit's own events.
+    assert np.any(run.model.mixture.log_popularity.numpy() != strict.model.mixture.log_popularity.numpy())
+
+
 def test_no_users_set_aside_is_no_calibration(data, tmp_path):
     settings = SETTINGS | {"epochs": 1, "calibration_share": 0.01}  # fewer than 50 users are too few
     run = train(data, tmp_path / "run", settings, show_progress=False)
