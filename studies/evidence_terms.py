@@ -16,10 +16,12 @@ import typer
 
 from laclrec_tf.cli.main import run_app
 from laclrec_tf.data.splits import before_set_aside, held_out_pairs, is_set_aside, set_aside_share, training_part
+from laclrec_tf.errors import InputError
 from laclrec_tf.layers.edit_mixture import COEFFICIENTS
 from laclrec_tf.run_folder import RunFolder
 from laclrec_tf.runtime.tensorflow_startup import import_tensorflow_quietly
 from laclrec_tf.training.edit_calibration import cross_validated, read_samples
+from laclrec_tf.training.session import MAX_READ_ITEMS, MIN_CALIBRATED
 
 PARTS = {
     "the mean fit": {"after", "noise_level_after"},
@@ -49,6 +51,8 @@ def evidence_terms(run: str | Path, seed: int = 0) -> dict[str, tuple[float, flo
         seed: Seed of the planted noise and of the folds. Default: 0.
     """
     folder = RunFolder.open(run)
+    if "edits" not in folder.record or folder.record["trained_on"] != "strict":
+        raise InputError(f"{run} is not a strict run that was calibrated. Train one without --refit.")
     users, histories = folder.data.histories()
     counts = folder.data.counts
     share = set_aside_share(counts["users"], counts["events"], folder.record["settings"]["calibration_share"])
@@ -58,7 +62,8 @@ def evidence_terms(run: str | Path, seed: int = 0) -> dict[str, tuple[float, flo
         for user, history in zip(users, histories, strict=True)
     ]
     item_counts = np.bincount(np.concatenate(trained), minlength=folder.vocabulary.n_items + 1)[1:]
-    before, targets = zip(*held_out_pairs(aside, "validation"), strict=True)
+    n_read = max(MIN_CALIBRATED, MAX_READ_ITEMS // folder.vocabulary.n_items)
+    before, targets = zip(*held_out_pairs(aside[:n_read], "validation"), strict=True)
     samples = read_samples(folder.model, before, np.array(targets), item_counts, seed)
     gains = {kind: cross_validated(samples, kind, seed) for kind in ("uniform", "learned")}
     for part, names in PARTS.items():

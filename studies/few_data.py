@@ -4,7 +4,7 @@ laclrec-tf prepare interactions.csv.gz --out beauty --min-interactions 0
 python studies/few_data.py beauty --share 0.05 --preset laclrec --seed 0 --out few
 
 The users are drawn with the seed; every preset gets the same ones. All users' test items are ranked over the items
-that the training has seen. Where it has not seen the target, this counts as a miss.
+that the training has seen. Where it has not seen the target, or no event of the history, this counts as a miss.
 """
 
 from __future__ import annotations
@@ -21,12 +21,15 @@ from laclrec_tf.cli.main import run_app
 from laclrec_tf.data.prepare import prepare
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.data.splits import held_out_pairs
+from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.ranking import rank_targets
 from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.metrics.ranking import ranking_metrics
 from laclrec_tf.runtime.tensorflow_startup import import_tensorflow_quietly
 from laclrec_tf.training.config import TrainConfig, parse_assignments
 from laclrec_tf.training.train import train
+
+MISS = 10**6  # the rank of a target that cannot be recommended
 
 
 def main(
@@ -54,9 +57,15 @@ def few_data(data: str | Path, out: str | Path, share: float, config: TrainConfi
         config: Settings of the training. Its seed draws the users, too.
 
     Returns:
-        The share, the settings, the numbers of users and items that were trained on, the share of the targets that are
-        among them, the validation metrics, and for each kind of edits the test metrics over all users.
+        The share, the settings, the numbers of users and items that were trained on, the share of the users whose
+        target and at least one event are among them, the validation metrics, and for each kind of edits the test
+        metrics over all users.
+
+    Raises:
+        InputError: The settings are those of a refit, or the folder exists.
     """
+    if config.refit:
+        raise InputError("A refit has no validation metrics. Leave `refit` out.")
     out, whole = Path(out), PreparedData.open(data)
     users, histories = whole.histories()
     drawn = np.random.default_rng(config.seed).permutation(len(users))[: max(1, round(share * len(users)))]
@@ -76,7 +85,7 @@ def few_data(data: str | Path, out: str | Path, share: float, config: TrainConfi
     known = np.flatnonzero(is_known)
     test = {}
     for edits in ("none", "uniform", "learned") if "edits" in run.record else ("none",):
-        ranks = np.full(len(pairs), part.vocabulary.n_items, np.int32)
+        ranks = np.full(len(pairs), MISS, np.int32)
         ranks[known] = rank_targets(run.model, [asked[user] for user in known], targets[known], edits=edits)
         test[edits] = ranking_metrics(ranks, ks=(10,))
     found = {

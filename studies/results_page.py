@@ -68,7 +68,7 @@ def results_page(
     parts = ["# Results\n" if notes is None else _read(Path(notes), "Name a Markdown file.")]
     out = ReportFile(page)
     if noise:
-        parts.append(noise_table([json.loads(_read(Path(file), "Name a record of noise-curve.")) for file in noise]))
+        parts.append(noise_table([_curve(Path(file)) for file in noise]))
     for study in map(Path, studies):
         if study.is_file():
             report, folder = _report_of_records(study, page.parent)
@@ -101,7 +101,7 @@ def noise_table(curves: Sequence[dict[str, Any]]) -> str:
         model = f"`{curve['preset']}`, {', '.join(map(str, curve['seeds']))}"
         for row in curve["rows"]:
             gains = row["differences"]
-            cells = [curve["data"], model, f"{row['rate']:.0%}", row["last"], f"{row['users']:,}"]
+            cells = [curve["data"], model, f"{row['rate'] * 100:.0f} %", row["last"], f"{row['users']:,}"]
             cells.append(_metric(row["none"]["ndcg@10"]))
             for kind in ("uniform", "learned"):
                 change = f" ({_percent(gains[f'{kind} - none']['difference'])})" if kind in row else ""
@@ -110,6 +110,19 @@ def noise_table(curves: Sequence[dict[str, Any]]) -> str:
             cells.append(f"{_percent(found['difference'])} ({_p_value(found['p_value'])})" if found else "")
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _curve(file: Path) -> dict[str, Any]:
+    """Return a record of `noise_curve` that fits the table's text."""
+    remedy = "Give a record that `laclrec-tf noise-curve --json` made of test items, popular noise, anywhere."
+    try:
+        curve: dict[str, Any] = json.loads(_read(file, remedy))
+        fits = (curve["split"], curve["kind"], curve["where"]) == ("test", "popular", "anywhere") and "seeds" in curve
+    except (ValueError, KeyError, TypeError):
+        fits = False
+    if not fits:
+        raise InputError(f"{file} does not fit. {remedy}")
+    return curve
 
 
 def _metric(value: float) -> str:

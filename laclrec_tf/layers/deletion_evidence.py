@@ -159,7 +159,8 @@ class DeletionEvidence(keras.layers.Layer):
         normalisers = ops.broadcast_to(ops.convert_to_tensor(typical_normaliser), ops.shape(history))
         odds = self(self.numbers(history, hidden, normalisers, item_table, log_popularity))
         position = ops.arange(ops.shape(history)[1], dtype="int32")[None]
-        counted = ops.logical_and(is_item(history), position < history_lengths(history)[:, None] - 2)
+        counted = ops.logical_and(is_item(history), history <= self.n_items)  # neither EOS nor MASK
+        counted = ops.logical_and(counted, position < history_lengths(history)[:, None] - 2)
         total = ops.sum(ops.where(counted, ops.sigmoid(odds), 0.0), axis=1)
         return total / ops.maximum(ops.sum(ops.cast(counted, "float32"), axis=1), 1.0)
 

@@ -89,7 +89,7 @@ class UserEncoder(keras.layers.Layer):
         return self.norm(last[:, 0])
 
     def vectors_at(self, hidden: KerasTensor, mask: KerasTensor, places: KerasTensor | None = None) -> KerasTensor:
-        """Return the states at some places, without the last block's other positions. Dropout is off.
+        """Return the states at some places. Dropout is off, and the last block computes no other places.
 
         Args:
             hidden: `[B, L, D]` float, the encoder's hidden states.

@@ -234,6 +234,11 @@ def grown_model(model: LACLRec, vectors: np.ndarray) -> LACLRec:
             new.assign(_with_rows(old, np.full(len(vectors), old.numpy().min())))
         else:
             new.assign(old)
+    # The mean normaliser grows with the catalogue; by how much, histories of one popular item tell.
+    popular = np.argsort(-model.mixture.log_popularity.numpy()[1:-2], kind="stable")[:512, np.newaxis] + 1
+    states = model.user_vectors(popular.astype(np.int32), training=False)
+    shift = grown.catalogue.log_normalisers(states) - model.catalogue.log_normalisers(states)
+    grown.mixture.typical_normaliser.assign_add(ops.mean(shift))
     if model.compiled:
         grown.compile_from_config(model.get_compile_config())
         _copy_optimizer(model, grown, vectors)

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from laclrec_tf.errors import InputError
 from laclrec_tf.models import LACLRec
 from laclrec_tf.training.deletion_calibration import calibrate_deletions, set_deletions
 from laclrec_tf.training.edit_calibration import calibrate_edits, set_calibration
@@ -38,7 +39,8 @@ def calibrate(
         `calibrate_edits` and `calibrate_insertions`.
 
     Raises:
-        InputError: there are fewer than five users, or another number of targets than histories.
+        InputError: there are fewer than five users or another number of targets than histories, a history is empty, an
+            id or a count is out of its range, or `corruption_noise` is unknown.
 
     Example:
         >>> from laclrec_tf.models import build_preset
@@ -47,6 +49,7 @@ def calibrate(
         >>> sorted(calibrate(model, histories, np.arange(50) % 20 + 9, np.ones(30)))
         ['deletions', 'edits', 'insertions']
     """
+    _check(model, histories, targets, item_counts, corruption_noise)
     # The mixture reads the noise level, which the evidence of deletions tells.
     found = {
         "deletions": calibrate_deletions(model, histories, targets, item_counts, seed=seed),
@@ -56,6 +59,25 @@ def calibrate(
         popularity = item_counts if corruption_noise == "popular" else None
         found["insertions"] = calibrate_insertions(model, histories, popularity, seed=seed)
     return found
+
+
+def _check(
+    model: LACLRec, histories: Sequence[np.ndarray], targets: np.ndarray, item_counts: np.ndarray, corruption_noise: str
+) -> None:
+    if corruption_noise not in ("uniform", "popular"):
+        raise InputError(f"Argument `corruption_noise` must be 'uniform' or 'popular'. Received: {corruption_noise!r}.")
+    if np.shape(item_counts) != (model.n_items,):
+        raise InputError(
+            f"Argument `item_counts` must have the shape [{model.n_items}], a number for each item. "
+            f"Received: {np.shape(item_counts)}."
+        )
+    for name, of_users in (("histories", histories), ("targets", np.reshape(targets, (-1, 1)))):
+        for user, item_ids in enumerate(of_users):
+            if not len(item_ids) or np.min(item_ids) < 1 or np.max(item_ids) > model.n_items:
+                raise InputError(
+                    f"Argument `{name}` must hold item ids from 1 to {model.n_items}. "
+                    f"Received: {np.asarray(item_ids).tolist()} of user {user}."
+                )
 
 
 def calibration_of(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -71,8 +93,8 @@ def set_calibrations(model: LACLRec, found: dict[str, Any], item_counts: np.ndar
         found: result of `calibrate`.
         item_counts: `[N]` number of training events of each item.
     """
-    set_calibration(model, found["edits"], item_counts)
     set_deletions(model, found["deletions"])
+    set_calibration(model, found["edits"], item_counts)
     if "insertions" in found:
         set_insertions(model, found["insertions"])
 

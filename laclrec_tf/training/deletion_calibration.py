@@ -19,6 +19,7 @@ from laclrec_tf.data.planted_noise import plant_noise
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.augmenter_repairs import PLANTED_RATE
 from laclrec_tf.layers.deletion_evidence import COEFFICIENTS, NO_DELETION
+from laclrec_tf.layers.edit_mixture import NOT_CALIBRATED
 from laclrec_tf.metrics.detection import detection_quality, popularity_scores
 from laclrec_tf.models import LACLRec
 from laclrec_tf.ops.edits import DELETE
@@ -145,12 +146,13 @@ def set_deletions(model: LACLRec, found: dict[str, Any]) -> None:
     """Set the weights of the model's `DeletionEvidence`, and the typical normaliser of its `EditMixture`.
 
     Args:
-        model: a model.
+        model: a model. The weights of its edits, which read the noise level, must be calibrated or set afterwards.
         found: result of `calibrate_deletions`, also for a model that was trained with the same settings on more events.
     """
     model.evidence.coefficients.assign([found["coefficients"][name] for name in COEFFICIENTS])
     model.evidence.threshold.assign(found["threshold"])
     model.mixture.typical_normaliser.assign(found["typical_normaliser"])
+    model.mixture.choice.assign(NOT_CALIBRATED)  # the weights of edits read the noise level
 
 
 def fit_coefficients(numbers: np.ndarray, is_noise: np.ndarray, rate: float | None = None) -> np.ndarray:

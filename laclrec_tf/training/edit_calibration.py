@@ -69,12 +69,15 @@ def calibrate_edits(
         gain over "none" of `log(P + 0.001)`, as `gain` on all histories and `gain_clean` on those without noise.
 
     Raises:
-        InputError: there are fewer than five users, or another number of targets than histories.
+        InputError: there are fewer than five users, another number of targets than histories, or the model's deletions
+            were not calibrated.
 
     Example:
         >>> from laclrec_tf.models import build_preset
+        >>> from laclrec_tf.training.deletion_calibration import calibrate_deletions
         >>> model = build_preset("sasrec", n_items=30, width=8)
         >>> histories = [np.arange(1, 8) + user % 20 for user in range(50)]
+        >>> _ = calibrate_deletions(model, histories, np.arange(50) % 20 + 9, np.ones(30))
         >>> found = calibrate_edits(model, histories, np.arange(50) % 20 + 9, np.ones(30))
         >>> found["users"], found["chosen"] == model.chosen_edits
         (50, True)
@@ -83,6 +86,11 @@ def calibrate_edits(
         raise InputError(
             f"Arguments `histories` and `targets` must have the same users, at least {N_FOLDS}. "
             f"Received: {len(histories)} histories and {len(targets)} targets."
+        )
+    if not model.is_calibrated:
+        raise InputError(
+            "Argument `model` must have its deletions calibrated first, because the weights of edits read the noise "
+            "level. Use `calibrate`, which does both."
         )
     model.mixture.set_popularity(np.asarray(item_counts))
     samples = read_samples(model, histories, np.asarray(targets), np.asarray(item_counts), seed)

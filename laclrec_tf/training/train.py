@@ -88,6 +88,8 @@ def train(
     if not isinstance(config, TrainConfig | None):
         raise InputError(f"Argument `config` must be a TrainConfig or a dict. Received: a {type(config).__name__}.")
     config = config or TrainConfig()
+    if calibrated is not None:
+        _check_calibrated(calibrated, config, data)
     checkpoints = checkpoints or CheckpointSettings()
     workers = workers or WorkerGroup()
     out = Path(out)
@@ -135,6 +137,26 @@ def train(
     ):
         _write_run(session)
     return _without_checkpoints(RunFolder.open(out), kept)
+
+
+def _check_calibrated(strict: RunFolder, config: TrainConfig, data: str | Path) -> None:
+    """Refuse the calibration of another training."""
+    refit = {"refit", "refit_epochs", "calibration_share"}
+    theirs, ours = strict.record["settings"], json.loads(json.dumps(config.as_dict()))
+    problem = ""
+    if not config.refit or config.refit_epochs is None:
+        problem = "the settings have no `refit_epochs`, so this training calibrates itself"
+    elif strict.record["trained_on"] != "strict":
+        problem = f"{strict.folder} is a refit"
+    elif strict.record["data_hash"] != PreparedData.open(data).data_hash:
+        problem = f"{strict.folder} was trained on other data than {data}"
+    elif differing := [name for name in _differing(ours, theirs) if name not in refit]:
+        problem = f"{strict.folder} has other settings: {', '.join(differing)}"
+    if problem:
+        raise InputError(
+            f"Argument `calibrated` must be the strict run of the same training, for a refit with `refit_epochs`. "
+            f"Received a run of which this is not true: {problem}."
+        )
 
 
 def _write_run(session: TrainingSession) -> None:

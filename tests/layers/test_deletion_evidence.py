@@ -105,3 +105,14 @@ def test_a_saved_model_keeps_evidence_and_thresholds(tmp_path):
     history = np.array([[3, 1, 4, 0], [5, 0, 0, 0]], np.int32)
     for part, again in zip(model.edit(history), loaded.edit(history), strict=True):
         np.testing.assert_allclose(part, again, rtol=1e-6)
+
+
+def test_eos_and_mask_do_not_change_the_noise_level():
+    layer = DeletionEvidence(20)
+    layer.build()
+    layer.coefficients.assign([-6.0, *[0.0] * 11])
+    states, table = tf.ones([3, 5, 8]), tf.ones([23, 8])
+    history = tf.constant([[1, 2, 3, 4, 5], [1, 22, 3, 4, 5], [21, 22, 22, 4, 5]])
+    level = layer.noise_level(history, states, 0.0, table, tf.zeros([23])).numpy()
+    probability = 1 / (1 + np.exp(6.0))
+    np.testing.assert_allclose(level, [probability, probability, 0], rtol=1e-5)

@@ -198,3 +198,10 @@ def test_configuration():
     assert copy.get_config() == catalogue.get_config()
     assert (copy.n_items, copy.n_negatives) == (50, 4)
     assert copy.draw_negatives().numpy().tolist() == catalogue.draw_negatives().numpy().tolist()
+
+
+def test_the_typical_normaliser_of_a_grown_catalogue_is_that_of_its_items():
+    model = LACLRec(n_items=20, width=8)
+    model.mixture.typical_normaliser.assign(3.0)
+    grown = grown_model(model, model.item_vectors.numpy()[1:-2])  # a copy of each item: twice the sum
+    assert float(grown.mixture.typical_normaliser) == pytest.approx(3 + np.log(2), abs=1e-5)

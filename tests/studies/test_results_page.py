@@ -83,10 +83,14 @@ def test_records_of_noise_become_a_table(tmp_path):
         row["differences"][name] = {"difference": difference, "p_value": p_value}
     bare = {"rate": 0.0, "last": "any", "users": 1200, "none": {"ndcg@10": 0.0601}, "differences": {}}
     curve = {"preset": "laclrec", "seeds": [0, 1], "data": "shop", "rows": [row, bare]}
+    curve |= {"split": "test", "kind": "popular", "where": "anywhere"}
     (tmp_path / "curve.json").write_text(json.dumps(curve))
     results_page([], tmp_path / "page.md", noise=[tmp_path / "curve.json"])
     lines = (tmp_path / "page.md").read_text().splitlines()
     assert lines[-2:] == [
-        "| shop | `laclrec`, 0, 1 | 20% | any | 12 | .0500 | .0550 (+10.0 %) | .0605 (+21.0 %) | +10.0 % (p = .013) |",
-        "| shop | `laclrec`, 0, 1 | 0% | any | 1,200 | .0601 |  |  |  |",
+        "| shop | `laclrec`, 0, 1 | 20 % | any | 12 | .0500 | .0550 (+10.0 %) | .0605 (+21.0 %) | +10.0 % (p = .013) |",
+        "| shop | `laclrec`, 0, 1 | 0 % | any | 1,200 | .0601 |  |  |  |",
     ]
+    (tmp_path / "curve.json").write_text(json.dumps(curve | {"split": "validation"}))
+    with pytest.raises(InputError, match=r"curve.json does not fit. Give a record"):
+        results_page([], tmp_path / "page.md", noise=[tmp_path / "curve.json"])

@@ -9,6 +9,8 @@ from laclrec_tf.data import training_dataset
 from laclrec_tf.errors import InputError
 from laclrec_tf.models import build_preset
 from laclrec_tf.training.calibration import Calibration, calibrate, set_calibrations
+from laclrec_tf.training.deletion_calibration import calibrate_deletions
+from laclrec_tf.training.edit_calibration import calibrate_edits
 
 N_ITEMS = 30
 HISTORIES = [np.arange(1, 8) + user % 20 for user in range(50)]
@@ -52,3 +54,28 @@ def test_too_few_users_are_refused():
     model = build_preset("sasrec", n_items=N_ITEMS, width=8)
     with pytest.raises(InputError, match="at least 5"):
         calibrate(model, HISTORIES[:4], TARGETS[:4], COUNTS)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"histories": [np.arange(0)] * 50}, "`histories` must hold item ids from 1 to 30. Received: .. of user 0"),
+        ({"targets": np.zeros(50, int)}, "`targets` must hold item ids from 1 to 30"),
+        ({"item_counts": np.ones(29)}, r"`item_counts` must have the shape .30., .* Received: .29,."),
+        ({"corruption_noise": "nonsense"}, "`corruption_noise` must be 'uniform' or 'popular'"),
+    ],
+)
+def test_bad_arguments_are_named(changed, message):
+    arguments = {"histories": HISTORIES, "targets": TARGETS, "item_counts": COUNTS} | changed
+    with pytest.raises(InputError, match=message):
+        calibrate(build_preset("sasrec", n_items=N_ITEMS, width=8), **arguments)
+
+
+def test_the_weights_of_edits_are_calibrated_after_the_deletions():
+    model = build_preset("sasrec", n_items=N_ITEMS, width=8)
+    with pytest.raises(InputError, match="deletions calibrated first"):
+        calibrate_edits(model, HISTORIES, TARGETS, COUNTS)
+    calibrate(model, HISTORIES, TARGETS, COUNTS)
+    calibrate_deletions(model, HISTORIES, TARGETS, COUNTS)
+    with pytest.raises(ValueError, match="not calibrated"):  # the noise level may have changed
+        model.recommend([[1, 2]], edits="learned")

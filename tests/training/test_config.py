@@ -8,6 +8,7 @@ from laclrec_tf.cli.main import main
 from laclrec_tf.errors import InputError
 from laclrec_tf.models import LACLRec
 from laclrec_tf.training.config import TrainConfig, parse_assignments, read_settings, setting_names
+from laclrec_tf.training.setup import new_model
 
 
 def test_settings_are_divided_into_run_and_model():
@@ -168,3 +169,16 @@ RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
 def test_the_recipes_are_accepted(recipe):
     config = TrainConfig.of(read_settings(recipe))
     assert config.every_setting() != TrainConfig.of({}).every_setting()
+
+
+def test_the_rivals_of_the_papers_recipe_lack_its_terms():
+    recipe = Path(__file__).parents[2] / "recipes/paper.yaml"
+    options = [line.removeprefix("#").split() for line in recipe.read_text().splitlines() if "  --preset" in line]
+    terms = {}
+    for option in options:
+        changed = parse_assignments([word for word in option if "=" in word])
+        config = TrainConfig.of(read_settings(recipe) | {"preset": option[1]} | changed)
+        terms[option[1]] = new_model(config, 20, 50).term_weights
+    assert terms == {"cl4srec": {"next_item_loss": 1, "contrast_loss": 0.1}, "sasrec": {"next_item_loss": 1}}
+    full = new_model(TrainConfig.of(read_settings(recipe)), 20, 50).term_weights
+    assert full == {"next_item_loss": 1, "contrast_loss": 0.1, "triplet_loss": 0.256}

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from laclrec_tf.layers.edit_mixture import COEFFICIENTS
 from laclrec_tf.models import build_preset
+from laclrec_tf.training.deletion_calibration import calibrate_deletions
 from laclrec_tf.training.edit_calibration import (
     FLOOR,
     Samples,
@@ -65,6 +66,7 @@ def test_the_value_is_that_of_the_model():
     rng = np.random.default_rng(2)
     histories = [rng.integers(1, 21, rng.integers(1, 9)) for _ in range(60)]
     targets = rng.integers(1, 21, 60)
+    calibrate_deletions(model, histories, targets, np.arange(1, 21))
     found = calibrate_edits(model, histories, targets, np.arange(1, 21))
     assert found["chosen"] == model.chosen_edits
     # An untrained model, whose predictions are level, gains nothing.
@@ -90,6 +92,7 @@ def test_a_mixture_is_chosen_where_the_last_event_is_noise():
     starts = rng.integers(1, 20, 200)
     histories = [np.arange(start, start + 8) for start in starts]
     model.edit_scores = lambda history, edits="learned": _follows_the_last(history, n_items)  # type: ignore[method-assign]
+    model.evidence.threshold.assign(0.5)
     found = calibrate_edits(model, histories, starts + 8, np.ones(n_items))
     assert found["chosen"] == "learned"
     assert found["learned"]["gain"] > found["uniform"]["gain"] > 0

@@ -8,6 +8,7 @@ import pytest
 from laclrec_tf.data import splits
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.data.splits import is_set_aside, set_aside_share
+from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.evaluate import evaluate
 from laclrec_tf.layers.edit_mixture import COEFFICIENTS
 from laclrec_tf.models.ranking_model import RANKING_METRICS
@@ -105,7 +106,13 @@ def test_a_refit_of_given_epochs_trains_on_all_events_and_is_not_calibrated(data
 
 def test_a_refit_of_given_epochs_takes_over_the_calibration_of_a_strict_run(data, tmp_path, few_are_enough):
     strict = train(data, tmp_path / "strict", SETTINGS | {"epochs": 1}, show_progress=False)
-    settings = SETTINGS | {"refit": True, "refit_epochs": 1}
+    settings = SETTINGS | {"epochs": 1, "refit": True, "refit_epochs": 1}
+    for wrong, problem in (
+        (SETTINGS | {"epochs": 1}, "have no `refit_epochs`"),
+        (settings | {"width": 16}, "has other settings: model"),
+    ):
+        with pytest.raises(InputError, match=problem):
+            train(data, tmp_path / "run", wrong, show_progress=False, calibrated=strict)
     run = train(data, tmp_path / "run", settings, show_progress=False, calibrated=strict)
     for name in ("edits", "deletions"):
         assert run.record[name] == strict.record[name]
