@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-from contextlib import nullcontext
 from typing import Any
 
 import keras
@@ -84,14 +82,15 @@ class ReverseGenerator(keras.layers.Layer):
         inputs = ops.concatenate([context[:, None, :], run], axis=1)  # [P, J + 1, D]
         step = ops.arange(ops.shape(inputs)[1], dtype="int32")
         inputs = inputs + self.position_embedding(step)[None]
-        causal = ops.broadcast_to(
-            (step[None, :] <= step[:, None])[None],
-            (ops.shape(inputs)[0], ops.shape(inputs)[1], ops.shape(inputs)[1]),
-        )
-        # A single position attends to itself alone, and Keras warns of a softmax over one value.
+        # Keras warns of a softmax over one value, so a single position comes with a second key, which is masked.
         is_single = inputs.shape[1] == 1
-        with warnings.catch_warnings(action="ignore", category=UserWarning) if is_single else nullcontext():
-            return self.output_norm(self.block(inputs, causal, training=training))
+        keys = ops.repeat(inputs, 2, axis=1) if is_single else None
+        key_step = ops.arange(2, dtype="int32") if is_single else step
+        causal = ops.broadcast_to(
+            (key_step[None, :] <= step[:, None])[None],
+            (ops.shape(inputs)[0], ops.shape(step)[0], ops.shape(key_step)[0]),
+        )
+        return self.output_norm(self.block(inputs, causal, context=keys, training=training))
 
     def compute_output_shape(
         self, context_shape: tuple[int | None, ...], run_shape: tuple[int | None, ...]
@@ -149,17 +148,15 @@ def greedy_runs(
     for step in range(length):
         # Most runs are short, so only unfinished runs are scored.
         where, _ = positions_where(unfinished, static_shapes)
-        # The generator is causal. It gets at least one item, because Keras warns of attention to a single position.
-        n_so_far = min(max(step, 1), length - 1)
-        so_far = ops.take(runs, where, axis=0)  # [P', K]
+        so_far = ops.take(runs, where, axis=0)[:, :step]  # [P', J]
         # The whole catalogue as candidates reads the whole table anyway, see `ItemEmbedding`.
         whole = False if candidates is None else None
-        embedded = encoder.item_embedding(so_far[:, :n_so_far], training=whole)  # [P', J, D]
+        embedded = encoder.item_embedding(so_far, training=whole)  # [P', J, D]
         states = generator(ops.take(context, where, axis=0), embedded, training=False)
-        unwanted = so_far[:, :step]
+        unwanted = so_far
         if present is not None:
             unwanted = ops.concatenate([ops.cast(ops.take(present, where, axis=0), "int32"), unwanted], axis=1)
-        best = ops.take(tokens, best_rows(states[:, step], rows, excluded=_places(unwanted, ids)))
+        best = ops.take(tokens, best_rows(states[:, -1], rows, excluded=_places(unwanted, ids)))
         best = ops.where(ops.take(unfinished, where), best, PAD_ID)
         runs = ops.scatter_update(runs, ops.stack([where, ops.full_like(where, step)], axis=1), best)
         unfinished = ops.logical_and(runs[:, step] != eos_id, unfinished)

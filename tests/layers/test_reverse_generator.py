@@ -54,6 +54,23 @@ def test_the_best_item_comes_step_by_step(length: int):
     assert len(np.unique(runs)) > 5
 
 
+@pytest.mark.parametrize("normalisation", ["pre", "post"])
+def test_a_single_position_keeps_the_filters_of_warnings(monkeypatch, normalisation: str):
+    """They belong to the whole process, so a call in one thread must not change what others are warned of."""
+    generator = ReverseGenerator(WIDTH, max_insertions=2, normalisation=normalisation)
+    longer, normal = generator(CONTEXT, RUN[:, :1]), generator.output_norm.call
+
+    def warning(*args, **kwargs):
+        warnings.warn("of anything else", UserWarning, stacklevel=1)
+        return normal(*args, **kwargs)
+
+    monkeypatch.setattr(generator.output_norm, "call", warning)
+    with pytest.warns(UserWarning, match="of anything else") as shown:
+        alone = generator(CONTEXT, RUN[:, :0])
+    assert len(shown) == 1
+    np.testing.assert_allclose(alone, longer[:, :1], atol=1e-5)
+
+
 @pytest.mark.parametrize("training", [False, True])
 def test_a_single_position_gives_no_warning_and_the_first_output_of_a_longer_run(training: bool):
     generator = ReverseGenerator(
