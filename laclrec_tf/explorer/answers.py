@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from laclrec_tf.errors import InputError
 from laclrec_tf.explorer.as_it_is import AsItIs
 from laclrec_tf.serving.client.answers import AugmentedHistory, Recommendation, SimilarItems
 from laclrec_tf.serving.client.client import AsyncRetrievalClient
@@ -109,7 +110,7 @@ class HistoryAnswers:
 
     Args:
         picked: Items of the history, oldest first.
-        recommended: Recommendation from the history as it is.
+        recommended: Recommendation from the history as it is. None if it cannot be computed, see `problem`.
         by_popularity: Whether the most popular items are recommended, because the model knows no item of the history.
             Their scores are shares of all interactions.
         cleaned: History after the augmenter's edits. None for a model without an augmenter.
@@ -117,15 +118,18 @@ class HistoryAnswers:
             version that mixes over edits.
         over_edits: Recommendation over the history's edits. Default: None, the version does not mix over them.
         places: Place of the held-out item as it is and over the edits, in words. Default: None, no item is held out.
+        problem: Why there is no recommendation from the history as it is. Only a version that mixes over edits may
+            have none. Default: there is one.
     """
 
     picked: tuple[PickedItem, ...]
-    recommended: Recommendation
+    recommended: Recommendation | None
     by_popularity: bool
     cleaned: tuple[CleanedItem, ...] | None
     recommended_cleaned: Recommendation | None
     over_edits: Recommendation | None = None
     places: tuple[str, ...] | None = None
+    problem: str = ""
 
 
 class ExplorerAnswers:
@@ -180,20 +184,31 @@ class ExplorerAnswers:
 
     async def _over_edits(self, history: Sequence[str], held_out: str | None, is_known: bool) -> HistoryAnswers:
         deep = self.k if held_out is None else max(self.k, min(MAX_PLACE, self.items.vocabulary.n_items))
-        (over_edits,) = await self.client.recommend([history], deep)
-        as_it_is, augmented = over_edits, None
+        try:
+            (over_edits,) = await self.client.recommend([history], deep)
+        except InputError:  # such as a server that allows no `k` as large as this one
+            if deep == self.k:
+                raise
+            deep = self.k
+            (over_edits,) = await self.client.recommend([history], deep)
+        as_it_is: Recommendation | None = over_edits
+        augmented, problem = None, ""
         if is_known:
-            as_it_is = await self.as_it_is.recommend(history, deep)
+            try:
+                as_it_is = await self.as_it_is.recommend(history, deep)
+            except InputError as error:  # it requests much more: as many items as there are, and all vectors
+                as_it_is, problem = None, str(error)
             augmented = (await self.client.augment([history]))[0] if self.has_augmenter else None
-        first = [Recommendation(each.item_ids[: self.k], each.scores[: self.k]) for each in (as_it_is, over_edits)]
+        both = (as_it_is, over_edits)
+        first = [each and Recommendation(each.item_ids[: self.k], each.scores[: self.k]) for each in both]
         places = None
         if held_out is not None:
             is_candidate = held_out in self.items.vocabulary and held_out not in history
             places = tuple(
-                _place(held_out, each, deep) if is_candidate else "not recommended" for each in (as_it_is, over_edits)
+                _place(held_out, each, deep) if is_candidate and each else "not recommended" for each in both
             )
         picked = _picked(history, self.items, augmented)
-        return HistoryAnswers(picked, first[0], not is_known, None, None, first[1], places)
+        return HistoryAnswers(picked, first[0], not is_known, None, None, first[1], places, problem)
 
     async def similar(self, item: str, k: int = 8) -> SimilarItems:
         """Request items similar to one. An unknown item has none.

@@ -32,7 +32,7 @@ class AsItIs:
     def __init__(self, client: AsyncRetrievalClient, vocabulary: ItemVocabulary) -> None:
         """Store the arguments. Nothing is requested yet."""
         self.client, self.vocabulary = client, vocabulary
-        self._read: tuple[np.ndarray, np.ndarray] | None = None
+        self._read: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
         self._reading = asyncio.Lock()
 
     async def recommend(self, history: Sequence[str], k: int) -> Recommendation:
@@ -43,19 +43,19 @@ class AsItIs:
             k: Max number of items.
 
         Returns:
-            The items, best first; a score is the item's share of the softmax over all items.
+            The items, best first; a score is the item's share of the softmax over all known items.
 
         Raises:
             InputError: The server does not answer.
         """
-        vectors, popularity = await self._items()
+        vectors, popularity, known = await self.items()
         user = await self.client.embed_history([history])
         left = popularity >= 0
         left[self._places(history)] = False
 
         def best() -> Recommendation:  # outside the event loop, because a large catalogue takes some tenths of a second
             scores = vectors @ user.vectors[0]
-            log_total = np.logaddexp.reduce(scores.astype(np.float64))
+            log_total = np.logaddexp.reduce(scores[known].astype(np.float64))
             places = np.flatnonzero(left)
             places = places[np.argsort(-scores[places], kind="stable")[:k]]
             shares = np.exp(scores[places] - log_total).tolist()
@@ -76,7 +76,7 @@ class AsItIs:
         Raises:
             InputError: The server does not answer.
         """
-        _, popularity = await self._items()
+        _, popularity, _ = await self.items()
         weights = popularity.copy()
         weights[self._places(never)] = -1
         left = np.flatnonzero(weights >= 0)
@@ -88,15 +88,26 @@ class AsItIs:
     def _places(self, items: Iterable[str]) -> np.ndarray:
         return np.array([item_id - 1 for item_id in self.vocabulary.to_ids(items) if item_id], np.int64)
 
-    async def _items(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return `[N, D]` vectors, and `[N]` shares of all interactions; -1 for a retired item."""
+    async def items(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Request the vectors and the popularity of all items once, and keep them.
+
+        Returns:
+            `[N, D]` float32 vectors; `[N]` float64 shares of all interactions, -1 for an item that is not recommended;
+            and `[N]` bool, whether the server knows the item: it may have loaded a version with other items.
+
+        Raises:
+            InputError: The server does not answer.
+        """
         async with self._reading:
             if self._read is None:
                 items = self.vocabulary.items
                 (popular,) = await self.client.recommend([[]], len(items))
                 popularity = np.full(len(items), -1.0)
-                popularity[self._places(popular.item_ids)] = popular.scores
+                for item_id, share in zip(self.vocabulary.to_ids(popular.item_ids), popular.scores, strict=True):
+                    if item_id:
+                        popularity[item_id - 1] = share
                 blocks = range(0, len(items), BLOCK)
                 parts = [await self.client.embed_items(items[start : start + BLOCK]) for start in blocks]
-                self._read = np.concatenate([part.vectors for part in parts]), popularity
+                vectors = np.concatenate([part.vectors for part in parts])
+                self._read = vectors, popularity, np.concatenate([part.known for part in parts])
         return self._read

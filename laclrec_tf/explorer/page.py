@@ -44,7 +44,7 @@ class RecommendedSide:
         heading: str,
     ) -> None:
         self.titles, self.heading = titles, heading
-        with ui.element("div").classes("side"):
+        with ui.element("div").classes("side") as self.element:
             self.title = text(heading, "h3")
             self.history = ui.element("p").classes("steps")
             with ui.element("ol") as items:
@@ -113,6 +113,7 @@ class ExplorerPage:
 
     history: HistoryList
     held_out: str | None = None  # the item that the history goes on with
+    held_out_note = ""  # the note beside it
     n_noise = 0  # number of noise events drawn, each with a seed of its own
 
     def __init__(self, name: str, answers: ExplorerAnswers, search: ItemSearch, titles: Mapping[str, str]) -> None:
@@ -121,7 +122,7 @@ class ExplorerPage:
         self.about_item: str | None = None
         # Numbers of the newest request of each kind: answers to earlier ones are dropped.
         self.answers_number, self.about_number, self.search_number = 0, 0, 0
-        self.adding = asyncio.Lock()
+        self.adding, self.drawing = asyncio.Lock(), asyncio.Lock()
         ui.add_css(STYLE.read_text(encoding="utf-8"))
         ui.query(".nicegui-content").classes("explorer")
         self._header(name)
@@ -213,12 +214,17 @@ class ExplorerPage:
                     "history are left out on both sides. ▲ and ▼ count the places an item moved."
                 )
                 if self.answers.has_augmenter:
-                    legend += " The share of delete beside an event is the probability that it is noise."
+                    legend += (
+                        " If the augmenter deletes, the share of delete beside an event is the probability that it is "
+                        "noise."
+                    )
             elif self.edited:
                 legend = (
                     "Items of the history are left out on both sides; inserted ones are not. "
                     "▲ and ▼ count the places an item moved."
                 )
+            self.raw_problem = text(tag="p", classes="quiet raw-problem")
+            self.raw_problem.set_visibility(False)
             text(legend, "p", "quiet legend")
 
     async def _find(self, words: str | None) -> str:
@@ -251,8 +257,9 @@ class ExplorerPage:
 
     async def _add_noise(self) -> None:
         """Put an item drawn by popularity at the end of the history."""
-        async with self.adding:
+        async with self.drawing:  # items typed while the popularity loads are added at once
             try:
+                await self.answers.as_it_is.items()
                 never = [*self.history.items, *filter(None, [self.held_out])]
                 item = await self.answers.as_it_is.draw_noise(never, self.n_noise)
             except InputError as error:
@@ -264,14 +271,13 @@ class ExplorerPage:
 
     def _hold_out(self) -> None:
         """Take the newest item out of the history, to see its place among the recommendations."""
-        if self.history.items:
-            self.held_out = self.history.items[-1]
-            self.history.take_newest()
+        if self.history.items and self.held_out is None:
+            self.held_out, self.held_out_note = self.history.take_newest()
 
     def _put_back(self) -> None:
         item, self.held_out = self.held_out, None
         if item is not None:
-            self.history.add(item)
+            self.history.add(item, self.held_out_note)
 
     def _clear(self) -> None:
         self.held_out = None
@@ -318,7 +324,7 @@ class ExplorerPage:
         history = self.history.items
         self.clear.set_visibility(bool(history or self.held_out))
         if self.answers.mixes:
-            self.hold_out.set_visibility(bool(history))
+            self.hold_out.set_visibility(bool(history) and self.held_out is None)
             self.held_out_line.set_visibility(self.held_out is not None)
             self.held_out_name.set_text(f"Held out: {self.titles.get(self.held_out or '', self.held_out)}")
         self.history_note.set_visibility(not history)
@@ -331,7 +337,8 @@ class ExplorerPage:
         if number == self.answers_number:
             self._show_problem("")
             self._show(answers)
-            best = (answers.over_edits or answers.recommended).item_ids[:1]
+            shown = answers.over_edits or answers.recommended
+            best = shown.item_ids[:1] if shown else ()
             first = f"First recommendation: {self.titles.get(best[0], best[0])}." if best else ""
             self.status.set_text(f"{what}. {first}" if what else first)
             await self._show_about()
@@ -341,8 +348,13 @@ class ExplorerPage:
         popular = answers.by_popularity
         self.next_title.set_text("Most popular: no item of the history is known" if popular else "Recommended next")
         as_it_is, over_edits = answers.places or ("", "")
-        self.raw.show(answers.picked, answers.recommended, popular, held_out=as_it_is)
-        before = answers.recommended.item_ids
+        before = None
+        if answers.recommended is not None:
+            self.raw.show(answers.picked, answers.recommended, popular, held_out=as_it_is)
+            before = answers.recommended.item_ids
+        self.raw.element.set_visibility(answers.recommended is not None)
+        self.raw_problem.set_visibility(bool(answers.problem))
+        self.raw_problem.set_text(f"The list from the history as it is cannot be shown. {answers.problem}")
         if self.edited is not None and answers.over_edits is not None:
             self.edited.show(answers.picked, answers.over_edits, popular, before, over_edits)
         elif self.edited is not None and answers.recommended_cleaned is not None:

@@ -122,7 +122,7 @@ class _Entry:
     """One item of the history on the page."""
 
     def __init__(self, owner: HistoryList, item: str, note: str = "") -> None:
-        self.item = item
+        self.item, self.note = item, note
         name = owner.titles.get(item, item)
         with ui.element("li").classes("entry") as self.element:
             self.inserted = ui.element("div").classes("inserted-run")
@@ -191,11 +191,12 @@ class HistoryList:
             self._entries.append(_Entry(self, item, note))
         self._changed(f"{self._name(item)} added{note and ' as ' + note} at place {len(self._entries)}")
 
-    def take_newest(self) -> None:
-        """Remove the last item."""
+    def take_newest(self) -> tuple[str, str]:
+        """Remove the last item, and return it with its note."""
         entry = self._entries.pop()
         entry.element.delete()
         self._changed(f"{self._name(entry.item)} held out")
+        return entry.item, entry.note
 
     def move(self, entry: _Entry, by: int) -> None:
         """Move an item up (-1) or down (1)."""

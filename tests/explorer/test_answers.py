@@ -7,6 +7,7 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import grpc
 import numpy as np
 import polars as pl
 import pytest
@@ -235,6 +236,28 @@ def test_no_more_places_are_looked_up_than_a_server_returns(hand_written, monkey
     hand_written.answers = {"retrieve": ranked([["mug", "stove", "rope"]], [[0.5, 0.25, 0.25]])}
     answers = ask(hand_written.target, lambda a: a.of_history([], "lamp"), edits="learned")
     assert answers.places == ("beyond place 3", "beyond place 3")
+
+
+def exhausted(*requests: bool) -> list[grpc.StatusCode | None]:
+    return [grpc.StatusCode.RESOURCE_EXHAUSTED if refused else None for refused in requests]
+
+
+def test_a_server_that_refuses_the_whole_catalogue_answers_over_the_edits_alone(hand_written):
+    hand_written.answers = {"retrieve": ranked([["mug", "stove"]], [[0.5, 0.25]])}
+    hand_written.refusals = exhausted(False, True)
+    answers = ask(hand_written.target, lambda a: a.of_history(["tent"]), augmenter=False, edits="learned")
+    assert answers.over_edits.item_ids == ("mug", "stove")
+    assert answers.recommended is None
+    assert "not now" in answers.problem and "\n" not in answers.problem
+    assert [inputs["k"][1] for inputs in hand_written.inputs] == [2, 6]
+
+
+def test_a_held_out_item_on_a_server_that_refuses_many_places(hand_written):
+    hand_written.answers = {"retrieve": ranked([["mug", "stove"]], [[0.5, 0.25]])}
+    hand_written.refusals = exhausted(True, False, True)
+    answers = ask(hand_written.target, lambda a: a.of_history(["tent"], "rope"), augmenter=False, edits="learned")
+    assert answers.places == ("not recommended", "beyond place 2")
+    assert [inputs["k"][1] for inputs in hand_written.inputs] == [6, 2, 6]
 
 
 def test_most_popular_over_the_edits(hand_written):

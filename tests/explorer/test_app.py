@@ -17,6 +17,7 @@ import pytest
 
 from laclrec_tf.cli.main import main
 from laclrec_tf.serving import ModelServer, RetrievalClient
+from laclrec_tf.serving.server.limits import RequestLimits
 from laclrec_tf.serving.version.metadata import ServedItems
 
 pytestmark = pytest.mark.usefixtures("quick_loads")
@@ -307,6 +308,7 @@ def test_noise_and_a_held_out_item_over_the_edits(open_page, mixing_run, mixing_
         page.get_by_role("button", name="Hold out the newest").click()
         spoken(page, f"{target} held out.")
         expect(page.locator(".held-out")).to_contain_text(f"Held out: {target}")
+        expect(page.get_by_role("button", name="Hold out the newest")).to_be_hidden()
         check(page, history)
         lists = [shown(page, f".side >> nth={place} >>") for place in (0, 1)]
         assert lists[0] != lists[1]
@@ -329,7 +331,30 @@ def test_noise_and_a_held_out_item_over_the_edits(open_page, mixing_run, mixing_
         spoken(page, "The history is empty.")
         page.get_by_role("button", name="Add noise").click()
         page.locator(".entry").nth(0).wait_for()
+        page.get_by_role("button", name="Hold out the newest").click()
+        spoken(page, "held out.")
+        page.get_by_role("button", name="Put back").click()
+        expect(page.locator(".decision").nth(0)).to_contain_text("added as noise")
         end(process, signal.SIGINT)
+
+
+def test_a_server_with_a_low_max_k_shows_the_list_over_the_edits(open_page, mixing_export):
+    from playwright.sync_api import expect
+
+    item = ServedItems.read(mixing_export).vocabulary.items[20]
+    with ModelServer("shop", mixing_export, port=0, limits=RequestLimits(max_k=50)) as small:
+        target = f"127.0.0.1:{small.port}"
+        with RetrievalClient(target, "shop", timeout=60) as client:
+            (best,) = client.recommend([item])
+        with explorer("--model", mixing_export, "--server", target) as (url, process):
+            page = open_page(url)
+            add(page, item, item)
+            spoken(page, f"{item} added at place 1.")
+            expect(page.locator(".side:visible h3")).to_have_text(["Over its edits"])
+            assert shown(page, ".side:visible") == list(best.item_ids)
+            expect(page.locator(".raw-problem")).to_contain_text("max_k")
+            expect(page.get_by_role("alert")).to_be_hidden()
+            end(process, signal.SIGINT)
 
 
 def test_its_own_server_and_a_model_without_an_augmenter(open_page, sasrec_export):

@@ -37,7 +37,8 @@ class Vectors:
     async def embed_items(self, items):
         self.requests.append(items)
         vectors = {"tent": [0.0, 1], "mug": [np.log(3), 0], "peg": [np.log(2), 5], "rope": [0, 2], "lamp": [9, 0]}
-        return SimpleNamespace(vectors=np.array([vectors[item] for item in items], np.float32))
+        rows = [vectors.get(item, [7.0, 7]) for item in items]  # that of an unknown item has no meaning
+        return SimpleNamespace(vectors=np.array(rows, np.float32), known=tuple(item in vectors for item in items))
 
     async def embed_history(self, histories):
         return SimpleNamespace(vectors=np.array([[1, 0]], np.float32))
@@ -58,6 +59,19 @@ def test_shares_by_hand(monkeypatch):
     assert first.scores == pytest.approx([3 / total, 2 / total])
     assert second.item_ids == ("peg", "tent")  # of equal scores the first item of the catalogue
     assert client.requests == [([[]], 5), ("tent", "mug"), ("peg", "rope"), ("lamp",)]  # once
+
+
+def test_a_server_with_other_items():
+    """The folder has two of the server's items, "mug" and "peg", and one that the server does not know."""
+
+    async def visit() -> tuple[Recommendation, set[str | None]]:
+        made = AsItIs(Vectors(), ItemVocabulary(["map", "peg", "mug"]))
+        return await made.recommend(["tent"], 3), {await made.draw_noise([], seed) for seed in range(9)}
+
+    found, drawn = asyncio.run(visit())
+    assert found.item_ids == ("mug", "peg")
+    assert found.scores == pytest.approx([3 / 5, 2 / 5])
+    assert drawn == {"mug"}  # nobody bought a peg
 
 
 def test_noise_is_drawn_by_popularity():

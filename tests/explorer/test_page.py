@@ -48,7 +48,7 @@ class Page(page.ExplorerPage):
     def __init__(self) -> None:
         self.answers, self.about_item = LateAnswers(), None
         self.answers_number = self.about_number = self.search_number = 0
-        self.adding = asyncio.Lock()
+        self.adding, self.drawing = asyncio.Lock(), asyncio.Lock()
         nothing = SimpleNamespace(set_visibility=lambda _: None, set_text=lambda _: None)
         self.clear = self.history_note = self.status = self.similar_title = nothing
         self.history = SimpleNamespace(items=["tent"])
@@ -167,3 +167,58 @@ def test_a_search_blocks_nothing_and_is_not_shown_after_a_newer_one():
     visited = asyncio.run(visit())
     assert visited.shown == [("boot", []), ("boots", []), ("tent", ["tent-1"])]
     assert visited.added == ["tent-1", "boots"]
+
+
+class ItemsWithNotes:
+    """A history without widgets."""
+
+    def __init__(self, *items):
+        self.pairs = [(item, "") for item in items]
+
+    @property
+    def items(self):
+        return [item for item, _ in self.pairs]
+
+    def add(self, item, note=""):
+        self.pairs.append((item, note))
+
+    def take_newest(self):
+        return self.pairs.pop()
+
+
+def test_noise_is_drawn_after_the_first_load_and_items_are_added_meanwhile():
+    async def visit():
+        visited, loaded, never_drawn = Page(), asyncio.Event(), []
+
+        async def draw_noise(never, seed):
+            never_drawn.append((list(never), seed))
+            return "mug"
+
+        visited.answers.as_it_is = SimpleNamespace(items=loaded.wait, draw_noise=draw_noise)
+        visited.history, visited.search = ItemsWithNotes("tent"), SimpleNamespace(find=lambda words, limit: [words])
+        drawing = asyncio.create_task(visited._add_noise())
+        await turns()
+        await visited._add_first("rope")  # it does not wait for the load
+        loaded.set()
+        await drawing
+        return never_drawn, visited.history.pairs
+
+    never_drawn, pairs = asyncio.run(visit())
+    assert never_drawn == [(["tent", "rope"], 0)]
+    assert pairs == [("tent", ""), ("rope", ""), ("mug", "noise")]
+
+
+def test_one_item_is_held_out_at_a_time_and_keeps_its_note():
+    async def visit():
+        visited = Page()
+        visited.history = ItemsWithNotes("tent")
+        visited.history.add("mug", "noise")
+        for _ in range(2):  # the link may be pressed again before it is hidden
+            visited._hold_out()
+        held_out = visited.held_out, list(visited.history.items)
+        visited._put_back()
+        return held_out, visited.held_out, visited.history.pairs
+
+    held_out, after, pairs = asyncio.run(visit())
+    assert held_out == ("mug", ["tent"])
+    assert (after, pairs) == (None, [("tent", ""), ("mug", "noise")])
