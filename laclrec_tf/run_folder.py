@@ -121,9 +121,8 @@ class RunFolder:
             raise InputError(f"Argument `edits` must be one of {kinds}. Received: {edits!r}.")
         if edits != "none" and "edits" not in self.record:
             raise InputError(
-                f"{self.folder} was not calibrated for the edits of histories: that takes a strict training that can "
-                "set 50 users with five events or more aside, such as a tenth of 500, and calibration_share above 0. "
-                "Leave the edits at none."
+                f"{self.folder} was not calibrated for the edits of histories: that takes a strict training on 500 "
+                "users or more, with five events or more each, and calibration_share above 0. Leave the edits at none."
             )
         return edits
 

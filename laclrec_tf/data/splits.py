@@ -153,7 +153,7 @@ def set_aside_share(n_users: int, n_events: int, share: float) -> float:
     """Return the share of users to set aside, so that a share of the events, one of each such user, is held out.
 
     There are as many users as such events; at least 100 or a tenth of all, whichever is fewer, and at most 3,000 or
-    half of all, whichever is fewer. Where these are fewer than 50 users, there are none.
+    half of all, whichever is fewer. Below 500 users in all there are none.
 
     Args:
         n_users: number of users in the data.
@@ -167,8 +167,7 @@ def set_aside_share(n_users: int, n_events: int, share: float) -> float:
         (0.1, 0.5)
     """
     wanted = max(n_events * share, min(2 * MIN_SET_ASIDE, n_users / 10)) if share else 0
-    wanted = min(wanted, MAX_SET_ASIDE, n_users / 2)
-    return 0.0 if wanted < MIN_SET_ASIDE else wanted / n_users
+    return 0.0 if n_users < 10 * MIN_SET_ASIDE else min(wanted, MAX_SET_ASIDE, n_users / 2) / n_users
 
 
 def is_set_aside(user: str, history: np.ndarray, share: float) -> bool:

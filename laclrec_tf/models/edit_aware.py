@@ -85,7 +85,7 @@ class EditAwareModel(RankingModel):
             if int(self.mixture.choice) == NOT_CALIBRATED:
                 raise ValueError(
                     f"Argument `edits` must be 'none' for a model that was not calibrated. Received: edits={edits!r}. "
-                    "`laclrec-tf train` calibrates a model on about 500 users or more, `calibrate` any model."
+                    "`laclrec-tf train` calibrates a model on 500 users or more, `calibrate` any model."
                 )
         return ops.pad(self.mixed_probabilities(history, edits), [[0, 0], [1, 2]], constant_values=-float("inf"))
 

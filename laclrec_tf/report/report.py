@@ -209,8 +209,8 @@ def _noise_chart(found: Mapping[str, Any]) -> Chart:
 def _edits(run: RunFolder) -> str:
     if "edits" not in run.record:
         return (
-            "This run was not calibrated, so it reads histories as they are. A strict training is calibrated where it "
-            "can set 50 users with five events or more aside, such as a tenth of 500."
+            "This run was not calibrated, so it reads histories as they are. A strict training on 500 users or more, "
+            "with five events or more each, is calibrated."
         )
     chosen = run.edits_to_use()
     as_it_is = "The calibration found no gain in mixing over the edits of a history, so histories are read as they are."
