@@ -280,19 +280,15 @@ class LACLRec(HistoryEditorModel):
         mask = ops.logical_and(mask, is_item(item_ids)[:, None])
         hidden = self.encoder.encode(item_ids, self.encoder.position_of(in_order, lengths), mask, training=False)
         states = [lengths - 1, lengths - 2, ops.full_like(lengths, length), lengths - 3, lengths - 4, lengths - 5]
+        states = ops.maximum(ops.stack(states, axis=1), 0)
         if edits == "uniform":
-            places = ops.maximum(ops.stack(states[:N_MIXED], axis=1), 0)
-            return self.user_encoder.vectors_at(hidden, mask, places), ops.zeros_like(lengths, dtype="float32")
+            vectors = self.user_encoder.vectors_at(hidden, mask, states[:, :N_MIXED])
+            return vectors, ops.zeros_like(lengths, dtype="float32")
         hidden = self.user_encoder.vectors_at(hidden, mask)
         noise_level = self.evidence.noise_level(
-            history,
-            hidden[:, :-1],
-            self.mixture.typical_normaliser,
-            self.item_vectors,
-            self.mixture.log_popularity,
+            history, hidden[:, :-1], self.mixture.typical_normaliser, self.item_vectors, self.mixture.log_popularity
         )
-        places = ops.maximum(ops.stack(states, axis=1), 0)
-        return ops.take_along_axis(hidden, places[..., None], axis=1), noise_level
+        return ops.take_along_axis(hidden, states[..., None], axis=1), noise_level
 
     def score(self, user_vectors: KerasTensor) -> KerasTensor:
         """Return catalogue scores `[B, N + 3]` of user vectors `[B, D]`; PAD, EOS and MASK have `-inf`."""

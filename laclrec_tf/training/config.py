@@ -72,7 +72,8 @@ class TrainConfig:
         refit_epochs: number of epochs of the refit. Default: None, the best number of a strict training.
         calibration_share: share of the events that is held out of a strict training to calibrate what the model knows
             of noise, see `calibrate`: the newest training event of as many users, 3,000 at most. A tenth of the users
-            are taken at least, up to 100, and none below 500 users. 0 for no calibration. Default: 0.01.
+            are taken at least, up to 100, and none below 500 users. At most 0.05; 0
+            for no calibration. Default: 0.01.
         seed: seed of weights, batch order, views, corruptions and dropout. Default: 0.
         model: arguments of `LACLRec` that differ from the preset. Default: none.
 
