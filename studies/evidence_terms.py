@@ -19,7 +19,6 @@ from laclrec_tf.data.splits import before_set_aside, held_out_pairs, is_set_asid
 from laclrec_tf.errors import InputError
 from laclrec_tf.layers.edit_mixture import COEFFICIENTS
 from laclrec_tf.run_folder import RunFolder
-from laclrec_tf.runtime.tensorflow_startup import import_tensorflow_quietly
 from laclrec_tf.training.edit_calibration import cross_validated, read_samples
 from laclrec_tf.training.session import MAX_READ_ITEMS, MIN_CALIBRATED
 
@@ -36,11 +35,12 @@ def main(
     seed: Annotated[int, typer.Option(help="Seed of the planted noise and of the folds.")] = 0,
 ) -> None:
     """Print a Markdown table with a row for each run and number that is left out."""
-    import_tensorflow_quietly()
-    print("| run | weights | clean histories | all histories |\n| --- | --- | --- | --- |")
-    for run in runs:
-        for weights, (clean, everything) in evidence_terms(run, seed).items():
-            print(f"| {run.name} | {weights} | {clean:+.4f} | {everything:+.4f} |")
+    rows = [
+        f"| {run.name} | {weights} | {clean:+.4f} | {everything:+.4f} |"
+        for run in runs
+        for weights, (clean, everything) in evidence_terms(run, seed).items()
+    ]
+    print("| run | weights | clean histories | all histories |", "| --- | --- | --- | --- |", *rows, sep="\n")
 
 
 def evidence_terms(run: str | Path, seed: int = 0) -> dict[str, tuple[float, float]]:

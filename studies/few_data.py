@@ -25,7 +25,6 @@ from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.ranking import rank_targets
 from laclrec_tf.item_vocabulary import ItemVocabulary
 from laclrec_tf.metrics.ranking import ranking_metrics
-from laclrec_tf.runtime.tensorflow_startup import import_tensorflow_quietly
 from laclrec_tf.training.config import TrainConfig, parse_assignments
 from laclrec_tf.training.train import train
 
@@ -41,7 +40,6 @@ def main(
     settings: Annotated[list[str] | None, typer.Option("--set", help="Further settings, such as alpha=0.05.")] = None,
 ) -> None:
     """Train on a share of the users, and rank the test items of all users."""
-    import_tensorflow_quietly()
     config = TrainConfig.of({"preset": preset, "seed": seed} | parse_assignments(settings or []))
     found = few_data(data, out, share, config)
     print(json.dumps(found))
