@@ -41,6 +41,7 @@ from laclrec_tf.beam.runner import BeamPipelines
 from laclrec_tf.data.k_core import nothing_left
 from laclrec_tf.data.prepare import check_arguments, description
 from laclrec_tf.data.prepared import DATASET_FILE, VOCABULARY_FILE, shard_names
+from laclrec_tf.data.splits import repeated_targets, repeats
 from laclrec_tf.errors import InputError
 from laclrec_tf.item_vocabulary import ItemVocabulary
 
@@ -60,7 +61,7 @@ def beam_prepare(
     min_interactions: int = 5,
     max_length: int = 50,
     duplicates: str = "drop",
-) -> dict[str, int]:
+) -> dict[str, Any]:
     """Make the folder that `prepare` makes of the same files, byte for byte.
 
     One worker reads a whole file, so give many files. The item ids must fit into a worker's memory, the events need
@@ -130,6 +131,7 @@ class _Preparation:
         counts["duplicates_dropped"] = self.rows - unique
         counts["below_min_interactions_dropped"] = unique - core
         counts["beyond_max_length_dropped"] = core - kept
+        counts |= repeated_targets([self._read_note("repeats")])
         about = description(counts, self.inputs, self.settings)
         about["shards"] = shard_names(users)
         self._records(stretches, about["shards"])
@@ -189,6 +191,8 @@ class _Preparation:
             items | "WriteItems" >> write_rows(f"{self.work}/items-", fields)
             kept = items | beam.MapTuple(lambda _, count: count) | beam.CombineGlobally(sum)
             self._note("kept", kept)
+            repeated = histories | beam.MapTuple(lambda _, items: repeats(items)) | beam.CombineGlobally(_sums)
+            self._note("repeats", repeated)
             firsts = pipeline | "Firsts" >> read_rows(f"{self.work}/firsts-")
             # Each user has one history and one place.
             placed = (
@@ -250,6 +254,10 @@ def _counts_by(events: beam.PCollection, index: int) -> beam.PCollection:
         | beam.MapTuple(lambda _, count: (1, count, count))
         | beam.CombineGlobally(_size_largest_total)
     )
+
+
+def _sums(found: Iterable[tuple[int, int, int]]) -> tuple[int, ...]:
+    return tuple(map(sum, zip((0, 0, 0), *found, strict=True)))
 
 
 def _size_largest_total(counted: Iterable[tuple[int, int, int]]) -> tuple[int, int, int]:

@@ -19,6 +19,7 @@ from rich.progress import Progress
 from laclrec_tf.data.events import read_interactions, table_interactions
 from laclrec_tf.data.k_core import k_core
 from laclrec_tf.data.prepared import DATASET_FILE, FORMAT_VERSION, VOCABULARY_FILE, PreparedData, write_histories
+from laclrec_tf.data.splits import repeated_targets, repeats
 from laclrec_tf.data.tables import is_table
 from laclrec_tf.errors import InputError, reason_of
 from laclrec_tf.files import file_sha256
@@ -176,7 +177,7 @@ def _table_sha256(table: pl.DataFrame) -> str:
 
 def histories_of(
     table: pl.DataFrame, min_interactions: int, max_length: int, duplicates: str
-) -> tuple[pl.DataFrame, list[str], dict[str, int]]:
+) -> tuple[pl.DataFrame, list[str], dict[str, Any]]:
     """Filter, order and number events, as described in `prepare`.
 
     Args:
@@ -192,7 +193,7 @@ def histories_of(
     Raises:
         InputError: no events are left.
     """
-    counts = {"rows_read": table.height, "users_read": 0, "items_read": 0}
+    counts: dict[str, Any] = {"rows_read": table.height, "users_read": 0, "items_read": 0}
     # Small integers from here on. A user's number is the order of appearance, so sorting keeps that order.
     users, items = (table[name].unique(maintain_order=True) for name in ("user_id", "item_id"))
     counts |= {"users_read": len(users), "items_read": len(items)}
@@ -223,14 +224,16 @@ def histories_of(
         .with_columns(pl.col("user_id").cast(pl.String))
     )
     counts = {"users": histories.height, "items": len(catalogue), "events": events.height} | counts
+    parts = (part["item_ids"].to_list() for part in histories.iter_slices(10_000))  # few integers of Python at a time
+    counts |= repeated_targets(repeats(items) for part in parts for items in part)
     return histories, catalogue.to_list(), counts
 
 
-def description(counts: dict[str, int], inputs: list[dict[str, Any]], settings: dict[str, Any]) -> dict[str, Any]:
+def description(counts: dict[str, Any], inputs: list[dict[str, Any]], settings: dict[str, Any]) -> dict[str, Any]:
     """Return the content of `dataset.json`, without the shards.
 
     Args:
-        counts: numbers of "users", "items" and "events", and of what was read and dropped.
+        counts: numbers of "users", "items" and "events", of what was read and dropped, and shares.
         inputs: "file", "sha256" and "rows" of each file.
         settings: the arguments of `prepare`.
     """

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import polars as pl
 import tensorflow as tf
 
+from laclrec_tf.data.splits import repeated_targets, repeats
 from laclrec_tf.errors import InputError
 from laclrec_tf.item_vocabulary import ItemVocabulary
 
@@ -40,7 +42,8 @@ class PreparedData:
         shards: the TFRecord files of histories, in order.
         max_length: max number of events of a user.
         data_hash: SHA-256 of the input files and the settings.
-        counts: numbers of "users", "items" and "events", and of what was read and dropped.
+        counts: numbers of "users", "items" and "events", and of what was read and dropped; and shares from 0 to 1, such
+            as `repeated_targets`.
         settings: the arguments of `prepare`.
 
     Example:
@@ -53,7 +56,7 @@ class PreparedData:
     shards: tuple[Path, ...]
     max_length: int
     data_hash: str
-    counts: Mapping[str, int] = field(hash=False)
+    counts: Mapping[str, Any] = field(hash=False)
     settings: Mapping[str, Any] = field(hash=False)
 
     @classmethod
@@ -81,7 +84,7 @@ class PreparedData:
                 shards=tuple(folder / name for name in about["shards"]),
                 max_length=int(about["settings"]["max_length"]),
                 data_hash=str(about["data_hash"]),
-                counts={name: int(count) for name, count in about["counts"].items()},
+                counts={name: n if isinstance(n, float) else int(n) for name, n in about["counts"].items()},
                 settings=about["settings"],
             )
             complete = data.vocabulary.n_items == data.counts["items"] and data.counts["users"] > 0
@@ -131,6 +134,16 @@ class PreparedData:
             place = part // n_shards
             return user_ids[place::readers], histories[place::readers]
         return user_ids, histories
+
+    @cached_property
+    def repeated_targets(self) -> float:
+        """Share of test targets that are in the history before them already, from 0 to 1.
+
+        Folders of earlier versions lack the number: it is then counted over all histories.
+        """
+        if "repeated_targets" in self.counts:
+            return float(self.counts["repeated_targets"])
+        return repeated_targets(map(repeats, self.histories()[1]))["repeated_targets"]
 
     def __repr__(self) -> str:
         held = ", ".join(f"{self.counts[name]:,} {name}" for name in ("users", "items", "events"))

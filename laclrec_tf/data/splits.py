@@ -95,6 +95,40 @@ def held_out_pairs(histories: Iterable[np.ndarray], split: Split) -> list[tuple[
     return [pair for history in histories if (pair := held_out(history, split)) is not None]
 
 
+def repeats(history: Sequence[Any] | np.ndarray) -> tuple[int, int, int]:
+    """Return 0 or 1: is a history evaluated, is its test target in the items before it, is its validation target?
+
+    Args:
+        history: `[n]` items, oldest first.
+
+    Example:
+        >>> repeats([5, 6, 7, 5]), repeats([5, 6, 6, 7]), repeats([5, 5])
+        ((1, 1, 0), (1, 0, 1), (0, 0, 0))
+    """
+    if len(history) < SHORTEST_EVALUATED:
+        return 0, 0, 0
+    return 1, int(history[-1] in history[:-1]), int(history[-2] in history[:-2])
+
+
+def repeated_targets(found: Iterable[tuple[int, int, int]]) -> dict[str, float]:
+    """Return the shares of users whose test and validation target is an item of the history before it.
+
+    Args:
+        found: results of `repeats`, or sums of them.
+
+    Returns:
+        "repeated_targets" and "repeated_validation_targets", from 0 to 1; 0 if no history is evaluated.
+
+    Example:
+        >>> repeated_targets(map(repeats, [[5, 6, 7, 5], [5, 6, 7, 8], [5, 5]]))
+        {'repeated_targets': 0.5, 'repeated_validation_targets': 0.0}
+    """
+    users = test = validation = 0
+    for each in found:
+        users, test, validation = users + each[0], test + each[1], validation + each[2]
+    return {"repeated_targets": test / max(users, 1), "repeated_validation_targets": validation / max(users, 1)}
+
+
 def packed_histories(histories: Any, n_items: int | None = None, *, argument: str = "histories") -> list[np.ndarray]:
     """Return histories without padding. Refuse ids out of range, and what iterates over other things, as a table does.
 

@@ -81,7 +81,10 @@ def test_the_k_core_comes_before_the_cut_to_the_last_events(tmp_path):
         "duplicates_dropped": 0,
         "below_min_interactions_dropped": 1,
         "beyond_max_length_dropped": 3,
+        "repeated_targets": 0.5,
+        "repeated_validation_targets": 0.0,
     }
+    assert data.repeated_targets == 0.5
 
 
 def test_an_item_only_in_events_cut_off_is_not_in_the_catalogue(tmp_path):

@@ -17,7 +17,7 @@ from laclrec_tf.errors import InputError
 from laclrec_tf.item_vocabulary import ItemVocabulary
 
 SCHEMA = {"user_id": pl.String, "item_ids": pl.List(pl.UInt32)}
-HISTORIES = {"ann": [1, 2], "bob": [2], "cem": [3, 2, 1], "dea": [1], "eve": [2, 3]}
+HISTORIES = {"ann": [1, 2], "bob": [2], "cem": [3, 2, 1], "dea": [1], "eve": [2, 3, 2]}
 
 
 def table(histories: dict[str, list[int]]) -> pl.DataFrame:
@@ -113,7 +113,7 @@ def folder(tmp_path: Path) -> Path:
     table = pl.DataFrame({"user_id": list(HISTORIES), "item_ids": list(HISTORIES.values())})
     about = {
         "format_version": 1,
-        "counts": {"users": 5, "items": 3, "events": 9},
+        "counts": {"users": 5, "items": 3, "events": 10},
         "settings": {"max_length": 50},
         "data_hash": "abc",
         "shards": write_histories(tmp_path, table),
@@ -143,10 +143,17 @@ def test_open_reads_the_description(folder):
     assert data.vocabulary == ItemVocabulary(["tent", "stove", "007"])
     assert data.shards == tuple(folder / f"histories-{shard:05d}-of-00004.tfrecord" for shard in range(4))
     assert (data.max_length, data.data_hash) == (50, "abc")
-    assert data.counts == {"users": 5, "items": 3, "events": 9}
+    assert data.counts == {"users": 5, "items": 3, "events": 10}
     assert data.settings == {"max_length": 50}
     assert data == PreparedData.open(folder)
     assert hash(data) == hash(PreparedData.open(folder))
+
+
+def test_repeated_targets_are_read_or_counted(folder):
+    assert PreparedData.open(folder).repeated_targets == 0.5  # of cem's and eve's newest items, eve's
+    change(folder, counts={"users": 5, "items": 3, "events": 10, "repeated_targets": 0.25})
+    data = PreparedData.open(folder)
+    assert data.repeated_targets == data.counts["repeated_targets"] == 0.25
 
 
 def test_histories_come_in_file_order(folder):
@@ -217,5 +224,5 @@ def test_a_shard_cut_between_two_records_is_noticed(folder):
 
 def test_items_without_a_name_are_noticed(folder):
     ItemVocabulary(["tent", "stove"]).save(folder / "vocabulary.txt")
-    change(folder, counts={"users": 5, "items": 2, "events": 9})
+    change(folder, counts={"users": 5, "items": 2, "events": 10})
     assert "has item ids that are not in vocabulary.txt" in complaint(folder)

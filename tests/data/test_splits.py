@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laclrec_tf.data.splits import held_out, training_part
+from laclrec_tf.data.splits import held_out, repeated_targets, repeats, training_part
 from laclrec_tf.errors import InputError
 
 HISTORY = np.array([5, 6, 7, 8, 9], np.int32)
@@ -55,3 +55,18 @@ def test_no_target_is_trained_on(items):
         assert before[: len(strict)].tolist() == strict.tolist()
         assert [*before.tolist(), target] == items[: len(before) + 1]
     assert [*training_part(history, "refit").tolist(), held_out(history, "test")[1]] == items
+
+
+@given(st.lists(st.integers(1, 9), max_size=9))
+def test_repeats_are_targets_in_the_history_before_them(items):
+    evaluated, *repeated = repeats(items)
+    assert repeats(np.array(items)) == repeats(items)
+    for split, found in zip(("test", "validation"), repeated, strict=True):
+        pair = held_out(np.array(items), split)
+        assert (evaluated, found) == ((0, 0) if pair is None else (1, pair[1] in pair[0].tolist()))
+
+
+def test_repeated_targets_are_shares_of_the_evaluated_users():
+    found = repeated_targets(map(repeats, [[1, 2, 1], [1, 1, 2], [1, 1, 1], [1, 2, 3], [1, 1]]))
+    assert found == {"repeated_targets": 0.5, "repeated_validation_targets": 0.5}
+    assert repeated_targets([]) == {"repeated_targets": 0.0, "repeated_validation_targets": 0.0}
