@@ -14,13 +14,11 @@ from laclrec_tf.data.splits import packed_histories
 from laclrec_tf.item_vocabulary import PAD_ID
 from laclrec_tf.ops.masking import as_int32, history_lengths, is_item, take_prefixes
 
-# Max lengths of the buckets. Most histories are short, so the first buckets are narrow.
-BUCKETS = (4, 6, 8, 12, 16, 24, 32)
+# Max lengths of the buckets. Most histories are short, so the first buckets are narrow. Beyond 32 each is at most a
+# quarter longer than the one before it, so that little of a batch is padding, and few shapes are needed.
+SHORT_BUCKETS = (4, 6, 8, 12, 16, 24, 32)
+BUCKETS = (*SHORT_BUCKETS, *(2**octave * quarters for octave in range(3, 14) for quarters in (5, 6, 7, 8)))
 BOUNDARIES = [end + 2 for end in BUCKETS]  # exclusive; the last item of a history is a target only
-TYPICAL_LENGTHS = [
-    *((start + 1 + end) / 2 for start, end in zip((0, *BUCKETS), BUCKETS, strict=False)),
-    BUCKETS[-1] * 1.25,  # an estimate: the last bucket has no max length
-]
 PARALLEL_CALLS = 2
 PREFETCHED_BATCHES = 4
 
@@ -60,8 +58,8 @@ def training_dataset(
         max_length: max length of a history without its last item, which is a target only; the last items are used.
             Default: None, histories are not cut.
         targets_per_batch: approximate number of next-item targets in a batch, so a batch of long histories has fewer
-            histories. With the same number of histories in all batches, a target of a long history would weigh a tenth
-            of a target of a short one in the mean over a batch. Default: 512.
+            histories, see `batch_sizes`. With the same number of histories in all batches, a target of a long history
+            would weigh a tenth of a target of a short one in the mean over a batch. Default: 512.
         n_random_views: number of random views: 0, 1 (`random_view`) or 2 (also `random_view_2`). Default: 0.
         random_kinds: operations of random views, see `random_view`. Default: "crop", "mask" and "reorder".
         similar_items: `[N + 3]` integer ids, see `random_view`; required for "substitute". Default: None.
@@ -129,7 +127,7 @@ def training_dataset(
         if max_length is not None:
             cut = slice(-max_length - 1, None)
             histories = [history[cut] if len(history) > max_length + 1 else history for history in histories]
-        n_batches = count_batches(histories, targets_per_batch)
+        n_batches = count_batches(histories, targets_per_batch, max_length)
         flat = FlatHistories([history for history in histories if len(history) >= 2])
         rows = tf.data.Dataset.from_tensor_slices(flat.bounds)
         if static_shapes:
@@ -139,9 +137,8 @@ def training_dataset(
     popularity = None
     if corruption and corruption_noise == "popular":
         popularity = item_popularity(histories, n_items)
-    sizes = batch_sizes(targets_per_batch)
-    # One size more than boundaries. With static shapes it is never used: no history is beyond the last boundary.
-    sizes = [*sizes[: len(boundaries)], sizes[min(len(boundaries), len(sizes) - 1)]]
+    # One size more than boundaries. With static shapes the last is never used: no history is beyond the last boundary.
+    sizes = [*batch_sizes(targets_per_batch, max_length), 1][: len(boundaries) + 1]
 
     @tf.autograph.experimental.do_not_convert
     def epoch_of(epoch_seed: tf.Tensor, left_out: tf.Tensor) -> tf.data.Dataset:
@@ -338,34 +335,46 @@ def _bucket_end(bounds: tf.Tensor, boundaries: Sequence[int]) -> tf.Tensor:
     return ends[tf.searchsorted(ends, longest[tf.newaxis])[0]]
 
 
-def count_batches(histories: Sequence[np.ndarray], targets_per_batch: int = 512) -> int:
+def count_batches(histories: Sequence[np.ndarray], targets_per_batch: int = 512, max_length: int | None = None) -> int:
     """Return the number of batches in an epoch of `training_dataset`.
 
     Args:
         histories: per user `[n]` int32 ids.
         targets_per_batch: see `training_dataset`. Default: 512.
+        max_length: see `training_dataset`. Default: None.
 
     Example:
         >>> count_batches([np.array([5, 6]), np.array([7])])
         1
     """
-    sizes = np.array(batch_sizes(targets_per_batch))
+    sizes = np.array(batch_sizes(targets_per_batch, max_length))
     usable = np.array([len(history) for history in histories if len(history) >= 2])
+    if max_length is not None:
+        usable = np.minimum(usable, max_length + 1)
     per_bucket = np.bincount(np.searchsorted(BOUNDARIES, usable, side="right"), minlength=len(sizes))
     return int(np.sum(-(-per_bucket // sizes)))
 
 
-def batch_sizes(targets_per_batch: int) -> list[int]:
+def batch_sizes(targets_per_batch: int, max_length: int | None = None) -> list[int]:
     """Return the number of histories in a batch of each bucket, shortest histories first.
+
+    A batch has about `targets_per_batch` targets if its histories are of the bucket's middle length. Of
+    histories of more than 32 items no batch has more than that without its last history.
 
     Args:
         targets_per_batch: approximate number of next-item targets in a batch.
+        max_length: max length of a history, which ends its bucket if it is above 32. Default: None.
 
     Example:
-        >>> batch_sizes(512)[0], batch_sizes(512)[-1]
-        (205, 13)
+        >>> batch_sizes(512)[:8], batch_sizes(512, max_length=200)[17]
+        ([205, 93, 68, 49, 35, 25, 18, 13], 3)
     """
-    return [max(1, round(targets_per_batch / length)) for length in TYPICAL_LENGTHS]
+    sizes = []
+    for shortest, end in zip((1, *(end + 1 for end in BUCKETS)), (*BUCKETS, 2 * BUCKETS[-1]), strict=True):
+        longest = end if max_length is None or end <= SHORT_BUCKETS[-1] else max(shortest, min(end, max_length))
+        size = max(1, round(2 * targets_per_batch / (shortest + longest)))
+        sizes.append(size if end <= SHORT_BUCKETS[-1] else min(size, -(-targets_per_batch // longest)))
+    return sizes
 
 
 class FlatHistories:

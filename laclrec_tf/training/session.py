@@ -220,7 +220,7 @@ class TrainingSession:
             initialise_items(config, model, self._training(part, *self._all_histories()))
         position = tf.Variable([0, 0], dtype=tf.int64, trainable=False)
         targets = max(1, config.targets_per_batch // workers.count)
-        steps = workers.smallest(count_batches(training, targets))
+        steps = workers.smallest(count_batches(training, targets, model.max_length))
         more = {} if workers.is_alone else {"steps": steps, "seed": config.seed + 1_000_003 * workers.index}
         make_batches = partial(
             training_batches, config, model, training, position=position, targets_per_batch=targets, **more

@@ -102,7 +102,7 @@ def training_batches(
     )
     if position is not None and steps is None:
         # Keras takes the length of the first epoch for that of all, and the first one after a resume is short.
-        n_batches = count_batches(training, targets_per_batch or config.targets_per_batch)
+        n_batches = count_batches(training, targets_per_batch or config.targets_per_batch, model.max_length)
         batches.cardinality = lambda: tf.constant(n_batches, tf.int64)
     return batches
 

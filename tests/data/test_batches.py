@@ -50,11 +50,48 @@ def test_every_history_is_found_in_any_order(rows, seed):
 
 
 def test_a_batch_holds_about_equally_many_targets():
-    # 512 targets over the middle of a bucket: 2.5 of 1 to 4 items, 28.5 of 25 to 32; beyond 32 a guess of 40.
+    # 512 targets over the middle of a bucket: 2.5 of 1 to 4 items, 28.5 of 25 to 32, 180.5 of 161 to 200.
     sizes = batch_sizes(512)
     assert len(sizes) == len(BUCKETS) + 1
-    assert (sizes[0], sizes[-2], sizes[-1]) == (205, 18, 13)
+    assert (sizes[0], sizes[6], sizes[-1]) == (205, 18, 1)
     assert batch_sizes(1) == [1] * len(sizes)
+    assert BUCKETS[16:18] == (192, 224) and sizes[17] == 2  # 512 over 208.5
+    assert batch_sizes(512, max_length=200)[17] == 3  # 512 over 196.5
+
+
+def test_batches_of_short_histories_are_what_they_were():
+    # A seed gives the same batches as before buckets went beyond 32.
+    for max_length in (None, 3, 20, 32, 50, 200):
+        assert batch_sizes(512, max_length)[:7] == [205, 93, 68, 49, 35, 25, 18]
+        assert batch_sizes(60, max_length)[:7] == [24, 11, 8, 6, 4, 3, 2]
+
+
+def test_few_buckets_hold_all_lengths_with_little_padding():
+    assert np.all(np.diff(BUCKETS) > 0)
+    longer = np.array(BUCKETS[6:])
+    assert np.all(longer[1:] <= 1.25 * longer[:-1])
+    assert np.searchsorted(BUCKETS, [50, 200, 1000]).tolist() == [9, 17, 26]
+
+
+@given(length=st.integers(33, 70_000), targets=st.integers(1, 5000), max_length=st.none() | st.integers(33, 3000))
+def test_a_batch_of_long_histories_exceeds_the_targets_by_less_than_one_history(length, targets, max_length):
+    length = min(length, max_length or length)
+    size = batch_sizes(targets, max_length)[np.searchsorted(BUCKETS, length)]
+    assert size >= 1 and (size - 1) * length < targets
+
+
+def test_batches_of_long_histories_hold_the_targets_asked_for():
+    rows = [np.ones(length + 1, np.int32) for length in range(33, 230)]
+    for max_length, dataset_too in ((None, True), (200, False)):
+        batches = epoch(made_of(rows, targets_per_batch=512, max_length=max_length))
+        lengths = [np.count_nonzero(batch["target"], axis=1) for batch in batches]
+        assert all(each.sum() < 512 + each.max() for each in lengths)
+        assert sum(each.sum() for each in lengths) == sum(min(length, max_length or 230) for length in range(33, 230))
+        assert count_batches(rows, 512, max_length) == len(batches)
+        padding = 1 - sum(each.sum() for each in lengths) / sum(batch["target"].size for batch in batches)
+        assert padding < 0.1
+        if dataset_too:
+            assert equal(batches, epoch(made_of(as_dataset(lambda: iter(rows)))), "target")
 
 
 def test_batches_are_counted_before_they_are_made():
@@ -186,7 +223,7 @@ def test_batches_of_long_histories_hold_as_many_targets_as_those_of_short_ones()
     rows = [np.arange(1, length + 2, dtype=np.int32) for length in (3, 7, 22, 40) for _ in range(200)]
     sizes = {batch["history"].shape: len(batch["target"]) for batch in epoch(made_of(rows, targets_per_batch=200))}
     full = {width: max(n for (_, w), n in sizes.items() if w == width) for _, width in sizes}
-    # 200 targets over the middle of each bucket: 1 to 4, 7 to 8, 17 to 24 and, beyond 32, a guess of 40.
+    # 200 targets over the middle of each bucket: 1 to 4, 7 to 8, 17 to 24 and 33 to 40.
     assert full == {3: 80, 7: 27, 22: 10, 40: 5}
 
 
