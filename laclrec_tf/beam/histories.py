@@ -33,15 +33,10 @@ def without_duplicates(events: beam.PCollection) -> beam.PCollection:
 
 
 @beam.ptransform_fn
-def core_round(events: beam.PCollection, least: int) -> beam.PCollection:
-    """Drop the events of items, then of users, that have fewer than `least` events.
+def without_rare_items(events: beam.PCollection, least: int) -> beam.PCollection:
+    """Drop the events of items that have fewer than `least` events.
 
-    A combiner counts the items, so no worker holds all events of a popular one. Of each user only the first `least`
-    events are counted; then all are passed on one by one.
-
-    Args:
-        events: the events.
-        least: min number of events of each user and item.
+    A combiner counts the items, so no worker holds all events of a popular one.
     """
     rare = (
         events
@@ -49,12 +44,20 @@ def core_round(events: beam.PCollection, least: int) -> beam.PCollection:
         | "CountItems" >> beam.combiners.Count.PerElement()
         | "RareItems" >> beam.Filter(lambda counted: counted[1] < least)
     )
+    return events | "Filter" >> beam.Filter(lambda event, rare: event[1] not in rare, rare=AsDict(rare))
+
+
+@beam.ptransform_fn
+def without_rare_users(events: beam.PCollection, least: int) -> beam.PCollection:
+    """Drop the events of users who have fewer than `least` events.
+
+    Of each user only the first `least` events are counted; then all are passed on one by one.
+    """
     return (
         events
-        | "WithoutRareItems" >> beam.Filter(lambda event, rare: event[1] not in rare, rare=AsDict(rare))
         | "ByUser" >> beam.Map(lambda event: (event[0], event))
         | "OfUser" >> beam.GroupByKey()
-        | "WithoutRareUsers" >> beam.FlatMapTuple(lambda user, events: _if_enough(events, least))
+        | "IfEnough" >> beam.FlatMapTuple(lambda user, events: _if_enough(events, least))
     )
 
 

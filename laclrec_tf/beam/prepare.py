@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
@@ -29,17 +29,18 @@ from laclrec_tf.beam.files import (
     write_bytes,
 )
 from laclrec_tf.beam.histories import (
-    core_round,
     last_events,
     read_rows,
     without_duplicates,
+    without_rare_items,
+    without_rare_users,
     write_events,
     write_rows,
     write_shards,
 )
 from laclrec_tf.beam.runner import BeamPipelines
-from laclrec_tf.data.k_core import nothing_left
-from laclrec_tf.data.prepare import check_arguments, description
+from laclrec_tf.data.filters import MAX_LENGTH, Filters, nothing_left, warn_of_dropped
+from laclrec_tf.data.prepare import description
 from laclrec_tf.data.prepared import DATASET_FILE, VOCABULARY_FILE, shard_names
 from laclrec_tf.data.splits import repeated_targets, repeats
 from laclrec_tf.errors import InputError
@@ -58,8 +59,10 @@ def beam_prepare(
     user_column: str = "user_id",
     item_column: str = "item_id",
     time_column: str = "timestamp",
-    min_interactions: int = 5,
-    max_length: int = 50,
+    min_interactions: int | None = None,
+    min_user_events: int | None = None,
+    min_item_events: int | None = None,
+    max_length: int = MAX_LENGTH,
     duplicates: str = "drop",
 ) -> dict[str, Any]:
     """Make the folder that `prepare` makes of the same files, byte for byte.
@@ -75,6 +78,8 @@ def beam_prepare(
         item_column: see `prepare`.
         time_column: see `prepare`.
         min_interactions: see `prepare`.
+        min_user_events: see `prepare`.
+        min_item_events: see `prepare`.
         max_length: see `prepare`.
         duplicates: see `prepare`.
 
@@ -88,7 +93,13 @@ def beam_prepare(
         >>> beam_prepare(["gs://bucket/events-*.parquet"], "gs://bucket/data")["users"]  # doctest: +SKIP
         22362
     """
-    check_arguments(min_interactions, max_length, duplicates)
+    filters = Filters.of(
+        min_interactions=min_interactions,
+        min_user_events=min_user_events,
+        min_item_events=min_item_events,
+        max_length=max_length,
+        duplicates=duplicates,
+    )
     check_result_name(out)
     out = out.rstrip("/")
     if matched(f"{out}/*"):
@@ -96,26 +107,23 @@ def beam_prepare(
     if matched(out) and not is_local_folder(out):
         raise InputError(f"{out} is a file. Give a folder to create with --out.")
     paths = [path for pattern in events for path in existing(pattern)]
-    settings = {
-        "user_column": user_column,
-        "item_column": item_column,
-        "time_column": time_column,
-        "min_interactions": min_interactions,
-        "max_length": max_length,
-        "duplicates": duplicates,
-    }
+    columns = {"user_column": user_column, "item_column": item_column, "time_column": time_column}
     with work_folder(out) as work:
-        about, names = _Preparation(pipelines or BeamPipelines(), work, paths, settings).run()
+        about, names = _Preparation(pipelines or BeamPipelines(), work, paths, columns, filters).run()
         make_folder(out)
         FileSystems.rename([f"{work}/{name}" for name in names], [f"{out}/{name}" for name in names])
+    warn_of_dropped(about["counts"], about["settings"])
     return dict(about["counts"])
 
 
 class _Preparation:
     """The pipelines that make one folder, one after the other."""
 
-    def __init__(self, pipelines: BeamPipelines, work: str, paths: list[str], settings: dict[str, Any]) -> None:
-        self.pipelines, self.work, self.paths, self.settings = pipelines, work, paths, settings
+    def __init__(
+        self, pipelines: BeamPipelines, work: str, paths: list[str], columns: dict[str, str], filters: Filters
+    ) -> None:
+        self.pipelines, self.work, self.paths, self.columns, self.filters = pipelines, work, paths, columns, filters
+        self.of_rare_items = 0  # number of events dropped because their items were rare
 
     def run(self) -> tuple[dict[str, Any], list[str]]:
         """Make all files in `work`; return the content of `dataset.json`, and the names to keep, this file last."""
@@ -130,16 +138,19 @@ class _Preparation:
         counts |= {"rows_read": self.rows, "users_read": users_read, "items_read": items_read}
         counts["duplicates_dropped"] = self.rows - unique
         counts["below_min_interactions_dropped"] = unique - core
+        counts["below_min_item_events_dropped"] = self.of_rare_items
+        counts["below_min_user_events_dropped"] = unique - core - self.of_rare_items
         counts["beyond_max_length_dropped"] = core - kept
+        counts["items_beyond_max_length_dropped"] = self._read_note("core-items") - len(items)
         counts |= repeated_targets([self._read_note("repeats")])
-        about = description(counts, self.inputs, self.settings)
+        about = description(counts, self.inputs, self.columns | self.filters.settings())
         about["shards"] = shard_names(users)
         self._records(stretches, about["shards"])
         write_bytes(f"{self.work}/{DATASET_FILE}", (json.dumps(about, indent=2) + "\n").encode())
         return about, [VOCABULARY_FILE, *about["shards"], DATASET_FILE]
 
     def _read_files(self) -> None:
-        columns = {role: self.settings[f"{role}_column"] for role in ("user", "item", "time")}
+        columns = {role: self.columns[f"{role}_column"] for role in ("user", "item", "time")}
         self.inputs, self.pieces = read_event_files(self.pipelines, self.work, self.paths, columns)
         self.rows = sum(each["rows"] for each in self.inputs)
         self.kind = self.pieces[0][3]
@@ -147,7 +158,8 @@ class _Preparation:
 
     def _filter(self) -> str:
         """Drop duplicates and the events below the k-core; return the prefix of the files with the others."""
-        least, rounds = self.settings["min_interactions"], 0
+        filters, rounds = self.filters, 0
+        least = filters.min_user_events, filters.min_item_events
         prefix = f"{self.work}/core-0-"
 
         def first(pipeline: beam.Pipeline) -> None:
@@ -155,37 +167,50 @@ class _Preparation:
             first_places = events | beam.Map(lambda event: (event[0], event[3])) | "Firsts" >> beam.CombinePerKey(min)
             fields = {"user": pyarrow.string(), "place": pyarrow.int64()}
             first_places | "WriteFirsts" >> write_rows(f"{self.work}/firsts-", fields)
-            if self.settings["duplicates"] == "drop":
+            if filters.duplicates == "drop":
                 events = events | without_duplicates()
             self._note("user-counts", events | "CountUsers" >> _counts_by(0))
             self._note("item-counts", events | "CountItems" >> _counts_by(1))
-            self._core(events, prefix, 0 if least <= 1 else CORE_ROUNDS)
+            self._core(events, prefix, 0 if max(least) <= 1 else CORE_ROUNDS)
 
-        self.pipelines.run(first)
+        self._run_core(first)
         while self._read_note("core") and self._read_note("core-before") != self._read_note("core"):
             rounds += 1
             before, prefix = prefix, f"{self.work}/core-{rounds}-"
-            self.pipelines.run(partial(self._more_rounds, before, prefix))
+            self._run_core(partial(self._more_rounds, before, prefix))
         if not self._read_note("core"):
             shown = ", ".join(self.paths[:3]) + (", ..." if len(self.paths) > 3 else "")
             users, items = self._read_note("user-counts"), self._read_note("item-counts")
-            raise InputError(f"{shown}: {nothing_left(least, *users[:2], *items[:2])}")
+            raise InputError(f"{shown}: {nothing_left(*least, *users[:2], *items[:2])}")
         return prefix
+
+    def _run_core(self, build: Callable[[beam.Pipeline], None]) -> None:
+        self.pipelines.run(build)
+        before, after = (self._read_note(f"events-{name}-items") for name in ("before", "after"))
+        self.of_rare_items += before - after
 
     def _more_rounds(self, before: str, prefix: str, pipeline: beam.Pipeline) -> None:
         self._core(pipeline | read_rows(before), prefix, CORE_ROUNDS)
 
     def _core(self, events: beam.PCollection, prefix: str, rounds: int) -> None:
-        before = events
+        before, after_items = [events], [events]
         for number in range(rounds):
-            before, events = events, events | f"Round{number}" >> core_round(self.settings["min_interactions"])
+            common = events | f"Items{number}" >> without_rare_items(self.filters.min_item_events)
+            before, after_items = [*before, events], [*after_items, common]
+            events = common | f"Users{number}" >> without_rare_users(self.filters.min_user_events)
+        for name, seen in (("before", before), ("after", after_items)):
+            n_seen = seen | f"Flatten {name}" >> beam.Flatten() | f"Count {name}" >> beam.combiners.Count.Globally()
+            self._note(f"events-{name}-items", n_seen)
         events | "WriteCore" >> write_events(prefix, self.kind)
         self._note("core", events | "CountCore" >> beam.combiners.Count.Globally())
-        self._note("core-before", before | "CountBefore" >> beam.combiners.Count.Globally())
+        self._note("core-before", before[-1] | "CountBefore" >> beam.combiners.Count.Globally())
 
     def _histories(self, prefix: str) -> None:
         def build(pipeline: beam.Pipeline) -> None:
-            histories = pipeline | read_rows(prefix) | last_events(self.settings["max_length"])
+            core = pipeline | read_rows(prefix)
+            core_items = core | beam.Map(lambda event: event[1]) | beam.Distinct()
+            self._note("core-items", core_items | "CountCoreItems" >> beam.combiners.Count.Globally())
+            histories = core | last_events(self.filters.max_length)
             items = histories | beam.FlatMapTuple(lambda _, items: items) | beam.combiners.Count.PerElement()
             fields = {"item_id": pyarrow.string(), "len": pyarrow.int64()}
             items | "WriteItems" >> write_rows(f"{self.work}/items-", fields)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.table import Table
 
 from laclrec_tf.cli.options import (
     BeamOptions,
@@ -115,7 +116,15 @@ def prepare(
     user_column: UserColumn = "user_id",
     item_column: ItemColumn = "item_id",
     time_column: TimeColumn = "timestamp",
-    min_interactions: Annotated[int, typer.Option(help="k-core: min number of events of each user and item.")] = 5,
+    min_interactions: Annotated[
+        int | None, typer.Option(metavar="N", help="Both of the next two limits in one. Default: 5.")
+    ] = None,
+    min_user_events: Annotated[
+        int | None, typer.Option(metavar="N", help="k-core: min number of events of each user. Default: 5.")
+    ] = None,
+    min_item_events: Annotated[
+        int | None, typer.Option(metavar="N", help="k-core: min number of events of each item. Default: 5.")
+    ] = None,
     max_length: Annotated[int, typer.Option(help="Max number of events of each user; the latest are kept.")] = 50,
     duplicates: Annotated[
         Duplicates, typer.Option(help="Repeated events of the same user, item and time: drop or keep them.")
@@ -126,26 +135,47 @@ def prepare(
 ) -> None:
     """Validate, filter and order events, and write them as TFRecords with a vocabulary."""
     from laclrec_tf.beam.runner import pipelines_of
+    from laclrec_tf.data.filters import Filters
 
-    settings: dict[str, Any] = {
-        "user_column": user_column,
-        "item_column": item_column,
-        "time_column": time_column,
+    columns: dict[str, Any] = {"user_column": user_column, "item_column": item_column, "time_column": time_column}
+    filters: dict[str, Any] = {
         "min_interactions": min_interactions,
+        "min_user_events": min_user_events,
+        "min_item_events": min_item_events,
         "max_length": max_length,
         "duplicates": duplicates.value,
     }
+    settings = Filters.of(**filters).settings()
     pipelines = pipelines_of(engine.value, runner and runner.value, beam_option or [])
     if pipelines is None:
         from laclrec_tf.data.prepare import prepare as run
 
         files, folder = [reachable(file) for file in events], reachable(out)
-        counts = dict(run(files, folder, **settings).counts)
+        counts = dict(run(files, folder, **columns, **filters).counts)
     else:
         from laclrec_tf.beam.prepare import beam_prepare
 
-        counts = beam_prepare(events, out, pipelines=pipelines, **settings)
+        counts = beam_prepare(events, out, pipelines=pipelines, **columns, **filters)
+    console.print(filters_table(counts, settings))
+    console.print(f"{counts['repeated_targets']:.1%} of the users' newest items are in their history before already")
     console.print(f"wrote {out}: {counts['users']:,} users, {counts['items']:,} items, {counts['events']:,} events")
+
+
+def filters_table(counts: dict[str, Any], settings: dict[str, Any]) -> Table:
+    """Lay out what `prepare` read, what each filter dropped, and what was kept."""
+    from laclrec_tf.data.filters import dropped_by_filter
+
+    table = Table("", box=None, pad_edge=False)
+    names = ("events", "users", "items")
+    for name in names:
+        table.add_column(name, justify="right")
+    table.add_column("option")
+    table.add_row("read", *(f"{counts[name]:,}" for name in ("rows_read", "users_read", "items_read")))
+    for each in dropped_by_filter(counts, settings):
+        numbers = each.events, each.users, each.items
+        table.add_row(each.what, *("" if n is None else f"{-n:,}" for n in numbers), each.option)
+    table.add_row("kept", *(f"{counts[name]:,}" for name in names))
+    return table
 
 
 @training_app.command()

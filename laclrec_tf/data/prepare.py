@@ -17,7 +17,7 @@ import tensorflow as tf
 from rich.progress import Progress
 
 from laclrec_tf.data.events import read_interactions, table_interactions
-from laclrec_tf.data.k_core import k_core
+from laclrec_tf.data.filters import MAX_LENGTH, Filters, k_core_and_dropped, warn_of_dropped
 from laclrec_tf.data.prepared import DATASET_FILE, FORMAT_VERSION, VOCABULARY_FILE, PreparedData, write_histories
 from laclrec_tf.data.splits import repeated_targets, repeats
 from laclrec_tf.data.tables import is_table
@@ -34,18 +34,22 @@ def prepare(
     user_column: str = "user_id",
     item_column: str = "item_id",
     time_column: str = "timestamp",
-    min_interactions: int = 5,
-    max_length: int = 50,
+    min_interactions: int | None = None,
+    min_user_events: int | None = None,
+    min_item_events: int | None = None,
+    max_length: int = MAX_LENGTH,
     duplicates: str = "drop",
     overwrite: bool = False,
     show_progress: bool = True,
 ) -> PreparedData:
     """Convert events to histories, a vocabulary and a description.
 
-    The steps, in this order: drop duplicates; drop users and items below `min_interactions` (iterative k-core); sort
-    each user's events by time (ties keep the order of the files and rows); keep the last `max_length` events. So a file
+    The steps, in this order: drop duplicates; drop users and items with too few events (iterative k-core); sort each
+    user's events by time (ties keep the order of the files and rows); keep the last `max_length` events. So a file
     that was filtered and cut to the last events before can lose items here: use `min_interactions=0` for it. Users are
     in the order of their first event in the files.
+
+    A `DroppedEventsWarning` names a step that drops more than a fifth of the events.
 
     The folder is written under another name in the same place and renamed, so that an error leaves nothing
     half-written.
@@ -56,7 +60,9 @@ def prepare(
         user_column: name of the column of user ids. Default: "user_id".
         item_column: name of the column of item ids. Default: "item_id".
         time_column: name of the column of timestamps. Default: "timestamp".
-        min_interactions: min number of events of a user and of an item; 0 or 1 keeps all. Default: 5.
+        min_interactions: `min_user_events` and `min_item_events` in one. Default: None.
+        min_user_events: min number of events of a user; 0 or 1 keeps all. Default: None, `min_interactions` or 5.
+        min_item_events: min number of events of an item; 0 or 1 keeps all. Default: None, `min_interactions` or 5.
         max_length: max number of events of a user, at least 3. Default: 50.
         duplicates: "drop" keeps the first of events with the same user, item and timestamp, "keep" keeps all.
             Default: "drop".
@@ -74,40 +80,30 @@ def prepare(
         >>> data = prepare(pandas.read_sql(query, shop), "data")  # doctest: +SKIP
     """
     out = Path(out)
-    check_arguments(min_interactions, max_length, duplicates)
+    filters = Filters.of(
+        min_interactions=min_interactions,
+        min_user_events=min_user_events,
+        min_item_events=min_item_events,
+        max_length=max_length,
+        duplicates=duplicates,
+    )
     _check_out(out, overwrite)
     columns = {"user_column": user_column, "item_column": item_column, "time_column": time_column}
-    filters = {"min_interactions": min_interactions, "max_length": max_length, "duplicates": duplicates}
     with progress_bar(disable=not show_progress) as progress:
         table, inputs, source = _read(events, columns, progress)
         filtering = progress.add_task("Filtering", total=None)
         try:
-            histories, items, counts = histories_of(table, min_interactions, max_length, duplicates)
+            histories, items, counts = histories_of(table, filters)
         except InputError as error:
             raise InputError(f"{source}: {error}") from None
         progress.update(filtering, total=1, completed=1)
         del table
+        warn_of_dropped(counts, filters.settings())
 
         writing = progress.add_task("Writing", total=histories.height)
-        about = description(counts, inputs, columns | filters)
+        about = description(counts, inputs, columns | filters.settings())
         _write(out, about, items, histories, lambda users: progress.advance(writing, users))
     return PreparedData.open(out)
-
-
-def check_arguments(min_interactions: int, max_length: int, duplicates: str) -> None:
-    """Check the arguments of `prepare`.
-
-    Raises:
-        InputError: an argument is out of its range.
-    """
-    if min_interactions < 0:
-        raise InputError(f"Argument `min_interactions` must be at least 0. Received: {min_interactions}.")
-    if max_length < 3:
-        raise InputError(
-            f"Argument `max_length` must be at least 3, to hold out two items and train on one. Received: {max_length}."
-        )
-    if duplicates not in ("drop", "keep"):
-        raise InputError(f"Argument `duplicates` must be 'drop' or 'keep'. Received: {duplicates!r}.")
 
 
 def _check_out(out: Path, overwrite: bool) -> None:
@@ -175,16 +171,12 @@ def _table_sha256(table: pl.DataFrame) -> str:
     return hashed.hexdigest()
 
 
-def histories_of(
-    table: pl.DataFrame, min_interactions: int, max_length: int, duplicates: str
-) -> tuple[pl.DataFrame, list[str], dict[str, Any]]:
+def histories_of(table: pl.DataFrame, filters: Filters) -> tuple[pl.DataFrame, list[str], dict[str, Any]]:
     """Filter, order and number events, as described in `prepare`.
 
     Args:
         table: the result of `read_interactions`.
-        min_interactions: see `prepare`.
-        max_length: see `prepare`.
-        duplicates: see `prepare`.
+        filters: the settings.
 
     Returns:
         Users with lists of item ids (`user_id` String, `item_ids` list of integers); the items by id, the first of
@@ -198,16 +190,18 @@ def histories_of(
     users, items = (table[name].unique(maintain_order=True) for name in ("user_id", "item_id"))
     counts |= {"users_read": len(users), "items_read": len(items)}
     table = table.with_columns(pl.col("user_id").cast(pl.Enum(users)), pl.col("item_id").cast(pl.Enum(items)))
-    if duplicates == "drop":
+    if filters.duplicates == "drop":
         table = table.unique(maintain_order=True, keep="first")
     counts["duplicates_dropped"] = counts["rows_read"] - table.height
-    core = k_core(table, min_interactions)
-    counts["below_min_interactions_dropped"] = table.height - core.height
+    core, of_rare_items = k_core_and_dropped(table, filters.min_user_events, filters.min_item_events)
+    below = table.height - core.height
+    counts["below_min_interactions_dropped"] = below
+    counts |= {"below_min_item_events_dropped": of_rare_items, "below_min_user_events_dropped": below - of_rare_items}
 
     kept = (
         core.sort("user_id", "timestamp", maintain_order=True)
         .group_by("user_id", maintain_order=True)
-        .agg(pl.col("item_id").tail(max_length))
+        .agg(pl.col("item_id").tail(filters.max_length))
     )
     events = kept.explode("item_id")
     counts["beyond_max_length_dropped"] = core.height - events.height
@@ -223,6 +217,7 @@ def histories_of(
         .agg(item_ids="item_id")
         .with_columns(pl.col("user_id").cast(pl.String))
     )
+    counts["items_beyond_max_length_dropped"] = core["item_id"].n_unique() - len(catalogue)
     counts = {"users": histories.height, "items": len(catalogue), "events": events.height} | counts
     parts = (part["item_ids"].to_list() for part in histories.iter_slices(10_000))  # few integers of Python at a time
     counts |= repeated_targets(repeats(items) for part in parts for items in part)

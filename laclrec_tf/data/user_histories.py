@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from laclrec_tf.data.events import read_interactions
+from laclrec_tf.data.filters import MAX_LENGTH, Filters
 from laclrec_tf.data.prepare import histories_of
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.errors import InputError
@@ -68,9 +69,11 @@ def read_user_histories(
     names: dict[str, Any] = {**COLUMNS, **(columns or {})}
     folders = [path for path in paths if path.is_dir()]
     if not folders:
-        max_length = 50 if max_length is None else max_length
+        max_length = MAX_LENGTH if max_length is None else max_length
         table = read_interactions(paths, **names)
-        rows, items, _ = histories_of(table, 0, max_length, "drop")
+        # Not checked: `max_length` may be below what training needs.
+        filters = Filters(min_user_events=0, min_item_events=0, max_length=max_length, duplicates="drop")
+        rows, items, _ = histories_of(table, filters)
         named = [[items[item_id - 1] for item_id in item_ids] for item_ids in rows["item_ids"].to_list()]
         about: list[Any] = [[file_sha256(path) for path in paths], sorted(names.items()), max_length]
         return UserHistories(rows["user_id"].to_list(), named, _fingerprint(about))

@@ -93,7 +93,7 @@ def skewed_events(folder: Path) -> list[Path]:
 
 def test_the_local_engines_folder(tmp_path, monkeypatch):
     files = skewed_events(tmp_path)
-    arguments = {"min_interactions": 6, "max_length": 20}
+    arguments = {"min_user_events": 6, "min_item_events": 5, "max_length": 20}
     monkeypatch.setattr(laclrec_tf.data.prepared, "USERS_IN_A_SHARD", 8)
     local = prepare(files, tmp_path / "local", **arguments)
     assert len(local.shards) > 4
@@ -106,7 +106,7 @@ def test_the_local_engines_folder(tmp_path, monkeypatch):
     assert contents(tmp_path / "beam") == contents(tmp_path / "local")
     assert counts == local.counts
     dropped = [count for name, count in counts.items() if name.endswith("dropped")]
-    assert len(dropped) == 3 and min(dropped) > 0  # each step dropped events
+    assert len(dropped) == 6 and min(dropped) > 0  # each step dropped events
     assert names(tmp_path) == ["a.csv", "b.parquet", "beam", "local"]
 
 

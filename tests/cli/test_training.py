@@ -36,6 +36,26 @@ def test_prepare_writes_to_a_mounted_bucket(events, tmp_path, monkeypatch, capsy
     assert os.listdir() == ["events.csv"]
 
 
+def test_prepare_prints_what_it_read_dropped_and_kept(events, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        limits = ["--min-user-events", "2", "--min-item-events", "0", "--max-length", "3"]
+        main(["prepare", events, "--out", "data", *limits])
+    out, error = capsys.readouterr()
+    assert exit_.value.code == 0
+    assert [" ".join(line.split()) for line in out.splitlines()] == [
+        "events users items option",
+        "read 12 3 4",
+        "same user, item and time 0 --duplicates drop",
+        "items with fewer than 0 events 0 0 --min-item-events 0",
+        "users with fewer than 2 events 0 0 --min-user-events 2",
+        "older than a user's last 3 -3 -1 --max-length 3",
+        "kept 9 3 3",
+        "0.0% of the users' newest items are in their history before already",
+        "wrote data: 3 users, 3 items, 9 events",
+    ]
+    assert error.startswith("warning: --max-length 3 drops 3 of 12 events (25.0%)") and error.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("given", "says"),
     [

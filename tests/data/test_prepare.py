@@ -80,11 +80,35 @@ def test_the_k_core_comes_before_the_cut_to_the_last_events(tmp_path):
         "items_read": 3,
         "duplicates_dropped": 0,
         "below_min_interactions_dropped": 1,
+        "below_min_item_events_dropped": 0,
+        "below_min_user_events_dropped": 1,
         "beyond_max_length_dropped": 3,
+        "items_beyond_max_length_dropped": 0,
         "repeated_targets": 0.5,
         "repeated_validation_targets": 0.0,
     }
     assert data.repeated_targets == 0.5
+
+
+def test_users_and_items_have_limits_of_their_own(tmp_path):
+    file = csv_file(tmp_path, "a,x,1\na,y,2\nb,x,1\nb,y,2\nc,x,1\nc,z,2\nd,x,1\n")
+    data = prepare(file, tmp_path / "data", min_user_events=2, min_item_events=0)
+    assert as_strings(data) == {"a": ["x", "y"], "b": ["x", "y"], "c": ["x", "z"]}
+    data = prepare(file, tmp_path / "other", min_user_events=0, min_item_events=2)
+    assert as_strings(data) == {"a": ["x", "y"], "b": ["x", "y"], "c": ["x"], "d": ["x"]}
+    with pytest.raises(InputError, match="no users with at least 2 events have items with at least 5. Received: 4 use"):
+        prepare(file, tmp_path / "none", min_user_events=2)
+
+
+def test_the_hash_of_settings_that_existed_before_stays(tmp_path):
+    file = csv_file(tmp_path, "a,x,1\nb,x,2\nb,y,3\n")
+    published = "f32d7874702195d5761ab95ae6db2c9e5a3dd84ff7ac4fe774e9adc185cb1ad4"
+    assert prepare(file, tmp_path / "both", min_interactions=0).data_hash == published
+    assert prepare(file, tmp_path / "each", min_user_events=0, min_item_events=0).data_hash == published
+    data = prepare(file, tmp_path / "new", min_user_events=0, min_item_events=1)
+    assert data.data_hash != published
+    assert {"min_user_events": 0, "min_item_events": 1}.items() <= data.settings.items()
+    assert "min_interactions" not in data.settings
 
 
 def test_an_item_only_in_events_cut_off_is_not_in_the_catalogue(tmp_path):
@@ -149,6 +173,11 @@ def test_histories_are_the_last_events_in_a_stable_order(tmp_path_factory, event
     ("arguments", "message"),
     [
         ({"min_interactions": -1}, "`min_interactions` must be at least 0. Received: -1"),
+        ({"min_item_events": -1}, "`min_item_events` must be at least 0. Received: -1"),
+        (
+            {"min_interactions": 3, "min_user_events": 2},
+            "Received: min_interactions=3, min_user_events=2. Give either --min-interactions, or --min-user-events",
+        ),
         ({"max_length": 2}, "`max_length` must be at least 3, to hold out two items"),
         ({"duplicates": "merge"}, "`duplicates` must be 'drop' or 'keep'. Received: 'merge'"),
         ({"item_column": "product"}, "no column 'product'"),
