@@ -39,7 +39,8 @@ from laclrec_tf.beam.histories import (
     write_shards,
 )
 from laclrec_tf.beam.runner import BeamPipelines
-from laclrec_tf.data.filters import MAX_LENGTH, Filters, nothing_left, warn_of_dropped
+from laclrec_tf.data.filters.k_core import nothing_left
+from laclrec_tf.data.filters.settings import MAX_LENGTH, Filters, warn_of_dropped
 from laclrec_tf.data.prepare import description
 from laclrec_tf.data.prepared import DATASET_FILE, VOCABULARY_FILE, shard_names
 from laclrec_tf.data.splits import repeated_targets, repeats

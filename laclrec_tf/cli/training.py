@@ -135,7 +135,7 @@ def prepare(
 ) -> None:
     """Validate, filter and order events, and write them as TFRecords with a vocabulary."""
     from laclrec_tf.beam.runner import pipelines_of
-    from laclrec_tf.data.filters import Filters
+    from laclrec_tf.data.filters.settings import Filters
 
     columns: dict[str, Any] = {"user_column": user_column, "item_column": item_column, "time_column": time_column}
     filters: dict[str, Any] = {
@@ -163,7 +163,7 @@ def prepare(
 
 def filters_table(counts: dict[str, Any], settings: dict[str, Any]) -> Table:
     """Lay out what `prepare` read, what each filter dropped, and what was kept."""
-    from laclrec_tf.data.filters import dropped_by_filter
+    from laclrec_tf.data.filters.settings import dropped_by_filter
 
     table = Table("", box=None, pad_edge=False)
     names = ("events", "users", "items")

@@ -17,7 +17,8 @@ import tensorflow as tf
 from rich.progress import Progress
 
 from laclrec_tf.data.events import read_interactions, table_interactions
-from laclrec_tf.data.filters import MAX_LENGTH, Filters, k_core_and_dropped, warn_of_dropped
+from laclrec_tf.data.filters.k_core import k_core_and_dropped
+from laclrec_tf.data.filters.settings import MAX_LENGTH, Filters, warn_of_dropped
 from laclrec_tf.data.prepared import DATASET_FILE, FORMAT_VERSION, VOCABULARY_FILE, PreparedData, write_histories
 from laclrec_tf.data.splits import repeated_targets, repeats
 from laclrec_tf.data.tables import is_table

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from laclrec_tf.data.events import read_interactions
-from laclrec_tf.data.filters import MAX_LENGTH, Filters
+from laclrec_tf.data.filters.settings import MAX_LENGTH, Filters
 from laclrec_tf.data.prepare import histories_of
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.errors import InputError
