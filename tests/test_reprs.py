@@ -33,6 +33,8 @@ def test_data():
     counts = {"users": 1200, "items": 4, "events": 5000}
     data = PreparedData(Path("shop"), VOCABULARY, (), 50, "hash", counts, {})
     assert repr(data) == "PreparedData('shop': 1,200 users, 4 items, 5,000 events, the last 50 of a user)"
+    data = PreparedData(Path("shop"), VOCABULARY, (), 50, "hash", counts, {"window": "sliding"})
+    assert repr(data) == "PreparedData('shop': 1,200 users, 4 items, 5,000 events, all in windows of 50 of a user)"
     assert repr(FlatHistories([np.array([5, 6, 7]), np.array([8])])) == "FlatHistories(2 histories, 4 items in all)"
     table = pl.DataFrame({"history": [["tent", "rope"], ["mug"]]})
     assert repr(HistoryTable.read(table)) == "HistoryTable(2 histories, 3 items in all)"

@@ -67,19 +67,19 @@ def _if_enough(events: Iterable[Event], least: int) -> Iterator[Event]:
 
 
 @beam.ptransform_fn
-def last_events(events: beam.PCollection, max_length: int) -> beam.PCollection:
+def last_events(events: beam.PCollection, max_length: int | None) -> beam.PCollection:
     """Return `(user, items of the last events)`, oldest first; ties stay in the order of the files.
 
     Args:
         events: the events.
-        max_length: max number of events of a user. No list of a user's events is ever longer.
+        max_length: max number of events of a user. No list of a user's events is ever longer. None for all events.
     """
-    return (
-        events
-        | "ByUser" >> beam.Map(lambda event: (event[0], (event[2], event[3], event[1])))
-        | "Last" >> beam.combiners.Top.LargestPerKey(max_length)
-        | "OldestFirst" >> beam.MapTuple(lambda user, last: (user, [item for _, _, item in reversed(last)]))
-    )
+    by_user = events | "ByUser" >> beam.Map(lambda event: (event[0], (event[2], event[3], event[1])))
+    if max_length is None:
+        last = by_user | "All" >> beam.GroupByKey()
+    else:
+        last = by_user | "Last" >> beam.combiners.Top.LargestPerKey(max_length)
+    return last | "OldestFirst" >> beam.MapTuple(lambda user, last: (user, [item for _, _, item in sorted(last)]))
 
 
 @beam.ptransform_fn

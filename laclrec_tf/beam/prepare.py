@@ -43,7 +43,7 @@ from laclrec_tf.data.filters.k_core import nothing_left
 from laclrec_tf.data.filters.settings import MAX_LENGTH, Filters, warn_of_dropped
 from laclrec_tf.data.prepare import description
 from laclrec_tf.data.prepared import DATASET_FILE, VOCABULARY_FILE, shard_names
-from laclrec_tf.data.splits import repeated_targets, repeats
+from laclrec_tf.data.splits import Window, repeated_targets, repeats
 from laclrec_tf.errors import InputError
 from laclrec_tf.item_vocabulary import ItemVocabulary
 
@@ -65,6 +65,7 @@ def beam_prepare(
     min_item_events: int | None = None,
     max_length: int = MAX_LENGTH,
     duplicates: str = "drop",
+    window: Window = "last",
 ) -> dict[str, Any]:
     """Make the folder that `prepare` makes of the same files, byte for byte.
 
@@ -83,6 +84,7 @@ def beam_prepare(
         min_item_events: see `prepare`.
         max_length: see `prepare`.
         duplicates: see `prepare`.
+        window: see `prepare`.
 
     Returns:
         The counts of `dataset.json`.
@@ -100,6 +102,7 @@ def beam_prepare(
         min_item_events=min_item_events,
         max_length=max_length,
         duplicates=duplicates,
+        window=window,
     )
     check_result_name(out)
     out = out.rstrip("/")
@@ -211,7 +214,7 @@ class _Preparation:
             core = pipeline | read_rows(prefix)
             core_items = core | beam.Map(lambda event: event[1]) | beam.Distinct()
             self._note("core-items", core_items | "CountCoreItems" >> beam.combiners.Count.Globally())
-            histories = core | last_events(self.filters.max_length)
+            histories = core | last_events(self.filters.max_kept)
             items = histories | beam.FlatMapTuple(lambda _, items: items) | beam.combiners.Count.PerElement()
             fields = {"item_id": pyarrow.string(), "len": pyarrow.int64()}
             items | "WriteItems" >> write_rows(f"{self.work}/items-", fields)

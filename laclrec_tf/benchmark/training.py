@@ -22,7 +22,7 @@ from laclrec_tf.benchmark.flops import catalogue_losses, matrix_peak, operations
 from laclrec_tf.data.prepare import prepare
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.data.simulated import simulate_events
-from laclrec_tf.data.splits import training_part
+from laclrec_tf.data.splits import Window, training_part
 from laclrec_tf.errors import InputError
 from laclrec_tf.models import LACLRec
 from laclrec_tf.ops.masking import take_prefixes
@@ -82,6 +82,7 @@ def benchmark(
             prepared.vocabulary.n_items,
             prepared.max_length,
             config,
+            window=prepared.window,
             epochs=epochs,
             show_progress=show_progress,
         ),
@@ -104,6 +105,7 @@ def measure(
     max_length: int,
     config: TrainConfig,
     *,
+    window: Window = "last",
     epochs: int = 3,
     parts: bool = True,
     show_progress: bool = True,
@@ -115,6 +117,7 @@ def measure(
         n_items: Catalogue size `N`.
         max_length: Length of the longest history.
         config: Settings of the training.
+        window: What is trained on of histories that are longer. Default: "last".
         epochs: Number of epochs to time, after a first one that is not timed. Default: 3.
         parts: Whether to measure also the shares of a step's parts and the fraction of the peak. Default: True.
         show_progress: Whether to show a progress bar on standard error. Default: True.
@@ -133,7 +136,7 @@ def measure(
     usable = sum(len(history) >= 2 for history in training)
     keras.utils.set_random_seed(config.seed)
     model = new_model(config, n_items, max_length)
-    batches = training_batches(config, model, training)
+    batches = training_batches(config, model, training, window=window)
     n_steps = int(batches.cardinality())
     if parts and n_steps < 2:
         raise InputError(

@@ -100,6 +100,13 @@ class Duplicates(StrEnum):
     keep = "keep"
 
 
+class Window(StrEnum):
+    """What is kept of histories of more events than a model reads."""
+
+    last = "last"
+    sliding = "sliding"
+
+
 class NoiseKind(StrEnum):
     """What noise is, and how its items are drawn."""
 

@@ -25,6 +25,7 @@ from laclrec_tf.cli.options import (
     Settings,
     TimeColumn,
     UserColumn,
+    Window,
     place_argument,
     place_option,
 )
@@ -125,7 +126,10 @@ def prepare(
     min_item_events: Annotated[
         int | None, typer.Option(metavar="N", help="k-core: min number of events of each item. Default: 5.")
     ] = None,
-    max_length: Annotated[int, typer.Option(help="Max number of events of each user; the latest are kept.")] = 50,
+    max_length: Annotated[int, typer.Option(help="Max number of a user's latest events that a model reads.")] = 50,
+    window: Annotated[
+        Window, typer.Option(help="Longer histories: keep the last events, or all and train on them in windows.")
+    ] = Window.last,
     duplicates: Annotated[
         Duplicates, typer.Option(help="Repeated events of the same user, item and time: drop or keep them.")
     ] = Duplicates.drop,
@@ -144,6 +148,7 @@ def prepare(
         "min_item_events": min_item_events,
         "max_length": max_length,
         "duplicates": duplicates.value,
+        "window": window.value,
     }
     settings = Filters.of(**filters).settings()
     pipelines = pipelines_of(engine.value, runner and runner.value, beam_option or [])

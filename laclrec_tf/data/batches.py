@@ -10,9 +10,9 @@ import tensorflow as tf
 
 from laclrec_tf.data.corruption import CORRUPTION_NOISE, CorruptionNoise, corrupt, item_popularity
 from laclrec_tf.data.random_views import DEFAULT_KINDS, random_view
-from laclrec_tf.data.splits import packed_histories
+from laclrec_tf.data.splits import WINDOWS, Window, packed_histories, training_windows
 from laclrec_tf.item_vocabulary import PAD_ID
-from laclrec_tf.ops.masking import as_int32, history_lengths, is_item, take_prefixes
+from laclrec_tf.ops.masking import as_int32, history_lengths, is_item, pack_histories, take_prefixes
 
 # Max lengths of the buckets. Most histories are short, so the first buckets are narrow. Beyond 32 each is at most a
 # quarter longer than the one before it, so that little of a batch is padding, and few shapes are needed.
@@ -28,6 +28,7 @@ def training_dataset(
     *,
     n_items: int,
     max_length: int | None = None,
+    window: Window = "last",
     targets_per_batch: int = 512,
     n_random_views: int = 0,
     random_kinds: Sequence[str] = DEFAULT_KINDS,
@@ -55,8 +56,10 @@ def training_dataset(
             dataset if they do not fit in memory. Padding (0) may be anywhere and is left out. Histories of fewer than
             two items have no target and are skipped.
         n_items: catalogue size `N`.
-        max_length: max length of a history without its last item, which is a target only; the last items are used.
-            Default: None, histories are not cut.
+        max_length: max length of a history without its last item, which is a target only. Default: None, histories are
+            not cut.
+        window: with `max_length`, what is used of longer histories: "last" the last items, "sliding" all items, each
+            history as several, see `training_windows`. Default: "last".
         targets_per_batch: approximate number of next-item targets in a batch, so a batch of long histories has fewer
             histories, see `batch_sizes`. With the same number of histories in all batches, a target of a long history
             would weigh a tenth of a target of a short one in the mean over a batch. Default: 512.
@@ -93,9 +96,9 @@ def training_dataset(
 
     Raises:
         ValueError: `histories` are not arrays of integer ids of 1 to `n_items`, `targets_per_batch` is below 1,
-            `prefix_share` is outside [0, 1], `n_random_views` is not 0, 1 or 2, `corruption_noise` is unknown, or
-            `static_shapes` is used with a dataset, whose longest history is not known. An id out of range in a dataset
-            is an error of its pass.
+            `prefix_share` is outside [0, 1], `n_random_views` is not 0, 1 or 2, `window` or `corruption_noise` is
+            unknown, or `static_shapes` is used with a dataset, whose longest history is not known. An id out of range
+            in a dataset is an error of its pass.
 
     Example:
         >>> batch = next(iter(training_dataset([np.array([5, 6, 7, 8])], n_items=20)))
@@ -108,14 +111,17 @@ def training_dataset(
         raise ValueError(f"Argument `prefix_share` must be between 0 and 1. Received: {prefix_share}.")
     if n_random_views not in (0, 1, 2):
         raise ValueError(f"Argument `n_random_views` must be 0, 1 or 2. Received: {n_random_views}.")
+    if window not in WINDOWS:
+        raise ValueError(f"Argument `window` must be 'last' or 'sliding'. Received: {window!r}.")
     if corruption_noise not in CORRUPTION_NOISE:
         raise ValueError(f"Argument `corruption_noise` must be 'uniform' or 'popular'. Received: {corruption_noise!r}.")
 
     boundaries = BOUNDARIES
     if isinstance(histories, tf.data.Dataset):
         histories = histories.map(lambda item_ids: _packed_history(item_ids, n_items))
+        counted = histories
         if max_length is not None:
-            histories = histories.map(lambda item_ids: item_ids[-(max_length + 1) :])
+            histories = histories.flat_map(lambda item_ids: _windows_of(item_ids, max_length, window))
         if static_shapes:
             raise ValueError("Argument `static_shapes` requires `histories` as a list of arrays. Received: a dataset.")
         n_batches, flat = tf.data.UNKNOWN_CARDINALITY, None
@@ -123,10 +129,8 @@ def training_dataset(
         if cache:
             rows = rows.cache()
     else:
-        histories = packed_histories(histories, n_items)
-        if max_length is not None:
-            cut = slice(-max_length - 1, None)
-            histories = [history[cut] if len(history) > max_length + 1 else history for history in histories]
+        histories = counted = packed_histories(histories, n_items)
+        histories = _windows(histories, max_length, window)
         n_batches = count_batches(histories, targets_per_batch, max_length)
         flat = FlatHistories([history for history in histories if len(history) >= 2])
         rows = tf.data.Dataset.from_tensor_slices(flat.bounds)
@@ -136,7 +140,7 @@ def training_dataset(
             boundaries = [*(end for end in BOUNDARIES if end <= longest), longest + 1]
     popularity = None
     if corruption and corruption_noise == "popular":
-        popularity = item_popularity(histories, n_items)
+        popularity = item_popularity(histories if window == "last" else counted, n_items)
     # One size more than boundaries. With static shapes the last is never used: no history is beyond the last boundary.
     sizes = [*batch_sizes(targets_per_batch, max_length), 1][: len(boundaries) + 1]
 
@@ -209,6 +213,20 @@ def _packed_history(item_ids: tf.Tensor, n_items: int) -> tf.Tensor:
         return tf.boolean_mask(item_ids, is_item(item_ids))
 
 
+def _windows(histories: Sequence[np.ndarray], max_length: int | None, window: Window) -> Sequence[np.ndarray]:
+    if max_length is None:
+        return histories
+    return [part for history in histories for part in training_windows(history, max_length, window)]
+
+
+def _windows_of(item_ids: tf.Tensor, max_length: int, window: Window) -> tf.data.Dataset:
+    """Return the `training_windows` of a history of a dataset."""
+    length = tf.maximum(tf.size(item_ids, tf.int64), 2)
+    first = length if window == "last" else 2 + (length - 2) % max_length
+    ends = tf.data.Dataset.range(first, length + 1, max_length)
+    return ends.map(lambda end: item_ids[tf.maximum(end - max_length - 1, 0) : end])
+
+
 def _passes(seed: int, position: tf.Variable | None, endless: bool) -> tf.data.Dataset:
     """Return the epochs of a pass: the `[2]` seed of each, and the number of batches to skip at its start."""
     first = tf.cast(seed, tf.int64)
@@ -232,6 +250,7 @@ def evaluation_dataset(
     batch_size: int = 512,
     n_batches: int | None = None,
     corruption: dict[str, Any] | None = None,
+    corrupted_length: int | None = None,
     seed: int = 0,
 ) -> tf.data.Dataset:
     """Make batches for `model.evaluate` and `validation_data`, the same ones on every pass.
@@ -244,6 +263,7 @@ def evaluation_dataset(
         n_batches: number of batches, instead of `batch_size`; their sizes differ by at most one user. Default: None.
         corruption: arguments of `corrupt` (`n_items`, `max_length`, ...), to measure how well the augmenter
             repairs these histories. Default: None, no corruption.
+        corrupted_length: max length of a history before its corruption; the last items are used. Default: None, all.
         seed: seed of the corruption. Default: 0.
 
     Returns:
@@ -275,7 +295,10 @@ def evaluation_dataset(
         @tf.autograph.experimental.do_not_convert
         def add_corruption(index: tf.Tensor, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             seed_of_batch = tf.stack([tf.cast(seed, tf.int64), index])
-            return batch | _corruption(batch["history"], trim=True, seed=seed_of_batch, **corruption)
+            item_ids = batch["history"]
+            if corrupted_length is not None:
+                item_ids = pack_histories(item_ids, corrupted_length)
+            return batch | _corruption(item_ids, trim=True, seed=seed_of_batch, **corruption)
 
         batches = batches.enumerate().map(add_corruption, num_parallel_calls=PARALLEL_CALLS)
     return _without_autotuning(batches.cache().prefetch(PREFETCHED_BATCHES))
@@ -335,22 +358,27 @@ def _bucket_end(bounds: tf.Tensor, boundaries: Sequence[int]) -> tf.Tensor:
     return ends[tf.searchsorted(ends, longest[tf.newaxis])[0]]
 
 
-def count_batches(histories: Sequence[np.ndarray], targets_per_batch: int = 512, max_length: int | None = None) -> int:
+def count_batches(
+    histories: Sequence[np.ndarray],
+    targets_per_batch: int = 512,
+    max_length: int | None = None,
+    window: Window = "last",
+) -> int:
     """Return the number of batches in an epoch of `training_dataset`.
 
     Args:
         histories: per user `[n]` int32 ids.
         targets_per_batch: see `training_dataset`. Default: 512.
         max_length: see `training_dataset`. Default: None.
+        window: see `training_dataset`. Default: "last".
 
     Example:
         >>> count_batches([np.array([5, 6]), np.array([7])])
         1
     """
     sizes = np.array(batch_sizes(targets_per_batch, max_length))
-    usable = np.array([len(history) for history in histories if len(history) >= 2])
-    if max_length is not None:
-        usable = np.minimum(usable, max_length + 1)
+    parts = _windows(histories, max_length, window)
+    usable = np.array([len(part) for part in parts if len(part) >= 2])
     per_bucket = np.bincount(np.searchsorted(BOUNDARIES, usable, side="right"), minlength=len(sizes))
     return int(np.sum(-(-per_bucket // sizes)))
 

@@ -20,7 +20,7 @@ from laclrec_tf.data.events import read_interactions, table_interactions
 from laclrec_tf.data.filters.k_core import k_core_and_dropped
 from laclrec_tf.data.filters.settings import MAX_LENGTH, Filters, warn_of_dropped
 from laclrec_tf.data.prepared import DATASET_FILE, FORMAT_VERSION, VOCABULARY_FILE, PreparedData, write_histories
-from laclrec_tf.data.splits import repeated_targets, repeats
+from laclrec_tf.data.splits import Window, repeated_targets, repeats
 from laclrec_tf.data.tables import is_table
 from laclrec_tf.errors import InputError, reason_of
 from laclrec_tf.files import file_sha256
@@ -40,15 +40,16 @@ def prepare(
     min_item_events: int | None = None,
     max_length: int = MAX_LENGTH,
     duplicates: str = "drop",
+    window: Window = "last",
     overwrite: bool = False,
     show_progress: bool = True,
 ) -> PreparedData:
     """Convert events to histories, a vocabulary and a description.
 
     The steps, in this order: drop duplicates; drop users and items with too few events (iterative k-core); sort each
-    user's events by time (ties keep the order of the files and rows); keep the last `max_length` events. So a file
-    that was filtered and cut to the last events before can lose items here: use `min_interactions=0` for it. Users are
-    in the order of their first event in the files.
+    user's events by time (ties keep the order of the files and rows); keep the last `max_length` events, or with
+    `window="sliding"` all of them. So a file that was filtered and cut to the last events before can lose items here:
+    use `min_interactions=0` for it. Users are in the order of their first event in the files.
 
     A `DroppedEventsWarning` names a step that drops more than a fifth of the events.
 
@@ -64,9 +65,11 @@ def prepare(
         min_interactions: `min_user_events` and `min_item_events` in one. Default: None.
         min_user_events: min number of events of a user; 0 or 1 keeps all. Default: None, `min_interactions` or 5.
         min_item_events: min number of events of an item; 0 or 1 keeps all. Default: None, `min_interactions` or 5.
-        max_length: max number of events of a user, at least 3. Default: 50.
+        max_length: max number of events of a user that a model reads, at least 3. Default: 50.
         duplicates: "drop" keeps the first of events with the same user, item and timestamp, "keep" keeps all.
             Default: "drop".
+        window: "last" keeps the last `max_length` events of a user, "sliding" keeps all, and training cuts longer
+            histories into windows of `max_length` events. Default: "last".
         overwrite: replace prepared data in `out`. Default: False.
         show_progress: show a progress bar on standard error. Default: True.
 
@@ -87,6 +90,7 @@ def prepare(
         min_item_events=min_item_events,
         max_length=max_length,
         duplicates=duplicates,
+        window=window,
     )
     _check_out(out, overwrite)
     columns = {"user_column": user_column, "item_column": item_column, "time_column": time_column}
@@ -202,7 +206,7 @@ def histories_of(table: pl.DataFrame, filters: Filters) -> tuple[pl.DataFrame, l
     kept = (
         core.sort("user_id", "timestamp", maintain_order=True)
         .group_by("user_id", maintain_order=True)
-        .agg(pl.col("item_id").tail(filters.max_length))
+        .agg(pl.col("item_id") if filters.max_kept is None else pl.col("item_id").tail(filters.max_kept))
     )
     events = kept.explode("item_id")
     counts["beyond_max_length_dropped"] = core.height - events.height

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 import tensorflow as tf
 
-from laclrec_tf.data.splits import repeated_targets, repeats
+from laclrec_tf.data.splits import Window, repeated_targets, repeats
 from laclrec_tf.errors import InputError
 from laclrec_tf.item_vocabulary import ItemVocabulary
 
@@ -40,7 +40,7 @@ class PreparedData:
         folder: the folder of the data.
         vocabulary: the catalogue, most frequent item first.
         shards: the TFRecord files of histories, in order.
-        max_length: max number of events of a user.
+        max_length: max number of events of a user that a model reads.
         data_hash: SHA-256 of the input files and the settings.
         counts: numbers of "users", "items" and "events", and of what was read and dropped; and shares from 0 to 1, such
             as `repeated_targets`.
@@ -99,6 +99,12 @@ class PreparedData:
                 raise InputError(f"{shard} is missing. {_REMEDY}")
         return data
 
+    @property
+    def window(self) -> Window:
+        """What `prepare` kept of histories of more than `max_length` events, and what training uses of them."""
+        window: Window = self.settings.get("window", "last")
+        return window
+
     def histories(self, part: int = 0, parts: int = 1) -> tuple[list[str], list[np.ndarray]]:
         """Read histories into memory: all of them, or one of several parts that together have each user once.
 
@@ -147,7 +153,8 @@ class PreparedData:
 
     def __repr__(self) -> str:
         held = ", ".join(f"{self.counts[name]:,} {name}" for name in ("users", "items", "events"))
-        return f"PreparedData({str(self.folder)!r}: {held}, the last {self.max_length} of a user)"
+        kept = f"{'the last' if self.window == 'last' else 'all in windows of'} {self.max_length} of a user"
+        return f"PreparedData({str(self.folder)!r}: {held}, {kept})"
 
 
 def _read_description(folder: Path) -> dict[str, Any]:

@@ -21,7 +21,9 @@ from laclrec_tf.item_vocabulary import PAD_ID
 
 Protocol: TypeAlias = Literal["strict", "refit"]
 Split: TypeAlias = Literal["validation", "test"]
+Window: TypeAlias = Literal["last", "sliding"]
 PROTOCOLS: tuple[Protocol, ...] = ("strict", "refit")
+WINDOWS: tuple[Window, ...] = ("last", "sliding")
 SPLITS: tuple[Split, ...] = ("validation", "test")
 SHORTEST_EVALUATED = 3
 # A user who is set aside keeps two events to train on, before the newest event, the validation and the test item.
@@ -127,6 +129,31 @@ def repeated_targets(found: Iterable[tuple[int, int, int]]) -> dict[str, float]:
     for each in found:
         users, test, validation = users + each[0], test + each[1], validation + each[2]
     return {"repeated_targets": test / max(users, 1), "repeated_validation_targets": validation / max(users, 1)}
+
+
+def training_windows(history: np.ndarray, max_length: int, window: Window = "last") -> list[np.ndarray]:
+    """Return the parts of a history to train a model on that reads `max_length` items.
+
+    In a part every item but the first is a target. Consecutive windows share an item, the last target of one and the
+    first item of the next, so that over all windows every item of the history but the first is a target exactly once.
+
+    Args:
+        history: `[n]` item ids, oldest first, without held-out items.
+        max_length: max length of a history without its last item, which is a target only.
+        window: "last" for the newest window only, "sliding" for all of them; the oldest may be shorter. Default:
+            "last".
+
+    Returns:
+        Views of `history` of at most `max_length + 1` items, oldest first.
+
+    Example:
+        >>> [part.tolist() for part in training_windows(np.arange(1, 7), 2, "sliding")]
+        [[1, 2], [2, 3, 4], [4, 5, 6]]
+        >>> [part.tolist() for part in training_windows(np.arange(1, 7), 2)]
+        [[4, 5, 6]]
+    """
+    ends = range(max(len(history), 2), 1, -max_length)[: 1 if window == "last" else None]
+    return [history[max(end - max_length - 1, 0) : end] for end in reversed(ends)]
 
 
 def packed_histories(histories: Any, n_items: int | None = None, *, argument: str = "histories") -> list[np.ndarray]:

@@ -48,7 +48,7 @@ def read_user_histories(
     Args:
         sources: one folder, or files, see `read_interactions`.
         max_length: max number of events of a user; the most recent ones are kept. Default: 50 for files; for a folder,
-            the limit it was prepared with.
+            all that it has.
         columns: `user_column`, `item_column` and `time_column` of the files, where they differ from the defaults of
             `read_interactions`. Default: none.
 

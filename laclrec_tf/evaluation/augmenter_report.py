@@ -70,7 +70,8 @@ def augmenter_report(
         )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} exists already and is not overwritten. Give another --out, or delete it first.")
-    histories = [history for history, _ in held_out_pairs(folder.data.histories()[1], "validation")]
+    pairs = held_out_pairs(folder.data.histories()[1], "validation")
+    histories = [history[-model.max_length :] for history, _ in pairs]
     planted = None if truth is None else planted_histories(folder.data, truth)
     with new_folder(out, lambda _: False):
         report: dict[str, Any] = {

@@ -241,8 +241,9 @@ def _known_histories(file: Path, folder: RunFolder, split: str) -> tuple[list[st
         .agg(pl.col("id").drop_nulls(), pl.col("id").tail(n_held_out).is_null().any().alias("is_target_unknown"))
     )
     known = users.filter(~pl.col("is_target_unknown"))
-    length = folder.record["max_length"]
-    histories = [row.to_numpy()[-length:] for row in known.get_column("id")]
+    # As `prepare` keeps them.
+    kept = slice(None) if folder.record.get("window") == "sliding" else slice(-folder.record["max_length"], None)
+    histories = [row.to_numpy()[kept] for row in known.get_column("id")]
     return (
         known.get_column("user_id").to_list(),
         histories,

@@ -194,7 +194,9 @@ class TrainingSession:
             aside = [
                 history for user, history in zip(users, histories, strict=True) if is_set_aside(user, history, share)
             ]
-            pairs = held_out_pairs(aside[: max(MIN_CALIBRATED, MAX_READ_ITEMS // model.n_items)], "validation")
+            aside = aside[: max(MIN_CALIBRATED, MAX_READ_ITEMS // model.n_items)]
+            # Of a history the model reads as much as in training, the event of the set-aside user included.
+            pairs = held_out_pairs([history[-self.prepared.max_length :] for history in aside], "validation")
             if len(pairs) >= MIN_SET_ASIDE // 2:  # by chance, fewer may be set aside
                 before, targets = zip(*pairs, strict=True)
                 with spinner("calibrating the edits of histories", disable=not self.show_progress):
@@ -220,14 +222,23 @@ class TrainingSession:
             initialise_items(config, model, self._training(part, *self._all_histories()))
         position = tf.Variable([0, 0], dtype=tf.int64, trainable=False)
         targets = max(1, config.targets_per_batch // workers.count)
-        steps = workers.smallest(count_batches(training, targets, model.max_length))
+        window = self.prepared.window
+        steps = workers.smallest(count_batches(training, targets, model.max_length, window))
         more = {} if workers.is_alone else {"steps": steps, "seed": config.seed + 1_000_003 * workers.index}
         make_batches = partial(
-            training_batches, config, model, training, position=position, targets_per_batch=targets, **more
+            training_batches,
+            config,
+            model,
+            training,
+            window=window,
+            position=position,
+            targets_per_batch=targets,
+            **more,
         )
         validation = self._validation(model) if part == "strict" else {}
         batches = workers.distribute(make_batches)
-        return _Built(part, record, model, training, make_batches, batches, position, steps, validation)
+        recent = [history[-model.max_length :] for history in training]
+        return _Built(part, record, model, recent, make_batches, batches, position, steps, validation)
 
     def _validation(self, model: LACLRec) -> dict[str, Any]:
         """Return the arguments of `Model.fit` for the validation."""
@@ -247,6 +258,7 @@ class TrainingSession:
             batch_size=batch_size,
             n_batches=n_batches,
             corruption=corruption_arguments(model, popularity) if model.has_augmenter else None,
+            corrupted_length=model.max_length,
             seed=self.config.seed,
         )
         distributed = self.workers.distribute(lambda: batches if n_batches is None else batches.repeat())
@@ -261,7 +273,7 @@ class TrainingSession:
             compile_model(self.config, built.model, built.steps, objective="augmenter")
         callbacks: list[keras.callbacks.Callback] = []
         if self.workers.is_chief:
-            callbacks = self.logs.pretraining(built.part, built.training, self._epochs_done, built.steps)
+            callbacks = self.logs.pretraining(built.part, built.recent, self._epochs_done, built.steps)
         self._fit(built, "augmenter", self.config.pretrain_epochs, callbacks)
 
     def _train(self, built: _Built, epochs: int) -> tuple[LACLRec, dict[str, Any]]:
@@ -315,7 +327,7 @@ class TrainingSession:
                 )
             counts = self.item_counts(built.part)
             callbacks += self.logs.training(
-                built.part, built.model, built.training, counts, self._epochs_done, built.steps, watch
+                built.part, built.model, built.recent, counts, self._epochs_done, built.steps, watch
             )
             callbacks += self.callbacks
         return callbacks
@@ -381,7 +393,7 @@ class _Built:
         part: "strict" or "refit".
         record: the run's record so far.
         model: the model.
-        training: per user `[n]` int32 ids that this worker trains on.
+        recent: per user `[n]` int32 ids that this worker trains on, the last ones that the model reads.
         make_batches: makes this worker's batches.
         batches: the batches of all workers.
         position: `[2]` int64, the epoch and the step at which the batches begin.
@@ -392,7 +404,7 @@ class _Built:
     part: Protocol
     record: dict[str, Any]
     model: LACLRec
-    training: list[np.ndarray]
+    recent: list[np.ndarray]
     make_batches: Callable[[], tf.data.Dataset]
     batches: Any
     position: tf.Variable

@@ -11,6 +11,7 @@ import tensorflow as tf
 from laclrec_tf.data.batches import count_batches, training_dataset
 from laclrec_tf.data.item_vectors import cooccurrence_vectors
 from laclrec_tf.data.random_views import similar_items
+from laclrec_tf.data.splits import Window
 from laclrec_tf.errors import InputError
 from laclrec_tf.lazy_adam import LazyAdam
 from laclrec_tf.models import LACLRec, build_preset
@@ -60,6 +61,7 @@ def training_batches(
     steps: int | None = None,
     targets_per_batch: int | None = None,
     seed: int | None = None,
+    window: Window = "last",
 ) -> tf.data.Dataset:
     """Make the batches that the model needs.
 
@@ -71,6 +73,7 @@ def training_batches(
         steps: with `position`, max number of batches of an epoch, see there. Default: None.
         targets_per_batch: number of targets of a batch. Default: that of the settings.
         seed: seed of batch order, views and corruptions. Default: that of the settings.
+        window: what is used of histories longer than the model reads, see there. Default: "last".
 
     Returns:
         See `laclrec_tf.data.batches.training_dataset`.
@@ -89,6 +92,7 @@ def training_batches(
         substitutes = similar_items(training, needs["n_items"])
     batches = training_dataset(
         training,
+        window=window,
         targets_per_batch=targets_per_batch or config.targets_per_batch,
         random_kinds=config.random_kinds,
         similar_items=substitutes,
@@ -102,7 +106,7 @@ def training_batches(
     )
     if position is not None and steps is None:
         # Keras takes the length of the first epoch for that of all, and the first one after a resume is short.
-        n_batches = count_batches(training, targets_per_batch or config.targets_per_batch, model.max_length)
+        n_batches = count_batches(training, targets_per_batch or config.targets_per_batch, model.max_length, window)
         batches.cardinality = lambda: tf.constant(n_batches, tf.int64)
     return batches
 

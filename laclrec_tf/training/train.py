@@ -175,6 +175,7 @@ def _write_run(session: TrainingSession) -> None:
         "data_hash": prepared.data_hash,
         "data_counts": dict(prepared.counts),
         "max_length": prepared.max_length,
+        "window": prepared.window,
         "can_train_longer": session.has_last,
         "seconds": round(session.seconds, 1),
         "settings": session.config.as_dict(),

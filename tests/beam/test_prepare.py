@@ -123,6 +123,16 @@ def test_another_filesystem_and_a_pattern(tmp_path):
     assert names(tmp_path / "new") == ["beam"]
 
 
+def test_sliding_windows_keep_all_events_of_a_user(tmp_path):
+    simulate_events(tmp_path / "events.csv", users=40, items=20, seed=1)
+    arguments = {"min_interactions": 2, "max_length": 4, "window": "sliding"}
+    local = prepare(tmp_path / "events.csv", tmp_path / "local", **arguments)
+    counts = beam_prepare([str(tmp_path / "events.csv")], str(tmp_path / "beam"), **arguments)
+    assert contents(tmp_path / "beam") == contents(tmp_path / "local")
+    assert counts["beyond_max_length_dropped"] == 0
+    assert max(map(len, local.histories()[1])) > 4
+
+
 def test_an_existing_file_is_no_pattern(tmp_path):
     file = tmp_path / "ev [1]*.csv"
     simulate_events(file, users=40, items=20, seed=1)

@@ -8,6 +8,7 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
+import laclrec_tf.data.batches
 from laclrec_tf.data.batches import (
     BUCKETS,
     FlatHistories,
@@ -225,6 +226,47 @@ def test_batches_of_long_histories_hold_as_many_targets_as_those_of_short_ones()
     full = {width: max(n for (_, w), n in sizes.items() if w == width) for _, width in sizes}
     # 200 targets over the middle of each bucket: 1 to 4, 7 to 8, 17 to 24 and 33 to 40.
     assert full == {3: 80, 7: 27, 22: 10, 40: 5}
+
+
+@pytest.mark.parametrize("max_length", [3, 10, 50])
+def test_sliding_windows_have_each_event_as_a_target_once(max_length):
+    # Item 100 * u + i is event i of user u, so a target says where it is from.
+    rows = [100 * user + np.arange(1, length, dtype=np.int32) for user, length in enumerate((2, 3, 11, 12, 60, 99))]
+    arguments = {"n_items": 600, "max_length": max_length, "window": "sliding", "targets_per_batch": 40}
+    sources = rows, as_dataset(lambda: iter(rows))
+    batches, of_dataset = (epoch(training_dataset(source, **arguments)) for source in sources)
+    assert equal(batches, of_dataset, "history") and equal(batches, of_dataset, "target")
+    targets = np.concatenate([batch["target"][batch["target"] > 0] for batch in batches])
+    assert sorted(targets) == sorted(item for row in rows for item in row[1:].tolist())
+    assert max(batch["history"].shape[1] for batch in batches) <= max_length
+    assert count_batches(rows, 40, max_length, "sliding") == len(batches)
+    newest = [
+        raw for batch in epoch(training_dataset(rows, **(arguments | {"window": "last"}))) for raw in raw_rows(batch)
+    ]
+    assert set(newest) <= {raw for batch in batches for raw in raw_rows(batch)}
+
+
+def test_popularity_counts_all_events_once_with_windows():
+    # Item 1 is the first and the last item of windows, and in none more often than 2.
+    rows = [np.array([1, 2, 1, 2, 1], np.int32), *([np.array([3, 4], np.int32)] * 2)]
+    counted = []
+    with pytest.MonkeyPatch.context() as patched:
+        original = laclrec_tf.data.batches.item_popularity
+        patched.setattr(
+            laclrec_tf.data.batches,
+            "item_popularity",
+            lambda *arguments: counted.append(original(*arguments)) or counted[-1],
+        )
+        for source in (rows, as_dataset(lambda: iter(rows))):
+            made_of(source, max_length=2, window="sliding", corruption=True, corruption_noise="popular")
+    for popularity in counted:
+        assert np.asarray(popularity)[:4].tolist() == [3, 2, 2, 2]
+    assert len(counted) == 2
+
+
+def test_an_unknown_window_is_refused():
+    with pytest.raises(ValueError, match="`window` must be 'last' or 'sliding'. Received: 'first'"):
+        made(window="first")
 
 
 def test_a_batch_of_long_histories_holds_more_prefixes_of_each(two_epochs):
@@ -573,6 +615,16 @@ def test_evaluation_corrupts_the_same_way_on_every_pass():
         repaired = apply_edits(batch["corrupted"], batch["operations"], batch["insertions"], eos_id=EOS, max_length=50)
         width = batch["history"].shape[1]
         assert repaired.numpy()[:, :width].tolist() == batch["history"].tolist()
+
+
+def test_only_the_last_items_of_a_history_are_corrupted():
+    whole, corruption = (
+        [np.arange(1, 41, dtype=np.int32)],
+        CORRUPTION | {"max_length": 12, "p_keep": 1.0, "p_delete": 0.0},
+    )
+    (batch,) = epoch(evaluation_dataset(whole, np.array([50]), corruption=corruption, corrupted_length=10))
+    assert batch["history"].tolist() == [whole[0].tolist()], "all of it is excluded from the ranking"
+    assert batch["corrupted"].tolist() == [list(range(31, 41))]
 
 
 @pytest.fixture(scope="module")

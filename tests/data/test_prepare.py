@@ -144,6 +144,31 @@ def test_the_folder_holds_what_the_description_says(tmp_path):
     assert (about["format_version"], data.max_length) == (1, 20)
 
 
+def test_sliding_windows_keep_all_events(tmp_path):
+    # With the last three of six events, z is no item of the data.
+    file = csv_file(tmp_path, "a,z,0\na,x,1\na,y,2\na,x,3\na,y,4\na,w,5\nb,x,1\n")
+    last, sliding = (
+        prepare(file, tmp_path / window, min_interactions=0, max_length=3, window=window)
+        for window in ("last", "sliding")
+    )
+    assert as_strings(last) == {"a": ["x", "y", "w"], "b": ["x"]}
+    assert as_strings(sliding) == {"a": ["z", "x", "y", "x", "y", "w"], "b": ["x"]}
+    assert [data.counts["beyond_max_length_dropped"] for data in (last, sliding)] == [3, 0]
+    assert sliding.vocabulary == ItemVocabulary(["x", "y", "w", "z"])
+    assert [(data.window, data.max_length) for data in (last, sliding)] == [("last", 3), ("sliding", 3)]
+    # The setting is new, so data without it is what it was, hash included.
+    assert "window" not in last.settings
+    assert sliding.settings == {**last.settings, "window": "sliding"}
+    assert prepare(file, tmp_path / "again", min_interactions=0, max_length=3).data_hash == last.data_hash
+    assert sliding.data_hash != last.data_hash
+
+
+def test_an_unknown_window_is_refused(tmp_path):
+    file = csv_file(tmp_path, "a,x,1\n")
+    with pytest.raises(InputError, match="`window` must be 'last' or 'sliding'. Received: 'first'"):
+        prepare(file, tmp_path / "data", window="first")
+
+
 def test_the_same_input_gives_the_same_bytes_and_another_another_hash(tmp_path):
     file = csv_file(tmp_path, "a,x,1\nb,x,2\nb,y,3\n")
     first, again = (prepare(file, tmp_path / out, min_interactions=0) for out in ("first", "again"))

@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laclrec_tf.data.splits import held_out, repeated_targets, repeats, training_part
+from laclrec_tf.data.splits import (
+    held_out,
+    repeated_targets,
+    repeats,
+    training_part,
+    training_windows,
+)
 from laclrec_tf.errors import InputError
 
 HISTORY = np.array([5, 6, 7, 8, 9], np.int32)
@@ -55,6 +61,27 @@ def test_no_target_is_trained_on(items):
         assert before[: len(strict)].tolist() == strict.tolist()
         assert [*before.tolist(), target] == items[: len(before) + 1]
     assert [*training_part(history, "refit").tolist(), held_out(history, "test")[1]] == items
+
+
+@given(n=st.integers(0, 200), max_length=st.integers(1, 60))
+def test_over_all_windows_each_event_is_a_target_once(n, max_length):
+    history = np.arange(1, n + 1)
+    windows = training_windows(history, max_length, "sliding")
+    assert [item for window in windows for item in window[1:].tolist()] == history[1:].tolist()
+    assert [window[0] for window in windows[1:]] == [window[-1] for window in windows[:-1]]
+    # The oldest may be shorter; all others have as many items as the model reads, and a last target.
+    assert all(len(window) == max_length + 1 for window in windows[1:])
+    assert len(windows[0]) <= max_length + 1
+
+
+@given(n=st.integers(0, 200), max_length=st.integers(1, 60))
+def test_the_newest_window_is_the_last_events(n, max_length):
+    history = np.arange(1, n + 1)
+    last = training_windows(history, max_length)
+    assert [window.tolist() for window in last] == [history[-(max_length + 1) :].tolist()]
+    assert training_windows(history, max_length, "sliding")[-1].tolist() == last[0].tolist()
+    # A window is not cut again.
+    assert [part.tolist() for part in training_windows(last[0], max_length, "sliding")] == [last[0].tolist()]
 
 
 @given(st.lists(st.integers(1, 9), max_size=9))

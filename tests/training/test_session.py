@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from laclrec_tf.data import splits
+from laclrec_tf.data.prepare import prepare
 from laclrec_tf.data.prepared import PreparedData
-from laclrec_tf.data.splits import is_set_aside, set_aside_share
+from laclrec_tf.data.splits import is_set_aside, set_aside_share, training_part
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.evaluate import evaluate
 from laclrec_tf.layers.edit_mixture import COEFFICIENTS
 from laclrec_tf.models.ranking_model import RANKING_METRICS
-from laclrec_tf.training import calibration, session
+from laclrec_tf.training import calibration, session, setup
 from laclrec_tf.training.checkpoints import CheckpointSettings
 from laclrec_tf.training.session import TrainingSession
 from laclrec_tf.training.train import train
@@ -69,6 +70,45 @@ def test_nothing_held_out_is_trained_on_and_a_refit_takes_the_calibration_over(
     counts = np.bincount(np.concatenate([history[:-1] for history in histories]), minlength=151)[1:]
     shares = np.log(np.maximum(counts, 0.5) / counts.sum())
     np.testing.assert_allclose(run.model.mixture.log_popularity[1:-2], shares, rtol=1e-5)
+
+
+def test_windows_train_on_all_events_but_the_held_out_ones(data, tmp_path, few_are_enough, trained_on, monkeypatch):
+    folder = tmp_path / "data"
+    prepared = prepare(data.parent / "events.csv", folder, min_interactions=1, max_length=6, window="sliding")
+    users, histories = prepared.histories()
+    made, calibrated_on = [], []
+    original, calibrate = setup.training_dataset, session.calibrate
+
+    def watched(*arguments, **named):
+        batches = original(*arguments, **named)
+        made.append(batches)
+        return batches
+
+    def noted(model, before, *arguments, **named):
+        calibrated_on.extend(before)
+        return calibrate(model, before, *arguments, **named)
+
+    monkeypatch.setattr(setup, "training_dataset", watched)
+    monkeypatch.setattr(session, "calibrate", noted)
+    settings = SETTINGS | {"preset": "laclrec", "epochs": 1, "n_recommender_blocks": 0}
+    run = train(folder, tmp_path / "run", settings, show_progress=False)
+    part, training = trained_on[0]
+    share = set_aside_share(len(users), sum(map(len, histories)), 0.04)
+    aside = [user for user, history in zip(users, histories, strict=True) if is_set_aside(user, history, share)]
+    for user, history in zip(users, histories, strict=True):
+        n_held_out = 0 if len(history) < 3 else 3 if user in aside else 2
+        assert training[user].tolist() == history[: len(history) - n_held_out].tolist()
+    targets = np.concatenate([batch["target"][batch["target"] > 0] for batch in made[0]])
+    expected = np.concatenate([items[1:] for items in training.values()])
+    assert sorted(targets) == sorted(expected), "each event of a training part but its first, once"
+    assert max(map(len, histories)) > 6 >= max(batch["history"].shape[1] for batch in made[0])
+    # The model reads the last six events, two of which are held out; popularity counts all.
+    assert aside and max(map(len, calibrated_on)) == 4
+    counts = np.bincount(np.concatenate([training_part(history) for history in histories]), minlength=151)[1:]
+    assert np.load(run.folder / "popularity.npy").tolist() == counts[: prepared.vocabulary.n_items].tolist()
+    assert (run.record["window"], run.record["max_length"], run.model.max_length) == ("sliding", 6, 6)
+    report = evaluate(run.folder, split="validation", edits="none", show_progress=False)
+    assert report["users"] == sum(len(history) >= 3 for history in histories)
 
 
 def test_a_chosen_mixture_is_validated(data, tmp_path, few_are_enough, monkeypatch):

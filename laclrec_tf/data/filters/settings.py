@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from laclrec_tf.data.splits import WINDOWS, Window
 from laclrec_tf.errors import InputError, LACLRecWarning
 
 MIN_EVENTS, MAX_LENGTH = 5, 50
@@ -22,6 +23,7 @@ class Filters:
         min_item_events: min number of events of an item; 0 or 1 keeps all.
         max_length: max number of events of a user, at least 3.
         duplicates: "drop" or "keep".
+        window: "last", or "sliding" to keep the events of a user beyond `max_length` too. Default: "last".
 
     Example:
         >>> Filters.of(min_interactions=2).settings()
@@ -34,6 +36,7 @@ class Filters:
     min_item_events: int
     max_length: int
     duplicates: str
+    window: Window = "last"
 
     @classmethod
     def of(
@@ -44,6 +47,7 @@ class Filters:
         min_item_events: int | None = None,
         max_length: int = MAX_LENGTH,
         duplicates: str = "drop",
+        window: Window = "last",
     ) -> Filters:
         """Check the arguments of `prepare`, and set both limits from one.
 
@@ -72,24 +76,33 @@ class Filters:
             )
         if duplicates not in ("drop", "keep"):
             raise InputError(f"Argument `duplicates` must be 'drop' or 'keep'. Received: {duplicates!r}.")
+        if window not in WINDOWS:
+            raise InputError(f"Argument `window` must be 'last' or 'sliding'. Received: {window!r}.")
         both = given.get("min_interactions", MIN_EVENTS)
         return cls(
             min_user_events=given.get("min_user_events", both),
             min_item_events=given.get("min_item_events", both),
             max_length=max_length,
             duplicates=duplicates,
+            window=window,
         )
+
+    @property
+    def max_kept(self) -> int | None:
+        """Max number of events of a user that are kept, the last ones; None for all."""
+        return self.max_length if self.window == "last" else None
 
     def settings(self) -> dict[str, Any]:
         """Return the settings as `dataset.json` records and hashes them.
 
         Two equal limits are recorded as `min_interactions`, as they were before there were two, so the hash of such
-        data stays what it was.
+        data stays what it was. Likewise `window` is recorded only if it is "sliding".
         """
         limits = {"min_user_events": self.min_user_events, "min_item_events": self.min_item_events}
         if self.min_user_events == self.min_item_events:
             limits = {"min_interactions": self.min_user_events}
-        return limits | {"max_length": self.max_length, "duplicates": self.duplicates}
+        window = {} if self.window == "last" else {"window": self.window}
+        return limits | {"max_length": self.max_length, "duplicates": self.duplicates} | window
 
 
 class DroppedEventsWarning(LACLRecWarning):
@@ -153,8 +166,8 @@ def dropped_by_filter(counts: Mapping[str, Any], settings: Mapping[str, Any]) ->
         ),
         Dropped(
             f"older than a user's last {length}",
-            f"--max-length {length}",
-            "raise --max-length",
+            "--window sliding" if settings.get("window") == "sliding" else f"--max-length {length}",
+            "raise --max-length or give --window sliding",
             counts["beyond_max_length_dropped"],
             items=beyond,
         ),

@@ -57,6 +57,9 @@ def test_a_filter_that_drops_more_than_a_fifth_is_warned_of(tmp_path, rows, sett
         prepared(tmp_path, rows, **limits)
     (message,) = (str(each.message) for each in caught)
     assert message.startswith(says)
-    remedies = {"--duplicates": "give --duplicates keep.", "--max-length": "raise --max-length."}
+    remedies = {
+        "--duplicates": "give --duplicates keep.",
+        "--max-length": "raise --max-length or give --window sliding.",
+    }
     option = says.split()[0]
     assert message.endswith(f"To keep more, {remedies.get(option, f'lower {option}.')}")
