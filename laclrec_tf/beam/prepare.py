@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
+import numpy as np
 import polars as pl
 import pyarrow
 from apache_beam.io.filesystems import FileSystems
 
-from laclrec_tf.beam.events import ReadPiece, read_event_files
+from laclrec_tf.beam.events import Event, ReadPiece, read_event_files
 from laclrec_tf.beam.files import (
     check_result_name,
     existing,
@@ -41,6 +42,7 @@ from laclrec_tf.beam.histories import (
 from laclrec_tf.beam.runner import BeamPipelines
 from laclrec_tf.data.filters.k_core import nothing_left
 from laclrec_tf.data.filters.settings import MAX_LENGTH, Filters, warn_of_dropped
+from laclrec_tf.data.filters.ties import named_counts, shuffled_places, tied_steps, warn_of_sorted_ties
 from laclrec_tf.data.prepare import description
 from laclrec_tf.data.prepared import DATASET_FILE, VOCABULARY_FILE, shard_names
 from laclrec_tf.data.splits import Window, repeated_targets, repeats
@@ -66,6 +68,8 @@ def beam_prepare(
     max_length: int = MAX_LENGTH,
     duplicates: str = "drop",
     window: Window = "last",
+    ties: str = "keep",
+    seed: int = 0,
 ) -> dict[str, Any]:
     """Make the folder that `prepare` makes of the same files, byte for byte.
 
@@ -85,6 +89,8 @@ def beam_prepare(
         max_length: see `prepare`.
         duplicates: see `prepare`.
         window: see `prepare`.
+        ties: see `prepare`.
+        seed: see `prepare`.
 
     Returns:
         The counts of `dataset.json`.
@@ -103,6 +109,8 @@ def beam_prepare(
         max_length=max_length,
         duplicates=duplicates,
         window=window,
+        ties=ties,
+        seed=seed,
     )
     check_result_name(out)
     out = out.rstrip("/")
@@ -117,6 +125,7 @@ def beam_prepare(
         make_folder(out)
         FileSystems.rename([f"{work}/{name}" for name in names], [f"{out}/{name}" for name in names])
     warn_of_dropped(about["counts"], about["settings"])
+    warn_of_sorted_ties(about["counts"], about["settings"])
     return dict(about["counts"])
 
 
@@ -144,6 +153,7 @@ class _Preparation:
         counts["below_min_interactions_dropped"] = unique - core
         counts["below_min_item_events_dropped"] = self.of_rare_items
         counts["below_min_user_events_dropped"] = unique - core - self.of_rare_items
+        counts |= named_counts(*self._read_note("ties"))
         counts["beyond_max_length_dropped"] = core - kept
         counts["items_beyond_max_length_dropped"] = self._read_note("core-items") - len(items)
         counts |= repeated_targets([self._read_note("repeats")])
@@ -214,6 +224,11 @@ class _Preparation:
             core = pipeline | read_rows(prefix)
             core_items = core | beam.Map(lambda event: event[1]) | beam.Distinct()
             self._note("core-items", core_items | "CountCoreItems" >> beam.combiners.Count.Globally())
+            at_one_time = core | beam.Map(lambda event: ((event[0], event[2]), (event[3], event[1])))
+            ties = at_one_time | beam.GroupByKey() | beam.MapTuple(lambda _, tied: _steps(tied))
+            self._note("ties", ties | "SumTies" >> beam.CombineGlobally(_sums))
+            if self.filters.ties == "shuffle":
+                core = core | "Shuffle" >> beam.Map(_shuffled, seed=self.filters.seed)
             histories = core | last_events(self.filters.max_kept)
             items = histories | beam.FlatMapTuple(lambda _, items: items) | beam.combiners.Count.PerElement()
             fields = {"item_id": pyarrow.string(), "len": pyarrow.int64()}
@@ -283,6 +298,14 @@ def _counts_by(events: beam.PCollection, index: int) -> beam.PCollection:
         | beam.MapTuple(lambda _, count: (1, count, count))
         | beam.CombineGlobally(_size_largest_total)
     )
+
+
+def _steps(tied: Iterable[tuple[int, str]]) -> tuple[int, int, int]:
+    return tied_steps(item for _, item in sorted(tied))
+
+
+def _shuffled(event: Event, seed: int) -> Event:
+    return *event[:3], int(shuffled_places(np.array([event[3]]), seed)[0])
 
 
 def _sums(found: Iterable[tuple[int, int, int]]) -> tuple[int, ...]:

@@ -107,6 +107,13 @@ class Window(StrEnum):
     sliding = "sliding"
 
 
+class Ties(StrEnum):
+    """The order of events of a user that share a time."""
+
+    keep = "keep"
+    shuffle = "shuffle"
+
+
 class NoiseKind(StrEnum):
     """What noise is, and how its items are drawn."""
 

@@ -23,6 +23,7 @@ from laclrec_tf.cli.options import (
     Run,
     RunnerOption,
     Settings,
+    Ties,
     TimeColumn,
     UserColumn,
     Window,
@@ -133,6 +134,10 @@ def prepare(
     duplicates: Annotated[
         Duplicates, typer.Option(help="Repeated events of the same user, item and time: drop or keep them.")
     ] = Duplicates.drop,
+    ties: Annotated[
+        Ties, typer.Option(help="Events of the same user and time: keep the order of the rows, or draw one.")
+    ] = Ties.keep,
+    seed: Annotated[int, typer.Option(help="Seed of shuffled ties.", min=0)] = 0,
     engine: EngineOption = Engine.local,
     runner: RunnerOption = None,
     beam_option: BeamOptions = None,
@@ -140,6 +145,7 @@ def prepare(
     """Validate, filter and order events, and write them as TFRecords with a vocabulary."""
     from laclrec_tf.beam.runner import pipelines_of
     from laclrec_tf.data.filters.settings import Filters
+    from laclrec_tf.data.filters.ties import tied_share
 
     columns: dict[str, Any] = {"user_column": user_column, "item_column": item_column, "time_column": time_column}
     filters: dict[str, Any] = {
@@ -149,6 +155,8 @@ def prepare(
         "max_length": max_length,
         "duplicates": duplicates.value,
         "window": window.value,
+        "ties": ties.value,
+        "seed": seed,
     }
     settings = Filters.of(**filters).settings()
     pipelines = pipelines_of(engine.value, runner and runner.value, beam_option or [])
@@ -162,6 +170,7 @@ def prepare(
 
         counts = beam_prepare(events, out, pipelines=pipelines, **columns, **filters)
     console.print(filters_table(counts, settings))
+    console.print(f"{tied_share(counts):.1%} of the events have the same time as the user's event before")
     console.print(f"{counts['repeated_targets']:.1%} of the users' newest items are in their history before already")
     console.print(f"wrote {out}: {counts['users']:,} users, {counts['items']:,} items, {counts['events']:,} events")
 

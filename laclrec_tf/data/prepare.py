@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import tensorflow as tf
 from rich.progress import Progress
@@ -19,6 +20,7 @@ from rich.progress import Progress
 from laclrec_tf.data.events import read_interactions, table_interactions
 from laclrec_tf.data.filters.k_core import k_core_and_dropped
 from laclrec_tf.data.filters.settings import MAX_LENGTH, Filters, warn_of_dropped
+from laclrec_tf.data.filters.ties import shuffled_places, tie_counts, warn_of_sorted_ties
 from laclrec_tf.data.prepared import DATASET_FILE, FORMAT_VERSION, VOCABULARY_FILE, PreparedData, write_histories
 from laclrec_tf.data.splits import Window, repeated_targets, repeats
 from laclrec_tf.data.tables import is_table
@@ -41,17 +43,20 @@ def prepare(
     max_length: int = MAX_LENGTH,
     duplicates: str = "drop",
     window: Window = "last",
+    ties: str = "keep",
+    seed: int = 0,
     overwrite: bool = False,
     show_progress: bool = True,
 ) -> PreparedData:
     """Convert events to histories, a vocabulary and a description.
 
     The steps, in this order: drop duplicates; drop users and items with too few events (iterative k-core); sort each
-    user's events by time (ties keep the order of the files and rows); keep the last `max_length` events, or with
+    user's events by time (see `ties` for equal times); keep the last `max_length` events, or with
     `window="sliding"` all of them. So a file that was filtered and cut to the last events before can lose items here:
     use `min_interactions=0` for it. Users are in the order of their first event in the files.
 
-    A `DroppedEventsWarning` names a step that drops more than a fifth of the events.
+    A `DroppedEventsWarning` names a step that drops more than a fifth of the events. A `SortedTiesWarning` says that
+    events of the same user and time are sorted by item.
 
     The folder is written under another name in the same place and renamed, so that an error leaves nothing
     half-written.
@@ -70,6 +75,9 @@ def prepare(
             Default: "drop".
         window: "last" keeps the last `max_length` events of a user, "sliding" keeps all, and training cuts longer
             histories into windows of `max_length` events. Default: "last".
+        ties: order of events with the same user and timestamp: "keep" keeps that of the files and rows, "shuffle" draws
+            one. Default: "keep".
+        seed: seed of shuffled ties. Default: 0.
         overwrite: replace prepared data in `out`. Default: False.
         show_progress: show a progress bar on standard error. Default: True.
 
@@ -91,6 +99,8 @@ def prepare(
         max_length=max_length,
         duplicates=duplicates,
         window=window,
+        ties=ties,
+        seed=seed,
     )
     _check_out(out, overwrite)
     columns = {"user_column": user_column, "item_column": item_column, "time_column": time_column}
@@ -104,6 +114,7 @@ def prepare(
         progress.update(filtering, total=1, completed=1)
         del table
         warn_of_dropped(counts, filters.settings())
+        warn_of_sorted_ties(counts, filters.settings())
 
         writing = progress.add_task("Writing", total=histories.height)
         about = description(counts, inputs, columns | filters.settings())
@@ -195,19 +206,23 @@ def histories_of(table: pl.DataFrame, filters: Filters) -> tuple[pl.DataFrame, l
     users, items = (table[name].unique(maintain_order=True) for name in ("user_id", "item_id"))
     counts |= {"users_read": len(users), "items_read": len(items)}
     table = table.with_columns(pl.col("user_id").cast(pl.Enum(users)), pl.col("item_id").cast(pl.Enum(items)))
+    shuffle = ["place"] if filters.ties == "shuffle" else []
+    if shuffle:
+        table = table.with_columns(place=shuffled_places(np.arange(table.height), filters.seed))
     if filters.duplicates == "drop":
-        table = table.unique(maintain_order=True, keep="first")
+        table = table.unique(["user_id", "item_id", "timestamp"], maintain_order=True, keep="first")
     counts["duplicates_dropped"] = counts["rows_read"] - table.height
     core, of_rare_items = k_core_and_dropped(table, filters.min_user_events, filters.min_item_events)
     below = table.height - core.height
     counts["below_min_interactions_dropped"] = below
     counts |= {"below_min_item_events_dropped": of_rare_items, "below_min_user_events_dropped": below - of_rare_items}
 
-    kept = (
-        core.sort("user_id", "timestamp", maintain_order=True)
-        .group_by("user_id", maintain_order=True)
-        .agg(pl.col("item_id") if filters.max_kept is None else pl.col("item_id").tail(filters.max_kept))
-    )
+    core = core.sort("user_id", "timestamp", maintain_order=True)
+    counts |= tie_counts(core)
+    if shuffle:
+        core = core.sort("user_id", "timestamp", *shuffle)
+    last = pl.col("item_id") if filters.max_kept is None else pl.col("item_id").tail(filters.max_kept)
+    kept = core.group_by("user_id", maintain_order=True).agg(last)
     events = kept.explode("item_id")
     counts["beyond_max_length_dropped"] = core.height - events.height
     catalogue = (

@@ -72,7 +72,7 @@ def read_user_histories(
         max_length = MAX_LENGTH if max_length is None else max_length
         table = read_interactions(paths, **names)
         # Not checked: `max_length` may be below what training needs.
-        filters = Filters(min_user_events=0, min_item_events=0, max_length=max_length, duplicates="drop")
+        filters = Filters(min_user_events=0, min_item_events=0, max_length=max_length)
         rows, items, _ = histories_of(table, filters)
         named = [[items[item_id - 1] for item_id in item_ids] for item_ids in rows["item_ids"].to_list()]
         about: list[Any] = [[file_sha256(path) for path in paths], sorted(names.items()), max_length]

@@ -107,6 +107,7 @@ def test_the_local_engines_folder(tmp_path, monkeypatch):
     assert counts == local.counts
     dropped = [count for name, count in counts.items() if name.endswith("dropped")]
     assert len(dropped) == 6 and min(dropped) > 0  # each step dropped events
+    assert 0 < counts["tied_ascending"] < counts["tied_events"]
     assert names(tmp_path) == ["a.csv", "b.parquet", "beam", "local"]
 
 
@@ -116,7 +117,7 @@ def test_another_filesystem_and_a_pattern(tmp_path):
     for truth in [*tmp_path.glob("*.truth.csv"), *tmp_path.glob("*.transitions.csv")]:
         truth.unlink()
     files = sorted(tmp_path.glob("events-*.csv"))
-    arguments = {"min_interactions": 0, "max_length": 5, "duplicates": "keep"}
+    arguments = {"min_interactions": 0, "max_length": 5, "duplicates": "keep", "ties": "shuffle", "seed": 3}
     prepare(files, tmp_path / "local", **arguments)
     beam_prepare([f"{SCHEME}:/{tmp_path}/events-*.csv"], f"{SCHEME}:/{tmp_path}/new/beam", **arguments)
     assert contents(tmp_path / "new" / "beam") == contents(tmp_path / "local")

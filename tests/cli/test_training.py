@@ -50,6 +50,7 @@ def test_prepare_prints_what_it_read_dropped_and_kept(events, capsys):
         "users with fewer than 2 events 0 0 --min-user-events 2",
         "older than a user's last 3 -3 -1 --max-length 3",
         "kept 9 3 3",
+        "0.0% of the events have the same time as the user's event before",
         "0.0% of the users' newest items are in their history before already",
         "wrote data: 3 users, 3 items, 9 events",
     ]

@@ -84,6 +84,9 @@ def test_the_k_core_comes_before_the_cut_to_the_last_events(tmp_path):
         "below_min_user_events_dropped": 1,
         "beyond_max_length_dropped": 3,
         "items_beyond_max_length_dropped": 0,
+        "tied_events": 0,
+        "tied_ascending": 0,
+        "tied_descending": 0,
         "repeated_targets": 0.5,
         "repeated_validation_targets": 0.0,
     }
@@ -205,6 +208,8 @@ def test_histories_are_the_last_events_in_a_stable_order(tmp_path_factory, event
         ),
         ({"max_length": 2}, "`max_length` must be at least 3, to hold out two items"),
         ({"duplicates": "merge"}, "`duplicates` must be 'drop' or 'keep'. Received: 'merge'"),
+        ({"ties": "sort"}, "`ties` must be 'keep' or 'shuffle'. Received: 'sort'"),
+        ({"seed": -1}, "`seed` must be at least 0. Received: -1"),
         ({"item_column": "product"}, "no column 'product'"),
         ({"min_interactions": 2}, "events.csv: No events are left"),
     ],

@@ -24,6 +24,8 @@ class Filters:
         max_length: max number of events of a user, at least 3.
         duplicates: "drop" or "keep".
         window: "last", or "sliding" to keep the events of a user beyond `max_length` too. Default: "last".
+        ties: "keep" or "shuffle".
+        seed: seed of shuffled ties.
 
     Example:
         >>> Filters.of(min_interactions=2).settings()
@@ -35,8 +37,10 @@ class Filters:
     min_user_events: int
     min_item_events: int
     max_length: int
-    duplicates: str
+    duplicates: str = "drop"
     window: Window = "last"
+    ties: str = "keep"
+    seed: int = 0
 
     @classmethod
     def of(
@@ -48,6 +52,8 @@ class Filters:
         max_length: int = MAX_LENGTH,
         duplicates: str = "drop",
         window: Window = "last",
+        ties: str = "keep",
+        seed: int = 0,
     ) -> Filters:
         """Check the arguments of `prepare`, and set both limits from one.
 
@@ -78,6 +84,10 @@ class Filters:
             raise InputError(f"Argument `duplicates` must be 'drop' or 'keep'. Received: {duplicates!r}.")
         if window not in WINDOWS:
             raise InputError(f"Argument `window` must be 'last' or 'sliding'. Received: {window!r}.")
+        if ties not in ("keep", "shuffle"):
+            raise InputError(f"Argument `ties` must be 'keep' or 'shuffle'. Received: {ties!r}.")
+        if seed < 0:
+            raise InputError(f"Argument `seed` must be at least 0. Received: {seed}.")
         both = given.get("min_interactions", MIN_EVENTS)
         return cls(
             min_user_events=given.get("min_user_events", both),
@@ -85,6 +95,8 @@ class Filters:
             max_length=max_length,
             duplicates=duplicates,
             window=window,
+            ties=ties,
+            seed=seed,
         )
 
     @property
@@ -95,14 +107,15 @@ class Filters:
     def settings(self) -> dict[str, Any]:
         """Return the settings as `dataset.json` records and hashes them.
 
-        Two equal limits are recorded as `min_interactions`, as they were before there were two, so the hash of such
-        data stays what it was. Likewise `window` is recorded only if it is "sliding".
+        What earlier versions did is recorded as they recorded it, so that the hash of such data stays: two equal
+        limits as `min_interactions`, and neither the window "last" nor ties that keep their order.
         """
         limits = {"min_user_events": self.min_user_events, "min_item_events": self.min_item_events}
         if self.min_user_events == self.min_item_events:
             limits = {"min_interactions": self.min_user_events}
         window = {} if self.window == "last" else {"window": self.window}
-        return limits | {"max_length": self.max_length, "duplicates": self.duplicates} | window
+        shuffled = {"ties": self.ties, "seed": self.seed} if self.ties == "shuffle" else {}
+        return limits | {"max_length": self.max_length, "duplicates": self.duplicates} | window | shuffled
 
 
 class DroppedEventsWarning(LACLRecWarning):
