@@ -8,17 +8,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from laclrec_tf.data.buckets import BOUNDARIES, batch_sizes, count_batches
 from laclrec_tf.data.corruption import CORRUPTION_NOISE, CorruptionNoise, corrupt, item_popularity
 from laclrec_tf.data.random_views import DEFAULT_KINDS, random_view
-from laclrec_tf.data.splits import WINDOWS, Window, packed_histories, training_windows
+from laclrec_tf.data.splits import WINDOWS, Window, all_windows, packed_histories
 from laclrec_tf.item_vocabulary import PAD_ID
 from laclrec_tf.ops.masking import as_int32, history_lengths, is_item, pack_histories, take_prefixes
 
-# Max lengths of the buckets. Most histories are short, so the first buckets are narrow. Beyond 32 each is at most a
-# quarter longer than the one before it, so that little of a batch is padding, and few shapes are needed.
-SHORT_BUCKETS = (4, 6, 8, 12, 16, 24, 32)
-BUCKETS = (*SHORT_BUCKETS, *(2**octave * quarters for octave in range(3, 14) for quarters in (5, 6, 7, 8)))
-BOUNDARIES = [end + 2 for end in BUCKETS]  # exclusive; the last item of a history is a target only
 PARALLEL_CALLS = 2
 PREFETCHED_BATCHES = 4
 
@@ -130,7 +126,7 @@ def training_dataset(
             rows = rows.cache()
     else:
         histories = counted = packed_histories(histories, n_items)
-        histories = _windows(histories, max_length, window)
+        histories = all_windows(histories, max_length, window)
         n_batches = count_batches(histories, targets_per_batch, max_length)
         flat = FlatHistories([history for history in histories if len(history) >= 2])
         rows = tf.data.Dataset.from_tensor_slices(flat.bounds)
@@ -211,12 +207,6 @@ def _packed_history(item_ids: tf.Tensor, n_items: int) -> tf.Tensor:
     message = f"A history must hold item ids from 1 to {n_items}, and 0 for padding. Received:"
     with tf.control_dependencies([tf.debugging.Assert(in_range, [message, item_ids], summarize=10)]):
         return tf.boolean_mask(item_ids, is_item(item_ids))
-
-
-def _windows(histories: Sequence[np.ndarray], max_length: int | None, window: Window) -> Sequence[np.ndarray]:
-    if max_length is None:
-        return histories
-    return [part for history in histories for part in training_windows(history, max_length, window)]
 
 
 def _windows_of(item_ids: tf.Tensor, max_length: int, window: Window) -> tf.data.Dataset:
@@ -356,53 +346,6 @@ def _bucket_end(bounds: tf.Tensor, boundaries: Sequence[int]) -> tf.Tensor:
     ends = tf.constant(boundaries, tf.int64) - 1
     longest = tf.reduce_max(bounds[:, 1] - bounds[:, 0])
     return ends[tf.searchsorted(ends, longest[tf.newaxis])[0]]
-
-
-def count_batches(
-    histories: Sequence[np.ndarray],
-    targets_per_batch: int = 512,
-    max_length: int | None = None,
-    window: Window = "last",
-) -> int:
-    """Return the number of batches in an epoch of `training_dataset`.
-
-    Args:
-        histories: per user `[n]` int32 ids.
-        targets_per_batch: see `training_dataset`. Default: 512.
-        max_length: see `training_dataset`. Default: None.
-        window: see `training_dataset`. Default: "last".
-
-    Example:
-        >>> count_batches([np.array([5, 6]), np.array([7])])
-        1
-    """
-    sizes = np.array(batch_sizes(targets_per_batch, max_length))
-    parts = _windows(histories, max_length, window)
-    usable = np.array([len(part) for part in parts if len(part) >= 2])
-    per_bucket = np.bincount(np.searchsorted(BOUNDARIES, usable, side="right"), minlength=len(sizes))
-    return int(np.sum(-(-per_bucket // sizes)))
-
-
-def batch_sizes(targets_per_batch: int, max_length: int | None = None) -> list[int]:
-    """Return the number of histories in a batch of each bucket, shortest histories first.
-
-    A batch has about `targets_per_batch` targets if its histories are of the bucket's middle length. Of
-    histories of more than 32 items no batch has more than that without its last history.
-
-    Args:
-        targets_per_batch: approximate number of next-item targets in a batch.
-        max_length: max length of a history, which ends its bucket if it is above 32. Default: None.
-
-    Example:
-        >>> batch_sizes(512)[:8], batch_sizes(512, max_length=200)[17]
-        ([205, 93, 68, 49, 35, 25, 18, 13], 3)
-    """
-    sizes = []
-    for shortest, end in zip((1, *(end + 1 for end in BUCKETS)), (*BUCKETS, 2 * BUCKETS[-1]), strict=True):
-        longest = end if max_length is None or end <= SHORT_BUCKETS[-1] else max(shortest, min(end, max_length))
-        size = max(1, round(2 * targets_per_batch / (shortest + longest)))
-        sizes.append(size if end <= SHORT_BUCKETS[-1] else min(size, -(-targets_per_batch // longest)))
-    return sizes
 
 
 class FlatHistories:

@@ -156,6 +156,25 @@ def training_windows(history: np.ndarray, max_length: int, window: Window = "las
     return [history[max(end - max_length - 1, 0) : end] for end in reversed(ends)]
 
 
+def all_windows(
+    histories: Sequence[np.ndarray], max_length: int | None, window: Window = "last"
+) -> Sequence[np.ndarray]:
+    """Return the `training_windows` of all histories, one after the other.
+
+    Args:
+        histories: per user `[n]` item ids, oldest first.
+        max_length: see `training_windows`; None for the histories as they are.
+        window: see `training_windows`. Default: "last".
+
+    Example:
+        >>> [part.tolist() for part in all_windows([np.array([5, 6, 7]), np.array([8])], 1, "sliding")]
+        [[5, 6], [6, 7], [8]]
+    """
+    if max_length is None:
+        return histories
+    return [part for history in histories for part in training_windows(history, max_length, window)]
+
+
 def packed_histories(histories: Any, n_items: int | None = None, *, argument: str = "histories") -> list[np.ndarray]:
     """Return histories without padding. Refuse ids out of range, and what iterates over other things, as a table does.
 

@@ -16,7 +16,8 @@ import tensorflow as tf
 
 from laclrec_tf.callbacks.augmenter_watch import AugmenterWatch
 from laclrec_tf.callbacks.divergence import StopOnDivergence, TrainingDivergedError
-from laclrec_tf.data.batches import count_batches, evaluation_dataset
+from laclrec_tf.data.batches import evaluation_dataset
+from laclrec_tf.data.buckets import count_batches
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.data.splits import (
     MIN_SET_ASIDE,

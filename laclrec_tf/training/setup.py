@@ -8,7 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from laclrec_tf.data.batches import count_batches, training_dataset
+from laclrec_tf.data.batches import training_dataset
+from laclrec_tf.data.buckets import count_batches
 from laclrec_tf.data.item_vectors import cooccurrence_vectors
 from laclrec_tf.data.random_views import similar_items
 from laclrec_tf.data.splits import Window
