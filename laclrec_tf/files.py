@@ -13,9 +13,9 @@ import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import BytesIO
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import IO, BinaryIO, cast
 
 from laclrec_tf.errors import InputError, reason_of
 
@@ -80,6 +80,21 @@ def open_text(file: Path) -> Iterator[BinaryIO]:
         ) from None
     except OSError as error:
         raise InputError(f"Cannot read {file}: {reason_of(error)}. Check the path.") from None
+
+
+@contextmanager
+def decoded_text(file: Path, newline: str = "") -> Iterator[IO[str]]:
+    """Open a file's text for the block; bytes that are not UTF-8 become half surrogate pairs.
+
+    Args:
+        file: the file, see `open_text`.
+        newline: see `open`. Default: "", line ends stay as they are.
+
+    Raises:
+        InputError: see `open_text`.
+    """
+    with open_text(file) as content, TextIOWrapper(content, "utf-8", "surrogateescape", newline) as text:
+        yield text
 
 
 def text_source(file: Path) -> Path | bytes:

@@ -136,7 +136,7 @@ class HistoryTable:
         names = list(getattr(table, "column_names", getattr(table, "columns", ())))
         if history_column in names and item_column not in names:
             return _of_lists(table, user_column if user_column in names else None, history_column)
-        columns = {"user_column": user_column, "item_column": item_column}
+        columns: dict[str, Any] = {"user_column": user_column, "item_column": item_column}
         frame = eager_frame(table, columns | ({"time_column": time_column} if time_column is not None else {}))
         if not len(frame):
             return cls((), frame.select(user_column))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,8 @@ import polars as pl
 
 from laclrec_tf.beam.files import fetched, read_bytes, send, write_bytes
 from laclrec_tf.beam.runner import BeamPipelines
-from laclrec_tf.data.events import read_event_file
+from laclrec_tf.data.events import FileSummary, check_columns_differ, check_times, read_event_file
+from laclrec_tf.data.formats.layouts import Reading
 from laclrec_tf.data.timestamps import comparable_numbers
 from laclrec_tf.errors import InputError
 from laclrec_tf.files import file_sha256
@@ -24,42 +27,49 @@ _DTYPES: dict[str, Any] = {"int": pl.Int64, "float": pl.Float64, "us": pl.Dateti
 
 
 def read_event_files(
-    pipelines: BeamPipelines, work: str, paths: list[str], columns: Mapping[str, str]
-) -> tuple[list[dict[str, Any]], list[tuple[int, int, int, str]]]:
+    pipelines: BeamPipelines,
+    work: str,
+    paths: list[str],
+    columns: Mapping[str, str],
+    reading: Reading | None = None,
+) -> tuple[list[dict[str, Any]], list[tuple[int, int, int, str]], Counter[str]]:
     """Read and validate files, and write their rows as pieces for `ReadPiece`.
 
     Args:
         pipelines: the runner.
         work: folder for the pieces.
         paths: the files.
-        columns: names of the columns by their roles "user", "item" and "time".
+        columns: names of the columns by their roles.
+        reading: see `read_interactions`. Default: None, `Reading()`.
 
     Returns:
-        "file", "sha256" and "rows" of each file, and an element for `ReadPiece` of each piece.
+        What `dataset.json` says of each file, an element for `ReadPiece` of each piece, and the numbers of events that
+        are left out.
 
     Raises:
         InputError: two columns have the same name, a file has a mistake, or the timestamps of two files cannot be
             compared.
     """
-    if len(set(columns.values())) < len(columns):
-        raise InputError(
-            "Arguments `user_column`, `item_column` and `time_column` must differ. "
-            f"Received: {', '.join(map(repr, columns.values()))}."
-        )
-    files = list(enumerate(paths))
-    pipelines.run(lambda p: p | beam.Create(files) | beam.Reshuffle() | beam.ParDo(_WritePieces(work, columns)))
+    check_columns_differ(columns)
+    files, write = list(enumerate(paths)), _WritePieces(work, columns, reading or Reading())
+    pipelines.run(lambda p: p | beam.Create(files) | beam.Reshuffle() | beam.ParDo(write))
     summaries = [json.loads(read_bytes(_summary(work, number))) for number in range(len(paths))]
     for summary in summaries:
         if "error" in summary:
             raise InputError(summary["error"])
-    ends = [pl.Series("timestamp", summary["ends"], dtype=_DTYPES[summary["kind"]]) for summary in summaries]
-    kind = _common_kind(ends, comparable_numbers(ends, paths))
-    pieces, first = [], 0
-    for number, summary in enumerate(summaries):
-        for piece, start in enumerate(range(0, summary["rows"], ROWS_PER_PIECE)):
+    kind = "row"
+    found = [FileSummary(**summary["found"]) for summary in summaries]
+    if check_times(paths, found):
+        ends = [pl.Series("timestamp", summary["ends"], dtype=_DTYPES[summary["kind"]]) for summary in summaries]
+        kind = _common_kind(ends, comparable_numbers(ends, paths))
+    pieces, first, dropped = [], 0, Counter[str]()
+    for number, each in enumerate(found):
+        kept = each.rows - sum(each.dropped.values())
+        for piece, start in enumerate(range(0, kept, ROWS_PER_PIECE)):
             pieces.append((number, piece, first + start, kind))
-        first += summary["rows"]
-    return [{name: summary[name] for name in ("file", "sha256", "rows")} for summary in summaries], pieces
+        first += kept
+        dropped.update(each.dropped)
+    return [summary["record"] for summary in summaries], pieces, dropped
 
 
 def _common_kind(ends: list[pl.Series], compared: list[pl.Series]) -> str:
@@ -71,18 +81,18 @@ def _common_kind(ends: list[pl.Series], compared: list[pl.Series]) -> str:
 class _WritePieces(beam.DoFn):
     """Validate a file, given by its number and path, and write its rows as Parquet pieces with a summary."""
 
-    def __init__(self, work: str, columns: Mapping[str, str]) -> None:
-        self.work, self.columns = work, dict(columns)
+    def __init__(self, work: str, columns: Mapping[str, str], reading: Reading) -> None:
+        self.work, self.columns, self.reading = work, dict(columns), reading
 
     def process(self, element: tuple[int, str]) -> Iterator[None]:
         number, path = element
         with fetched(path) as local:
             try:
-                table = read_event_file(local, self.columns)
+                table, found = read_event_file(local, self.columns, reading=self.reading)
             except InputError as error:
                 summary: dict[str, Any] = {"error": str(error).replace(str(local), path)}
             else:
-                summary = {"file": local.name, "sha256": file_sha256(local), "rows": table.height}
+                summary = {"found": asdict(found), "record": found.record(local.name, file_sha256(local))}
                 summary |= _kind_and_ends(table["timestamp"])
                 for piece, rows in enumerate(table.iter_slices(ROWS_PER_PIECE)):
                     _send_parquet(rows, _piece(self.work, number, piece))
@@ -120,6 +130,8 @@ class ReadPiece(beam.DoFn):
         with fetched(_piece(self.work, number, piece)) as local:
             table = pl.read_parquet(local)
         times = _as_kind(table["timestamp"], kind)
+        if kind == "row":  # the order of the rows is the order of the events
+            times = pl.int_range(first, first + table.height, eager=True)
         if kind == "float":
             times = times + 0.0  # makes -0.0 the same key as 0.0
         rows = zip(table["user_id"].to_list(), table["item_id"].to_list(), times.to_list(), strict=True)
@@ -130,7 +142,7 @@ class ReadPiece(beam.DoFn):
 def _as_kind(times: pl.Series, kind: str) -> pl.Series:
     if isinstance(times.dtype, pl.Datetime):
         return times.dt.cast_time_unit("ns" if kind == "ns" else "us").to_physical()
-    return times.cast(_DTYPES[kind])
+    return times.cast(_DTYPES.get(kind, pl.Int64))
 
 
 def _piece(work: str, number: int, piece: int) -> str:

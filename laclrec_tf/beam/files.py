@@ -14,6 +14,7 @@ from pathlib import Path
 
 from apache_beam.io.filesystems import FileSystems
 
+from laclrec_tf.data.event_files import is_hidden
 from laclrec_tf.errors import InputError
 
 _PATTERN_CHARACTERS = set("[]*?")
@@ -70,18 +71,27 @@ def matched_below(folder: str, pattern: str) -> list[str]:
 
 
 def existing(pattern: str) -> list[str]:
-    """List the files that match, sorted.
+    """List the files that match, sorted; a folder stands for the Parquet files below it, as in `files_of`.
 
     Raises:
-        InputError: no file matches, or a folder does; or see `matched`.
+        InputError: nothing matches, or a folder that has no Parquet file; or see `matched`.
     """
-    found = matched(pattern)
+    found = matched(pattern) or _parquet_below(pattern)
     if not found:
         raise InputError(f"{pattern} does not exist. Check the path.")
+    files = []
     for path in found:
-        if is_local_folder(path):
+        below = _parquet_below(path) if is_local_folder(path) else [path]
+        if not below:
             raise InputError(f"{path} is a folder. Name the files in it.")
-    return found
+        files += below
+    return files
+
+
+def _parquet_below(folder: str) -> list[str]:
+    folder = folder.rstrip("/")
+    found = matched_below(folder, "**.parquet")
+    return [path for path in found if not is_hidden(path[len(folder) + 1 :]) and not is_local_folder(path)]
 
 
 def check_result_name(out: str) -> None:
@@ -125,10 +135,12 @@ def fetched(path: str) -> Iterator[Path]:
     """Copy a file to this machine for the block.
 
     Yields:
-        The copy, which has the same name.
+        The copy, which has the same name and is in folders of the partition's names, such as `date=2024-05-31`.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        local = Path(scratch) / FileSystems.split(path)[1]
+        *folders, name = path.split("/")
+        local = Path(scratch, *(part for part in folders if "=" in part), name)
+        local.parent.mkdir(parents=True, exist_ok=True)
         with FileSystems.open(path, compression_type="uncompressed") as source, local.open("wb") as copy:
             shutil.copyfileobj(source, copy, _COPY_BYTES)
         yield local

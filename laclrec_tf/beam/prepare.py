@@ -43,11 +43,13 @@ from laclrec_tf.beam.runner import BeamPipelines
 from laclrec_tf.data.filters.k_core import nothing_left
 from laclrec_tf.data.filters.settings import MAX_LENGTH, Filters, warn_of_dropped
 from laclrec_tf.data.filters.ties import named_counts, shuffled_places, tied_steps, warn_of_sorted_ties
+from laclrec_tf.data.formats.layouts import Reading
 from laclrec_tf.data.prepare import description
 from laclrec_tf.data.prepared import DATASET_FILE, VOCABULARY_FILE, shard_names
 from laclrec_tf.data.splits import Window, repeated_targets, repeats
 from laclrec_tf.errors import InputError
 from laclrec_tf.item_vocabulary import ItemVocabulary
+from laclrec_tf.runtime.terminal import terminal
 
 # Rounds of the k-core in one pipeline. If they are not enough, another pipeline follows.
 CORE_ROUNDS = 4
@@ -70,6 +72,7 @@ def beam_prepare(
     window: Window = "last",
     ties: str = "keep",
     seed: int = 0,
+    reading: Reading | None = None,
 ) -> dict[str, Any]:
     """Make the folder that `prepare` makes of the same files, byte for byte.
 
@@ -91,6 +94,7 @@ def beam_prepare(
         window: see `prepare`.
         ties: see `prepare`.
         seed: see `prepare`.
+        reading: see `prepare`.
 
     Returns:
         The counts of `dataset.json`.
@@ -121,7 +125,8 @@ def beam_prepare(
     paths = [path for pattern in events for path in existing(pattern)]
     columns = {"user_column": user_column, "item_column": item_column, "time_column": time_column}
     with work_folder(out) as work:
-        about, names = _Preparation(pipelines or BeamPipelines(), work, paths, columns, filters).run()
+        made = _Preparation(pipelines or BeamPipelines(), work, paths, columns, filters, reading or Reading())
+        about, names = made.run()
         make_folder(out)
         FileSystems.rename([f"{work}/{name}" for name in names], [f"{out}/{name}" for name in names])
     warn_of_dropped(about["counts"], about["settings"])
@@ -133,9 +138,16 @@ class _Preparation:
     """The pipelines that make one folder, one after the other."""
 
     def __init__(
-        self, pipelines: BeamPipelines, work: str, paths: list[str], columns: dict[str, str], filters: Filters
+        self,
+        pipelines: BeamPipelines,
+        work: str,
+        paths: list[str],
+        columns: dict[str, str],
+        filters: Filters,
+        reading: Reading,
     ) -> None:
-        self.pipelines, self.work, self.paths, self.columns, self.filters = pipelines, work, paths, columns, filters
+        self.pipelines, self.work, self.paths, self.columns = pipelines, work, paths, columns
+        self.filters, self.reading = filters, reading
         self.of_rare_items = 0  # number of events dropped because their items were rare
 
     def run(self) -> tuple[dict[str, Any], list[str]]:
@@ -148,7 +160,7 @@ class _Preparation:
         users, kept, core = self._read_note("users"), self._read_note("kept"), self._read_note("core")
         (users_read, _, unique), (items_read, _, _) = self._read_note("user-counts"), self._read_note("item-counts")
         counts = {"users": users, "items": len(items), "events": kept}
-        counts |= {"rows_read": self.rows, "users_read": users_read, "items_read": items_read}
+        counts |= {"rows_read": self.rows + self.dropped.total(), "users_read": users_read, "items_read": items_read}
         counts["duplicates_dropped"] = self.rows - unique
         counts["below_min_interactions_dropped"] = unique - core
         counts["below_min_item_events_dropped"] = self.of_rare_items
@@ -157,16 +169,22 @@ class _Preparation:
         counts["beyond_max_length_dropped"] = core - kept
         counts["items_beyond_max_length_dropped"] = self._read_note("core-items") - len(items)
         counts |= repeated_targets([self._read_note("repeats")])
-        about = description(counts, self.inputs, self.columns | self.filters.settings())
+        counts |= self.dropped
+        about = description(counts, self.inputs, self.columns | self.filters.settings() | self.reading.settings())
         about["shards"] = shard_names(users)
         self._records(stretches, about["shards"])
         write_bytes(f"{self.work}/{DATASET_FILE}", (json.dumps(about, indent=2) + "\n").encode())
         return about, [VOCABULARY_FILE, *about["shards"], DATASET_FILE]
 
     def _read_files(self) -> None:
-        columns = {role: self.columns[f"{role}_column"] for role in ("user", "item", "time")}
-        self.inputs, self.pieces = read_event_files(self.pipelines, self.work, self.paths, columns)
-        self.rows = sum(each["rows"] for each in self.inputs)
+        columns = self.reading.columns(*(self.columns[f"{role}_column"] for role in ("user", "item", "time")))
+        self.inputs, self.pieces, self.dropped = read_event_files(
+            self.pipelines, self.work, self.paths, columns, self.reading
+        )
+        for note in dict.fromkeys(each["read_as"] for each in self.inputs if "read_as" in each):
+            name = next(each["file"] for each in self.inputs if each.get("read_as") == note)
+            terminal(stderr=True).print(f"{name}: {note}")
+        self.rows = sum(each["rows"] for each in self.inputs) - self.dropped.total()
         self.kind = self.pieces[0][3]
         self.stretch = self.rows // STRETCHES + 1
 

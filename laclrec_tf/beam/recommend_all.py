@@ -162,7 +162,7 @@ def _reader(
     paths = [path for pattern in sources for path in existing(pattern)]
     names = {**COLUMNS, **columns}
     by_role = {role: names[f"{role}_column"] for role in ("user", "item", "time")}
-    _, pieces = read_event_files(pipelines, work, paths, by_role)
+    _, pieces, _ = read_event_files(pipelines, work, paths, by_role)
     events = ReadPiece(work)
     length = 50 if max_length is None else max_length
     return lambda pipeline: (

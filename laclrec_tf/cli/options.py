@@ -114,6 +114,14 @@ class Ties(StrEnum):
     shuffle = "shuffle"
 
 
+class FileLayout(StrEnum):
+    """What a line of a text file is."""
+
+    events = "events"
+    histories = "histories"
+    item_lists = "item-lists"
+
+
 class NoiseKind(StrEnum):
     """What noise is, and how its items are drawn."""
 
@@ -189,14 +197,14 @@ UserColumn = Annotated[str, typer.Option(metavar="NAME", help="Column of the use
 ItemColumn = Annotated[str, typer.Option(metavar="NAME", help="Column of the item ids.")]
 TimeColumn = Annotated[str, typer.Option(metavar="NAME", help="Column of the times: integers, floats or ISO text.")]
 EngineOption = Annotated[
-    Engine, typer.Option("--engine", help="Process the data here, or with Apache Beam. Both give the same result.")
+    Engine, typer.Option("--engine", metavar="ENGINE", help="local, or beam: Apache Beam with the same result.")
 ]
 RunnerOption = Annotated[
     Runner | None,
     typer.Option(
         "--runner",
         metavar="RUNNER",
-        help="Beam runner: DirectRunner (here, the default), DataflowRunner, FlinkRunner or SparkRunner.",
+        help="DirectRunner (here, the default), DataflowRunner, FlinkRunner or SparkRunner.",
     ),
 ]
 BeamOptions = Annotated[

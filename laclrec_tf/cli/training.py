@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +16,7 @@ from laclrec_tf.cli.options import (
     Duplicates,
     Engine,
     EngineOption,
+    FileLayout,
     ItemColumn,
     NewRun,
     NoiseDraw,
@@ -34,6 +36,8 @@ from laclrec_tf.runtime.cloud_storage import reachable
 from laclrec_tf.runtime.terminal import terminal
 
 training_app = Commands()
+# Options in a group of the help. What is not given is recognised.
+file_option = partial(typer.Option, rich_help_panel="Files as they are")
 console = terminal()
 
 
@@ -113,31 +117,37 @@ def corrupt(
 
 @training_app.command()
 def prepare(
-    events: Annotated[list[str], typer.Argument(help="CSV, CSV.gz, TSV, Parquet or JSON Lines files of events.")],
+    events: Annotated[list[str], typer.Argument(help="Files, Parquet folders or patterns of events.")],
     out: Annotated[str, typer.Option(metavar="PATH", help="Data folder to create.")],
-    user_column: UserColumn = "user_id",
-    item_column: ItemColumn = "item_id",
-    time_column: TimeColumn = "timestamp",
-    min_interactions: Annotated[
-        int | None, typer.Option(metavar="N", help="Both of the next two limits in one. Default: 5.")
-    ] = None,
-    min_user_events: Annotated[
-        int | None, typer.Option(metavar="N", help="k-core: min number of events of each user. Default: 5.")
-    ] = None,
-    min_item_events: Annotated[
-        int | None, typer.Option(metavar="N", help="k-core: min number of events of each item. Default: 5.")
-    ] = None,
-    max_length: Annotated[int, typer.Option(help="Max number of a user's latest events that a model reads.")] = 50,
+    min_interactions: Annotated[int | None, typer.Option(metavar="N", help="The next two limits. Default: 5.")] = None,
+    min_user_events: Annotated[int | None, typer.Option(metavar="N", help="Min events per user. Default: 5.")] = None,
+    min_item_events: Annotated[int | None, typer.Option(metavar="N", help="Min events per item. Default: 5.")] = None,
+    max_length: Annotated[int, typer.Option(help="Max events that a model reads.")] = 50,
     window: Annotated[
-        Window, typer.Option(help="Longer histories: keep the last events, or all and train on them in windows.")
+        Window, typer.Option(metavar="WINDOW", help="Longer: last, or sliding (all, in windows).")
     ] = Window.last,
     duplicates: Annotated[
-        Duplicates, typer.Option(help="Repeated events of the same user, item and time: drop or keep them.")
+        Duplicates,
+        typer.Option(metavar="WHAT", help="drop or keep repeated events (user, item and time)."),
     ] = Duplicates.drop,
-    ties: Annotated[
-        Ties, typer.Option(help="Events of the same user and time: keep the order of the rows, or draw one.")
-    ] = Ties.keep,
-    seed: Annotated[int, typer.Option(help="Seed of shuffled ties.", min=0)] = 0,
+    ties: Annotated[Ties, typer.Option(metavar="TIES", help="Same time: keep, or shuffle.")] = Ties.keep,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of shuffled ties.", min=0)] = 0,
+    user_column: Annotated[str, file_option(metavar="NAME", help="Column of the user ids.")] = "user_id",
+    item_column: Annotated[str, file_option(metavar="NAME", help="Column of the item ids.")] = "item_id",
+    time_column: Annotated[str, file_option(metavar="NAME", help="Column of the times.")] = "timestamp",
+    rating_column: Annotated[str, file_option(metavar="NAME", help="Column of the ratings.")] = "rating",
+    min_rating: Annotated[float | None, file_option(metavar="R", help="Leave out events with a lower rating.")] = None,
+    drop_missing: Annotated[
+        bool, file_option("--drop-missing", help="Leave out empty ids, NA, NaN, null, None.")
+    ] = False,
+    no_time: Annotated[bool, file_option("--no-time", help="Events are in the order of the rows.")] = False,
+    no_header: Annotated[bool, file_option("--no-header", help="Line 1 is an event; columns are 1, 2, ...")] = False,
+    separator: Annotated[
+        str | None, file_option(metavar="TEXT", help="Separator: a character, ::, tab or space.")
+    ] = None,
+    layout: Annotated[
+        FileLayout | None, file_option(metavar="LAYOUT", help="Lines: events, histories or item-lists.")
+    ] = None,
     engine: EngineOption = Engine.local,
     runner: RunnerOption = None,
     beam_option: BeamOptions = None,
@@ -146,6 +156,7 @@ def prepare(
     from laclrec_tf.beam.runner import pipelines_of
     from laclrec_tf.data.filters.settings import Filters
     from laclrec_tf.data.filters.ties import tied_share
+    from laclrec_tf.data.formats.layouts import Reading
 
     columns: dict[str, Any] = {"user_column": user_column, "item_column": item_column, "time_column": time_column}
     filters: dict[str, Any] = {
@@ -158,17 +169,26 @@ def prepare(
         "ties": ties.value,
         "seed": seed,
     }
-    settings = Filters.of(**filters).settings()
+    reading = Reading(
+        separator=separator,
+        header=False if no_header else None,
+        layout=layout and layout.value,
+        time=not no_time,
+        min_rating=min_rating,
+        rating_column=rating_column,
+        drop_missing=drop_missing,
+    )
+    settings = Filters.of(**filters).settings() | reading.settings()
     pipelines = pipelines_of(engine.value, runner and runner.value, beam_option or [])
     if pipelines is None:
         from laclrec_tf.data.prepare import prepare as run
 
         files, folder = [reachable(file) for file in events], reachable(out)
-        counts = dict(run(files, folder, **columns, **filters).counts)
+        counts = dict(run(files, folder, reading=reading, **columns, **filters).counts)
     else:
         from laclrec_tf.beam.prepare import beam_prepare
 
-        counts = beam_prepare(events, out, pipelines=pipelines, **columns, **filters)
+        counts = beam_prepare(events, out, pipelines=pipelines, reading=reading, **columns, **filters)
     console.print(filters_table(counts, settings))
     console.print(f"{tied_share(counts):.1%} of the events have the same time as the user's event before")
     console.print(f"{counts['repeated_targets']:.1%} of the users' newest items are in their history before already")

@@ -1,57 +1,134 @@
-"""Read named columns from files: CSV, TSV and JSON Lines, each also gzipped, and Parquet."""
+"""Read named columns from files: CSV, other text and JSON Lines, each also gzipped, and Parquet, also partitioned."""
 
 from __future__ import annotations
 
-import csv
 import difflib
 import glob
-import json
 import re
 import zlib
-from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from io import TextIOWrapper
-from itertools import islice
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import IO, Any
 
 import polars as pl
 
+from laclrec_tf.data.formats.json_lines import json_names, json_place, read_json
+from laclrec_tf.data.formats.layouts import Layout, Reading, first_two_lines, not_understood, recognise
+from laclrec_tf.data.formats.text_tables import damaged_row, read_history_lines, read_text_table, text_place
 from laclrec_tf.errors import InputError
-from laclrec_tf.files import HALF_PAIR, open_text, text_source
+from laclrec_tf.files import decoded_text, text_source
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 JSON_LINES = (".jsonl", ".ndjson")
-FORMATS = (*SEPARATORS, *JSON_LINES, ".parquet")
-# Columns that are not ids; in JSON they may be any number.
-_NUMBERS = ("time", "weight")
+RECOGNISED = (".inter", ".item", ".dat", ".data", ".txt")  # text of any separator, with or without a header
+FORMATS = (*SEPARATORS, *JSON_LINES, ".parquet", *RECOGNISED)
 _UNREADABLE = (pl.exceptions.PolarsError, OSError, EOFError, zlib.error)
-# In JSON, half a surrogate pair, which polars reads as a NUL, or a name with an escaped character.
-_DOUBTFUL = r'\\u[dD][89a-fA-F]|\\[^"]*"\s*:'
+
+
+def files_of(sources: Iterable[str | Path]) -> list[Path]:
+    """List the files that paths, folders and patterns name.
+
+    Args:
+        sources: files; folders, which stand for all Parquet files below them; and patterns such as `events/*.parquet`.
+            An existing file is never a pattern.
+
+    Returns:
+        The files, those of a folder or a pattern in sorted order. Names below a folder that start with `.` or `_` are
+        left out.
+
+    Raises:
+        InputError: nothing matches a pattern, or a folder has no Parquet file.
+    """
+    files: list[Path] = []
+    for source in map(Path, sources):
+        if source.is_dir():
+            found = (file for file in source.rglob("*.parquet") if not is_hidden(str(file.relative_to(source))))
+            below = sorted((file for file in found if file.is_file()), key=str)
+            if not below:
+                raise InputError(f"{source} is a folder. Name the files in it.")
+            files += below
+        elif glob.has_magic(str(source)) and not source.exists():
+            matching = sorted(glob.glob(str(source), recursive=True))
+            if not matching:
+                raise InputError(f"{source} does not exist. Check the path.")
+            files += [file for each in matching for file in (files_of([each]) if Path(each).is_dir() else [Path(each)])]
+        else:
+            files.append(source)
+    return files
+
+
+def is_hidden(path: str) -> bool:
+    """Return whether a part of a relative path starts with `.` or `_`, as the notes of Spark and Delta do."""
+    return any(part.startswith((".", "_")) for part in path.split("/"))
+
+
+def layout_of(
+    file: Path, columns: Mapping[str, str], reading: Reading | None, *, named_by_option: bool = True
+) -> Layout | None:
+    """Return the layout of a text file, None for JSON and Parquet.
+
+    Args:
+        file: the file.
+        columns: see `read_columns`.
+        reading: see `read_columns`.
+        named_by_option: see `read_columns`. Default: True.
+
+    Raises:
+        InputError: the file is missing, empty, damaged or of an unknown format, its layout is not clear, or `reading`
+            says something that its format does not have.
+    """
+    extension = format_of(file)
+    separator = SEPARATORS.get(extension)
+    if extension in JSON_LINES or extension == ".parquet":
+        if reading is not None and (reading.separator or reading.header is False or reading.layout):
+            raise InputError(
+                f"{file}: a separator, a missing header and a layout are for text, and {extension} has none of them. "
+                "Leave these options out."
+            )
+        return None
+    if separator is not None and reading is None:
+        return Layout(separator)
+    reading = reading or Reading()
+    is_told = reading.separator or reading.header is False or reading.layout
+    layout = recognise(file, extension, columns, reading, separator)
+    if layout is not None:
+        return layout
+    if separator is not None and not is_told:
+        return Layout(separator)  # its error names the columns of the header
+    raise InputError(not_understood(file, columns, reading, named_by_option))
 
 
 def read_columns(
-    file: Path, columns: Mapping[str, str], *, optional: Collection[str] = (), named_by_option: bool = True
+    file: Path,
+    columns: Mapping[str, str],
+    *,
+    optional: Collection[str] = (),
+    named_by_option: bool = True,
+    reading: Reading | None = None,
+    layout: Layout | None = None,
 ) -> pl.DataFrame:
     """Read named columns of one file.
 
     Columns of text files are read as text, so that `007` stays `007`; columns of Parquet keep their types. Values of
-    other columns do not matter: in JSON they may also be NaN, which is strictly no JSON.
+    other columns do not matter: in JSON they may also be NaN, which is strictly no JSON. A column that a Parquet file
+    lacks may be in its path, such as `date=2024-05-31/part-0.parquet`; it is text.
 
     Args:
         file: a file with one of the extensions in `FORMATS`; all but `.parquet` may be gzipped, such as `.csv.gz`.
         columns: the role of each column -> its name in the file, such as `{"user": "user_id"}`.
         optional: roles of columns that the file may lack. They are left out then. Default: none.
         named_by_option: an error suggests the command-line option `--ROLE-column`. Default: True.
+        reading: what is known about text; what is not is recognised. Default: None, a `.csv` or `.tsv` file has a
+            header and the separator of its extension.
+        layout: the result of `layout_of`, if it is known. Default: None.
 
     Returns:
-        The columns in the order of `columns`, then `row`: the row's number in the file, from 1. Blank lines of a CSV or
-        TSV file, and rows without a value in any of the columns, are counted but left out.
+        The columns in the order of `columns`, then `row`: the row's number in the file, from 1. Blank lines of text,
+        and rows without a value in any of the columns, are counted but left out. Lists of items have a row for each
+        item, and `row` is the number of the line. Times are left out if the layout has none.
 
     Raises:
-        InputError: the file is missing, damaged, empty or of an unknown format, a column is missing or occurs twice,
-            also in one row of JSON, or an id in JSON is neither text nor an integer.
+        InputError: the file is missing, damaged, empty, not understood or of an unknown format, a column is missing or
+            occurs twice, also in one row of JSON, or an id in JSON is neither text nor an integer.
 
     Example:
         >>> import tempfile
@@ -61,32 +138,46 @@ def read_columns(
         [('007', 1)]
     """
     extension = format_of(file)
+    layout = layout or layout_of(file, columns, reading, named_by_option=named_by_option)
     names = list(columns.values())
     try:
         source = _source(file)
         if extension in JSON_LINES:
-            table, found = _read_json(file, source, columns), names
+            table, found = read_json(file, source, columns), names
             if not table.is_empty() and any(column.null_count() == table.height for column in table):
-                rows = (_json_row(file, row, line) for row, line in _json_lines(file))
-                found = list(dict.fromkeys(name for values in rows for name in values))
+                found = json_names(file)
                 _check_columns(file, found, columns, optional, named_by_option)
             names = [name for name in names if name in found]
-        else:
-            found = _columns_found(source, extension)
+        elif layout is None:
+            found, in_path = list(pl.read_parquet_schema(source)), _hive_names(file)
+            is_partitioned = any(name in in_path and name not in found for name in names)
+            found += [name for name in in_path if name not in found]
             _check_columns(file, found, columns, optional, named_by_option)
             names = [name for name in names if name in found]
-            if extension in SEPARATORS:
-                table = pl.read_csv(source, separator=SEPARATORS[extension], infer_schema=False, columns=names)
-            else:
-                table = pl.read_parquet(source, columns=names)
+            schema = dict.fromkeys(in_path, pl.String) if is_partitioned else None
+            table = pl.read_parquet(source, columns=names, hive_partitioning=is_partitioned, hive_schema=schema)
+        elif layout.kind != "events":
+            table = read_history_lines(source, columns["user"], columns["item"], layout)
+            if table.is_empty():
+                raise InputError(f"{file} contains no rows. It must contain at least one.")
+            return table
+        else:
+            if not layout.has_header:
+                optional = (*optional, "time")  # the layout says whether there are times
+
+            def check(found: list[str]) -> None:
+                _check_columns(file, found, columns, optional, named_by_option, layout)
+
+            table = read_text_table(file, source, names, layout, check)
+            names = [name for name in names if name in table.columns]
     except pl.exceptions.NoDataError:
         raise InputError(f"{file} is empty. It must contain a header and at least one row.") from None
     except _UNREADABLE as error:
         if not isinstance(error, (OSError, EOFError, zlib.error)):
-            _check_separator(file, len(columns))
-        raise InputError(f"{file}: {_damage(file, extension, error)}") from None
+            _check_separator(file, len(columns), layout)
+        raise InputError(f"{file}: {_damage(file, extension, layout, error)}") from None
     table = table.select(names).with_row_index("row", offset=1)
-    if extension in SEPARATORS:
+    if layout is not None:
         table = table.filter(pl.any_horizontal(pl.col(*names).is_not_null()))
     if table.is_empty():
         raise InputError(f"{file} contains no rows. It must contain at least one.")
@@ -111,7 +202,7 @@ def format_of(file: Path) -> str:
         raise InputError(f"{file} does not exist. Check the path.")
     extension = (file.with_suffix("") if _is_gzipped(file) else file).suffix.lower()
     if extension not in FORMATS or (extension == ".parquet" and _is_gzipped(file)):
-        raise InputError(f"{file}: unknown extension. Known: {', '.join(FORMATS)}; all but the last also with .gz.")
+        raise InputError(f"{file}: unknown extension. Known: {', '.join(FORMATS)}; all but .parquet also with .gz.")
     return extension
 
 
@@ -149,44 +240,37 @@ def is_blank(ids: pl.Expr) -> pl.Expr:
     return ids.is_null() | ids.str.contains(r"^\s*$")
 
 
-def row_place(file: Path, row: int) -> str:
+def row_place(file: Path, row: int, layout: Layout | None = None) -> str:
     """Name the place of a row for a message, such as `row 17 (line 18)`.
 
     Args:
         file: a file of any format that `read_columns` reads.
         row: the row's number; the first row of data is 1.
+        layout: the result of `layout_of`. Default: None, a header and the separator of the extension.
 
     Returns:
         The text, without a line for `.parquet`.
     """
     extension = format_of(file)
-    line = None
-    if extension in SEPARATORS:
-        with _decoded(file) as text:
-            reader = csv.reader(text, delimiter=SEPARATORS[extension])
-            try:
-                next(islice(reader, row - 1, row), None)  # fields of the rows before may contain line breaks
-                line = reader.line_num + 1
-            except csv.Error:
-                line = None
-    elif extension in JSON_LINES:
-        with _decoded(file, newline="\n") as text:
-            filled = (number for number, content in enumerate(text, start=1) if content.strip())
-            line = next(islice(filled, row - 1, row), None)
-    return f"row {row}" if line is None else f"row {row} (line {line})"
-
-
-def _columns_found(source: Path | bytes, extension: str) -> list[str]:
     if extension == ".parquet":
-        return list(pl.read_parquet_schema(source))
-    # Read as a row: as a header, polars would rename columns that occur twice.
-    separator = SEPARATORS[extension]
-    header = pl.read_csv(source, separator=separator, has_header=False, infer_schema=False, n_rows=1)
-    return [name or "" for name in header.row(0)]
+        return f"row {row}"
+    if extension in JSON_LINES:
+        return json_place(file, row)
+    return text_place(file, row, layout or Layout(SEPARATORS.get(extension, ",")))
+
+
+def _hive_names(file: Path) -> list[str]:
+    """Return the names of columns in the path of a file, such as `date` in `date=2024-05-31/part-0.parquet`."""
+    return [part.partition("=")[0] for part in file.parts[:-1] if "=" in part]
 
 
 def _check_columns(
-    file: Path, found: list[str], columns: Mapping[str, str], optional: Collection[str], named_by_option: bool
+    file: Path,
+    found: list[str],
+    columns: Mapping[str, str],
+    optional: Collection[str],
+    named_by_option: bool,
+    layout: Layout | None = None,
 ) -> None:
     for role, name in columns.items():
         if found.count(name) == 1 or (role in optional and name not in found):
@@ -199,18 +283,27 @@ def _check_columns(
         close = difflib.get_close_matches(name.lower(), lowered, n=1)
         option = f"--{role}-column " if named_by_option else ""
         hint = f" Did you mean {option}{lowered[close[0]]}?" if close else ""
-        _check_separator(file, len(columns))
+        _check_separator(file, len(columns), layout)
         shown = ", ".join(repr(column) for column in found[:20]) + (", ..." if len(found) > 20 else "")
-        remedy = f"Choose one with --{role}-column." if named_by_option else "Rename the column."
+        remedy = f"Choose one with --{role}-column" if named_by_option else "Rename the column"
+        if role in ("title", "title-item"):
+            remedy = f"Rename the column. Or choose one with --{role}-column"
+        if named_by_option and role == "time":
+            remedy += ", or `prepare` with --no-time for the order of the rows"
+        if named_by_option and layout is not None and not set(columns.values()) & set(found):
+            remedy += "; if the first line is no header, "
+            remedy += "`prepare` with --no-header" if "user" in columns else f"--{role}-column has the column's number"
+            remedy += f". First lines: {first_two_lines(file)}"
+        remedy += "."
         raise InputError(f"{file}: no column {name!r}.{hint} Columns found: {shown}. {remedy}")
 
 
-def _check_separator(file: Path, n_columns: int) -> None:
+def _check_separator(file: Path, n_columns: int, layout: Layout | None) -> None:
     """Name the separator that a file seems to have, if its header is one column, and Excel's note of a separator."""
     extension = format_of(file)
-    if extension not in SEPARATORS:
+    if extension not in SEPARATORS or layout is None or layout.separator != SEPARATORS[extension]:
         return
-    with _decoded(file) as text:
+    with decoded_text(file) as text:
         header = text.readline().rstrip("\r\n")
     if re.fullmatch('"?sep=.?"?', header, re.IGNORECASE):
         raise InputError(f"{file}, line 1: {header!r} is Excel's note of the separator, not a header. Remove the line.")
@@ -228,79 +321,7 @@ def _check_separator(file: Path, n_columns: int) -> None:
         )
 
 
-def _read_json(file: Path, source: Path | bytes, columns: Mapping[str, str]) -> pl.DataFrame:
-    """Read columns of JSON Lines by polars; Python reads a file that polars refuses, and checks doubtful rows.
-
-    Polars refuses a file for a number or a text that it cannot hold, also in columns that are not needed. It takes the
-    first of two values of one name, half a surrogate pair for a NUL, and any value for text.
-    """
-    schema = dict.fromkeys(columns.values(), pl.String)
-    try:
-        # With a schema of text all digits of a number are read: no integer becomes a float on the way.
-        table = pl.read_ndjson(source, schema=schema)
-        lines = pl.read_lines(source).to_series()
-    except pl.exceptions.PolarsError:
-        rows = (_json_row(file, row, line, columns) for row, line in _json_lines(file))
-        texts = [[_as_text(values.get(name)) for name in schema] for values in rows]
-        return pl.DataFrame(texts, schema, orient="row")
-    lines = lines.filter(lines.str.strip_chars() != "")
-    doubtful = lines.str.contains(_DOUBTFUL)
-    for role, name in columns.items():
-        key = f'"{pl.escape_regex(name)}"\\s*:\\s*'
-        n_found = lines.str.count_matches(key)
-        doubtful |= n_found > 1  # the key may also be part of another value
-        if role not in _NUMBERS:
-            doubtful |= n_found != lines.str.count_matches(key + r'(?:"|null\b|-?\d+\s*[,}])')
-    for index in doubtful.arg_true():
-        _json_row(file, index + 1, lines[index], columns)
-    return table
-
-
-def _json_lines(file: Path) -> Iterator[tuple[int, str]]:
-    with _decoded(file, newline="\n") as text:
-        yield from enumerate((line for line in text if line.strip()), start=1)
-
-
-class _Object(dict[str, Any]):
-    """An object of JSON, and the names that it has more than once."""
-
-    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
-        super().__init__(pairs)
-        repeated = len(self) < len(pairs)
-        self.repeated = {name for name, n in Counter(name for name, _ in pairs).items() if n > 1} if repeated else set()
-
-
-_JSON = json.JSONDecoder(object_pairs_hook=_Object)
-
-
-def _json_row(file: Path, row: int, line: str, columns: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Parse a row of JSON Lines; refuse a needed name that occurs twice, and ids that are neither text nor integers."""
-    values, problem = None, "is not JSON. Correct the row"
-    if HALF_PAIR.search(line):
-        problem = "is not UTF-8 text. Save the file as UTF-8"
-    else:
-        with suppress(ValueError, RecursionError):
-            values, problem = _JSON.decode(line), "is not a JSON object. Correct the row"
-    if not isinstance(values, _Object):
-        raise InputError(f"{file}: {row_place(file, row)} {problem}.")
-    for role, name in (columns or {}).items():
-        value, wrong = values.get(name), None
-        if isinstance(value, str) and HALF_PAIR.search(value):
-            wrong = f"{json.dumps(value)[:60]} has half a surrogate pair, which is no character. Correct the row"
-        elif role not in _NUMBERS and isinstance(value, (float, bool, dict, list)):
-            wrong = f"{json.dumps(value)[:60]} is neither text nor an integer. Write ids as text or as integers"
-        elif name in values.repeated:
-            wrong = "occurs twice. Remove one of them"
-        if wrong is not None:
-            raise InputError(f"{file}, {row_place(file, row)}: the {name} {wrong}.")
-    return values
-
-
-def _as_text(value: Any) -> str | None:
-    return value if isinstance(value, str) or value is None else json.dumps(value)
-
-
-def _damage(file: Path, extension: str, error: Exception) -> str:
+def _damage(file: Path, extension: str, layout: Layout | None, error: Exception) -> str:
     """Describe what is wrong with a file that could not be read, with its place and the remedy."""
     if isinstance(error, (EOFError, zlib.error)) or (isinstance(error, OSError) and error.errno is None):
         return "the gzip content is damaged or truncated. Copy or compress the file again."
@@ -309,34 +330,10 @@ def _damage(file: Path, extension: str, error: Exception) -> str:
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     if extension == ".parquet":
         return f"not a complete Parquet file ({reason}). Copy or write the file again."
-    with _decoded(file) as text:
-        for place, problem in _bad_delimited(text, SEPARATORS[extension]):
-            remedy = "Save the file as UTF-8" if problem.endswith("UTF-8 text") else "Correct the row"
-            return f"{place} {problem}. {remedy}."
+    place = None if layout is None else damaged_row(file, layout)
+    if place is not None:
+        return place
     return f"cannot be read as {extension} ({reason}). Check the format."
-
-
-def _bad_delimited(text: IO[str], separator: str) -> Iterator[tuple[str, str]]:
-    reader = csv.reader(text, delimiter=separator, strict=True)
-    open_quote = "has a quote that is not closed (inside a quoted field, double it)"
-    row, width = 0, 0
-    while True:
-        place = f"row {row} (line {reader.line_num + 1})" if row else "the header (line 1)"
-        try:
-            fields = next(reader)
-        except StopIteration:
-            return
-        except csv.Error:
-            yield place, open_quote
-            return
-        width = width or len(fields)
-        if any(map(HALF_PAIR.search, fields)):
-            yield place, "is not UTF-8 text"
-        if any(field.count('"') % 2 for field in fields):  # Python's reader accepts a quote inside an unquoted field
-            yield place, open_quote
-        if len(fields) > width:
-            yield place, f"has {len(fields)} fields, but the header has {width}"
-        row += 1
 
 
 def _source(file: Path) -> Path | bytes:
@@ -344,13 +341,6 @@ def _source(file: Path) -> Path | bytes:
     source = file if file.suffix.lower() == ".parquet" else text_source(file)
     # Polars reads a path as a pattern, so its special characters are escaped.
     return Path(glob.escape(str(source))) if isinstance(source, Path) else source
-
-
-@contextmanager
-def _decoded(file: Path, newline: str = "") -> Iterator[IO[str]]:
-    """Open a file's text for the block; bytes that are not UTF-8 become half surrogate pairs."""
-    with open_text(file) as content, TextIOWrapper(content, "utf-8", "surrogateescape", newline) as text:
-        yield text
 
 
 def _is_gzipped(file: Path) -> bool:

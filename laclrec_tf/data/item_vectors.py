@@ -10,7 +10,8 @@ import polars as pl
 import scipy.sparse
 import scipy.sparse.linalg
 
-from laclrec_tf.data.event_files import as_ids, is_blank, read_columns, row_place
+from laclrec_tf.data.event_files import as_ids, is_blank, layout_of, read_columns, row_place
+from laclrec_tf.data.formats.layouts import Layout, Reading
 from laclrec_tf.errors import InputError
 
 WINDOW = 5
@@ -235,8 +236,9 @@ def read_neighbours(file: str | Path) -> pl.DataFrame:
     """
     file = Path(file)
     names = {name: name for name in ("item", "neighbour", "weight")}
-    raw = read_columns(file, names, optional=("weight",), named_by_option=False)
-    table = pl.DataFrame([_ids(file, raw, name) for name in ("item", "neighbour")])
+    layout = layout_of(file, names, Reading(), named_by_option=False)
+    raw = read_columns(file, names, optional=("weight",), named_by_option=False, layout=layout)
+    table = pl.DataFrame([_ids(file, raw, name, layout) for name in ("item", "neighbour")])
     if "weight" not in raw.columns:
         return table.with_columns(weight=pl.lit(1.0))
     table = table.with_columns(raw["weight"].cast(pl.Float64, strict=False))
@@ -244,28 +246,29 @@ def read_neighbours(file: str | Path) -> pl.DataFrame:
     bad = table.select(pl.arg_where(~is_good.fill_null(False)).first()).item()
     if bad is not None:
         raise InputError(
-            f"{file}, {row_place(file, raw['row'][bad])}: the weight {raw['weight'][bad]!r} is not a finite number "
-            "above 0. Correct the row."
+            f"{file}, {row_place(file, raw['row'][bad], layout)}: the weight {raw['weight'][bad]!r} is not a finite "
+            "number above 0. Correct the row."
         )
     return table
 
 
-def read_titles(file: str | Path) -> dict[str, str]:
+def read_titles(file: str | Path, *, item_column: str = "item_id", title_column: str = "title") -> dict[str, str]:
     """Read the titles of items.
 
-    The formats are the same as for events: `.csv`, `.tsv`, `.jsonl`, `.ndjson`, each also with `.gz`, and `.parquet`.
-    Rows without a title are left out, and white space within a title becomes single spaces. If an item occurs twice,
-    the last row counts.
+    The formats are the same as for events, see `read_interactions`, with any two columns. Rows without a title are left
+    out, and white space within a title becomes single spaces. If an item occurs twice, the last row counts.
 
     Args:
-        file: the file, with the columns `item_id` and `title`; others are ignored.
+        file: the file; other columns than the two are ignored.
+        item_column: name of the column of item ids; a number in a file without a header. Default: "item_id".
+        title_column: name of the column of titles; a number in a file without a header. Default: "title".
 
     Returns:
         The title of each item, in the order of the file.
 
     Raises:
-        InputError: the file is missing, damaged, empty or of an unknown format, a column is missing, or an id is blank.
-            The message names the file and the first bad row.
+        InputError: the file is missing, damaged, empty, not understood or of an unknown format, a column is missing, or
+            an id is blank. The message names the file and the first bad row.
 
     Example:
         >>> import tempfile
@@ -275,16 +278,20 @@ def read_titles(file: str | Path) -> dict[str, str]:
         {'007': 'Two-person tent'}
     """
     file = Path(file)
-    raw = read_columns(file, {"item_id": "item_id", "title": "title"}, named_by_option=False)
-    items = _ids(file, raw, "item_id")
-    titles = raw["title"].cast(pl.String).str.replace_all(r"\s+", " ").str.strip_chars()
+    if item_column == title_column:
+        raise InputError(f"Arguments `item_column` and `title_column` must differ. Received: {item_column!r} twice.")
+    columns = {"title-item": item_column, "title": title_column}
+    layout = layout_of(file, columns, Reading())
+    raw = read_columns(file, columns, layout=layout)
+    items = _ids(file, raw, item_column, layout)
+    titles = raw[title_column].cast(pl.String).str.replace_all(r"\s+", " ").str.strip_chars()
     return {item: title for item, title in zip(items, titles, strict=True) if title}
 
 
-def _ids(file: Path, raw: pl.DataFrame, name: str) -> pl.Series:
+def _ids(file: Path, raw: pl.DataFrame, name: str, layout: Layout | None) -> pl.Series:
     ids = as_ids(file, raw[name])
     blank = pl.select(pl.arg_where(is_blank(pl.lit(ids))).first()).item()
     if blank is not None:
-        place = f"{file}, {row_place(file, raw['row'][blank])}"
+        place = f"{file}, {row_place(file, raw['row'][blank], layout)}"
         raise InputError(f"{place}: the {name} is empty. Fill it in or remove the row.")
     return ids

@@ -268,7 +268,7 @@ def corrupt_events(
     check_columns_differ(columns)
     files = output_files(out, ".truth.csv", overwrite=overwrite)
 
-    table = read_event_file(Path(events), columns)
+    table, _ = read_event_file(Path(events), columns)
     users, items = (table[name].unique(maintain_order=True) for name in ("user_id", "item_id"))
     numbered = table.select(
         pl.col("user_id").cast(pl.Enum(users)).to_physical(),

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,12 @@ import polars as pl
 import tensorflow as tf
 from rich.progress import Progress
 
-from laclrec_tf.data.events import read_interactions, table_interactions
+from laclrec_tf.data.event_files import files_of
+from laclrec_tf.data.events import FileSummary, read_interactions, table_interactions
 from laclrec_tf.data.filters.k_core import k_core_and_dropped
 from laclrec_tf.data.filters.settings import MAX_LENGTH, Filters, warn_of_dropped
 from laclrec_tf.data.filters.ties import shuffled_places, tie_counts, warn_of_sorted_ties
+from laclrec_tf.data.formats.layouts import Reading
 from laclrec_tf.data.prepared import DATASET_FILE, FORMAT_VERSION, VOCABULARY_FILE, PreparedData, write_histories
 from laclrec_tf.data.splits import Window, repeated_targets, repeats
 from laclrec_tf.data.tables import is_table
@@ -45,6 +48,7 @@ def prepare(
     window: Window = "last",
     ties: str = "keep",
     seed: int = 0,
+    reading: Reading | None = None,
     overwrite: bool = False,
     show_progress: bool = True,
 ) -> PreparedData:
@@ -78,8 +82,10 @@ def prepare(
         ties: order of events with the same user and timestamp: "keep" keeps that of the files and rows, "shuffle" draws
             one. Default: "keep".
         seed: seed of shuffled ties. Default: 0.
+        reading: how the files are read, and which events are left out, such as those with low ratings. Default: None,
+            `Reading()`.
         overwrite: replace prepared data in `out`. Default: False.
-        show_progress: show a progress bar on standard error. Default: True.
+        show_progress: show a progress bar, and what was recognised of the files, on standard error. Default: True.
 
     Returns:
         The prepared data, opened.
@@ -104,8 +110,10 @@ def prepare(
     )
     _check_out(out, overwrite)
     columns = {"user_column": user_column, "item_column": item_column, "time_column": time_column}
+    reading, dropped = reading or Reading(), Counter[str]()
     with progress_bar(disable=not show_progress) as progress:
-        table, inputs, source = _read(events, columns, progress)
+        say = progress.console.print if show_progress else None
+        table, inputs, source = _read(events, columns, reading, dropped, progress, say)
         filtering = progress.add_task("Filtering", total=None)
         try:
             histories, items, counts = histories_of(table, filters)
@@ -113,11 +121,13 @@ def prepare(
             raise InputError(f"{source}: {error}") from None
         progress.update(filtering, total=1, completed=1)
         del table
-        warn_of_dropped(counts, filters.settings())
-        warn_of_sorted_ties(counts, filters.settings())
+        counts = counts | {"rows_read": counts["rows_read"] + dropped.total()} | dropped
+        settings = filters.settings() | reading.settings()
+        warn_of_dropped(counts, settings)
+        warn_of_sorted_ties(counts, settings)
 
         writing = progress.add_task("Writing", total=histories.height)
-        about = description(counts, inputs, columns | filters.settings())
+        about = description(counts, inputs, columns | settings)
         _write(out, about, items, histories, lambda users: progress.advance(writing, users))
     return PreparedData.open(out)
 
@@ -155,25 +165,36 @@ def _eager(events: Any) -> Any:
 
 
 def _read(
-    events: Any, columns: Mapping[str, Any], progress: Progress
+    events: Any,
+    columns: Mapping[str, Any],
+    reading: Reading,
+    dropped: Counter[str],
+    progress: Progress,
+    say: Callable[[str], None] | None,
 ) -> tuple[pl.DataFrame, list[dict[str, Any]], str]:
-    """Return the events, the `inputs` of `description`, and the name of the events for messages."""
+    """Return the events, the `inputs` of `description`, and the name of the events for messages.
+
+    Events that are left out are added to `dropped`, and `say` is called with what was recognised of the files.
+    """
     events = _eager(events)
     if is_table(events):
-        reading = progress.add_task("Reading", total=1)
-        table = table_interactions(events, **columns)
-        progress.advance(reading)
+        task = progress.add_task("Reading", total=1)
+        table = table_interactions(events, **columns, reading=reading, dropped=dropped)
+        progress.advance(task)
         name = f"{type(events).__module__.partition('.')[0]}.{type(events).__name__}"
         return table, [{"file": name, "sha256": _table_sha256(table), "rows": table.height}], "The table"
-    files = [Path(file) for file in ([events] if isinstance(events, str | Path) else events)]
-    reading = progress.add_task("Reading", total=len(files))
+    files = files_of([events] if isinstance(events, str | Path) else events)
+    task = progress.add_task("Reading", total=len(files))
     inputs: list[dict[str, Any]] = []
 
-    def note_input(file: Path, rows: int) -> None:
-        inputs.append({"file": file.name, "sha256": file_sha256(file), "rows": rows})
-        progress.advance(reading)
+    def note_input(file: Path, found: FileSummary) -> None:
+        if say is not None and found.note is not None and found.note not in (each.get("read_as") for each in inputs):
+            say(f"{file}: {found.note}")
+        inputs.append(found.record(file.name, file_sha256(file)))
+        dropped.update(found.dropped)
+        progress.advance(task)
 
-    table = read_interactions(files, **columns, on_file=note_input)
+    table = read_interactions(files, **columns, reading=reading, on_file=note_input)
     return table, inputs, ", ".join(str(file) for file in files[:3]) + (", ..." if len(files) > 3 else "")
 
 

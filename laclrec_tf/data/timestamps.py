@@ -17,6 +17,9 @@ _ISO_FORMATS = (
     "%Y-%m-%d",
     "%Y-%m-%dT%H:%M",
     "%Y-%m-%dT%H:%M%#z",
+    "%d%b%Y",
+    "%d%b%Y:%H:%M:%S",
+    "%d%b%Y:%H:%M:%S%.f",
 )
 _EXACT_IN_FLOAT = 2**53
 _NANOSECOND_YEARS = (1678, 2261)
@@ -26,7 +29,8 @@ def parse_timestamps(values: pl.Series) -> pl.Series:
     """Read one column as numbers or as dates and times.
 
     Text is read as numbers if its first value is a number, else as ISO 8601: a date, or a date and a time separated by
-    `T` or a space, with a time zone (`Z`, `UTC`, `+02:00`) or without; without a time zone it is UTC.
+    `T` or a space, with a time zone (`Z`, `UTC`, `+02:00`) or without; without a time zone it is UTC. Dates of SAS are
+    read, too: `31DEC2019` and `31DEC2019:12:00:00`.
 
     Args:
         values: integers, floats, text, `Date` or `Datetime`.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from laclrec_tf.data.event_files import files_of
 from laclrec_tf.data.events import read_interactions
 from laclrec_tf.data.filters.settings import MAX_LENGTH, Filters
 from laclrec_tf.data.prepare import histories_of
@@ -46,7 +47,7 @@ def read_user_histories(
     time.
 
     Args:
-        sources: one folder, or files, see `read_interactions`.
+        sources: one folder, or files and patterns, see `read_interactions`.
         max_length: max number of events of a user; the most recent ones are kept. Default: 50 for files; for a folder,
             all that it has.
         columns: `user_column`, `item_column` and `time_column` of the files, where they differ from the defaults of
@@ -70,6 +71,7 @@ def read_user_histories(
     folders = [path for path in paths if path.is_dir()]
     if not folders:
         max_length = MAX_LENGTH if max_length is None else max_length
+        paths = files_of(paths)
         table = read_interactions(paths, **names)
         # Not checked: `max_length` may be below what training needs.
         filters = Filters(min_user_events=0, min_item_events=0, max_length=max_length)

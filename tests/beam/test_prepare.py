@@ -15,6 +15,7 @@ import laclrec_tf.beam.files
 import laclrec_tf.beam.prepare
 import laclrec_tf.data.prepared
 from laclrec_tf.beam.prepare import beam_prepare
+from laclrec_tf.data.formats.layouts import Reading
 from laclrec_tf.data.prepare import prepare
 from laclrec_tf.data.simulated import simulate_events
 from laclrec_tf.errors import InputError
@@ -149,6 +150,46 @@ def test_a_result_named_like_a_pattern_is_refused_at_once(tmp_path, name):
     with pytest.raises(InputError, match=r"cannot have them\. Received: .*\. Give another name\."):
         beam_prepare([str(tmp_path / "events.csv")], str(tmp_path / name))
     assert names(tmp_path) == before
+
+
+INTER = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n2\tx\t5\t9\n1\ty\t2\t8\n2\tz\t4\t1\nNA\tz\t4\t1\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "arguments"),
+    [
+        ({"ml.inter": INTER}, {"reading": Reading(min_rating=3, drop_missing=True)}),
+        ({"a.txt": "2 1\n2 1\n" * 9 + "1 2\n", "b.txt": "1 3\n2 4\n"}, {"duplicates": "keep", "max_length": 3}),
+        ({"lists.txt": "x y\nx z x\n"}, {}),
+    ],
+)
+def test_other_layouts(tmp_path, monkeypatch, capsys, files, arguments):
+    monkeypatch.setattr(laclrec_tf.beam.events, "ROWS_PER_PIECE", 2)
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    paths = [tmp_path / name for name in files]
+    prepare(paths, tmp_path / "local", min_interactions=0, **arguments)
+    said = capsys.readouterr().err
+    beam_prepare([str(path) for path in paths], str(tmp_path / "beam"), min_interactions=0, **arguments)
+    assert contents(tmp_path / "beam") == contents(tmp_path / "local")
+    assert capsys.readouterr().err == said.replace(f"{tmp_path}/", "") != ""
+
+
+def test_partitions(tmp_path):
+    for day in ("2024-05-31", "2024-05-30"):
+        (tmp_path / "events" / f"date={day}").mkdir(parents=True)
+        table = pl.DataFrame({"user_id": ["a", "a"], "item_id": [day[-1], "x"]})
+        table.write_parquet(tmp_path / "events" / f"date={day}" / "part-0.parquet")
+    arguments = {"time_column": "date", "min_interactions": 0}
+    data = prepare(tmp_path / "events", tmp_path / "local", **arguments)
+    assert [data.vocabulary.to_items(items.tolist()) for items in data.histories()[1]] == [["0", "x", "1", "x"]]
+    for number, events in enumerate((f"{SCHEME}:/{tmp_path}/events/*/*.parquet", f"{tmp_path}/events")):
+        beam_prepare([events], str(tmp_path / f"beam-{number}"), **arguments)
+        assert contents(tmp_path / f"beam-{number}") == contents(tmp_path / "local")
+    (tmp_path / "a.txt").write_text("1 2\n")
+    (tmp_path / "b.csv").write_text("user_id,item_id,timestamp\n1,2,3\n")
+    with pytest.raises(InputError, match="b.csv has times, but .*a.txt has none"):
+        beam_prepare([f"{tmp_path}/[ab].*"], str(tmp_path / "mixed"))
 
 
 def test_beauty(shared_dir, tmp_path):

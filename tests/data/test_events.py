@@ -44,7 +44,7 @@ def test_formats_mix_and_the_order_of_files_and_rows_stays(tmp_path):
     fourth.write_text('{"user_id": "d", "item_id": 5, "timestamp": 3}\n', encoding="utf-8")
     seen: list[tuple[str, int]] = []
     files = [first, second, third, fourth]
-    events = read_interactions(files, on_file=lambda file, rows: seen.append((file.name, rows)))
+    events = read_interactions(files, on_file=lambda file, found: seen.append((file.name, found.rows)))
     assert events.rows() == [
         ("b", "x", 2),
         ("a", "y", 2),

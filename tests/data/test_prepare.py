@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import laclrec_tf.data.prepare
+from laclrec_tf.data.formats.layouts import Reading
 from laclrec_tf.data.prepare import prepare
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.errors import InputError
@@ -356,3 +357,74 @@ def test_what_is_neither_file_nor_table_is_named(tmp_path, events, received):
     with pytest.raises(InputError, match=f"must be a file, a list of files, or one table .*Received: {received}"):
         prepare(events, tmp_path / "data")
     assert not (tmp_path / "data").exists()
+
+
+RATED = "user_id,item_id,rating,timestamp\na,x,5,1\na,y,2,2\nNA,x,5,3\na,z,3.5,4\n,x,5,5\nnull,z,1,6\n"
+
+
+def test_low_ratings_and_missing_ids_are_left_out_and_counted(tmp_path):
+    file = tmp_path / "events.csv"
+    file.write_text(RATED)
+    reading = Reading(min_rating=3.5, drop_missing=True)
+    data = prepare(file, tmp_path / "data", min_interactions=0, reading=reading)
+    assert as_strings(data) == {"a": ["x", "z"]}
+    counts = [data.counts[name] for name in ("rows_read", "missing_ids_dropped", "below_min_rating_dropped", "events")]
+    assert counts == [6, 3, 1, 2]
+    about = json.loads((tmp_path / "data/dataset.json").read_text())
+    assert about["input"][0]["rows"] == 6
+    told = {"min_rating": 3.5, "rating_column": "rating", "drop_missing": True}
+    assert about["settings"] | told == about["settings"]
+    table = pl.read_csv(file)
+    of_table = prepare(table, tmp_path / "of-table", min_interactions=0, reading=reading)
+    assert as_strings(of_table) == {"a": ["x", "z"]} and of_table.counts == data.counts
+    with pytest.raises(InputError, match=r"row 5 \(line 6\): the user_id is empty"):
+        prepare(file, tmp_path / "strict", reading=Reading(min_rating=1))
+    file.write_text(RATED.replace("3.5", "good"))
+    with pytest.raises(InputError, match=r"row 4 \(line 5\): the rating 'good' is not a number"):
+        prepare(file, tmp_path / "strict", reading=reading)
+    file.write_text(RATED)
+    with pytest.raises(InputError, match="no events are left of 6: missing ids dropped 3, below min rating dropped 3"):
+        prepare(file, tmp_path / "strict", reading=Reading(min_rating=9, drop_missing=True))
+    with pytest.raises(InputError, match="no column 'stars'. .*--rating-column"):
+        prepare(file, tmp_path / "strict", reading=Reading(min_rating=9, rating_column="stars"))
+
+
+def partitions(folder: Path) -> Path:
+    """Write Parquet files in folders of days and users, with files that are no data beside them."""
+    for day, user, items in (("31", "007", ["x", "y"]), ("30", "007", ["z"]), ("30", "8", ["x"])):
+        place = folder / f"date=2024-05-{day}" / f"user_id={user}"
+        place.mkdir(parents=True)
+        pl.DataFrame({"item_id": items}).write_parquet(place / "part-0.parquet")
+    (folder / "_SUCCESS").touch()
+    (folder / "_delta_log").mkdir()
+    (folder / "_delta_log" / "1.checkpoint.parquet").touch()
+    return folder
+
+
+def test_folders_and_patterns_of_partitions(tmp_path):
+    folder = partitions(tmp_path / "events")
+    data = prepare(folder, tmp_path / "data", time_column="date", min_interactions=0)
+    assert as_strings(data) == {"007": ["z", "x", "y"], "8": ["x"]}
+    for number, pattern in enumerate((f"{folder}/date=2024-05-3*", f"{folder}/*/*/*.parquet")):
+        same = prepare(pattern, tmp_path / f"same-{number}", time_column="date", min_interactions=0)
+        assert as_strings(same) == as_strings(data) and same.data_hash == data.data_hash
+    with pytest.raises(InputError, match="nothing-.*.parquet does not exist"):
+        prepare(f"{folder}/nothing-*.parquet", tmp_path / "none")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="empty is a folder. Name the files in it"):
+        prepare(tmp_path / "empty", tmp_path / "none")
+    with pytest.raises(InputError, match="no column 'day'. .*Columns found: 'item_id', 'date', 'user_id'"):
+        prepare(folder, tmp_path / "none", time_column="day")
+
+
+def test_what_was_recognised_is_said_once(tmp_path, capsys):
+    files = [tmp_path / "a.data", tmp_path / "b.data"]
+    for file in files:
+        file.write_text("1\t5\t3\t881250949\n")
+    data = prepare(files, tmp_path / "data", min_interactions=0)
+    note = "no header, separator tab, columns: user item - time"
+    assert capsys.readouterr().err == f"{files[0]}: {note}\n"
+    assert [each["read_as"] for each in json.loads((tmp_path / "data/dataset.json").read_text())["input"]] == [note] * 2
+    assert data.counts["duplicates_dropped"] == 1
+    prepare(files, tmp_path / "quiet", min_interactions=0, show_progress=False)
+    assert capsys.readouterr().err == ""

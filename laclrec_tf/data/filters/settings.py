@@ -156,7 +156,16 @@ def dropped_by_filter(counts: Mapping[str, Any], settings: Mapping[str, Any]) ->
         least[of] = settings[name], f"--{name.replace('_', '-')} {settings[name]}"
     beyond = counts["items_beyond_max_length_dropped"]
     length = settings["max_length"]
+    left_out = {
+        "missing_ids_dropped": ("no user or no item", "--drop-missing", "fill in the ids"),
+        "below_min_rating_dropped": (
+            "lower ratings",
+            f"--min-rating {settings.get('min_rating', 0):g}",
+            "lower --min-rating",
+        ),
+    }
     return [
+        *(Dropped(*texts, counts[name]) for name, texts in left_out.items() if name in counts),
         Dropped(
             "same user, item and time",
             f"--duplicates {settings['duplicates']}",
