@@ -41,6 +41,7 @@ from laclrec_tf.beam.histories import (
 )
 from laclrec_tf.beam.runner import BeamPipelines
 from laclrec_tf.data.filters.k_core import nothing_left
+from laclrec_tf.data.filters.missing_ids import looks_missing, warn_of_huge_ids
 from laclrec_tf.data.filters.settings import MAX_LENGTH, Filters, warn_of_dropped
 from laclrec_tf.data.filters.ties import named_counts, shuffled_places, tied_steps, warn_of_sorted_ties
 from laclrec_tf.data.formats.layouts import Reading
@@ -201,8 +202,13 @@ class _Preparation:
             first_places | "WriteFirsts" >> write_rows(f"{self.work}/firsts-", fields)
             if filters.duplicates == "drop":
                 events = events | without_duplicates()
-            self._note("user-counts", events | "CountUsers" >> _counts_by(0))
-            self._note("item-counts", events | "CountItems" >> _counts_by(1))
+            for index, of in enumerate(("user", "item")):
+                counted = events | f"Count {of}s" >> _counts_by(index)
+                self._note(f"{of}-counts", counted | f"Sum {of}s" >> _size_largest_total())
+                missing = counted | f"Missing {of}s" >> beam.Filter(lambda count: looks_missing(count[0]))
+                others = counted | f"Other {of}s" >> beam.Filter(lambda count: not looks_missing(count[0]))
+                self._note(f"missing-{of}s", missing | f"List {of}s" >> beam.combiners.ToDict())
+                self._note(f"other-{of}s", others | f"Sum other {of}s" >> _size_largest_total())
             self._core(events, prefix, 0 if max(least) <= 1 else CORE_ROUNDS)
 
         self._run_core(first)
@@ -210,6 +216,9 @@ class _Preparation:
             rounds += 1
             before, prefix = prefix, f"{self.work}/core-{rounds}-"
             self._run_core(partial(self._more_rounds, before, prefix))
+        for of in ("user", "item"):
+            n_ids, _, n_events = self._read_note(f"{of}-counts")
+            warn_of_huge_ids(of, self._read_note(f"missing-{of}s"), n_ids, n_events, self._read_note(f"other-{of}s")[1])
         if not self._read_note("core"):
             shown = ", ".join(self.paths[:3]) + (", ..." if len(self.paths) > 3 else "")
             users, items = self._read_note("user-counts"), self._read_note("item-counts")
@@ -308,14 +317,14 @@ class _Preparation:
 
 @beam.ptransform_fn
 def _counts_by(events: beam.PCollection, index: int) -> beam.PCollection:
-    """Return the number of values at an index of the events, the largest number of events of one, and of all."""
-    return (
-        events
-        | beam.Map(lambda event: event[index])
-        | beam.combiners.Count.PerElement()
-        | beam.MapTuple(lambda _, count: (1, count, count))
-        | beam.CombineGlobally(_size_largest_total)
-    )
+    """Return the values at an index of the events, with their numbers of events."""
+    return events | beam.Map(lambda event: event[index]) | beam.combiners.Count.PerElement()
+
+
+@beam.ptransform_fn
+def _size_largest_total(counted: beam.PCollection) -> beam.PCollection:
+    """Return the number of values, the largest number of events of one, and of all."""
+    return counted | beam.MapTuple(lambda _, n: (1, n, n)) | beam.CombineGlobally(_combine_sizes)
 
 
 def _steps(tied: Iterable[tuple[int, str]]) -> tuple[int, int, int]:
@@ -330,7 +339,7 @@ def _sums(found: Iterable[tuple[int, int, int]]) -> tuple[int, ...]:
     return tuple(map(sum, zip((0, 0, 0), *found, strict=True)))
 
 
-def _size_largest_total(counted: Iterable[tuple[int, int, int]]) -> tuple[int, int, int]:
+def _combine_sizes(counted: Iterable[tuple[int, int, int]]) -> tuple[int, int, int]:
     # Beam also passes partial results, and nothing if there are no events.
     sizes, largest, totals = zip((0, 0, 0), *counted, strict=True)
     return sum(sizes), max(largest), sum(totals)

@@ -21,6 +21,7 @@ from rich.progress import Progress
 from laclrec_tf.data.event_files import files_of
 from laclrec_tf.data.events import FileSummary, read_interactions, table_interactions
 from laclrec_tf.data.filters.k_core import k_core_and_dropped
+from laclrec_tf.data.filters.missing_ids import warn_of_missing_ids
 from laclrec_tf.data.filters.settings import MAX_LENGTH, Filters, warn_of_dropped
 from laclrec_tf.data.filters.ties import shuffled_places, tie_counts, warn_of_sorted_ties
 from laclrec_tf.data.formats.layouts import Reading
@@ -60,7 +61,8 @@ def prepare(
     use `min_interactions=0` for it. Users are in the order of their first event in the files.
 
     A `DroppedEventsWarning` names a step that drops more than a fifth of the events. A `SortedTiesWarning` says that
-    events of the same user and time are sorted by item.
+    events of the same user and time are sorted by item, a `MissingIdsWarning` that an id such as `NA` has very many
+    events.
 
     The folder is written under another name in the same place and renamed, so that an error leaves nothing
     half-written.
@@ -115,6 +117,7 @@ def prepare(
         say = progress.console.print if show_progress else None
         table, inputs, source = _read(events, columns, reading, dropped, progress, say)
         filtering = progress.add_task("Filtering", total=None)
+        warn_of_missing_ids(table)
         try:
             histories, items, counts = histories_of(table, filters)
         except InputError as error:
