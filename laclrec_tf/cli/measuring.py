@@ -23,6 +23,9 @@ from laclrec_tf.cli.options import (
     Settings,
     Signature,
     Split,
+    TitleColumn,
+    TitleItemColumn,
+    Titles,
     place_argument,
     place_option,
 )
@@ -126,11 +129,23 @@ def report(
     ] = None,
     users: Annotated[int, typer.Option(help="Max number of users, drawn at random.", min=1)] = 10_000,
     seed: Annotated[int, typer.Option(help="Seed of users, examples and broken histories.", min=0)] = 0,
+    titles: Titles = None,
+    title_column: TitleColumn = "title",
+    title_item_column: TitleItemColumn = "item_id",
 ) -> None:
     """Write a run's report: one HTML file with curves, metrics by group, the augmenter's edits and examples."""
     from laclrec_tf.report.report import report as write_report
 
-    found = write_report(run, out, data=data, users=users, seed=seed)
+    found = write_report(
+        run,
+        out,
+        data=data,
+        users=users,
+        seed=seed,
+        titles=titles,
+        title_column=title_column,
+        title_item_column=title_item_column,
+    )
     metrics = found["metrics"]
     console.print(
         f"wrote {out}: {found['users']:,} users, recall@10 {metrics['recall@10']:.4f}, ndcg@10 {metrics['ndcg@10']:.4f}"

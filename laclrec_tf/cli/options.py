@@ -196,9 +196,7 @@ JsonOut = Annotated[Path | None, place_option("--json", help="Also write the rep
 UserColumn = Annotated[str, typer.Option(metavar="NAME", help="Column of the user ids.")]
 ItemColumn = Annotated[str, typer.Option(metavar="NAME", help="Column of the item ids.")]
 TimeColumn = Annotated[str, typer.Option(metavar="NAME", help="Column of the times: integers, floats or ISO text.")]
-EngineOption = Annotated[
-    Engine, typer.Option("--engine", metavar="ENGINE", help="local, or beam: Apache Beam with the same result.")
-]
+EngineOption = Annotated[Engine, typer.Option("--engine", metavar="ENGINE", help="local, or beam: Apache Beam.")]
 RunnerOption = Annotated[
     Runner | None,
     typer.Option(
@@ -220,7 +218,10 @@ Partitions = Annotated[
     typer.Option(help="Partitioned index: initial number of partitions. Default: square root of the number of items."),
 ]
 Int8 = Annotated[bool, typer.Option("--int8", help="Partitioned index: search with 8-bit vectors.")]
-K = Annotated[int, typer.Option(help="Number of recommended items.", min=1)]
+Titles = Annotated[Path | None, place_option(metavar="FILE", help="Titles of items, a file as for `prepare`.")]
+TitleColumn = Annotated[str, typer.Option(metavar="NAME", help="Column of the titles.")]
+TitleItemColumn = Annotated[str, typer.Option(metavar="NAME", help="Column of the titles' item ids.")]
+K = Annotated[int, typer.Option(metavar="N", help="Number of recommended items.", min=1)]
 KeepHistory = Annotated[bool, typer.Option("--keep-history", help="Allow items of the history in the result.")]
 
 # Quoted, with "" for a quote inside, or bare up to the next comma; spaces around either are ignored.

@@ -25,6 +25,9 @@ from laclrec_tf.cli.options import (
     Recall,
     Run,
     RunnerOption,
+    TitleColumn,
+    TitleItemColumn,
+    Titles,
     parse_items,
     place_argument,
     place_option,
@@ -196,7 +199,7 @@ def recommend(
     exclude: Annotated[str, typer.Option(help="Item ids never to recommend, written as in --history.")] = "",
     allow: Annotated[str, typer.Option(help="The only item ids to recommend. Default: all.")] = "",
     keep_history: KeepHistory = False,
-    version: Annotated[int | None, typer.Option(help="Version of the model on the server.", min=0)] = None,
+    version: Annotated[int | None, typer.Option(metavar="N", help="Version of the model on the server.", min=0)] = None,
     version_label: Annotated[str | None, typer.Option(help="Or label of the version, e.g. stable.")] = None,
     wait: Annotated[
         float | None,
@@ -209,11 +212,19 @@ def recommend(
         Path | None, place_option(metavar="PEM", help="Certificate of the client, for mutual TLS.")
     ] = None,
     tls_key: Annotated[Path | None, place_option(metavar="PEM", help="Key of the client, for mutual TLS.")] = None,
+    titles: Titles = None,
+    title_column: TitleColumn = "title",
+    title_item_column: TitleItemColumn = "item_id",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Recommend the next items for one history, from a server or a SavedModel folder."""
     from laclrec_tf.serving.local.recommend import recommend as run_recommend
 
+    named = {}
+    if titles is not None:
+        from laclrec_tf.data.item_vectors import read_titles
+
+        named = read_titles(titles, item_column=title_item_column, title_column=title_column)
     answer = run_recommend(
         parse_items(history),
         server=server,
@@ -232,11 +243,12 @@ def recommend(
     )
     if as_json:
         shown = {"item_ids": list(answer.item_ids), "scores": list(answer.scores), "unknown": answer.unknown}
+        shown |= {} if titles is None else {"titles": [named.get(item) for item in answer.item_ids]}
         typer.echo(json.dumps(shown))
         return
-    table = Table("rank", "item", "score")
+    table = Table("rank", "item", "score", *([] if titles is None else ["title"]))
     for rank, (item, score) in enumerate(zip(answer.item_ids, answer.scores, strict=True), start=1):
-        table.add_row(str(rank), item, f"{score:.4g}")
+        table.add_row(str(rank), item, f"{score:.4g}", *([] if titles is None else [named.get(item, "")]))
     console.print(table)
 
 
@@ -292,10 +304,9 @@ def recommend_all(
 @serving_app.command(tensorflow=lambda given: given["server"] is None)
 def explore(
     model: Annotated[Path, place_option(help="saved_models/NAME; its newest version is explored.")],
-    titles: Annotated[
-        Path | None,
-        place_option(metavar="FILE", help="Table of item_id and title, in a format that `prepare` reads."),
-    ] = None,
+    titles: Titles = None,
+    title_column: TitleColumn = "title",
+    title_item_column: TitleItemColumn = "item_id",
     server: Annotated[
         str | None,
         typer.Option(metavar="HOST:PORT", help="Running server of the folder. Default: one is started."),
@@ -306,4 +317,12 @@ def explore(
     """Open a page to build a history, and see its recommendations and what the augmenter does to it."""
     from laclrec_tf.explorer.app import explore as run_explorer
 
-    run_explorer(model, titles=titles, server=server, port=port, open_browser=not no_browser)
+    run_explorer(
+        model,
+        titles=titles,
+        title_column=title_column,
+        title_item_column=title_item_column,
+        server=server,
+        port=port,
+        open_browser=not no_browser,
+    )

@@ -123,12 +123,10 @@ def prepare(
     min_user_events: Annotated[int | None, typer.Option(metavar="N", help="Min events per user. Default: 5.")] = None,
     min_item_events: Annotated[int | None, typer.Option(metavar="N", help="Min events per item. Default: 5.")] = None,
     max_length: Annotated[int, typer.Option(help="Max events that a model reads.")] = 50,
-    window: Annotated[
-        Window, typer.Option(metavar="WINDOW", help="Longer: last, or sliding (all, in windows).")
-    ] = Window.last,
+    window: Annotated[Window, typer.Option(metavar="WINDOW", help="Long histories: last or sliding.")] = Window.last,
     duplicates: Annotated[
         Duplicates,
-        typer.Option(metavar="WHAT", help="drop or keep repeated events (user, item and time)."),
+        typer.Option(metavar="WHAT", help="Equal events: drop or keep."),
     ] = Duplicates.drop,
     ties: Annotated[Ties, typer.Option(metavar="TIES", help="Same time: keep, or shuffle.")] = Ties.keep,
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of shuffled ties.", min=0)] = 0,

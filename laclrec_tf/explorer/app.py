@@ -32,6 +32,8 @@ def explore(
     model: str | Path,
     *,
     titles: str | Path | None = None,
+    title_item_column: str = "item_id",
+    title_column: str = "title",
     server: str | None = None,
     port: int = 8080,
     open_browser: bool = True,
@@ -40,7 +42,9 @@ def explore(
 
     Args:
         model: The model's folder, usually `saved_models/NAME`. Its newest version is explored.
-        titles: File with the columns `item_id` and `title`, see `read_titles`. Default: None, no titles.
+        titles: File of items and their titles, see `read_titles`. Default: None, no titles.
+        title_item_column: Name of its column of item ids. Default: "item_id".
+        title_column: Name of its column of titles. Default: "title".
         server: `HOST:PORT` of a running server that serves the folder under the folder's name. Default: None; the
             embedded server is started.
         port: Port of the page, 0 for any free port. Default: 8080.
@@ -57,7 +61,7 @@ def explore(
     if not 0 <= port <= 65535:
         raise InputError(f"Argument `port` must be between 0 and 65535. Received: port={port}.")
     items = ServedItems.read(model)
-    named = {} if titles is None else read_titles(titles)
+    named = {} if titles is None else read_titles(titles, item_column=title_item_column, title_column=title_column)
     name = model.resolve().name
     if server is not None:
         ModelEndpoint(server, name)  # checks the address

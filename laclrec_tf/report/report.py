@@ -12,6 +12,7 @@ import numpy as np
 from markupsafe import Markup
 
 from laclrec_tf.callbacks.augmenter_watch import collapse, likely_cause
+from laclrec_tf.data.item_vectors import read_titles
 from laclrec_tf.errors import InputError
 from laclrec_tf.report.charts import Chart, bar_chart, learning_curves, line_chart, reliability_chart
 from laclrec_tf.report.examples import Example, report_examples
@@ -32,6 +33,9 @@ def report(
     data: str | Path | None = None,
     users: int = MAX_USERS,
     seed: int = 0,
+    titles: str | Path | None = None,
+    title_item_column: str = "item_id",
+    title_column: str = "title",
     show_progress: bool = True,
 ) -> dict[str, Any]:
     """Write an HTML page about a run. It opens in any browser without a network, and can be printed.
@@ -47,13 +51,16 @@ def report(
         data: Folder of the prepared data, if it was moved. Default: None, the folder that the run was trained on.
         users: Max number of users of the test split to measure, drawn at random. Default: 10,000.
         seed: Seed of users, examples and corrupted histories. Default: 0.
+        titles: File of items and their titles, see `read_titles`, which are shown beside the ids. Default: None.
+        title_item_column: Name of its column of item ids. Default: "item_id".
+        title_column: Name of its column of titles. Default: "title".
         show_progress: Whether to show a spinner on standard error. Default: True.
 
     Returns:
         The measurements, see `laclrec_tf.report.measure.measure_run`.
 
     Raises:
-        InputError: The run or its data cannot be read, `out` cannot be written, or `users` is below 1.
+        InputError: The run, its data or the titles cannot be read, `out` cannot be written, or `users` is below 1.
 
     Example:
         >>> report("run", "report.html")["metrics"]["recall@10"]  # doctest: +SKIP
@@ -65,12 +72,13 @@ def report(
     if data is not None:
         folder = replace(folder, record=folder.record | {"data_folder": str(data)})
     file = ReportFile(out)
+    named = {} if titles is None else read_titles(titles, item_column=title_item_column, title_column=title_column)
     epochs = run_epochs(folder.folder)
     with spinner(f"measuring {folder.folder}", disable=not show_progress):
         test_users = held_out_users(folder, max_users=users, k=K, seed=seed)
         found = measure_run(folder, test_users, seed)
         examples = report_examples(folder, test_users, n=N_EXAMPLES, seed=seed)
-        page = report_page(folder, found, epochs, examples)
+        page = report_page(folder, found, epochs, examples, named)
     file.write(page.encode())
     return found
 
@@ -80,6 +88,7 @@ def report_page(
     found: Mapping[str, Any],
     epochs: Mapping[str, Mapping[str, list[float]]],
     examples: Mapping[str, list[Example]],
+    titles: Mapping[str, str],
 ) -> str:
     """Lay out a report.
 
@@ -88,6 +97,7 @@ def report_page(
         found: Result of `measure_run`.
         epochs: Result of `run_epochs`.
         examples: Result of `report_examples`.
+        titles: Titles by item id, shown beside the ids.
 
     Returns:
         A complete HTML document. Names of items and users are escaped.
@@ -100,6 +110,7 @@ def report_page(
         lstrip_blocks=True,
     )
     environment.filters |= {"integer": "{:,}".format, "metric": "{:.4f}".format, "share": share}
+    environment.filters["named"] = lambda item: f"{titles[item]} \u00b7 {item}" if item in titles else item
     record, preset = run.record, run.record["settings"]["preset"]
     n_recommendable = run.model.n_items - len(run.retired)
     return environment.get_template("report.html").render(

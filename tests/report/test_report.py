@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from laclrec_tf.cli.main import main
+from laclrec_tf.data.item_vectors import read_titles
 from laclrec_tf.data.splits import held_out
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.evaluate import evaluate
@@ -20,7 +21,7 @@ from laclrec_tf.metrics.ranking import ranking_metrics
 from laclrec_tf.ops.edits import DELETE, OPERATION_NAMES
 from laclrec_tf.report.examples import report_examples
 from laclrec_tf.report.measure import held_out_users, noise_findings, popularity_ranks
-from laclrec_tf.report.report import _settings, report
+from laclrec_tf.report.report import _settings, report, report_page
 from laclrec_tf.run_folder import RunFolder
 
 VOID = {"meta", "br", "path", "use"}
@@ -219,6 +220,18 @@ def test_examples_match_their_headings(laclrec_run, users):
         users.histories[row].tolist()
     )
     assert held_out(laclrec_run.data.histories()[1][row], "test")[1] == users.targets[row]
+
+
+def test_titles_are_shown_beside_the_ids(laclrec_run, written, users, tmp_path):
+    examples = report_examples(laclrec_run, users, n=1, seed=3)
+    item = next(each for pool in examples.values() for each in pool).target
+    (tmp_path / "titles.dat").write_text(f"{item}::Pots & <pans>\n0::of no item\n")
+    page = report_page(
+        laclrec_run, written[0], {}, examples, read_titles(tmp_path / "titles.dat", item_column="1", title_column="2")
+    )
+    assert f'<li class="target">Pots &amp; &lt;pans&gt; \u00b7 {item}</li>' in page
+    assert "of no item" not in page
+    Page(page)
 
 
 def test_the_command_writes_the_page_or_one_line_of_error(sasrec_run, tmp_path, capsys):
