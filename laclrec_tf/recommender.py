@@ -77,7 +77,7 @@ class Recommender:
         *,
         exclude: Sequence[str] = (),
         allow: Sequence[str] = (),
-        exclude_history: bool = True,
+        exclude_history: bool | None = None,
     ) -> list[Recommendation]: ...
     @overload
     def recommend(
@@ -87,7 +87,7 @@ class Recommender:
         *,
         exclude: Sequence[str] = (),
         allow: Sequence[str] = (),
-        exclude_history: bool = True,
+        exclude_history: bool | None = None,
         **columns: str | None,
     ) -> IntoDataFrameT: ...
     def recommend(
@@ -97,7 +97,7 @@ class Recommender:
         *,
         exclude: Sequence[str] = (),
         allow: Sequence[str] = (),
-        exclude_history: bool = True,
+        exclude_history: bool | None = None,
         **columns: str | None,
     ) -> Any:
         """Recommend the next items for each user.
@@ -108,7 +108,7 @@ class Recommender:
             k: max number of items. Default: 10.
             exclude: item ids never to recommend. Default: none.
             allow: the only item ids to recommend. Default: all items.
-            exclude_history: whether to exclude the items of the history. Default: True.
+            exclude_history: whether to exclude the items of the history. Default: as the model was trained.
             **columns: names of the table's columns, see the class.
 
         Returns:

@@ -104,6 +104,11 @@ class RunFolder:
             )
         return model
 
+    @property
+    def exclude_history(self) -> bool:
+        """Whether the items of a history are not to be recommended, as the data or the settings said."""
+        return bool(self.record["settings"].get("model", {}).get("exclude_history", True))
+
     def edits_to_use(self, edits: str = "chosen") -> str:
         """Return the kind of edits to recommend over: "none", "uniform" or "learned".
 

@@ -73,6 +73,7 @@ def beam_prepare(
     window: Window = "last",
     ties: str = "keep",
     seed: int = 0,
+    exclude_history: bool | None = None,
     reading: Reading | None = None,
 ) -> dict[str, Any]:
     """Make the folder that `prepare` makes of the same files, byte for byte.
@@ -95,6 +96,7 @@ def beam_prepare(
         window: see `prepare`.
         ties: see `prepare`.
         seed: see `prepare`.
+        exclude_history: see `prepare`.
         reading: see `prepare`.
 
     Returns:
@@ -116,6 +118,7 @@ def beam_prepare(
         window=window,
         ties=ties,
         seed=seed,
+        exclude_history=exclude_history,
     )
     check_result_name(out)
     out = out.rstrip("/")

@@ -50,7 +50,7 @@ def beam_recommend_all(
     *,
     pipelines: BeamPipelines | None = None,
     k: int = 10,
-    exclude_history: bool = True,
+    exclude_history: bool | None = None,
     max_length: int | None = None,
     columns: Mapping[str, str] | None = None,
 ) -> int:
@@ -65,7 +65,7 @@ def beam_recommend_all(
         out: `.parquet` file to create. Its name has no character of patterns.
         pipelines: the runner. Default: this process.
         k: number of items for each user. Default: 10.
-        exclude_history: never recommend an item of the history. Default: True.
+        exclude_history: never recommend an item of the history. Default: as the model was trained.
         max_length: max number of events of a user; the latest are used. Default: 50 for files; all of a folder's.
         columns: see `read_user_histories`. Default: none.
 
@@ -116,7 +116,7 @@ def _version(model: str) -> str:
 class _Recommend(beam.DoFn):
     """Answer batches of users with a model, which each worker loads once."""
 
-    def __init__(self, version: str, k: int, exclude_history: bool) -> None:
+    def __init__(self, version: str, k: int, exclude_history: bool | None) -> None:
         self.version, self.k, self.exclude_history = version, k, exclude_history
 
     def setup(self) -> None:

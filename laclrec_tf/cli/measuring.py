@@ -12,6 +12,7 @@ from laclrec_tf.cli.options import (
     Commands,
     Edits,
     EditsOption,
+    ExcludeHistory,
     Int8,
     JsonOut,
     NoiseKind,
@@ -40,7 +41,11 @@ console = terminal()
 def evaluate(
     run: Run,
     split: Annotated[Split, typer.Option(help="Which held-out item to rank.")] = Split.test,
-    protocol: Annotated[Protocol, typer.Option(help="Which items to rank it against.")] = Protocol.full,
+    protocol: Annotated[
+        Protocol | None,
+        typer.Option(help="Which items to rank it against. Default: as the run recommends.", show_default=False),
+    ] = None,
+    exclude_history: ExcludeHistory = None,
     histories: Annotated[
         Path | None, place_option(help="Events to evaluate on in place of the run's data, e.g. with noise.")
     ] = None,
@@ -55,11 +60,19 @@ def evaluate(
 ) -> None:
     """Rank held-out items and print recall, MRR and NDCG at 5, 10 and 20."""
     from laclrec_tf.evaluation.evaluate import evaluate as run_evaluation
+    from laclrec_tf.metrics.ranking import served_protocol
 
+    chosen = None if protocol is None else protocol.value
+    if exclude_history is not None:
+        served = served_protocol(exclude_history)
+        if chosen not in (None, served):
+            option = f"--{'exclude' if exclude_history else 'keep'}-history"
+            raise InputError(f"{option} is the protocol {served}. Received: --protocol {chosen}. Leave one out.")
+        chosen = served
     report = run_evaluation(
         run,
         split=split.value,
-        protocol=protocol.value,
+        protocol=chosen,
         histories=histories,
         clean=clean,
         edits=edits.value,
@@ -69,11 +82,10 @@ def evaluate(
         seed=seed,
     )
     console.print(metrics_table(report))
-    if "served_recall@10" in report:
+    if report["protocol"] == "full" and report["targets_in_history"]:
         console.print(
-            f"{report['targets_in_history']:.1%} of the held-out items are in the user's history, too. A server leaves "
-            "out the items of the history by default, so it never recommends them. With them as missed: recall@10 "
-            f"{report['served_recall@10']:.4f}, ndcg@10 {report['served_ndcg@10']:.4f}."
+            f"{report['targets_in_history']:.1%} of the held-out items are in the user's history. They are missed, "
+            "because the items of a history are not recommended. --keep-history recommends them."
         )
 
 

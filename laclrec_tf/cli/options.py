@@ -222,7 +222,14 @@ Titles = Annotated[Path | None, place_option(metavar="FILE", help="Titles of ite
 TitleColumn = Annotated[str, typer.Option(metavar="NAME", help="Column of the titles.")]
 TitleItemColumn = Annotated[str, typer.Option(metavar="NAME", help="Column of the titles' item ids.")]
 K = Annotated[int, typer.Option(metavar="N", help="Number of recommended items.", min=1)]
-KeepHistory = Annotated[bool, typer.Option("--keep-history", help="Allow items of the history in the result.")]
+ExcludeHistory = Annotated[
+    bool | None,
+    typer.Option(
+        "--exclude-history/--keep-history",
+        help="Whether items of a history are never recommended. Default: as the data or the run says.",
+        show_default=False,
+    ),
+]
 
 # Quoted, with "" for a quote inside, or bare up to the next comma; spaces around either are ignored.
 _FIELD = re.compile(r'\s*(?:"(?P<quoted>(?:[^"]|"")*)"|(?P<bare>[^",][^,]*)?)\s*(?:,|$)')

@@ -16,10 +16,10 @@ from laclrec_tf.cli.options import (
     EditsOption,
     Engine,
     EngineOption,
+    ExcludeHistory,
     IndexKind,
     Int8,
     K,
-    KeepHistory,
     LogFormat,
     Partitions,
     Recall,
@@ -54,15 +54,20 @@ def export(
     partitions: Partitions = None,
     int8: Int8 = False,
     edits: EditsOption = Edits.chosen,
+    exclude_history: ExcludeHistory = None,
 ) -> None:
     """Write a run as a versioned SavedModel that TensorFlow Serving loads."""
     from laclrec_tf.serving.release.export import IndexSettings
     from laclrec_tf.serving.release.export import export as run_export
     from laclrec_tf.serving.version.metadata import METADATA_FILE, index_description
 
-    version = run_export(run, to, index=IndexSettings(index.value, recall, partitions, int8), edits=edits.value)
-    made = json.loads((version / METADATA_FILE).read_text(encoding="utf-8"))["metadata"]
-    console.print(f"wrote {version}, {index_description(made['index'])}, edits: {made['served_edits']}")
+    settings = IndexSettings(index.value, recall, partitions, int8)
+    version = run_export(run, to, index=settings, edits=edits.value, exclude_history=exclude_history)
+    about = json.loads((version / METADATA_FILE).read_text(encoding="utf-8"))
+    made, history = about["metadata"], "excluded" if about["exclude_history"] else "kept"
+    console.print(
+        f"wrote {version}, {index_description(made['index'])}, edits: {made['served_edits']}, history: {history}"
+    )
 
 
 @serving_app.command()
@@ -198,7 +203,7 @@ def recommend(
     k: K = 10,
     exclude: Annotated[str, typer.Option(help="Item ids never to recommend, written as in --history.")] = "",
     allow: Annotated[str, typer.Option(help="The only item ids to recommend. Default: all.")] = "",
-    keep_history: KeepHistory = False,
+    exclude_history: ExcludeHistory = None,
     version: Annotated[int | None, typer.Option(metavar="N", help="Version of the model on the server.", min=0)] = None,
     version_label: Annotated[str | None, typer.Option(help="Or label of the version, e.g. stable.")] = None,
     wait: Annotated[
@@ -233,7 +238,7 @@ def recommend(
         k=k,
         exclude=parse_items(exclude),
         allow=parse_items(allow),
-        exclude_history=not keep_history,
+        exclude_history=exclude_history,
         version=version,
         version_label=version_label,
         wait=wait,
@@ -258,7 +263,7 @@ def recommend_all(
     histories: Annotated[list[str], typer.Argument(help="Data folder made by `prepare`, or files of events.")],
     out: Annotated[str, typer.Option(metavar="FILE.parquet", help="Table to write, with one row for each user.")],
     k: K = 10,
-    keep_history: KeepHistory = False,
+    exclude_history: ExcludeHistory = None,
     max_length: Annotated[
         int | None, typer.Option(help="Max number of latest events of each user. Default: 50, or as prepared.", min=1)
     ] = None,
@@ -284,7 +289,7 @@ def recommend_all(
     names = {"user_column": user_column, "item_column": item_column, "time_column": time_column}
     settings: dict[str, Any] = {
         "k": k,
-        "exclude_history": not keep_history,
+        "exclude_history": exclude_history,
         "max_length": max_length,
         "columns": {name: value for name, value in names.items() if value is not None},
     }

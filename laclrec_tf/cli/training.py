@@ -16,6 +16,7 @@ from laclrec_tf.cli.options import (
     Duplicates,
     Engine,
     EngineOption,
+    ExcludeHistory,
     FileLayout,
     ItemColumn,
     NewRun,
@@ -130,6 +131,7 @@ def prepare(
     ] = Duplicates.drop,
     ties: Annotated[Ties, typer.Option(metavar="TIES", help="Same time: keep, or shuffle.")] = Ties.keep,
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of shuffled ties.", min=0)] = 0,
+    exclude_history: ExcludeHistory = None,
     user_column: Annotated[str, file_option(metavar="NAME", help="Column of the user ids.")] = "user_id",
     item_column: Annotated[str, file_option(metavar="NAME", help="Column of the item ids.")] = "item_id",
     time_column: Annotated[str, file_option(metavar="NAME", help="Column of the times.")] = "timestamp",
@@ -155,6 +157,7 @@ def prepare(
     from laclrec_tf.data.filters.settings import Filters
     from laclrec_tf.data.filters.ties import tied_share
     from laclrec_tf.data.formats.layouts import Reading
+    from laclrec_tf.data.prepared import excludes_history
 
     columns: dict[str, Any] = {"user_column": user_column, "item_column": item_column, "time_column": time_column}
     filters: dict[str, Any] = {
@@ -166,6 +169,7 @@ def prepare(
         "window": window.value,
         "ties": ties.value,
         "seed": seed,
+        "exclude_history": exclude_history,
     }
     reading = Reading(
         separator=separator,
@@ -189,7 +193,9 @@ def prepare(
         counts = beam_prepare(events, out, pipelines=pipelines, reading=reading, **columns, **filters)
     console.print(filters_table(counts, settings))
     console.print(f"{tied_share(counts):.1%} of the events have the same time as the user's event before")
-    console.print(f"{counts['repeated_targets']:.1%} of the users' newest items are in their history before already")
+    repeated = counts["repeated_targets"]
+    what = "excluded from recommendations" if excludes_history(repeated, exclude_history) else "recommended again"
+    console.print(f"{repeated:.1%} of the users' newest items are in their history before: its items are {what}")
     console.print(f"wrote {out}: {counts['users']:,} users, {counts['items']:,} items, {counts['events']:,} events")
 
 
@@ -229,6 +235,7 @@ def train(
     refit: Annotated[
         bool, typer.Option("--refit", help="Then train from scratch on all events before the test item.")
     ] = False,
+    exclude_history: ExcludeHistory = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Resume from the newest checkpoint, or start if there is none.")
     ] = False,
@@ -255,6 +262,7 @@ def train(
     settings: dict[str, Any] = read_settings(config) if config else {}
     settings |= parse_assignments(set_ or [])
     given = {"preset": preset, "epochs": epochs, "seed": seed, "refit": refit or None}
+    given["exclude_history"] = exclude_history
     settings |= {name: value for name, value in given.items() if value is not None}
     checkpointing = CheckpointSettings(checkpoint_minutes, keep_checkpoints, checkpoints, resume)
     before = (out / "run.json").read_bytes() if resume and (out / "run.json").exists() else None
@@ -282,6 +290,7 @@ def train(
         f"epochs {record['refit_epochs']}" if record["trained_on"] == "refit" else f"best epoch {record['best_epoch']}"
     )
     did = "was finished before:" if (out / "run.json").read_bytes() == before else "wrote"
+    what += "" if finished.exclude_history else ", items of a history are recommended again"
     if "edits" in record:
         what += f", edits of histories: {record['edits']['chosen']} (chosen on {record['edits']['users']:,} users)"
     elif record["trained_on"] == "strict" and record["settings"]["calibration_share"]:

@@ -49,6 +49,7 @@ def prepare(
     window: Window = "last",
     ties: str = "keep",
     seed: int = 0,
+    exclude_history: bool | None = None,
     reading: Reading | None = None,
     overwrite: bool = False,
     show_progress: bool = True,
@@ -84,6 +85,8 @@ def prepare(
         ties: order of events with the same user and timestamp: "keep" keeps that of the files and rows, "shuffle" draws
             one. Default: "keep".
         seed: seed of shuffled ties. Default: 0.
+        exclude_history: whether the items of a history are not to be recommended; training, evaluation and exports of
+            the data follow it. Default: None, excluded unless more than 5 % of the users' newest items repeat one.
         reading: how the files are read, and which events are left out, such as those with low ratings. Default: None,
             `Reading()`.
         overwrite: replace prepared data in `out`. Default: False.
@@ -109,6 +112,7 @@ def prepare(
         window=window,
         ties=ties,
         seed=seed,
+        exclude_history=exclude_history,
     )
     _check_out(out, overwrite)
     columns = {"user_column": user_column, "item_column": item_column, "time_column": time_column}

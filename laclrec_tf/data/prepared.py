@@ -28,6 +28,7 @@ HISTORY_FEATURES = {
 }
 # Each of several workers reads its own shards, so large data has more of them.
 MIN_SHARDS, MAX_SHARDS, USERS_IN_A_SHARD = 4, 64, 250_000
+MAX_REPEATED = 0.05
 _BATCH = 4096
 _REMEDY = "Prepare the data again with `laclrec-tf prepare`."
 
@@ -141,6 +142,14 @@ class PreparedData:
             return user_ids[place::readers], histories[place::readers]
         return user_ids, histories
 
+    @property
+    def exclude_history(self) -> bool:
+        """Whether the items of a history are not to be recommended: as `prepare` was told, or few targets repeat one.
+
+        Where more than 5 % of the users' newest items are in the history before, they are recommended again.
+        """
+        return excludes_history(self.repeated_targets, self.settings.get("exclude_history"))
+
     @cached_property
     def repeated_targets(self) -> float:
         """Share of test targets that are in the history before them already, from 0 to 1.
@@ -155,6 +164,20 @@ class PreparedData:
         held = ", ".join(f"{self.counts[name]:,} {name}" for name in ("users", "items", "events"))
         kept = f"{'the last' if self.window == 'last' else 'all in windows of'} {self.max_length} of a user"
         return f"PreparedData({str(self.folder)!r}: {held}, {kept})"
+
+
+def excludes_history(repeated_targets: float, told: bool | None = None) -> bool:
+    """Return whether the items of a history are not to be recommended.
+
+    Args:
+        repeated_targets: share of the users whose newest item is in the history before.
+        told: the setting of `prepare`. Default: None, excluded unless the share is above 5 %.
+
+    Example:
+        >>> excludes_history(0.02), excludes_history(0.3), excludes_history(0.3, told=True)
+        (True, False, True)
+    """
+    return repeated_targets <= MAX_REPEATED if told is None else told
 
 
 def _read_description(folder: Path) -> dict[str, Any]:

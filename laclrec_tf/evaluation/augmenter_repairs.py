@@ -44,7 +44,8 @@ def repairs_of(
         repaired = model.augmenter.repair(model.encoder, corrupted, operations, insertions, training=False)
         item = repaired.run_targets <= model.n_items  # the others end a run
         scores = model.score(repaired.run_states[item])
-        ranks = target_ranks(scores, repaired.run_targets[item], exclude=repaired.run_present[item])
+        targets, present = repaired.run_targets[item], repaired.run_present[item]
+        ranks = target_ranks(scores, targets, exclude=tf.where(present == targets[:, tf.newaxis], 0, present))
         logits = repaired.operation_logits
         real = is_item(corrupted)
         return ops.softmax(logits)[real], tf.argmax(logits, axis=-1)[real], operations[real], ranks

@@ -18,7 +18,7 @@ from laclrec_tf.data.splits import Split, held_out, held_out_pairs
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.ranking import rank_targets, sample_negatives
 from laclrec_tf.files import file_sha256
-from laclrec_tf.metrics.ranking import TIE_RULE, ranking_metrics
+from laclrec_tf.metrics.ranking import TIE_RULE, ranking_metrics, served_protocol
 from laclrec_tf.run_folder import RunFolder
 from laclrec_tf.runtime.output_files import ReportFile, atomic_write
 from laclrec_tf.runtime.terminal import progress_bar
@@ -28,7 +28,7 @@ def evaluate(
     run: str | Path,
     *,
     split: Split = "test",
-    protocol: str = "full",
+    protocol: str | None = None,
     histories: str | Path | None = None,
     clean: bool = False,
     edits: str = "chosen",
@@ -47,7 +47,8 @@ def evaluate(
     Args:
         run: folder made by `laclrec-tf train`.
         split: "test" (the last item) or "validation" (the one before). Default: "test".
-        protocol: "full", "full-with-history" or "sampled-99", see `laclrec_tf.evaluation.ranking`. Default: "full".
+        protocol: "full", "full-with-history" or "sampled-99", see `laclrec_tf.evaluation.ranking`. Default: as the run
+            recommends, "full" if it excludes the items of a history, "full-with-history" if not.
         histories: table of events to evaluate on instead of the run's data, e.g. the same users with added noise, with
             the columns `user_id`, `item_id` and `timestamp`. Unknown items are skipped, and so are users whose
             held-out item is unknown. Default: None, the run's data.
@@ -69,10 +70,8 @@ def evaluate(
         `recall@5` ... `ndcg@20`, and what they describe: `protocol`, `split`, `trained_on`, `tie_rule`, `data_hash`,
         `users`, `users_too_short` (left out, because their history has fewer than three events), `seed`, `preset`,
         `clean`, `edits`, `noise`, `run`; with `histories` also `histories`, `histories_sha256`, `unknown_item_events`
-        and `users_with_unknown_target`; with retired items also `users_with_retired_target`. With the protocol "full"
-        also `targets_in_history`, the share of held-out items that are in the history too, and if there are some,
-        `served_recall@10` and `served_ndcg@10`, which count them as missed: a server leaves out the items of the
-        history by default, so it never recommends them.
+        and `users_with_unknown_target`; with retired items also `users_with_retired_target`. `targets_in_history` is
+        the share of held-out items that are in the history, too: with the protocol "full" they are missed.
 
     Raises:
         InputError: the run or a file cannot be read, a file cannot be written, the split does not exist or is the
@@ -107,7 +106,7 @@ def evaluate_users(
     run: str | Path,
     *,
     split: Split = "test",
-    protocol: str = "full",
+    protocol: str | None = None,
     histories: str | Path | None = None,
     clean: bool = False,
     edits: str = "chosen",
@@ -122,7 +121,8 @@ def evaluate_users(
 
     Returns:
         The report, and a table with a row for each evaluated user: `user_id`, `item_id` (the held-out item), `rank`
-        (int64, from 1) and `in_history`, whether the held-out item is in the history, too.
+        (int64, from 1; 2**31 for an item that is never recommended, see `rank_targets`) and `in_history`, whether the
+        held-out item is in the history, too.
 
     Raises:
         InputError: see `evaluate`.
@@ -138,6 +138,7 @@ def evaluate_users(
         raise InputError(f"Argument `noise` must be from 0 to below 1. Received: {noise}.")
     folder = RunFolder.open(run)
     preset = folder.record["settings"]["preset"]
+    protocol = served_protocol(folder.exclude_history) if protocol is None else protocol
     if split == "validation" and folder.record["trained_on"] == "refit":
         raise InputError(
             f"{folder.folder} is a refit: it was trained on the validation items. Evaluate it on --split test, "
@@ -209,11 +210,7 @@ def evaluate_users(
     if histories is not None:
         report |= {"histories": str(histories), "histories_sha256": file_sha256(Path(histories))}
     report |= skipped
-    if protocol == "full":
-        report["targets_in_history"] = float(np.mean(in_history))
-        if in_history.any():
-            served = ranking_metrics(np.where(in_history, folder.vocabulary.n_items, ranks))
-            report |= {f"served_{name}": served[name] for name in ("recall@10", "ndcg@10")}
+    report["targets_in_history"] = float(np.mean(in_history))
     if histories is None and not clean and not noise:
         _write_to_run(folder, report)
     table = pl.DataFrame(

@@ -13,7 +13,7 @@ from laclrec_tf.data.splits import Split, held_out_pairs
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.ranking import rank_targets
 from laclrec_tf.layers.edit_mixture import EDITS
-from laclrec_tf.metrics.ranking import ranking_metrics
+from laclrec_tf.metrics.ranking import ranking_metrics, served_protocol
 from laclrec_tf.metrics.significance import paired_bootstrap
 from laclrec_tf.run_folder import RunFolder
 from laclrec_tf.runtime.output_files import ReportFile
@@ -36,8 +36,8 @@ def noise_curve(
     """Rank every user's held-out item for histories with planted noise, by kind of edits.
 
     The noise is planted in the histories only, as it arrives at serving: the runs are trained on the data as they are.
-    Each run sees the same noisy histories, and the protocol is "full". A held-out item is never planted. Users whose
-    held-out item is retired are skipped.
+    Each run sees the same noisy histories, and items are ranked as the runs recommend: without those of the history
+    unless they keep it. A held-out item is never planted. Users whose held-out item is retired are skipped.
 
     Args:
         runs: folders of runs on the same data, such as one for each seed. Metrics are means over runs; a difference is
@@ -52,7 +52,7 @@ def noise_curve(
 
     Returns:
         `runs`, `preset`, `seeds` of the trainings, `trained_on`, `data`, the name of the prepared folder, `data_hash`,
-        `split`, `kind`, `where`, `seed`, and `rows`. A row has `rate`,
+        `split`, `protocol`, `kind`, `where`, `seed`, and `rows`. A row has `rate`,
         `last`, "any", or "real" or "noise" for the histories whose newest event is that, `users`, for each kind of
         edits `recall@10`, `ndcg@10` and `mrr@10`, and `differences` of ndcg@10, such as "learned - uniform", each
         `difference`, relative to the second (None if that is 0), and `p_value`. Runs that were not calibrated have the
@@ -75,6 +75,7 @@ def noise_curve(
         same = {
             "data_hash": folder.record["data_hash"] == first.record["data_hash"],
             "trained_on": folder.record["trained_on"] == first.record["trained_on"],
+            "exclude_history": folder.exclude_history == first.exclude_history,
             "catalogue": (folder.vocabulary.items, folder.retired) == (first.vocabulary.items, first.retired),
         }
         for name, is_same in same.items():
@@ -99,6 +100,7 @@ def noise_curve(
                     folder.model,
                     noisy,
                     np.tile(targets, len(rates)),
+                    protocol=served_protocol(first.exclude_history),
                     edits=edits,
                     retired=retired,
                     on_batch=lambda users: progress.update(task, advance=users),
@@ -123,6 +125,7 @@ def noise_curve(
         "data": first.data.folder.name,
         "data_hash": first.record["data_hash"],
         "split": split,
+        "protocol": served_protocol(first.exclude_history),
         "kind": kind,
         "where": where,
         "seed": seed,

@@ -1,8 +1,9 @@
 """Rank held-out targets under one of three protocols.
 
-"full" ranks against the whole catalogue without the user's history (a target that is itself in the history stays in),
-"full-with-history" against the whole catalogue, and "sampled-99" against 99 items that the user has not seen, sampled
-with a seed that is the same for every model.
+"full" ranks against the whole catalogue without the user's history, as a server recommends that excludes it: a target
+in the history is missed. "full-with-history" ranks against the whole catalogue, as a server recommends that keeps the
+history. "sampled-99" ranks against 99 items that the user has not seen, sampled with a seed that is the same for every
+model.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def rank_targets(
     Args:
         model: model with `n_items` and `max_length` that returns user vectors when called with `[B, L]` histories, and
             catalogue scores `[B, N + 3]` from `score(user_vectors)`, with `edits` from `scores_of(histories, edits)`.
-        histories: per user `[n]` integer ids, oldest first; the last `max_length` are used.
+        histories: per user `[n]` integer ids, oldest first. The model reads the last `max_length`; "full" excludes all.
         targets: `[U]` integer ids.
         protocol: "full", "full-with-history" or "sampled-99". Default: "full".
         negatives: for "sampled-99", `[U, 99]` integer ids of items that each user has not seen. Default: None, sampled
@@ -55,7 +56,8 @@ def rank_targets(
         on_batch: function called after each batch with the number of its users. Default: None.
 
     Returns:
-        `[U]` int32 ranks from 0, in the order of `histories`. Ties count against the target.
+        `[U]` int32 ranks from 0, in the order of `histories`. Ties count against the target. With "full", a target that
+        is in the history has the rank `laclrec_tf.metrics.ranking.MISSED`.
 
     Raises:
         InputError: the protocol is unknown or does not fit the catalogue.
@@ -78,7 +80,7 @@ def rank_targets(
     order = np.argsort([len(history) for history in histories], kind="stable")
     for start in range(0, len(order), batch_size):
         users = order[start : start + batch_size]
-        history = pad_histories([histories[user][-model.max_length :] for user in users])
+        history = pad_histories([histories[user] for user in users])
         candidates = history if negatives is None else negatives[users]
         ranks[users] = rank_batch(history, np.asarray(targets)[users].astype(np.int32), candidates).numpy()
         if on_batch is not None:
@@ -92,7 +94,8 @@ def _ranker(model: Any, protocol: str, clean: bool, edits: str, retired: np.ndar
 
     @tf.function(input_signature=[ids, tf.TensorSpec([None], tf.int32), ids], autograph=False)
     def rank_batch(history: tf.Tensor, target: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
-        queries = trim_padding(model.edit(history).edited) if clean else history
+        queries = pack_histories(history, model.max_length)
+        queries = trim_padding(model.edit(queries).edited) if clean else queries
         if edits == "none":
             scores = model.score(model(queries, training=False))
         else:

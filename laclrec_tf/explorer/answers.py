@@ -135,7 +135,8 @@ class HistoryAnswers:
 class ExplorerAnswers:
     """Request from a server what the explorer shows.
 
-    Both recommendations leave out the items of the history, but not inserted items, so both choose from the same items.
+    Both recommendations leave out the items of the history, if the model excludes them, but not inserted items, so both
+    choose from the same items.
     A version that mixes over edits recommends from the history as it is, and over its edits; any other one recommends
     from the history as it is, and from the cleaned history.
 
@@ -155,7 +156,7 @@ class ExplorerAnswers:
         self.client, self.items, self.k = client, items, k
         self.has_augmenter = "augment" in items.signatures
         self.mixes = items.edits != "none"
-        self.as_it_is = AsItIs(client, items.vocabulary)
+        self.as_it_is = AsItIs(client, items.vocabulary, items.exclude_history)
 
     async def of_history(self, history: Sequence[str], held_out: str | None = None) -> HistoryAnswers:
         """Request edits and recommendations for a history.
@@ -176,8 +177,9 @@ class ExplorerAnswers:
             none: tuple[CleanedItem, ...] | None = () if self.has_augmenter else None
             return HistoryAnswers(picked, recommended, not known, none, recommended if self.has_augmenter else None)
         (augmented,) = await self.client.augment([history])
+        excluded = history if self.items.exclude_history else ()
         recommended, recommended_cleaned = await self.client.recommend(
-            [history, augmented.edited_history], self.k, exclude=history, exclude_history=False
+            [history, augmented.edited_history], self.k, exclude=excluded, exclude_history=False
         )
         picked = _picked(history, self.items, augmented)
         return HistoryAnswers(picked, recommended, False, cleaned_items(augmented), recommended_cleaned)
@@ -203,7 +205,8 @@ class ExplorerAnswers:
         first = [each and Recommendation(each.item_ids[: self.k], each.scores[: self.k]) for each in both]
         places = None
         if held_out is not None:
-            is_candidate = held_out in self.items.vocabulary and held_out not in history
+            is_excluded = self.items.exclude_history and held_out in history
+            is_candidate = held_out in self.items.vocabulary and not is_excluded
             places = tuple(
                 _place(held_out, each, deep) if is_candidate and each else "not recommended" for each in both
             )
@@ -238,7 +241,7 @@ class ExplorerAnswers:
         if not ranked[0].eligible[0]:
             return "Not recommended: retired. The model still reads it in histories but never recommends it."
         over = " over its edits" if self.mixes else ""
-        if item in history:
+        if item in history and self.items.exclude_history:
             return f"Not recommended: excluded, because it is in the history. Its score is {score:.3g}."
         found = recommended[0]
         if item not in found.item_ids:

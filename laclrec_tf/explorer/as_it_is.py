@@ -22,6 +22,7 @@ class AsItIs:
     Args:
         client: Client of the server.
         vocabulary: Items of the model.
+        exclude_history: Whether the items of a history are not recommended. Default: True.
 
     Example:
         >>> as_it_is = AsItIs(client, ServedItems.read(Path("saved_models/shop")).vocabulary)  # doctest: +SKIP
@@ -29,14 +30,14 @@ class AsItIs:
         ('stove', 'rope')
     """
 
-    def __init__(self, client: AsyncRetrievalClient, vocabulary: ItemVocabulary) -> None:
+    def __init__(self, client: AsyncRetrievalClient, vocabulary: ItemVocabulary, exclude_history: bool = True) -> None:
         """Store the arguments. Nothing is requested yet."""
-        self.client, self.vocabulary = client, vocabulary
+        self.client, self.vocabulary, self.exclude_history = client, vocabulary, exclude_history
         self._read: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
         self._reading = asyncio.Lock()
 
     async def recommend(self, history: Sequence[str], k: int) -> Recommendation:
-        """Recommend items that are not in the history, and not retired.
+        """Recommend items that are not retired and, if the model excludes them, not in the history.
 
         Args:
             history: Item ids, oldest first, at least one of them known.
@@ -51,7 +52,8 @@ class AsItIs:
         vectors, popularity, known = await self.items()
         user = await self.client.embed_history([history])
         left = popularity >= 0
-        left[self._places(history)] = False
+        if self.exclude_history:
+            left[self._places(history)] = False
 
         def best() -> Recommendation:  # outside the event loop, because a large catalogue takes some tenths of a second
             scores = vectors @ user.vectors[0]

@@ -208,10 +208,12 @@ class ExplorerPage:
                 )
                 self.edited = other[0] if other else None
             legend = "This model has no augmenter, so it cleans no histories."
+            left_out = "Items of the history are left out on both sides"
+            excludes = self.answers.items.exclude_history
             if self.answers.mixes:
                 legend = (
-                    "Over its edits: events that may be noise count less. Scores are probabilities. Items of the "
-                    "history are left out on both sides. ▲ and ▼ count the places an item moved."
+                    "Over its edits: events that may be noise count less. Scores are probabilities. "
+                    f"{f'{left_out}. ' if excludes else ''}▲ and ▼ count the places an item moved."
                 )
                 if self.answers.has_augmenter:
                     legend += (
@@ -219,10 +221,9 @@ class ExplorerPage:
                         "noise."
                     )
             elif self.edited:
-                legend = (
-                    "Items of the history are left out on both sides; inserted ones are not. "
-                    "▲ and ▼ count the places an item moved."
-                )
+                legend = "▲ and ▼ count the places an item moved."
+                if excludes:
+                    legend = f"{left_out}; inserted ones are not. {legend}"
             self.raw_problem = text(tag="p", classes="quiet raw-problem")
             self.raw_problem.set_visibility(False)
             text(legend, "p", "quiet legend")

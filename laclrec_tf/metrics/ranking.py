@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 TIE_RULE = "ties count against the target"
+MISSED = np.iinfo(np.int32).max  # the rank of a target that is never recommended
 
 
 def target_ranks(scores: tf.Tensor, targets: tf.Tensor, exclude: tf.Tensor | None = None) -> tf.Tensor:
@@ -23,10 +24,10 @@ def target_ranks(scores: tf.Tensor, targets: tf.Tensor, exclude: tf.Tensor | Non
             (PAD, EOS, MASK) the score `-inf`.
         targets: `[B]` integer ids.
         exclude: candidates to leave out of the ranking: `[B, E]` integer ids padded with 0, or a `[B, C]` bool mask
-            (True = left out). The target itself is always ranked. Default: none.
+            (True = left out). A target that is left out itself is never recommended. Default: none.
 
     Returns:
-        `[B]` int32 ranks, 0 = the target is first.
+        `[B]` int32 ranks, 0 = the target is first; `MISSED` for a target that is left out.
 
     Example:
         >>> scores = tf.constant([[0.1, 0.9, 0.5, 0.5]])
@@ -34,9 +35,12 @@ def target_ranks(scores: tf.Tensor, targets: tf.Tensor, exclude: tf.Tensor | Non
         [2]
         >>> target_ranks(scores, tf.constant([2]), exclude=tf.constant([[1, 0]])).numpy().tolist()
         [1]
+        >>> target_ranks(scores, tf.constant([2]), exclude=tf.constant([[2, 0]])).numpy().tolist() == [MISSED]
+        True
     """
     scores = tf.convert_to_tensor(scores)
     targets = tf.cast(targets, tf.int32)
+    is_missed = tf.zeros_like(targets, tf.bool)
     columns = tf.shape(scores)[1]
     target_scores = tf.gather(scores, targets, batch_dims=1)[:, tf.newaxis]
     # Count what scores below the target, not what does not: a comparison with NaN is False, but the graph optimiser
@@ -52,9 +56,24 @@ def target_ranks(scores: tf.Tensor, targets: tf.Tensor, exclude: tf.Tensor | Non
                 tf.stack([rows, ids], axis=-1), tf.ones_like(ids), tf.stack([tf.shape(ids)[0], columns])
             )
             exclude = hits > 0
+        is_missed = tf.gather(exclude, targets, batch_dims=1)
         is_candidate = tf.logical_and(is_candidate, tf.logical_not(exclude))
     n_below = tf.math.count_nonzero(tf.logical_and(is_candidate, is_below), axis=1, dtype=tf.int32)
-    return tf.math.count_nonzero(is_candidate, axis=1, dtype=tf.int32) - n_below
+    ranks = tf.math.count_nonzero(is_candidate, axis=1, dtype=tf.int32) - n_below
+    return tf.where(is_missed, MISSED, ranks)
+
+
+def served_protocol(exclude_history: bool) -> str:
+    """Return the protocol that ranks as a server recommends: "full", or "full-with-history".
+
+    Args:
+        exclude_history: whether the server excludes the items of the history.
+
+    Example:
+        >>> served_protocol(exclude_history=False)
+        'full-with-history'
+    """
+    return "full" if exclude_history else "full-with-history"
 
 
 def recall_at_k(ranks: tf.Tensor, k: int) -> tf.Tensor:

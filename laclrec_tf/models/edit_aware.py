@@ -19,8 +19,8 @@ from laclrec_tf.ops.masking import pack_histories
 class EditAwareModel(RankingModel):
     """Scores and recommendations of a model of user vectors.
 
-    A subclass has `n_items`, `max_length`, a `catalogue` and a `mixture`. For right-padded histories `[B, L]` it has
-    `user_vectors(history, training)`, `[B, D]`, and `edit_vectors(history, edits)`, `([B, V, D], [B])`.
+    A subclass has `n_items`, `max_length`, `exclude_history`, a `catalogue` and a `mixture`. For right-padded histories
+    `[B, L]` it has `user_vectors(history, training)`, `[B, D]`, and `edit_vectors(history, edits)`, `([B, V, D], [B])`.
     """
 
     edit_kinds: ClassVar = EDITS
@@ -101,14 +101,14 @@ class EditAwareModel(RankingModel):
         return super().predict(x, *args, **kwargs)
 
     def recommend(
-        self, history: KerasTensor, k: int = 10, exclude_history: bool = True, edits: str = "chosen"
+        self, history: KerasTensor, k: int = 10, exclude_history: bool | None = None, edits: str = "chosen"
     ) -> tuple[KerasTensor, KerasTensor]:
         """Recommend the next items.
 
         Args:
             history: `[B, L]` integer histories, see the call arguments.
             k: Max number of items. Default: 10.
-            exclude_history: Whether to exclude the items of the whole history. Default: True.
+            exclude_history: Whether to exclude the items of the whole history. Default: the model's `exclude_history`.
             edits: "none", "uniform" or "learned", see `scores_of`. Default: "chosen", see `chosen_edits`.
 
         Returns:
@@ -121,6 +121,7 @@ class EditAwareModel(RankingModel):
         """
         history = as_history(history, self.n_items)
         scores = self.scores_of(pack_histories(history, self.max_length), edits)
+        exclude_history = self.exclude_history if exclude_history is None else exclude_history
         item_ids, scores = self.catalogue.best_of(scores, k, exclude=history if exclude_history else None)
         if not tf.executing_eagerly():
             return item_ids, scores

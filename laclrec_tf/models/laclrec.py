@@ -89,6 +89,8 @@ class LACLRec(HistoryEditorModel):
         decision_temperature: Temperature of the decision "gumbel". Default: 1.
         can_delete: Whether the augmenter may delete. Default: True.
         can_insert: Whether the augmenter may insert. Default: True.
+        exclude_history: Whether the items of a history are not to be recommended. Validation, `recommend` and an export
+            follow it. Default: True.
         seed: Seed of the augmenter's random decisions and of the sampled items. Default: None, a random seed.
         **kwargs: Passed on to `keras.Model`, e.g. `dtype`, "float32" or "mixed_bfloat16".
 
@@ -154,6 +156,7 @@ class LACLRec(HistoryEditorModel):
         decision_temperature: float = 1.0,
         can_delete: bool = True,
         can_insert: bool = True,
+        exclude_history: bool = True,
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
@@ -188,6 +191,7 @@ class LACLRec(HistoryEditorModel):
         self.decision_temperature = decision_temperature
         self.can_delete = can_delete
         self.can_insert = can_insert
+        self.exclude_history = exclude_history
         self.seed = seed
         check_arguments(**self.arguments)
         # The first generator that is made: without `seed`, the order decides which seed each layer draws.

@@ -29,6 +29,7 @@ class RankingModel(keras.Model):
     - `term_weights`: the weight of each term of the objective in force;
     - `score(user_vectors)`: scores `[B, N + 3]`, column `i` for id `i`;
     - `repair_statistics_of(batch)`: the statistics named by `repair_names`;
+    - `exclude_history`: whether the items of a history are not to be recommended;
     - the class attributes below.
 
     Args:
@@ -48,6 +49,7 @@ class RankingModel(keras.Model):
     loss_names: ClassVar[tuple[str, ...]]
     statistic_names: ClassVar[tuple[str, ...]]
     repair_names: ClassVar[tuple[str, ...]]
+    exclude_history: bool
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -131,7 +133,7 @@ class RankingModel(keras.Model):
         return _updated(self.training_means, statistics)
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
-        """Rank each held-out item of a batch, a dict of tensors, over the catalogue without the history."""
+        """Rank each held-out item of a batch, a dict of tensors, over the items that may be recommended."""
         batch = _batch_of(data)
         if not (isinstance(batch, dict) and {"history", "held_out_item"} <= set(batch)):
             received = ", ".join(sorted(batch)) if isinstance(batch, dict) else f"a {type(batch).__name__}"
@@ -140,7 +142,8 @@ class RankingModel(keras.Model):
                 f"Received: {received}. Make batches with `evaluation_dataset(histories, targets)`."
             )
         history = batch["history"]
-        ranks = target_ranks(self.score(self(history, training=False)), batch["held_out_item"], exclude=history)
+        scores = self.score(self(history, training=False))
+        ranks = target_ranks(scores, batch["held_out_item"], exclude=history if self.exclude_history else None)
         statistics = {name: (metric(ranks, k), None) for name, (metric, k) in RANKING_METRICS.items()}
         if "corrupted" in batch:
             statistics |= self.repair_statistics_of(batch)

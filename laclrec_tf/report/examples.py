@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from laclrec_tf.evaluation.augmenter_edits import EditedHistory, EditedItem, edited_histories, likeliest_edits
+from laclrec_tf.metrics.ranking import MISSED
 from laclrec_tf.ops.masking import pad_histories
 from laclrec_tf.report.measure import HeldOutUsers
 from laclrec_tf.run_folder import RunFolder
@@ -50,11 +51,12 @@ def report_examples(run: RunFolder, users: HeldOutUsers, *, n: int, seed: int) -
 
     Returns:
         `good`: users whose next item is among the first three. `bad`: users whose rank is in the worst tenth, and whose
-        next item is not among the first three.
+        next item is not among the first three. Users whose next item is never recommended are in neither.
     """
     good = np.flatnonzero(users.ranks < FOUND_WITHIN)
-    worst = np.quantile(users.ranks, 1 - WORST_SHARE, method="lower")
-    bad = np.flatnonzero((users.ranks >= worst) & (users.ranks >= FOUND_WITHIN))
+    ranked = users.ranks[users.ranks < MISSED]
+    worst = np.quantile(ranked, 1 - WORST_SHARE, method="lower") if ranked.size else MISSED
+    bad = np.flatnonzero((users.ranks >= max(worst, FOUND_WITHIN)) & (users.ranks < MISSED))
     generator = np.random.default_rng(seed)
     return {name: _drawn(run, users, generator.permutation(pool), n) for name, pool in (("good", good), ("bad", bad))}
 
@@ -63,7 +65,8 @@ def _drawn(run: RunFolder, users: HeldOutUsers, pool: np.ndarray, n: int) -> lis
     rows = pool[:MAX_CANDIDATES].tolist()
     if not rows:
         return []
-    histories = _histories(run, [users.histories[row] for row in rows])
+    read = users.read_by(run.model)
+    histories = _histories(run, [read[row] for row in rows])
     # The sort is stable, so the order stays random otherwise.
     order = sorted(range(len(rows)), key=lambda place: not histories[place].is_changed)[:n]
     return [_example(run, users, rows[place], histories[place]) for place in order]

@@ -18,7 +18,7 @@ from laclrec_tf.evaluation.ranking import rank_targets, users_at_once
 from laclrec_tf.layers.edit_mixture import EDITS, N_MIXED
 from laclrec_tf.metrics.groups import length_groups, metrics_by_group, popularity_groups
 from laclrec_tf.metrics.lists import coverage, intra_list_diversity, novelty, surprise
-from laclrec_tf.metrics.ranking import ranking_metrics
+from laclrec_tf.metrics.ranking import MISSED, ranking_metrics, served_protocol
 from laclrec_tf.metrics.significance import reliability
 from laclrec_tf.models import LACLRec
 from laclrec_tf.ops.edits import OPERATION_NAMES
@@ -53,14 +53,20 @@ def measure_run(run: RunFolder, users: HeldOutUsers, seed: int = 0) -> dict[str,
     by_target = type(of_target)(of_target.labels, of_target.members[users.targets - 1])
     augmenter = None
     if run.model.has_augmenter:
-        augmenter = augmenter_habits(run.model, users.histories, run.vocabulary)
+        augmenter = augmenter_habits(run.model, users.read_by(run.model), run.vocabulary)
         augmenter |= _calibration(run, users, seed)
     return {
         "users": len(users.histories),
         "of_users": users.n_all,
         "metrics": ranking_metrics(users.ranks),
         "most_popular": ranking_metrics(
-            popularity_ranks(users.histories, users.targets, run.popularity, run.vocabulary.to_ids(run.retired))
+            popularity_ranks(
+                users.histories,
+                users.targets,
+                run.popularity,
+                run.vocabulary.to_ids(run.retired),
+                run.exclude_history,
+            )
         ),
         "bought_before": float(
             np.mean(
@@ -77,8 +83,9 @@ def measure_run(run: RunFolder, users: HeldOutUsers, seed: int = 0) -> dict[str,
 
 def _calibration(run: RunFolder, users: HeldOutUsers, seed: int) -> dict[str, Any]:
     """Compare the probabilities of the operations with corrupted histories, and those of DELETE with planted noise."""
-    repairs = repairs_of(run.model, users.histories, seed, corruption_popularity(run))
-    planted = planted_deletions(run.model, users.histories, run.popularity, seed)
+    read = users.read_by(run.model)
+    repairs = repairs_of(run.model, read, seed, corruption_popularity(run))
+    planted = planted_deletions(run.model, read, run.popularity, seed)
     cases = {
         name: (repairs.probabilities[:, operation], repairs.operations == operation)
         for operation, name in enumerate(OPERATION_NAMES)
@@ -145,7 +152,14 @@ def noise_findings(run: RunFolder, users: HeldOutUsers, seed: int) -> dict[str, 
             seed=seed + number,
         )
         for kind in kinds:
-            ranks = rank_targets(run.model, noisy, targets, edits=kind, retired=run.vocabulary.to_ids(run.retired))
+            ranks = rank_targets(
+                run.model,
+                noisy,
+                targets,
+                protocol=served_protocol(run.exclude_history),
+                edits=kind,
+                retired=run.vocabulary.to_ids(run.retired),
+            )
             found[kind].append(ranking_metrics(ranks, ks=(K,))[f"ndcg@{K}"])
     return found
 
@@ -155,18 +169,23 @@ def _mean(values: np.ndarray) -> float:
 
 
 def popularity_ranks(
-    histories: Sequence[np.ndarray], targets: np.ndarray, counts: np.ndarray, retired: Sequence[int] = ()
+    histories: Sequence[np.ndarray],
+    targets: np.ndarray,
+    counts: np.ndarray,
+    retired: Sequence[int] = (),
+    exclude_history: bool = True,
 ) -> np.ndarray:
-    """Rank each target by popularity among all items without those of the history. Ties count against the target.
+    """Rank each target by popularity among the items that may be recommended. Ties count against the target.
 
     Args:
         histories: Per user `[n]` integer ids.
         targets: `[U]` integer ids.
         counts: `[N]` number of events of each item in the training data.
         retired: Integer ids that are never recommended and are not targets. Default: none.
+        exclude_history: Whether the items of the history are left out. Default: True.
 
     Returns:
-        `[U]` integer ranks; the best is 0.
+        `[U]` integer ranks; the best is 0, and a target that is left out has `MISSED`.
 
     Example:
         >>> popularity_ranks([np.array([1, 2])], np.array([4]), np.array([9, 8, 7, 5, 5])).tolist()
@@ -176,11 +195,11 @@ def popularity_ranks(
     counts[np.asarray(retired, np.int64) - 1] = -1  # ranked after every target
     ordered = np.sort(counts)
     ranks = len(counts) - np.searchsorted(ordered, counts[targets - 1]) - 1
-    seen = [
-        np.sum(counts[np.setdiff1d(history, [target]) - 1] >= counts[target - 1])
-        for history, target in zip(histories, targets, strict=True)
-    ]
-    return ranks - np.array(seen, np.int64)
+    if not exclude_history:
+        return ranks
+    pairs = list(zip(histories, targets, strict=True))
+    seen = [np.sum(counts[np.unique(history) - 1] >= counts[target - 1]) for history, target in pairs]
+    return np.where([target in history for history, target in pairs], MISSED, ranks - np.array(seen, np.int64))
 
 
 @dataclass(frozen=True)
@@ -189,10 +208,10 @@ class HeldOutUsers:
 
     Args:
         user_ids: `[U]` user ids.
-        histories: Per user `[n]` int32 ids before the held-out item, at most as many as the model reads.
+        histories: Per user `[n]` int32 ids before the held-out item.
         targets: `[U]` int32, the held-out items.
-        ranks: `[U]` int32 ranks of the held-out items over the catalogue without the history; the best is 0.
-        lists: `[U, k]` int32, the best items without those of the history, 0 for an empty place.
+        ranks: `[U]` int32 ranks of the held-out items over the items that the run recommends; the best is 0.
+        lists: `[U, k]` int32, the best items that the run recommends, 0 for an empty place.
         n_all: Number of users in the test split.
     """
 
@@ -202,6 +221,10 @@ class HeldOutUsers:
     ranks: np.ndarray
     lists: np.ndarray
     n_all: int
+
+    def read_by(self, model: LACLRec) -> list[np.ndarray]:
+        """Return the newest events of each history, as many as a model reads."""
+        return [history[-model.max_length :] for history in self.histories]
 
     def __repr__(self) -> str:
         return f"HeldOutUsers({len(self.user_ids):,} of {self.n_all:,} users, {self.lists.shape[1]} items for each)"
@@ -223,7 +246,7 @@ def held_out_users(run: RunFolder, *, max_users: int, k: int, seed: int) -> Held
     gone = set(retired.tolist())
     model = run.model
     users = [
-        (user, pair[0][-model.max_length :], pair[1])
+        (user, pair[0], pair[1])
         for user, history in zip(*run.data.histories(), strict=True)
         if (pair := held_out(history, "test")) is not None and pair[1] not in gone
     ]
@@ -235,15 +258,21 @@ def held_out_users(run: RunFolder, *, max_users: int, k: int, seed: int) -> Held
     user_ids, histories, targets = (list(part) for part in zip(*(users[row] for row in chosen), strict=True))
     held = np.array(targets, np.int32)
     edits = run.edits_to_use()
-    ranks = rank_targets(model, histories, held, retired=retired, edits=edits)
-    lists = best_items(model, histories, k, retired, edits)
+    protocol = served_protocol(run.exclude_history)
+    ranks = rank_targets(model, histories, held, protocol=protocol, retired=retired, edits=edits)
+    lists = best_items(model, histories, k, retired, edits, run.exclude_history)
     return HeldOutUsers(user_ids, histories, held, ranks, lists, len(users))
 
 
 def best_items(
-    model: LACLRec, histories: list[np.ndarray], k: int, retired: np.ndarray, edits: str = "none"
+    model: LACLRec,
+    histories: list[np.ndarray],
+    k: int,
+    retired: np.ndarray,
+    edits: str = "none",
+    exclude_history: bool = True,
 ) -> np.ndarray:
-    """Return each user's best items without those of the history and retired ones.
+    """Return each user's best items without retired ones and, unless they are kept, those of the history.
 
     Args:
         model: The model.
@@ -251,6 +280,7 @@ def best_items(
         k: Number of items.
         retired: Integer ids that are never recommended.
         edits: "none", "uniform" or "learned", see `LACLRec.scores_of`. Default: "none".
+        exclude_history: Whether the items of the history are left out. Default: True.
 
     Returns:
         `[U, k]` int32, best first, 0 if the catalogue has no more items.
@@ -260,7 +290,7 @@ def best_items(
     @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)], autograph=False)
     def best(history: tf.Tensor) -> tf.Tensor:
         gone = tf.tile(tf.constant(retired, tf.int32)[tf.newaxis], [tf.shape(history)[0], 1])
-        exclude = tf.concat([history, gone], axis=1)
+        exclude = tf.concat([history, gone], axis=1) if exclude_history else gone
         scores = model.scores_of(pack_histories(history, model.max_length), edits)
         item_ids, scores = model.catalogue.best_of(scores, k_found, exclude)
         return tf.where(scores > -np.inf, item_ids, 0)

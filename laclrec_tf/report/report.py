@@ -120,8 +120,9 @@ def report_page(
         n_recommendable=n_recommendable,
         about=_about(run, found),
         protocol=(
-            f"Test split: each user's last item is ranked over the whole catalogue of {n_recommendable:,} items "
-            f"without those of the history; ties count against the model. {_bought_before(found['bought_before'])}"
+            f"Test split: each user's last item is ranked over the whole catalogue of {n_recommendable:,} items"
+            f"{' without those of the history' if run.exclude_history else ''}; ties count against the model. "
+            f"{_bought_before(found['bought_before'], run.exclude_history)}"
         ),
         tiles=_tiles(found),
         warning=_warning(run, found, epochs),
@@ -180,13 +181,11 @@ def _tiles(found: Mapping[str, Any]) -> list[dict[str, str]]:
     ]
 
 
-def _bought_before(part: float) -> str:
+def _bought_before(part: float, exclude_history: bool) -> str:
     if not part:
         return ""
-    return (
-        f"For {share(part)} of the users this item is also in the history: it is ranked like the others, but no list "
-        "of recommendations contains it."
-    )
+    what = "it is missed, because no list of recommendations contains it" if exclude_history else "it is ranked, too"
+    return f"For {share(part)} of the users this item is also in the history: {what}."
 
 
 def _warning(run: RunFolder, found: Mapping[str, Any], epochs: Mapping[str, Mapping[str, list[float]]]) -> str | None:

@@ -23,7 +23,7 @@ class Evaluation:
     """One way to evaluate every run, see `laclrec_tf.evaluation.evaluate.evaluate`.
 
     Args:
-        protocol: "full", "full-with-history" or "sampled-99". Default: "full".
+        protocol: "full", "full-with-history" or "sampled-99". Default: as each run recommends, see `evaluate`.
         histories: File of histories by data set, used instead of the data set's own. Data sets without a file are left
             out. Default: none; every data set uses its own histories.
         clean: Whether the augmenter edits each history before recommending; models without an augmenter are left out.
@@ -33,7 +33,7 @@ class Evaluation:
         noise: Share of foreign items to plant in the histories, see `evaluate`. Default: 0.
     """
 
-    protocol: Literal["full", "full-with-history", "sampled-99"] = "full"
+    protocol: Literal["full", "full-with-history", "sampled-99"] | None = None
     histories: dict[str, str] = field(default_factory=dict)
     clean: bool = False
     edits: Literal["none", "uniform", "learned", "chosen"] = "none"

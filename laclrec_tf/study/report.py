@@ -99,7 +99,7 @@ def _conditions(table: StudyTable) -> list[str]:
     about = [
         f"{report['users']:,} users",
         f"{report['split']} split",
-        f"protocol {report['protocol']}",
+        f"protocol {' or '.join(sorted({training.report['protocol'] for training in table.trainings}))}",
         f"trained {table.trained_on}",
         report["tie_rule"],
         f"data hash {hashes}…",

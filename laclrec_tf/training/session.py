@@ -31,7 +31,7 @@ from laclrec_tf.data.splits import (
 from laclrec_tf.errors import InputError, LACLRecWarning
 from laclrec_tf.evaluation.augmenter_repairs import corruption_arguments
 from laclrec_tf.evaluation.ranking import rank_targets, users_at_once
-from laclrec_tf.metrics.ranking import ranking_metrics
+from laclrec_tf.metrics.ranking import ranking_metrics, served_protocol
 from laclrec_tf.models import LACLRec
 from laclrec_tf.runtime.machine import package_versions
 from laclrec_tf.runtime.processes import StopRequest
@@ -209,7 +209,8 @@ class TrainingSession:
                 # What an export serves is compared with the served version.
                 n_ranked = max(MIN_CALIBRATED, MAX_RANKED_ITEMS // model.n_items)
                 before, targets = zip(*held_out_pairs(histories, "validation")[:n_ranked], strict=True)
-                ranks = rank_targets(model, before, np.array(targets), edits=model.chosen_edits)
+                protocol = served_protocol(model.exclude_history)
+                ranks = rank_targets(model, before, np.array(targets), protocol=protocol, edits=model.chosen_edits)
                 record["edits"] |= {"validation": ranking_metrics(ranks), "validated_users": len(ranks)}
 
     def _build(self, part: Protocol, record: dict[str, Any]) -> _Built:

@@ -11,11 +11,12 @@ import tensorflow as tf
 from laclrec_tf.data.batches import training_dataset
 from laclrec_tf.data.buckets import count_batches
 from laclrec_tf.data.item_vectors import cooccurrence_vectors
+from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.data.random_views import similar_items
 from laclrec_tf.data.splits import Window
 from laclrec_tf.errors import InputError
 from laclrec_tf.lazy_adam import LazyAdam
-from laclrec_tf.models import LACLRec, build_preset
+from laclrec_tf.models import LACLRec, build_preset, preset_arguments
 from laclrec_tf.training.config import TrainConfig, dependent_default
 
 
@@ -38,6 +39,24 @@ def new_model(config: TrainConfig, n_items: int, max_length: int) -> LACLRec:
         return build_preset(config.preset, n_items, **(sizes | config.model))
     except ValueError as error:
         raise InputError(" ".join(str(error).split())) from None
+
+
+def settings_of_data(config: TrainConfig, data: PreparedData) -> dict[str, Any]:
+    """Return the settings that follow from the data where neither the user nor the preset gives them.
+
+    `exclude_history` is False if the data says that the items of a history are to be recommended.
+
+    Args:
+        config: settings.
+        data: prepared data.
+
+    Returns:
+        Settings by name, for `TrainConfig.of`.
+    """
+    given = preset_arguments(config.preset) | config.model
+    if "exclude_history" not in given and not data.exclude_history:
+        return {"exclude_history": False}
+    return {}
 
 
 def initialise_items(config: TrainConfig, model: LACLRec, training: list[np.ndarray]) -> None:

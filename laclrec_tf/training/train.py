@@ -9,6 +9,7 @@ import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from laclrec_tf.training.calibration import calibration_of
 from laclrec_tf.training.checkpoints import CheckpointSettings, CheckpointTimer, TrainingCheckpoints
 from laclrec_tf.training.config import TrainConfig
 from laclrec_tf.training.session import TrainingSession
+from laclrec_tf.training.setup import settings_of_data
 from laclrec_tf.training.workers import WorkerGroup, agreed, lost_worker_as_input_error
 
 # Settings that may differ when a finished run is trained longer.
@@ -88,14 +90,15 @@ def train(
     if not isinstance(config, TrainConfig | None):
         raise InputError(f"Argument `config` must be a TrainConfig or a dict. Received: a {type(config).__name__}.")
     config = config or TrainConfig()
-    if calibrated is not None:
-        _check_calibrated(calibrated, config, data)
     checkpoints = checkpoints or CheckpointSettings()
     workers = workers or WorkerGroup()
     out = Path(out)
     kept = TrainingCheckpoints(checkpoints.folder_for(out), checkpoints.kept)
     with agreed(workers):
         prepared = PreparedData.open(data)
+        config = replace(config, model=config.model | settings_of_data(config, prepared))
+        if calibrated is not None:
+            _check_calibrated(calibrated, config, prepared)
         finished = finished_before(out, config, prepared) if checkpoints.resume else None
         is_longer = checkpoints.resume and finished is None and (out / RECORD_FILE).exists()
         if finished is None and workers.is_chief:
@@ -139,7 +142,7 @@ def train(
     return _without_checkpoints(RunFolder.open(out), kept)
 
 
-def _check_calibrated(strict: RunFolder, config: TrainConfig, data: str | Path) -> None:
+def _check_calibrated(strict: RunFolder, config: TrainConfig, data: PreparedData) -> None:
     """Refuse the calibration of another training."""
     refit = {"refit", "refit_epochs", "calibration_share"}
     theirs, ours = strict.record["settings"], json.loads(json.dumps(config.as_dict()))
@@ -148,8 +151,8 @@ def _check_calibrated(strict: RunFolder, config: TrainConfig, data: str | Path) 
         problem = "the settings have no `refit_epochs`, so this training calibrates itself"
     elif strict.record["trained_on"] != "strict":
         problem = f"{strict.folder} is a refit"
-    elif strict.record["data_hash"] != PreparedData.open(data).data_hash:
-        problem = f"{strict.folder} was trained on other data than {data}"
+    elif strict.record["data_hash"] != data.data_hash:
+        problem = f"{strict.folder} was trained on other data than {data.folder}"
     elif differing := [name for name in _differing(ours, theirs) if name not in refit]:
         problem = f"{strict.folder} has other settings: {', '.join(differing)}"
     if problem:

@@ -428,3 +428,14 @@ def test_what_was_recognised_is_said_once(tmp_path, capsys):
     assert data.counts["duplicates_dropped"] == 1
     prepare(files, tmp_path / "quiet", min_interactions=0, show_progress=False)
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("told", "excluded"), [(None, False), (True, True), (False, False)])
+def test_histories_are_kept_where_many_targets_repeat_unless_told(tmp_path, told, excluded):
+    rows = [
+        (f"u{user}", f"i{item}", time) for user in range(10) for time, item in enumerate([1, 2, 3, 4 - 3 * (user == 0)])
+    ]
+    table = pl.DataFrame(rows, ["user_id", "item_id", "timestamp"], orient="row")  # one newest item of ten is repeated
+    data = prepare(table, tmp_path / "data", min_interactions=0, exclude_history=told, show_progress=False)
+    assert (data.repeated_targets, data.exclude_history) == (0.1, excluded)
+    assert ("exclude_history" in data.settings) == (told is not None)

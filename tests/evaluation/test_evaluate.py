@@ -14,6 +14,8 @@ from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.evaluate import evaluate, evaluate_users, negatives_of_users
 from laclrec_tf.evaluation.ranking import sample_negatives
+from laclrec_tf.metrics.ranking import MISSED, ranking_metrics, served_protocol
+from laclrec_tf.recommender import load
 from laclrec_tf.run_folder import RunFolder
 
 OWN = {"ann": np.array([1, 2, 3]), "bob": np.array([9, 8, 7, 6]), "cid": np.array([5, 5, 2])}
@@ -131,7 +133,7 @@ def test_ranks_are_written_to_a_table_only(run, tmp_path):
         evaluate(run.folder, ranks_out=tmp_path / "ranks.npy", show_progress=False)
 
 
-def test_targets_in_the_history_are_reported_with_what_is_served(run, tmp_path):
+def test_targets_in_the_history_are_missed_unless_the_history_is_kept(run, tmp_path):
     items = run.vocabulary.items[:6]
     rows = [("u1", item, time) for time, item in enumerate([*items[:4], items[0]])]  # its last item is repeated
     rows += [("u2", item, time) for time, item in enumerate(items[:4])]
@@ -141,10 +143,30 @@ def test_targets_in_the_history_are_reported_with_what_is_served(run, tmp_path):
     report, users = evaluate_users(run.folder, histories=file, show_progress=False)
     assert (report["users"], report["users_too_short"], report["targets_in_history"]) == (2, 1, 0.5)
     assert users["in_history"].to_list() == [True, False]
-    second = users.filter(pl.col("user_id") == "u2")["rank"].item()
-    assert report["served_recall@10"] == (0.5 if second <= 10 else 0.0)
-    other = evaluate(run.folder, protocol="full-with-history", histories=file, show_progress=False)
-    assert "targets_in_history" not in other and "served_recall@10" not in other
+    first, second = (users.filter(pl.col("user_id") == user)["rank"].item() for user in ("u1", "u2"))
+    assert first == 2**31 and report["recall@10"] == (0.5 if second <= 10 else 0.0)
+    kept = evaluate(run.folder, protocol="full-with-history", histories=file, show_progress=False)
+    assert kept["targets_in_history"] == 0.5
+
+
+@pytest.mark.parametrize("exclude_history", [True, False])
+def test_what_is_measured_is_what_is_recommended(run, tmp_path, exclude_history):
+    generator = np.random.default_rng(0)
+    drawn = [generator.choice(run.vocabulary.items, 8).tolist() for _ in range(60)]
+    drawn = [[*items, items[2]] if number % 3 else items for number, items in enumerate(drawn)]  # many repeat an item
+    rows = [(f"u{user}", item, time) for user, items in enumerate(drawn) for time, item in enumerate(items)]
+    file = tmp_path / "events.csv"
+    pl.DataFrame(rows, ["user_id", "item_id", "timestamp"], orient="row").write_csv(file)
+    protocol = served_protocol(exclude_history)
+    report = evaluate(run.folder, protocol=protocol, histories=file, edits="none", show_progress=False)
+    answers = load(run.folder).recommend([items[:-1] for items in drawn], k=20, exclude_history=exclude_history)
+    places = [
+        answer.item_ids.index(items[-1]) if items[-1] in answer.item_ids else MISSED
+        for answer, items in zip(answers, drawn, strict=True)
+    ]
+    expected = ranking_metrics(places)
+    assert {name: report[name] for name in expected} == pytest.approx(expected, abs=1e-6)
+    assert (report["recall@20"] > 0) and (report["targets_in_history"] > 0.5)
 
 
 def test_cleaning_needs_an_augmenter(run):

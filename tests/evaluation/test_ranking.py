@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.ranking import rank_targets, sample_negatives, users_at_once
+from laclrec_tf.metrics.ranking import MISSED
 
 
 class FixedScores:
@@ -32,9 +33,9 @@ HISTORIES = [np.array([1, 2, 9]), np.array([4]), np.array([1, 2, 3, 4, 5])]
 TARGETS = np.array([5, 1, 3])
 
 
-def test_full_excludes_the_history_but_not_the_target():
-    # User 0: ids 1..4 rank before 5, of which 1 and 2 are history. User 2: 3 is itself history; 1 and 2 are excluded.
-    assert rank_targets(FixedScores(10), HISTORIES, TARGETS).tolist() == [2, 0, 0]
+def test_full_excludes_the_history_and_a_target_in_it_is_missed():
+    # User 0: ids 1..4 rank before 5, of which 1 and 2 are history. User 2: 3 is itself history.
+    assert rank_targets(FixedScores(10), HISTORIES, TARGETS).tolist() == [2, 0, MISSED]
 
 
 def test_full_with_history_ranks_against_everything():
@@ -44,7 +45,7 @@ def test_full_with_history_ranks_against_everything():
 
 def test_retired_items_rank_last_under_every_protocol():
     # Of 1 to 4, which rank before 5, user 0 has seen 1 and 2, and 4 is retired.
-    assert rank_targets(FixedScores(10), HISTORIES, TARGETS, retired=[2, 4]).tolist() == [1, 0, 0]
+    assert rank_targets(FixedScores(10), HISTORIES, TARGETS, retired=[2, 4]).tolist() == [1, 0, MISSED]
     # Only 3 ranks before 5; 1, itself retired, ties with all that is never recommended, and ranks behind 12 columns.
     retired = [2, 4, 1]
     with_history = rank_targets(FixedScores(10), HISTORIES, TARGETS, protocol="full-with-history", retired=retired)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from laclrec_tf.metrics.ranking import mrr_at_k, ndcg_at_k, ranking_metrics, recall_at_k, target_ranks
+from laclrec_tf.metrics.ranking import MISSED, mrr_at_k, ndcg_at_k, ranking_metrics, recall_at_k, target_ranks
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "reference_values.json").read_text())["metrics"]
 NAN = float("nan")
@@ -25,7 +25,7 @@ def test_metrics_agree_with_the_authors_code():
     scores = np.array(GOLDEN["scores"], np.float32)
     left_out = np.ones(scores.shape, bool)
     for row, negatives in enumerate(GOLDEN["negatives"]):
-        left_out[row, negatives] = False
+        left_out[row, [*negatives, GOLDEN["target"][row]]] = False
     ranks = target_ranks(scores, GOLDEN["target"], exclude=left_out)
     metrics = ranking_metrics(ranks.numpy())
     assert len(metrics) == 9
@@ -70,10 +70,11 @@ def test_an_excluded_mask_leaves_out_the_same_as_ids():
     assert by_ids.numpy().tolist() == by_mask.numpy().tolist() == [1, 1]
 
 
-def test_an_excluded_target_stays_in():
+def test_an_excluded_target_is_missed():
     scores = [0.1, 0.9, 0.5, 0.7]
-    assert rank(scores, 2, exclude=[2, 1]) == 1  # 3 alone stands before it
-    assert rank(scores, 2, exclude=[False, True, True, False]) == 1
+    assert rank(scores, 2, exclude=[2, 1]) == MISSED
+    assert rank(scores, 2, exclude=[False, True, True, False]) == MISSED
+    assert ranking_metrics([MISSED, 0], ks=(10,)) == {"recall@10": 0.5, "mrr@10": 0.5, "ndcg@10": 0.5}
 
 
 def test_metrics_of_hand_worked_ranks():

@@ -8,10 +8,17 @@ import pytest
 from laclrec_tf.data.batches import evaluation_dataset
 from laclrec_tf.data.item_vectors import cooccurrence_vectors
 from laclrec_tf.data.prepare import prepare
+from laclrec_tf.evaluation.evaluate import evaluate
 from laclrec_tf.training import session, setup
 from laclrec_tf.training import train as training
 from laclrec_tf.training.config import TrainConfig
-from laclrec_tf.training.setup import compile_model, initialise_items, learning_rate, new_model
+from laclrec_tf.training.setup import (
+    compile_model,
+    initialise_items,
+    learning_rate,
+    new_model,
+    settings_of_data,
+)
 
 HISTORIES = [np.array([1, 2, 3]), np.array([2, 3, 4]), np.array([5, 1])]
 
@@ -102,3 +109,21 @@ def test_the_optimizer_follows_the_schedule():
     compile_model(config, model, steps_per_epoch=10)
     model.optimizer.iterations.assign(5)
     assert float(model.optimizer.learning_rate) == pytest.approx(0.005)
+
+
+@pytest.mark.parametrize(("settings", "excluded"), [({}, False), ({"exclude_history": True}, True)])
+def test_a_run_follows_its_data_or_the_settings_on_excluding_histories(tmp_path, settings, excluded):
+    # Every newest item repeats the first one.
+    rows = [f"u{user},i{item},{time}" for user in range(8) for time, item in enumerate([user, 8, 9, 10, 11, user])]
+    (tmp_path / "events.csv").write_text("\n".join(["user_id,item_id,timestamp", *rows]) + "\n")
+    data = prepare([tmp_path / "events.csv"], tmp_path / "data", min_interactions=0, show_progress=False)
+    config = TrainConfig.of({"preset": "sasrec", "width": 4, "epochs": 1} | settings)
+    found = {"exclude_history": False} if not settings else {}
+    assert settings_of_data(config, data) == found
+    run = training.train(data.folder, tmp_path / "run", config, show_progress=False)
+    assert (run.exclude_history, run.model.exclude_history) == (excluded, excluded)
+    report = evaluate(run.folder, show_progress=False)
+    assert report["protocol"] == ("full" if excluded else "full-with-history")
+    assert report["targets_in_history"] == 1 and (report["recall@20"] == 0) == excluded
+    item_ids, _ = run.model.recommend([[1, 2]], k=20)
+    assert (1 in item_ids.numpy()) != excluded

@@ -16,7 +16,7 @@ MUCH = 0.2  # a filter that drops a larger share of the events is worth a warnin
 
 @dataclass(frozen=True, kw_only=True)
 class Filters:
-    """The checked settings of `prepare` that choose events.
+    """The checked settings of `prepare` that choose events, and whether they are recommended again.
 
     Args:
         min_user_events: min number of events of a user; 0 or 1 keeps all.
@@ -26,6 +26,7 @@ class Filters:
         window: "last", or "sliding" to keep the events of a user beyond `max_length` too. Default: "last".
         ties: "keep" or "shuffle".
         seed: seed of shuffled ties.
+        exclude_history: whether the items of a history are not to be recommended; None: as the data say.
 
     Example:
         >>> Filters.of(min_interactions=2).settings()
@@ -41,6 +42,7 @@ class Filters:
     window: Window = "last"
     ties: str = "keep"
     seed: int = 0
+    exclude_history: bool | None = None
 
     @classmethod
     def of(
@@ -54,6 +56,7 @@ class Filters:
         window: Window = "last",
         ties: str = "keep",
         seed: int = 0,
+        exclude_history: bool | None = None,
     ) -> Filters:
         """Check the arguments of `prepare`, and set both limits from one.
 
@@ -97,6 +100,7 @@ class Filters:
             window=window,
             ties=ties,
             seed=seed,
+            exclude_history=exclude_history,
         )
 
     @property
@@ -108,14 +112,16 @@ class Filters:
         """Return the settings as `dataset.json` records and hashes them.
 
         What earlier versions did is recorded as they recorded it, so that the hash of such data stays: two equal
-        limits as `min_interactions`, and neither the window "last" nor ties that keep their order.
+        limits as `min_interactions`, and neither the window "last" nor ties that keep their order. What follows from
+        the data is not recorded either.
         """
         limits = {"min_user_events": self.min_user_events, "min_item_events": self.min_item_events}
         if self.min_user_events == self.min_item_events:
             limits = {"min_interactions": self.min_user_events}
         window = {} if self.window == "last" else {"window": self.window}
         shuffled = {"ties": self.ties, "seed": self.seed} if self.ties == "shuffle" else {}
-        return limits | {"max_length": self.max_length, "duplicates": self.duplicates} | window | shuffled
+        told = {} if self.exclude_history is None else {"exclude_history": self.exclude_history}
+        return limits | {"max_length": self.max_length, "duplicates": self.duplicates} | window | shuffled | told
 
 
 class DroppedEventsWarning(LACLRecWarning):

@@ -135,7 +135,7 @@ class AsyncRetrievalClient(ModelConnection):
         k: int = 10,
         exclude: Items = (),
         allow: Items = (),
-        exclude_history: bool = True,
+        exclude_history: bool | None = None,
     ) -> list[Recommendation]:
         """Recommend the next items, see `HistoryQueries.recommend`."""
         return await self._answer(recommend_query(history, k, exclude, allow, exclude_history))

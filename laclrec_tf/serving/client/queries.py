@@ -41,7 +41,7 @@ class HistoryQueries(ABC):
         k: int = 10,
         exclude: Items = (),
         allow: Items = (),
-        exclude_history: bool = True,
+        exclude_history: bool | None = None,
     ) -> list[Recommendation]:
         """Recommend the next items.
 
@@ -52,7 +52,7 @@ class HistoryQueries(ABC):
             exclude: item ids never to recommend, or one such list for each history. Default: none.
             allow: the only item ids to recommend, or one such list for each history. An empty list restricts
                 nothing. Default: no restriction.
-            exclude_history: whether to exclude the items of the history. Default: True.
+            exclude_history: whether to exclude the items of the history. Default: as the model was trained.
 
         Returns:
             One `Recommendation` for each history; a single history gives a list of one.
@@ -153,13 +153,15 @@ class RetrievalQuery(Generic[Answer]):
 
 
 def recommend_query(
-    history: Items, k: int, exclude: Items, allow: Items, exclude_history: bool
+    history: Items, k: int, exclude: Items, allow: Items, exclude_history: bool | None
 ) -> RetrievalQuery[list[Recommendation]]:
     """Make the query of `HistoryQueries.recommend`."""
     histories = as_histories("history", history)
     exclusions = _one_or_each("exclude", exclude, histories)
     allowed = _one_or_each("allow", allow, histories)
-    scalars = {"k": _checked_k(k), "exclude_history": np.array(bool(exclude_history))}
+    scalars = {"k": _checked_k(k)}
+    if exclude_history is not None:  # the signature has the model's own default
+        scalars["exclude_history"] = np.array(bool(exclude_history))
     requests = [
         {
             "history": padded_batch(histories[part]),

@@ -100,7 +100,7 @@ def recommend_in_batches(
     histories: Sequence[Sequence[str]],
     *,
     k: int = 10,
-    exclude_history: bool = True,
+    exclude_history: bool | None = None,
     batch_size: int = BATCH_SIZE,
 ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
     """Call the signature `retrieve` for many histories.
@@ -111,7 +111,7 @@ def recommend_in_batches(
         model: a version with the signature `retrieve`.
         histories: item strings, oldest first.
         k: number of items for each history. Default: 10.
-        exclude_history: never recommend an item of the history. Default: True.
+        exclude_history: never recommend an item of the history. Default: as the model was trained.
         batch_size: number of histories in a batch. Default: 256.
 
     Yields:
@@ -132,8 +132,9 @@ def recommend_in_batches(
         inputs = {
             "history": padded_batch([histories[row] for row in rows]),
             "k": np.array([k], np.int32),
-            "exclude_history": np.array([exclude_history]),
         }
+        if exclude_history is not None:
+            inputs["exclude_history"] = np.array([exclude_history])
         try:
             answers = model.run("retrieve", inputs)
         except ServingError as error:

@@ -25,7 +25,7 @@ def recommend(
     k: int = 10,
     exclude: Sequence[str] = (),
     allow: Sequence[str] = (),
-    exclude_history: bool = True,
+    exclude_history: bool | None = None,
     wait: float | None = None,
     show_progress: bool = True,
     **connection: Any,
@@ -40,7 +40,7 @@ def recommend(
         k: max number of items. Default: 10.
         exclude: item ids never to recommend. Default: none.
         allow: the only item ids to recommend. Default: no restriction.
-        exclude_history: whether to exclude the items of the history. Default: True.
+        exclude_history: whether to exclude the items of the history. Default: as the model was trained.
         wait: max seconds to wait for a server that is starting, only with `server`. Default: do not wait.
         show_progress: whether to show that the model is being loaded, or the server waited for. Default: True.
         **connection: further arguments of `RetrievalClient`, such as `version_label` and `root_certificates`, only with

@@ -37,7 +37,7 @@ def recommend_all(
     out: str | Path,
     *,
     k: int = 10,
-    exclude_history: bool = True,
+    exclude_history: bool | None = None,
     max_length: int | None = None,
     columns: Mapping[str, str] | None = None,
     show_progress: bool = True,
@@ -53,7 +53,7 @@ def recommend_all(
         out: the `.parquet` file to write: `user_id` String; `item_ids` list of String, best first; `scores` list of
             Float32; `unknown` Int32, number of the history's items that the model does not know.
         k: max number of items. Default: 10.
-        exclude_history: never recommend an item of the history. Default: True.
+        exclude_history: never recommend an item of the history. Default: as the model was trained.
         max_length: see `read_user_histories`.
         columns: see `read_user_histories`.
         show_progress: whether to show a progress bar. Default: True.
@@ -107,7 +107,11 @@ def check_recommend_all(out: str | Path, k: int) -> None:
 
 
 def recommended(
-    model: LoadedModel, user_ids: Sequence[str], histories: Sequence[Sequence[str]], k: int, exclude_history: bool
+    model: LoadedModel,
+    user_ids: Sequence[str],
+    histories: Sequence[Sequence[str]],
+    k: int,
+    exclude_history: bool | None,
 ) -> pl.DataFrame:
     """Recommend items for some users.
 

@@ -13,10 +13,10 @@ import numpy as np
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.data.splits import held_out_pairs
 from laclrec_tf.errors import InputError
-from laclrec_tf.metrics.ranking import ranking_metrics
+from laclrec_tf.metrics.ranking import ranking_metrics, served_protocol
 from laclrec_tf.serving.local.loaded_model import LoadedModel
 from laclrec_tf.serving.local.models import recommend_in_batches
-from laclrec_tf.serving.version.metadata import METRICS_FILE, Evaluation, ModelMetrics, index_recall
+from laclrec_tf.serving.version.metadata import METRICS_FILE, Evaluation, ModelMetrics, ServedItems, index_recall
 
 METRIC = "ndcg@10"
 TOLERANCE = 0.02
@@ -111,8 +111,8 @@ def bless(
     week and this week; the served version has not been trained on the newer events.
 
     Without it, the metrics that the exports carry are compared, which must be of the same data, split and protocol. The
-    test split and the protocol "full" are preferred. These metrics come from scores of all items, so an approximate
-    index is compared separately, by its recall.
+    test split and the protocol that ranks as the candidate recommends are preferred. These metrics come from scores of
+    all items, so an approximate index is compared separately, by its recall.
 
     Args:
         candidate: the candidate's version folder.
@@ -188,8 +188,8 @@ def k_of(metric: str) -> int:
 def measure_version(version: Path, held_out: HeldOutItems, k: int) -> dict[str, float]:
     """Recommend k items for each history, and measure how well the held-out items are found.
 
-    A held-out item counts as missed if the version does not know it, has retired it or finds it in the history, since a
-    server would not recommend it either.
+    A held-out item counts as missed if a server would not recommend it: the version does not know it, has retired it,
+    or excludes it because it is in the history.
 
     Args:
         version: the version's folder.
@@ -227,7 +227,8 @@ def _compare_metrics(candidate: Path, serving: Path, metric: str, tolerance: flo
             "--force."
         )
     others = {evaluation.name: evaluation for evaluation in theirs.evaluations}
-    for evaluation in sorted(ours.evaluations, key=lambda each: (each.split != "test", each.protocol != "full")):
+    served = served_protocol(ServedItems.read(candidate).exclude_history)
+    for evaluation in sorted(ours.evaluations, key=lambda each: (each.split != "test", each.protocol != served)):
         other = others.get(evaluation.name)
         if other is None or other.tie_rule != evaluation.tie_rule:
             continue

@@ -23,7 +23,7 @@ from tensorflow_serving.apis import predict_pb2
 
 from laclrec_tf.data.splits import held_out_pairs
 from laclrec_tf.errors import InputError
-from laclrec_tf.metrics.ranking import TIE_RULE
+from laclrec_tf.metrics.ranking import TIE_RULE, served_protocol
 from laclrec_tf.ops.finite import nonfinite_weight
 from laclrec_tf.run_folder import RunFolder
 from laclrec_tf.runtime.terminal import spinner
@@ -63,6 +63,7 @@ def export(
     *,
     index: IndexSettings | None = None,
     edits: str = "chosen",
+    exclude_history: bool | None = None,
     show_progress: bool = True,
 ) -> Path:
     """Write a run to `to/<next integer version>/`, see `export_model`.
@@ -74,6 +75,8 @@ def export(
         edits: "none", "uniform" or "learned": whether all signatures that recommend mix their predictions over the
             edits of a history, see `laclrec_tf.layers.EditMixture`. Default: "chosen", what the run's calibration
             chose.
+        exclude_history: whether items of a history are not recommended, unless a request says otherwise. Default: the
+            run's, see `RunFolder.exclude_history`.
         show_progress: whether to show a spinner. Default: True.
 
     Returns:
@@ -87,7 +90,14 @@ def export(
     folder = RunFolder.open(run)
     edits = folder.edits_to_use(edits)
     with spinner(f"exporting {run}", disable=not show_progress):
-        retriever_with = partial(Retriever, folder.model, folder.vocabulary, folder.popularity, retired=folder.retired)
+        retriever_with = partial(
+            Retriever,
+            folder.model,
+            folder.vocabulary,
+            folder.popularity,
+            retired=folder.retired,
+            exclude_history=exclude_history,
+        )
         retriever = retriever_with(edits=edits)
         description: dict[str, Any] = {"kind": settings.kind}
         if settings.kind == "partitioned":
@@ -209,7 +219,7 @@ def run_metrics(run: RunFolder, edits: str = "none") -> ModelMetrics:
     """
     record = run.record
     evaluations: dict[str, Evaluation] = {}
-    for evaluation in [*_of_training(record, edits), *_of_files(run, edits)]:
+    for evaluation in [*_of_training(run, edits), *_of_files(run, edits)]:
         before = evaluations.get(evaluation.name)
         if before is not None:  # the training also measured the augmenter
             evaluation = Evaluation(**vars(evaluation) | {"metrics": {**before.metrics, **evaluation.metrics}})
@@ -224,7 +234,8 @@ def run_metrics(run: RunFolder, edits: str = "none") -> ModelMetrics:
     )
 
 
-def _of_training(record: Mapping[str, Any], edits: str) -> list[Evaluation]:
+def _of_training(run: RunFolder, edits: str) -> list[Evaluation]:
+    record = run.record
     calibrated = record.get("edits", {})
     measured, users = record.get("validation"), None
     if edits != "none":  # only what was chosen is measured
@@ -233,7 +244,8 @@ def _of_training(record: Mapping[str, Any], edits: str) -> list[Evaluation]:
     # A refit was also trained on the validation items, so its earlier validation does not describe it.
     if record["trained_on"] == "refit" or not measured:
         return []
-    return [Evaluation("validation", "full", finite(measured), users, TIE_RULE)]
+    protocol = served_protocol(run.exclude_history)
+    return [Evaluation("validation", protocol, finite(measured), users, TIE_RULE)]
 
 
 def _of_files(run: RunFolder, edits: str) -> list[Evaluation]:
@@ -245,7 +257,7 @@ def _of_files(run: RunFolder, edits: str) -> list[Evaluation]:
                 continue  # copied here from another run
             if report.get("edits", "none") != edits:
                 continue
-            metrics = {name: value for name, value in report.items() if "@" in name and not name.startswith("served_")}
+            metrics = {name: value for name, value in report.items() if "@" in name}
             seed = report["negatives_seed"] if report["protocol"].startswith("sampled") else None
             about = report["split"], report["protocol"], finite(metrics), report["users"], report["tie_rule"], seed
             evaluations.append(Evaluation(*about))
@@ -339,6 +351,7 @@ def export_model(
         "n_items": retriever.n_items,
         "n_retired": len(retriever.retired_ids),
         "max_length": retriever.max_length,
+        "exclude_history": retriever.exclude_history,
         "tensorflow": tf.__version__,
         "metadata": dict(metadata or {}),
     }

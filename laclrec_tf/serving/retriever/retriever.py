@@ -37,9 +37,9 @@ class Retriever(tf.Module):
 
     All signatures read a history the same way. The oldest item comes first. `""` is padding, at any place. Unknown
     items, invalid UTF-8 included, are skipped. The model reads the most recent `max_length` known items.
-    Every known item of the history is excluded from the answer, also one too old to be read, unless the request says
-    otherwise. A history without a known item gets the most popular items; their scores are shares of all training
-    interactions and cannot be compared with a model's scores.
+    Every known item of the history is excluded from the answer, also one too old to be read, unless `exclude_history`
+    is False or the request says otherwise. A history without a known item gets the most popular items; their scores are
+    shares of all training interactions and cannot be compared with a model's scores.
 
     PAD, EOS, MASK, retired and excluded items are never recommended; with an allow-list, only its items are. When fewer
     items are eligible than requested, the remaining slots hold `""` and the score -1e30; `filled` counts the others.
@@ -57,6 +57,8 @@ class Retriever(tf.Module):
             scored.
         edits: "none", "uniform" or "learned": whether predictions are mixed over the edits of each history. Scores are
             then probabilities. With an index they are estimated. Default: "none".
+        exclude_history: whether items of a history are not recommended, unless a request says otherwise. Default: the
+            model's `exclude_history`.
 
     Raises:
         InputError: model, vocabulary and popularity do not have the same number of items, or a retired item is
@@ -79,6 +81,7 @@ class Retriever(tf.Module):
         retired: Collection[str] = (),
         index: ItemIndex | None = None,
         edits: str = "none",
+        exclude_history: bool | None = None,
     ) -> None:
         """Build lookup tables and indexes, and trace the signatures."""
         super().__init__(name="retriever")
@@ -100,6 +103,7 @@ class Retriever(tf.Module):
         shares = np.where(active, counts / max(counts.sum(), 1.0), -np.inf)
         popular = np.pad(shares, (1, 2), constant_values=-np.inf).astype(np.float32)
         self.edits = edits
+        self.exclude_history = model.exclude_history if exclude_history is None else exclude_history
         self.selection: ItemSelection | MixedSelection | MixedSearch
         if edits == "none":
             self.selection = ItemSelection(self.exact_index, popular, index)
@@ -143,7 +147,7 @@ class Retriever(tf.Module):
 
     @tf.function(input_signature=[HISTORY], autograph=False)
     def serving_default(self, history: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Return the ten best items; items of the history are excluded.
+        """Return the ten best items; items of the history are excluded if `exclude_history` is True.
 
         Args:
             history: `[B, S]` string, any `B` and `S`.
@@ -155,7 +159,7 @@ class Retriever(tf.Module):
 
     def _retrieve_signature(self) -> Any:
         # A SavedModel keeps default values that are tensors. They are made here so that the import touches no device.
-        ten, none, yes = tf.constant(DEFAULT_K), tf.zeros([1, 0], tf.string), tf.constant(True)
+        ten, none, excludes = tf.constant(DEFAULT_K), tf.zeros([1, 0], tf.string), tf.constant(self.exclude_history)
 
         @tf.function(input_signature=[HISTORY, K, EXCLUDE, ALLOW, EXCLUDE_HISTORY], autograph=False)
         def retrieve(
@@ -163,7 +167,7 @@ class Retriever(tf.Module):
             k: tf.Tensor = ten,
             exclude: tf.Tensor = none,
             allow: tf.Tensor = none,
-            exclude_history: tf.Tensor = yes,
+            exclude_history: tf.Tensor = excludes,
         ) -> dict[str, tf.Tensor]:
             """Return the `k` best eligible items of each history.
 
@@ -174,7 +178,7 @@ class Retriever(tf.Module):
                     unknown items exclude nothing. Default: none.
                 allow: `[B, A]` or `[1, A]` string, the only items that may be recommended. A row that holds only `""`
                     allows all items; a row of unknown items allows none. Default: all.
-                exclude_history: bool, one or `[B]`: never recommend an item of the history. Default: True.
+                exclude_history: bool, one or `[B]`: never recommend an item of the history. Default: the model's.
 
             Returns:
                 With `W` the largest `k`, but at most `N`:
@@ -246,7 +250,8 @@ class Retriever(tf.Module):
         history_ids = self.lookup.to_ids(history)
         width = min(DEFAULT_K, self.n_items)
         k = tf.fill([tf.shape(history)[0]], width)
-        scores, item_ids = self.selection.best(*self._query(history_ids), k, tf.constant(width), [history_ids])
+        excluded = history_ids if self.exclude_history else history_ids[:, :0]
+        scores, item_ids = self.selection.best(*self._query(history_ids), k, tf.constant(width), [excluded])
         return self.lookup.answer(scores, item_ids) | {"unknown": unknown_items(history, history_ids)}
 
     def _query(self, history_ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

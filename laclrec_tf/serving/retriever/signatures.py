@@ -22,6 +22,7 @@ class RetrievalModel(Protocol):
     n_items: int
     max_length: int
     has_augmenter: bool
+    exclude_history: bool
 
     def __call__(self, history: tf.Tensor, training: bool) -> tf.Tensor:
         """Return user vectors `[B, D]` of histories `[B, L]`."""

@@ -32,6 +32,7 @@ class ServedItems:
         version: number of the version. Default: 1.
         signatures: names of its signatures. Default: none.
         edits: kind of edits that it mixes its predictions over. Default: "none".
+        exclude_history: whether it excludes the items of a history, unless a request says otherwise. Default: True.
 
     Example:
         >>> ServedItems(ItemVocabulary(["tent", "stove"]), max_length=50).vocabulary.n_items
@@ -43,6 +44,7 @@ class ServedItems:
     version: int = 1
     signatures: frozenset[str] = frozenset()
     edits: str = "none"
+    exclude_history: bool = True
 
     @classmethod
     def read(cls, model: Path) -> ServedItems:
@@ -69,6 +71,7 @@ class ServedItems:
                 int(folder.name) if folder.name.isdecimal() else 1,
                 frozenset(about.get("signatures", ())),
                 _served_edits(about),
+                bool(about.get("exclude_history", True)),
             )
             n_items = int(about.get("n_items", vocabulary.n_items))
         except (OSError, ValueError, KeyError, TypeError) as error:

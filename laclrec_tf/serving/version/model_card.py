@@ -12,7 +12,8 @@ MODEL_CARD_FILE = Path("assets.extra", "model_card.md")
 NOT_RECORDED = "not recorded"
 NOT_MEASURED = "not measured"
 PROTOCOLS = {
-    "full": "each user's held-out item is ranked against the whole catalogue without the user's history",
+    "full": "each user's held-out item is ranked against the whole catalogue without the user's history; if it is in "
+    "the history, it is missed",
     "full-with-history": "each user's held-out item is ranked against the whole catalogue with the user's history",
     "sampled-99": "each user's held-out item is ranked against 99 sampled items that the user never interacted with",
 }
@@ -80,6 +81,7 @@ def _model(description: Mapping[str, Any], record: Mapping[str, Any], metrics: M
         "index": index_description(index) if (index := _mapping(record.get("index"))) else None,
         "predictions mixed over the edits of a history": record.get("served_edits"),
         "events read of a history": f"the {description['max_length']:,} most recent",
+        "items of a history": "excluded" if description.get("exclude_history", True) else "recommended like others",
         "signatures": ", ".join(description["signatures"]),
         "epochs": record.get("refit_epochs") or record.get("best_epoch"),
         "made with": ", ".join(f"{name} {version}" for name, version in versions.items()),

@@ -29,6 +29,7 @@ class ScriptedModel:
     def __init__(self, edits: SimpleNamespace | None = None) -> None:
         self.edits = edits
         self.has_augmenter = edits is not None
+        self.exclude_history = True
 
     def __call__(self, history, training):
         assert training is False
@@ -351,3 +352,16 @@ def test_a_model_without_augmenter_has_no_augment(vocabulary, popularity):
     retriever = Retriever(sasrec, vocabulary, popularity)
     assert "retrieve" in retriever.signatures and "augment" not in retriever.signatures
     assert not any("augmenter" in variable.name for variable in retriever.variables)
+
+
+def test_histories_are_kept_where_the_model_says_so_unless_the_request_excludes_them():
+    model = ScriptedModel()
+    model.exclude_history = False
+    retriever = Retriever(model, ItemVocabulary("abcde"), np.array([4, 3, 2, 1, 0]))
+    history = tf.constant([["e", "a"]])
+    for signature in (retriever.serving_default, retriever.retrieve):
+        assert signature(history)["item_ids"].numpy()[0, :2].tolist() == [b"e", b"d"]
+    excluded = retriever.retrieve(history, exclude_history=tf.constant(True))
+    assert excluded["item_ids"].numpy()[0].tolist() == [b"d", b"c", b"b", b"", b""]
+    told = Retriever(model, ItemVocabulary("abcde"), np.array([4, 3, 2, 1, 0]), exclude_history=True)
+    assert told.serving_default(history)["item_ids"].numpy()[0, 0] == b"d"
