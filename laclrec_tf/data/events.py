@@ -265,7 +265,10 @@ def _checked(
         index, role = min(found)
         row = raw["row"][index]
         place = f"The table, row {row}" if file is None else f"{file}, {row_place(file, row, layout)}"
-        raise InputError(f"{place}: the {columns[role]} {_problem(role, raw[columns[role]][index])}")
+        problem = _problem(role, raw[columns[role]][index])
+        if role in ("user", "item") and problem.startswith("is empty"):
+            problem += " `prepare` with --drop-missing leaves such rows out." if file is not None else ""
+        raise InputError(f"{place}: the {columns[role]} {problem}")
     if "rating" in columns:
         n_before = table.height
         table = table.filter(pl.col("rating") >= reading.min_rating).drop("rating")

@@ -183,7 +183,10 @@ def split_line(line: str, separator: str) -> list[str]:
         return line.split()
     if separator == "::":
         return line.split("::")
-    return next(csv.reader([line], delimiter=separator), [])
+    try:
+        return next(csv.reader([line], delimiter=separator), [])
+    except csv.Error:  # a field is larger than the reader allows
+        return [line]
 
 
 def without_type(name: str) -> str:
@@ -218,7 +221,8 @@ def _with_header(line: str, separators: Sequence[str], names: Sequence[str], pre
 
     def score(separator: str) -> tuple[int, bool]:
         found = split_line(line, separator)
-        is_typed = len(found) > 1 and all(_TYPED.fullmatch(name) for name in found)
+        # Names that are given with their types are looked for as they are.
+        is_typed = len(found) > 1 and not set(names) & set(found) and all(map(_TYPED.fullmatch, found))
         names_found = [without_type(name) for name in found] if is_typed else found
         n_found = sum(name in names_found for name in names)
         # Numbers are the names of columns only if the header has all of them, else they are places.
@@ -348,7 +352,8 @@ def _kind_of_histories(lines: Sequence[str], separators: Sequence[str]) -> str |
     """Return "histories" or "item-lists" if lines of several lengths are clearly one of them."""
     if len(separators) == 1 and separators[0] == "::":
         return None
-    rows = [split_line(line, _history_separator(lines, separators)) for line in lines]
+    separator = _history_separator(lines, separators)
+    rows = [split_line(line, separator) for line in lines]
     widths = Counter(map(len, rows))
     if len(widths) < 2 or max(widths) < 2:
         return None

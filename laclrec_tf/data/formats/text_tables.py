@@ -63,9 +63,11 @@ def _read_lines(
     rows = pl.select(_split(pl.lit(lines), layout.separator)).to_series()
     found = list(layout.names)
     check(found)
+    is_filled = lines.str.strip_chars() != ""
     if layout.has_header:
-        lines, rows = lines[1:], rows[1:]
-    wrong = ((lines.str.strip_chars() != "") & (rows.list.len() != len(found))).arg_true()
+        first = int(is_filled.arg_true()[0]) + 1
+        lines, rows, is_filled = lines[first:], rows[first:], is_filled[first:]
+    wrong = (is_filled & (rows.list.len() != len(found))).arg_true()
     if len(wrong):
         raise InputError(
             f"{file}: row {wrong[0] + 1} (line {wrong[0] + 1 + layout.has_header}) has {len(rows[wrong[0]])} fields, "

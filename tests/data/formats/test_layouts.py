@@ -53,6 +53,12 @@ def test_headers_of_other_separators_and_with_types(tmp_path, name, text, note):
     assert read(written(tmp_path, name, text)) == ([("196", "242", 881250949), ("007", "302", 891717742)], note)
 
 
+def test_names_may_have_their_types(tmp_path):
+    named = {"user_column": "user_id:token", "item_column": "item_id:token", "time_column": "timestamp:float"}
+    for name in ("typed.tsv", "ml-100k.inter"):
+        assert read(written(tmp_path, name, INTER), **named)[0] == read(written(tmp_path, name, INTER))[0]
+
+
 @pytest.mark.parametrize("separator", ["\t", ",", "::", "|", ";", " "])
 @pytest.mark.parametrize("name", ["ratings.dat", "u.data", "events.txt", "events.csv", "events.tsv"])
 def test_files_without_a_header(tmp_path, separator, name):
@@ -124,6 +130,17 @@ def test_a_history_a_line(tmp_path, name, text, events):
     assert [f"{user}:{item}" for user, item, _ in found] == events.split()
     assert [time for *_, time in found] == list(range(1, len(found) + 1))
     assert f"layout {'histories' if name.startswith('h') else 'item-lists'}" in note and note.endswith(NO_TIME)
+
+
+def test_long_lines_are_recognised(tmp_path):
+    items = " ".join(map(str, range(100_000, 130_000)))  # longer than a field of Python's reader of CSV may be
+    found, note = read(written(tmp_path, "long.txt", f"1 {items}\n2 100000 100001\n"))
+    assert len(found) == 30_002 and note.startswith("layout histories")
+
+
+def test_blank_lines_before_a_header(tmp_path):
+    text = "\n\nuser_id::item_id::timestamp\n1::2::3\n\n1::3::4\n"
+    assert read(written(tmp_path, "blank.dat", text))[0] == [("1", "2", 3), ("1", "3", 4)]
 
 
 def test_histories_that_could_be_lists_of_items_are_not_guessed(tmp_path):
