@@ -207,7 +207,7 @@ RunnerOption = Annotated[
 ]
 BeamOptions = Annotated[
     list[str] | None,
-    typer.Option("--beam-option", metavar="NAME=VALUE", help="Option of Beam or its runner. May be repeated."),
+    typer.Option("--beam-option", metavar="NAME=VALUE", help="Option of Beam. May be repeated."),
 ]
 Recall = Annotated[
     float | None,
@@ -218,15 +218,18 @@ Partitions = Annotated[
     typer.Option(help="Partitioned index: initial number of partitions. Default: square root of the number of items."),
 ]
 Int8 = Annotated[bool, typer.Option("--int8", help="Partitioned index: search with 8-bit vectors.")]
-Titles = Annotated[Path | None, place_option(metavar="FILE", help="Titles of items, a file as for `prepare`.")]
-TitleColumn = Annotated[str, typer.Option(metavar="NAME", help="Column of the titles.")]
-TitleItemColumn = Annotated[str, typer.Option(metavar="NAME", help="Column of the titles' item ids.")]
+Titles = Annotated[
+    Path | None, place_option(metavar="FILE", help="File of items and titles.", rich_help_panel="Titles")
+]
+TitleColumn = Annotated[str, typer.Option(metavar="NAME", help="Column of the titles.", rich_help_panel="Titles")]
+TitleItemColumn = Annotated[str, typer.Option(metavar="NAME", help="Column of the item ids.", rich_help_panel="Titles")]
 K = Annotated[int, typer.Option(metavar="N", help="Number of recommended items.", min=1)]
 ExcludeHistory = Annotated[
     bool | None,
     typer.Option(
         "--exclude-history/--keep-history",
-        help="Whether items of a history are never recommended. Default: as the data or the run says.",
+        help="Recommend no item of the history. Default: as the data or run says.",
+        rich_help_panel="History",  # both names in one table with others would leave them no room
         show_default=False,
     ),
 ]

@@ -118,7 +118,7 @@ def corrupt(
 
 @training_app.command()
 def prepare(
-    events: Annotated[list[str], typer.Argument(help="Files, Parquet folders or patterns of events.")],
+    events: Annotated[list[str], typer.Argument(help="Files, folders or patterns.")],
     out: Annotated[str, typer.Option(metavar="PATH", help="Data folder to create.")],
     min_interactions: Annotated[int | None, typer.Option(metavar="N", help="The next two limits. Default: 5.")] = None,
     min_user_events: Annotated[int | None, typer.Option(metavar="N", help="Min events per user. Default: 5.")] = None,
