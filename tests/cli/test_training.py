@@ -51,7 +51,7 @@ def test_prepare_prints_what_it_read_dropped_and_kept(events, capsys):
         "older than a user's last 3 -3 -1 --max-length 3",
         "kept 9 3 3",
         "0.0% of the events have the same time as the user's event before",
-        "0.0% of the users' newest items are in their history before already",
+        "0.0% of the users' newest items are in their history before: its items are excluded from recommendations",
         "wrote data: 3 users, 3 items, 9 events",
     ]
     assert error.startswith("warning: --max-length 3 drops 3 of 12 events (25.0%)") and error.count("\n") == 1
