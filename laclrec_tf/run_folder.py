@@ -7,7 +7,7 @@ import zipfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -15,7 +15,7 @@ import numpy as np
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.errors import InputError
 from laclrec_tf.item_vocabulary import ItemVocabulary
-from laclrec_tf.models import LACLRec
+from laclrec_tf.models import CountModel, LACLRec
 from laclrec_tf.ops.finite import nonfinite_weight
 from laclrec_tf.runtime.output_files import atomic_write
 
@@ -35,8 +35,9 @@ def has_epochs(folder: Path) -> bool:
 class RunFolder:
     """A finished run: `run.json`, `model.keras`, `vocabulary.txt`, `popularity.npy`, `epochs-*.csv`, `tensorboard/`.
 
-    A run made by `laclrec-tf grow` has no epochs and no `tensorboard/`. It has `retired.txt` if items are no longer
-    recommended. `run.json` is written last: a folder without it contains no finished run. `laclrec-tf evaluate` adds
+    A run of a counted preset and one made by `laclrec-tf grow` have no epochs and no `tensorboard/`. The latter has
+    `retired.txt` if items are no longer recommended. `run.json` is written last: a folder without it contains no
+    finished run. `laclrec-tf evaluate` adds
     `evaluation-SPLIT-PROTOCOL.json`, with the kind of edits behind it if that is not "none".
 
     Args:
@@ -84,9 +85,32 @@ class RunFolder:
             raise InputError(f"{file} is damaged: it lacks {missing[0]!r}. {_REMEDY}")
         return cls(folder, record)
 
+    @property
+    def is_counted(self) -> bool:
+        """Whether the model is counted, a `CountModel`: it has no user vectors, no item vectors and no augmenter."""
+        return bool(self.record.get("counted"))
+
+    @property
+    def vector_model(self) -> LACLRec:
+        """The trained model, for what needs its vectors.
+
+        Raises:
+            InputError: the model is counted, or see `model`.
+        """
+        self.check_vectors()
+        return cast(LACLRec, self.model)
+
+    def check_vectors(self) -> None:
+        """Raise `InputError` if the model is counted."""
+        if self.is_counted:
+            raise InputError(
+                f"{self.folder} has a counted model (preset {self.record['settings']['preset']}), which has no user "
+                "vectors, no item vectors and no augmenter. Give a run of a trained preset, e.g. sasrec."
+            )
+
     @cached_property
-    def model(self) -> LACLRec:
-        """The trained model.
+    def model(self) -> LACLRec | CountModel:
+        """The model.
 
         Raises:
             InputError: the file is missing or damaged, or a weight is not finite.
@@ -124,6 +148,11 @@ class RunFolder:
         if edits not in LACLRec.edit_kinds:
             kinds = ", ".join(("chosen", *LACLRec.edit_kinds))
             raise InputError(f"Argument `edits` must be one of {kinds}. Received: {edits!r}.")
+        if edits != "none" and self.is_counted:
+            raise InputError(
+                f"{self.folder} has a counted model (preset {self.record['settings']['preset']}), which has no user "
+                "vectors of edited histories. Leave the edits at none."
+            )
         if edits != "none" and "edits" not in self.record:
             raise InputError(
                 f"{self.folder} was not calibrated for the edits of histories: that takes a strict training on 500 "

@@ -86,7 +86,7 @@ def _vectors(run: str | Path | None, items: int, width: int) -> tuple[np.ndarray
         table = generator.normal(size=(items + 3, width)).astype(np.float32)
         return table, generator.normal(size=(N_QUERIES, width)).astype(np.float32), np.arange(1, items + 1)
     folder = RunFolder.open(run)
-    retriever = Retriever(folder.model, folder.vocabulary, folder.popularity, retired=folder.retired)
+    retriever = Retriever(folder.vector_model, folder.vocabulary, folder.popularity, retired=folder.retired)
     table = np.array(retriever.exact_index.item_vectors())
     queries, _ = example_queries(folder, retriever)
     return table, retriever.embed_history(queries)["user_vectors"].numpy(), retriever.active_ids

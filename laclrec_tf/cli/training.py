@@ -223,7 +223,8 @@ def train(
     preset: Annotated[
         str | None,
         typer.Option(
-            help="laclrec (default), cl4srec, sasrec, laclrec-no-delete, laclrec-no-insert or laclrec-no-triplet."
+            help="laclrec (default), cl4srec, sasrec, laclrec-no-delete, laclrec-no-insert or laclrec-no-triplet; "
+            "counted in seconds: popular, recent, bigram or item-knn."
         ),
     ] = None,
     set_: Settings = None,
@@ -286,10 +287,17 @@ def train(
         console.print("done; the chief writes the run")
         return
     record = finished.record
+    did = "was finished before:" if (out / "run.json").read_bytes() == before else "wrote"
+    if finished.is_counted:
+        found = ", ".join(f"{name} {record['validation'][name]:.4f}" for name in ("recall@10", "ndcg@10"))
+        of_strict = " of the strict model" * (record["trained_on"] == "refit")
+        console.print(
+            f"{did} {out}: {record['trained_on']}, counted, validation{of_strict}: {found}, {record['seconds']:.1f} s"
+        )
+        return
     what = (
         f"epochs {record['refit_epochs']}" if record["trained_on"] == "refit" else f"best epoch {record['best_epoch']}"
     )
-    did = "was finished before:" if (out / "run.json").read_bytes() == before else "wrote"
     what += "" if finished.exclude_history else ", items of a history are recommended again"
     if "edits" in record:
         what += f", edits of histories: {record['edits']['chosen']} (chosen on {record['edits']['users']:,} users)"
@@ -345,11 +353,15 @@ def grow(
 
 
 @training_app.command()
-def settings() -> None:
+def settings(
+    preset: Annotated[str, typer.Option(help="Preset, see `train`. Counted ones have other settings.")] = "laclrec",
+) -> None:
     """List the settings of `train --set` and `train --config` with their defaults."""
+    from laclrec_tf.models import preset_arguments
     from laclrec_tf.training.config import DEPENDENT_DEFAULTS, setting_names
 
-    for name, default in setting_names().items():
+    of_preset = preset_arguments(preset) | {"preset": preset}
+    for name, default in (setting_names(preset) | of_preset).items():
         if name in DEPENDENT_DEFAULTS:
             usual, sampled = DEPENDENT_DEFAULTS[name]
             other = f"{sampled} with n_negatives" if sampled != usual else "a fifth more than the data's max length"

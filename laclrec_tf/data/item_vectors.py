@@ -122,6 +122,32 @@ def cooccurrence_counts(
         >>> cooccurrence_counts([np.array([1, 2, 3])], n_items=3, window=2).toarray().tolist()
         [[0.0, 1.0, 0.5], [1.0, 0.0, 1.0], [0.5, 1.0, 0.0]]
     """
+    counts = follower_counts(histories, n_items, window, by_distance=by_distance, repeats=False)
+    return counts + counts.T
+
+
+def follower_counts(
+    histories: Sequence[np.ndarray], n_items: int, window: int, *, by_distance: bool = True, repeats: bool = True
+) -> scipy.sparse.csr_array:
+    """Count how often each item followed each other one in a history.
+
+    Args:
+        histories: per user `[n]` integer ids `1..N`, oldest first.
+        n_items: catalogue size `N`.
+        window: max distance of a follower that counts.
+        by_distance: a follower at distance `d` counts `1 / d`; if False, it counts 1. Default: True.
+        repeats: whether an item that follows itself counts. Default: True.
+
+    Returns:
+        `[N, N]` float64, sparse: row `i`, column `j` for item `j` after item `i`; item 1 first.
+
+    Raises:
+        InputError: an id is not in `1..N`.
+
+    Example:
+        >>> follower_counts([np.array([1, 2, 1])], n_items=2, window=2).toarray().tolist()
+        [[0.5, 1.0], [1.0, 0.0]]
+    """
     items = np.concatenate([np.zeros(0, np.int32), *histories])
     if items.size and (items.min() < 1 or items.max() > n_items):
         raise InputError(
@@ -131,10 +157,12 @@ def cooccurrence_counts(
     counts = scipy.sparse.csr_array((n_items, n_items))
     for distance in range(1, window + 1):  # summed after each distance, so that memory holds the pairs of one distance
         left, right = items[:-distance] - 1, items[distance:] - 1
-        pairs = (users[:-distance] == users[distance:]) & (left != right)
+        pairs = users[:-distance] == users[distance:]
+        if not repeats:
+            pairs &= left != right
         weights = np.full(np.count_nonzero(pairs), 1 / distance if by_distance else 1.0)
         counts = counts + scipy.sparse.csr_array((weights, (left[pairs], right[pairs])), shape=(n_items, n_items))
-    return counts + counts.T
+    return counts
 
 
 def cooccurrence_weights(

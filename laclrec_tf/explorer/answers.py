@@ -214,11 +214,13 @@ class ExplorerAnswers:
         return HistoryAnswers(picked, first[0], not is_known, None, None, first[1], places, problem)
 
     async def similar(self, item: str, k: int = 8) -> SimilarItems:
-        """Request items similar to one. An unknown item has none.
+        """Request items similar to one. An unknown item has none, and so has every item of a model without vectors.
 
         Raises:
             InputError: The server does not answer.
         """
+        if "similar_items" not in self.items.signatures:
+            return SimilarItems(item, (), (), known=item in self.items.vocabulary)
         return (await self.client.similar_items([item], k))[0]
 
     async def why(self, history: Sequence[str], item: str) -> str:

@@ -99,9 +99,8 @@ class Catalogue(keras.layers.Layer):
         scores = catalogue_logits(ops.cast(user_vectors, "float32"), self.item_table)
         return ops.pad(scores, [[0, 0], [1, 2]], constant_values=-float("inf"))
 
-    def best_of(
-        self, scores: KerasTensor, k: int, exclude: KerasTensor | None = None
-    ) -> tuple[KerasTensor, KerasTensor]:
+    @staticmethod
+    def best_of(scores: KerasTensor, k: int, exclude: KerasTensor | None = None) -> tuple[KerasTensor, KerasTensor]:
         """Return the `k` items with the highest scores.
 
         Args:
@@ -127,7 +126,7 @@ class Catalogue(keras.layers.Layer):
             rows = ops.broadcast_to(ops.arange(ops.shape(exclude)[0], dtype="int32")[:, None], ops.shape(exclude))
             places = ops.stack([ops.reshape(rows, (-1,)), ops.cast(ops.reshape(exclude, (-1,)), "int32")], axis=-1)
             scores = ops.scatter_update(scores, places, ops.full((ops.size(exclude),), -float("inf"), "float32"))
-        scores, item_ids = ops.top_k(scores, min(k, self.n_items))
+        scores, item_ids = ops.top_k(scores, min(k, scores.shape[1] - 3))
         return ops.where(ops.isneginf(scores), PAD_ID, item_ids), scores
 
     def loss(

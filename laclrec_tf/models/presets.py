@@ -1,4 +1,4 @@
-"""Named models: LACLRec, its ablations, and the baselines that are special cases of it."""
+"""Named models: LACLRec, its ablations, the baselines that are special cases of it, and those that are counted."""
 
 from __future__ import annotations
 
@@ -17,12 +17,21 @@ PRESETS: dict[str, dict[str, Any]] = {
     "laclrec-no-triplet": {"beta": 0.0},
 }
 
+# Arguments of `CountModel`: the most popular items, the newest items of the history, what followed the last item, and
+# what followed the last items. The numbers were chosen on validation, see `docs/compare.md`.
+COUNTED_PRESETS: dict[str, dict[str, Any]] = {
+    "popular": {"window": 0},
+    "recent": {"window": None, "max_distance": 0},
+    "bigram": {"window": 1, "discount": 0.0},
+    "item-knn": {"window": 20},
+}
+
 
 def preset_arguments(name: str) -> dict[str, Any]:
-    """Return the arguments of `LACLRec` in which a preset differs from the defaults.
+    """Return the arguments of `LACLRec`, or of `CountModel`, in which a preset differs from the defaults.
 
     Args:
-        name: One of `PRESETS`.
+        name: One of `PRESETS` or `COUNTED_PRESETS`.
 
     Raises:
         InputError: the preset is unknown; the message suggests the closest name.
@@ -31,11 +40,12 @@ def preset_arguments(name: str) -> dict[str, Any]:
         >>> preset_arguments("laclrec-no-triplet")
         {'beta': 0.0}
     """
-    if name not in PRESETS:
-        close = difflib.get_close_matches(name, PRESETS, n=1)
+    presets = PRESETS | COUNTED_PRESETS
+    if name not in presets:
+        close = difflib.get_close_matches(name, presets, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise InputError(f"Unknown preset {name!r}. Presets: {', '.join(PRESETS)}.{hint}")
-    return dict(PRESETS[name])
+        raise InputError(f"Unknown preset {name!r}. Presets: {', '.join(presets)}.{hint}")
+    return dict(presets[name])
 
 
 def build_preset(name: str, n_items: int, **overrides: Any) -> LACLRec:
@@ -49,8 +59,13 @@ def build_preset(name: str, n_items: int, **overrides: Any) -> LACLRec:
     Returns:
         An untrained `LACLRec`.
 
+    Raises:
+        InputError: the preset is unknown, or is counted.
+
     Example:
         >>> build_preset("sasrec", n_items=20, width=8).n_random_views
         0
     """
+    if name in COUNTED_PRESETS:
+        raise InputError(f"Preset {name!r} is counted and has nothing to train. Make it with `laclrec-tf train`.")
     return LACLRec(n_items, **(preset_arguments(name) | overrides))

@@ -20,7 +20,7 @@ from laclrec_tf.metrics.groups import length_groups, metrics_by_group, popularit
 from laclrec_tf.metrics.lists import coverage, intra_list_diversity, novelty, surprise
 from laclrec_tf.metrics.ranking import MISSED, ranking_metrics, served_protocol
 from laclrec_tf.metrics.significance import reliability
-from laclrec_tf.models import LACLRec
+from laclrec_tf.models import Catalogue, CountModel, LACLRec
 from laclrec_tf.ops.edits import OPERATION_NAMES
 from laclrec_tf.ops.masking import pack_histories, pad_histories
 from laclrec_tf.run_folder import RunFolder
@@ -112,21 +112,26 @@ def list_findings(run: RunFolder, users: HeldOutUsers, seed: int) -> dict[str, f
 
     Returns:
         `coverage` and `novelty` (in bits) of the lists, and for comparison `coverage_of_next_items` and
-        `novelty_of_next_items`; `diversity`, the mean over lists and their pairs of one minus the cosine of the trained
-        item vectors, and for comparison `diversity_at_random` of lists drawn from the catalogue.
+        `novelty_of_next_items`; unless the model is counted, `diversity`, the mean over lists and their pairs of one
+        minus the cosine of the trained item vectors, and for comparison `diversity_at_random` of lists drawn from the
+        catalogue.
     """
-    vectors = run.model.item_vectors.numpy()
     recommendable = np.setdiff1d(np.arange(1, run.model.n_items + 1), run.vocabulary.to_ids(run.retired))
+    found = {
+        "coverage": coverage(users.lists, len(recommendable)),
+        "coverage_of_next_items": coverage(users.targets, len(recommendable)),
+        "novelty": novelty(users.lists, run.popularity),
+        "novelty_of_next_items": float(np.mean(surprise(users.targets, run.popularity))),
+    }
+    if run.is_counted:
+        return found
+    vectors = run.vector_model.item_vectors.numpy()
     generator = np.random.default_rng(seed)
     size = min(K, len(recommendable))
     at_random = np.stack(
         [generator.choice(recommendable, size, replace=False, shuffle=False) for _ in range(RANDOM_LISTS)]
     )
-    return {
-        "coverage": coverage(users.lists, len(recommendable)),
-        "coverage_of_next_items": coverage(users.targets, len(recommendable)),
-        "novelty": novelty(users.lists, run.popularity),
-        "novelty_of_next_items": float(np.mean(surprise(users.targets, run.popularity))),
+    return found | {
         "diversity": _mean(intra_list_diversity(users.lists, vectors)),
         "diversity_at_random": _mean(intra_list_diversity(at_random, vectors)),
     }
@@ -265,7 +270,7 @@ def held_out_users(run: RunFolder, *, max_users: int, k: int, seed: int) -> Held
 
 
 def best_items(
-    model: LACLRec,
+    model: LACLRec | CountModel,
     histories: list[np.ndarray],
     k: int,
     retired: np.ndarray,
@@ -292,7 +297,7 @@ def best_items(
         gone = tf.tile(tf.constant(retired, tf.int32)[tf.newaxis], [tf.shape(history)[0], 1])
         exclude = tf.concat([history, gone], axis=1) if exclude_history else gone
         scores = model.scores_of(pack_histories(history, model.max_length), edits)
-        item_ids, scores = model.catalogue.best_of(scores, k_found, exclude)
+        item_ids, scores = Catalogue.best_of(scores, k_found, exclude)
         return tf.where(scores > -np.inf, item_ids, 0)
 
     lists = np.zeros((len(histories), k), np.int32)

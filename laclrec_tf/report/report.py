@@ -127,6 +127,7 @@ def report_page(
         tiles=_tiles(found),
         warning=_warning(run, found, epochs),
         curves=learning_curves(epochs, record.get("best_epoch")),
+        no_curves="is counted" if run.is_counted else "was grown from another run and not trained",
         by_length=found["by_length"],
         length_chart=_bars("Recall by length of the history", "items before the next one", found["by_length"]),
         by_popularity=found["by_popularity"],
@@ -217,6 +218,8 @@ def _noise_chart(found: Mapping[str, Any]) -> Chart:
 
 
 def _edits(run: RunFolder) -> str:
+    if run.is_counted:
+        return "A counted model reads histories as they are."
     if "edits" not in run.record:
         return (
             "This run was not calibrated, so it reads histories as they are. A strict training on 500 users or more, "
@@ -232,7 +235,7 @@ def _edits(run: RunFolder) -> str:
 
 
 def _list_rows(lists: Mapping[str, float]) -> list[dict[str, str]]:
-    return [
+    rows = [
         {
             "name": "coverage",
             "note": "share of the catalogue in at least one list; more users and longer lists increase it",
@@ -245,6 +248,11 @@ def _list_rows(lists: Mapping[str, float]) -> list[dict[str, str]]:
             "value": f"{lists['novelty']:.2f} bits",
             "compared": f"{lists['novelty_of_next_items']:.2f} bits: the next items",
         },
+    ]
+    if "diversity" not in lists:  # a counted model has no item vectors
+        return rows
+    return [
+        *rows,
         {
             "name": "intra-list diversity",
             "note": "mean of 1 - cosine of the trained item vectors, over the pairs of a list",

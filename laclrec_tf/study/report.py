@@ -151,8 +151,8 @@ def _comparisons(table: StudyTable, reference: str) -> list[str]:
     return [*lines, ""]
 
 
-def _epochs(record: dict[str, Any]) -> int:
-    return record["refit_epochs"] or record["best_epoch"]
+def _epochs(record: dict[str, Any]) -> int | str:
+    return record["refit_epochs"] or record["best_epoch"] or "–"  # a counted model has none
 
 
 def _write_csv(tables: Sequence[StudyTable], file: Path) -> None:
@@ -224,6 +224,7 @@ def plot_curves(records: Sequence[dict[str, Any]], file: Path) -> None:
                 label = model if not number else None
                 axis.plot(range(1, len(curve) + 1), curve, style, color=colour, linewidth=1, label=label)
         axis.set(xlabel="epoch", ylabel="validation ndcg@10", title=data)
-    axes[0, -1].legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1.0))
+    if any(axis.lines for axis in axes[0]):
+        axes[0, -1].legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1.0))
     figure.savefig(file, dpi=80)
     plt.close(figure)

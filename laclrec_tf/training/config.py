@@ -20,7 +20,7 @@ from laclrec_tf.data.corruption import CorruptionNoise
 from laclrec_tf.data.random_views import VIEW_KINDS
 from laclrec_tf.errors import InputError
 from laclrec_tf.files import read_text
-from laclrec_tf.models import LACLRec, preset_arguments
+from laclrec_tf.models import COUNTED_PRESETS, CountModel, LACLRec, preset_arguments
 from laclrec_tf.models.arguments import default_label_smoothing, default_max_edited_length
 
 Positive = Annotated[int, pydantic.Field(ge=1)]
@@ -35,6 +35,8 @@ DEPENDENT_DEFAULTS: dict[str, tuple[Any, Any]] = {
     "label_smoothing": (default_label_smoothing(0), default_label_smoothing(1)),
     "max_edited_length": (default_max_edited_length(50), default_max_edited_length(50)),  # or a fifth more, see there
 }
+# The settings of a run that a counted preset has, besides the arguments of `CountModel`.
+COUNTED_SETTINGS = ("preset", "refit", "seed")
 
 
 @dataclass(frozen=True, config=pydantic.ConfigDict(extra="forbid"))
@@ -42,7 +44,7 @@ class TrainConfig:
     """Settings of a training run. The defaults of model arguments are those of `LACLRec`'s constructor.
 
     Args:
-        preset: name of a preset in `laclrec_tf.models.PRESETS`. Default: "laclrec".
+        preset: name of a preset in `laclrec_tf.models.PRESETS` or `COUNTED_PRESETS`. Default: "laclrec".
         epochs: max number of epochs. Default: 100.
         patience: number of epochs without a better validation ndcg@10 after which training stops. Default: 8.
         targets_per_batch: approximate number of next-item targets of a batch, see `training_dataset`. Default: 512.
@@ -75,7 +77,10 @@ class TrainConfig:
             are taken at least, up to 100, and none below 500 users. At most 0.05; 0
             for no calibration. Default: 0.01.
         seed: seed of weights, batch order, views, corruptions and dropout. Default: 0.
-        model: arguments of `LACLRec` that differ from the preset. Default: none.
+        model: arguments of `LACLRec`, or of `CountModel` for a counted preset, that differ from the preset. Default:
+            none.
+
+    A counted preset has only `preset`, `refit`, `seed` and `model`.
 
     Example:
         >>> TrainConfig.of({"preset": "sasrec", "width": 32}).model
@@ -109,13 +114,15 @@ class TrainConfig:
         """Divide flat settings into run settings and model arguments, and validate both.
 
         Args:
-            settings: values by name, of arguments of this class or of `LACLRec`'s constructor.
+            settings: values by name, of arguments of this class or of the constructor of the preset's model.
 
         Raises:
-            InputError: a name is unknown (the closest one is suggested) or a value is invalid.
+            InputError: a name is unknown (the closest one is suggested) or a value is invalid, or changes nothing for
+                a counted preset.
         """
         run_names = [f.name for f in fields(cls) if f.name != "model"]
-        model_types = _model_argument_types()
+        is_counted = settings.get("preset") in COUNTED_PRESETS
+        model_types = _model_argument_types(CountModel if is_counted else LACLRec)
         run: dict[str, Any] = {}
         model: dict[str, Any] = {}
         for name, value in settings.items():
@@ -126,7 +133,8 @@ class TrainConfig:
             else:
                 close = difflib.get_close_matches(str(name), [*run_names, *model_types], n=1)
                 hint = f" Did you mean {close[0]!r}?" if close else ""
-                raise InputError(f"Unknown setting {name!r}.{hint} `laclrec-tf settings` lists them.")
+                command = f"settings --preset {settings['preset']}" if is_counted else "settings"
+                raise InputError(f"Unknown setting {name!r}.{hint} `laclrec-tf {command}` lists them.")
         if isinstance(run.get("random_kinds"), str):
             run["random_kinds"] = tuple(kind.strip() for kind in run["random_kinds"].split(","))
         try:
@@ -136,8 +144,16 @@ class TrainConfig:
             name = ".".join(str(part) for part in problem["loc"])
             raise InputError(f"Setting {name!r}: {problem['msg']}. Received: {problem['input']!r}.") from None
         arguments = preset_arguments(config.preset) | model
+        if is_counted:
+            defaults = setting_names()
+            useless = [name for name in run if name not in COUNTED_SETTINGS and run[name] != defaults[name]]
+            if useless:
+                raise InputError(
+                    f"Setting {useless[0]!r} changes nothing for the preset {config.preset}, which is counted and not "
+                    f"trained. Received: {useless[0]}={run[useless[0]]!r}. Remove it."
+                )
         try:
-            _check_model_arguments(**arguments)
+            (_check_counted_arguments if is_counted else _check_model_arguments)(**arguments)
         except ValueError as error:
             raise InputError(str(error).replace("\n", " ")) from None
         if model.get("beta") and arguments.get("contrast_views") == "random-random":
@@ -147,9 +163,20 @@ class TrainConfig:
             )
         return config
 
+    @property
+    def is_counted(self) -> bool:
+        """Whether the preset is counted, so that nothing is trained."""
+        return self.preset in COUNTED_PRESETS
+
     def as_dict(self) -> dict[str, Any]:
-        """Return the settings as plain values, with model arguments under `model`."""
-        return asdict(self)
+        """Return the settings as plain values, with model arguments under `model`.
+
+        Example:
+            >>> TrainConfig.of({"preset": "bigram", "decay": 0.5}).as_dict()
+            {'preset': 'bigram', 'refit': False, 'seed': 0, 'model': {'decay': 0.5}}
+        """
+        settings = asdict(self)
+        return {name: settings[name] for name in (*COUNTED_SETTINGS, "model")} if self.is_counted else settings
 
     def resolved(self, max_length: int = 50) -> dict[str, Any]:
         """Return all settings as plain values, including those set by the preset, the constructor or other settings.
@@ -161,8 +188,11 @@ class TrainConfig:
             >>> TrainConfig.of({"preset": "sasrec", "width": 32}).resolved()["model"]["alpha"]
             0.0
         """
-        defaults = {name: default for name, default in setting_names().items() if name in _model_argument_types()}
+        types = _model_argument_types(CountModel if self.is_counted else LACLRec)
+        defaults = {name: default for name, default in setting_names(self.preset).items() if name in types}
         model = defaults | preset_arguments(self.preset) | self.model
+        if self.is_counted:
+            return self.as_dict() | {"model": model}
         if model["max_edited_length"] is None:
             model["max_edited_length"] = default_max_edited_length(max_length)
         return with_dependent_defaults(self.as_dict() | {"model": model})
@@ -184,6 +214,10 @@ class TrainConfig:
 def _check_model_arguments(**arguments: Any) -> None:
     """Refuse what the constructor refuses. `max_length` is known only from the data."""
     LACLRec(1, max_length=1, **arguments)
+
+
+def _check_counted_arguments(**arguments: Any) -> None:
+    CountModel(1, max_length=1, **arguments)
 
 
 def dependent_default(name: str, n_negatives: int) -> Any:
@@ -232,16 +266,24 @@ def flat_settings(settings: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name != "model"} | settings["model"]
 
 
-def setting_names() -> dict[str, Any]:
-    """Return the names of all settings that `--set` accepts, with their defaults.
+def setting_names(preset: str = "laclrec") -> dict[str, Any]:
+    """Return the names of all settings that `--set` accepts, with their defaults, which a preset may replace.
+
+    Args:
+        preset: a preset; counted ones have other settings. Default: "laclrec".
 
     Example:
         >>> setting_names()["width"]
         64
+        >>> list(setting_names("item-knn"))
+        ['preset', 'refit', 'seed', 'window', 'decay', 'max_distance', 'n_neighbours', 'discount']
     """
+    is_counted = preset in COUNTED_PRESETS
+    kind = CountModel if is_counted else LACLRec
     run = {f.name: f.default for f in fields(TrainConfig) if f.name != "model"}
-    parameters = inspect.signature(LACLRec.__init__).parameters
-    return run | {name: parameters[name].default for name in _model_argument_types()}
+    run = {name: run[name] for name in COUNTED_SETTINGS} if is_counted else run
+    parameters = inspect.signature(kind.__init__).parameters
+    return run | {name: parameters[name].default for name in _model_argument_types(kind)}
 
 
 class _Loader(yaml.SafeLoader):
@@ -324,8 +366,8 @@ def _is_float(text: str) -> bool:
     return not text.strip().lstrip("+-").isdigit()
 
 
-def _model_argument_types() -> dict[str, Any]:
-    hints = typing.get_type_hints(LACLRec.__init__)
+def _model_argument_types(kind: type[LACLRec] | type[CountModel] = LACLRec) -> dict[str, Any]:
+    hints = typing.get_type_hints(kind.__init__)
     skipped = ("return", "kwargs", "n_items", "seed", "max_length")  # they are set by the data or by the run
     return {name: hint for name, hint in hints.items() if name not in skipped}
 

@@ -71,11 +71,12 @@ def grow(
     given = {"neighbours": neighbours, "events": events}
     files = {name: None if file is None else Path(file) for name, file in given.items()}
     check_new_run(out)
+    folder.check_vectors()
     new = PreparedData.open(vocabulary).vocabulary if vocabulary.is_dir() else ItemVocabulary.read(vocabulary)
     change = CatalogueChange.between(folder.vocabulary, folder.retired, new, keep_missing=keep_missing)
     popularity = folder.popularity
     with spinner(f"growing {run}", disable=not show_progress):
-        model = folder.model
+        model = folder.vector_model
         if model.n_items != folder.vocabulary.n_items:
             raise InputError(
                 f"{folder.folder} is damaged: its model has {model.n_items} items, but vocabulary.txt has "

@@ -32,7 +32,7 @@ def new_model(config: TrainConfig, n_items: int, max_length: int) -> LACLRec:
         A `LACLRec` that is not compiled.
 
     Raises:
-        InputError: the settings do not fit the data.
+        InputError: the settings do not fit the data, or the preset is counted.
     """
     sizes: dict[str, Any] = {"max_length": max_length, "seed": config.seed, "dtype": config.precision}
     try:

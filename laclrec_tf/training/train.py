@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import re
+import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,10 +25,11 @@ from laclrec_tf.run_folder import FORMAT_VERSION, RECORD_FILE, RunFolder, check_
 from laclrec_tf.runtime.machine import package_versions
 from laclrec_tf.runtime.output_files import new_folder
 from laclrec_tf.runtime.processes import StopRequest
-from laclrec_tf.runtime.terminal import readable_warnings, terminal
+from laclrec_tf.runtime.terminal import readable_warnings, spinner, terminal
 from laclrec_tf.training.calibration import calibration_of
 from laclrec_tf.training.checkpoints import CheckpointSettings, CheckpointTimer, TrainingCheckpoints
 from laclrec_tf.training.config import TrainConfig
+from laclrec_tf.training.counting import count_run
 from laclrec_tf.training.session import TrainingSession
 from laclrec_tf.training.setup import settings_of_data
 from laclrec_tf.training.workers import WorkerGroup, agreed, lost_worker_as_input_error
@@ -53,6 +55,9 @@ def train(
 
     With `config.refit` this finds the number of epochs (or takes it from `config.refit_epochs`), then trains a new
     model for that many epochs on everything before the test item.
+
+    A counted preset is not trained: its model is counted in seconds and measured on validation, and there are no epochs
+    and checkpoints.
 
     An error or an interruption before the end of the first epoch leaves no folder. Later it leaves the results so far,
     with the best weights in `best.keras`, but no `run.json`. Every few minutes, and on SIGTERM and Ctrl-C, the whole
@@ -105,6 +110,8 @@ def train(
             check_place(out, kept, checkpoints.resume)
     if workers.largest(int(finished is not None)):
         return _without_checkpoints(finished, kept) if workers.is_chief else None
+    if config.is_counted:
+        return _counted(prepared, config, out, show_progress) if workers.is_chief else None
     # Reading the checkpoints warns of damaged ones.
     with agreed(workers), readable_warnings(terminal(stderr=True), disable=not show_progress):
         session = TrainingSession(
@@ -123,7 +130,7 @@ def train(
             keep_last=checkpoints.keep_last,
             calibration=None if calibrated is None else calibration_of(calibrated.record),
         )
-        _check_validation(session)
+        _check_validation(prepared, session.histories)
         _check_same_training(session)
         if is_longer and session.state is None:
             raise InputError(f"{kept.folder} has no checkpoint of the run {out}, so it cannot be trained longer.")
@@ -162,16 +169,42 @@ def _check_calibrated(strict: RunFolder, config: TrainConfig, data: PreparedData
         )
 
 
+def _counted(prepared: PreparedData, config: TrainConfig, out: Path, show_progress: bool) -> RunFolder:
+    started = time.perf_counter()
+    _check_validation(prepared, prepared.histories()[1])
+    with (
+        new_folder(out, lambda _: False),
+        full_disk_as_os_error(),
+        spinner(f"counting {prepared.folder}", disable=not show_progress),
+    ):
+        model, record, counts = count_run(config, prepared)
+        _write_files(out, model, record, prepared, config, counts, time.perf_counter() - started)
+    return RunFolder.open(out)
+
+
 def _write_run(session: TrainingSession) -> None:
     model, record = session.run()
-    prepared, out = session.prepared, session.out
+    counts = session.item_counts(record["trained_on"])
+    record |= {"can_train_longer": session.has_last}
+    _write_files(session.out, model, record, session.prepared, session.config, counts, session.seconds)
+
+
+def _write_files(
+    out: Path,
+    model: keras.Model,
+    record: dict[str, Any],
+    prepared: PreparedData,
+    config: TrainConfig,
+    counts: np.ndarray,
+    seconds: float,
+) -> None:
     whole = out / ".model.partial.keras"
     model.save(whole)
     whole.replace(out / "model.keras")  # a run that is trained longer stays whole until here
     for outdated in out.glob("evaluation-*.json"):
         outdated.unlink()
     prepared.vocabulary.save(out / "vocabulary.txt")
-    np.save(out / "popularity.npy", session.item_counts(record["trained_on"]))
+    np.save(out / "popularity.npy", counts)
     record |= {
         "format_version": FORMAT_VERSION,
         "data_folder": str(prepared.folder.resolve()),
@@ -179,10 +212,9 @@ def _write_run(session: TrainingSession) -> None:
         "data_counts": dict(prepared.counts),
         "max_length": prepared.max_length,
         "window": prepared.window,
-        "can_train_longer": session.has_last,
-        "seconds": round(session.seconds, 1),
-        "settings": session.config.as_dict(),
-        "every_setting": session.config.every_setting(prepared.max_length),
+        "seconds": round(seconds, 1),
+        "settings": config.as_dict(),
+        "every_setting": config.every_setting(prepared.max_length),
         "versions": package_versions(),
     }
     write_record(out, record)
@@ -263,12 +295,11 @@ def _is_first_file(file: Path) -> bool:
     return is_empty_log or file.name in {"tensorboard", "checkpoints"}
 
 
-def _check_validation(session: TrainingSession) -> None:
+def _check_validation(prepared: PreparedData, histories: list[np.ndarray]) -> None:
     """Refuse data without a history of three events, because nothing can be validated on it."""
-    if not held_out_pairs(session.histories, "validation"):
+    if not held_out_pairs(histories, "validation"):
         raise InputError(
-            f"{session.prepared.folder} has no history of three or more events, so none to validate on. "
-            "Prepare more events."
+            f"{prepared.folder} has no history of three or more events, so none to validate on. Prepare more events."
         )
 
 

@@ -89,6 +89,8 @@ def export(
     settings = index or IndexSettings()
     folder = RunFolder.open(run)
     edits = folder.edits_to_use(edits)
+    if settings.kind == "partitioned":
+        folder.check_vectors()
     with spinner(f"exporting {run}", disable=not show_progress):
         retriever_with = partial(
             Retriever,

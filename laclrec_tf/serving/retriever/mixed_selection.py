@@ -1,4 +1,4 @@
-"""The best items that a row may get, where predictions are mixed over the edits of its history.
+"""The best items that a row may get, where a whole history is scored: over its edits, or by a counted model.
 
 `MixedSelection` scores all items, `MixedSearch` those that an approximate index finds.
 """
@@ -33,8 +33,10 @@ class MixedSelection(tf.Module):
 
     Args:
         probabilities_of: function from histories `[B, L]` of int32 ids to the probabilities `[B, N]` float32 of the
-            items. Each call of a signature calls it.
+            items, or any other scores. Each call of a signature calls it.
         popularity: `[N + 3]` float32 scores for rows without a known item, `-inf` for what is never recommended.
+        values_a_row: number of values that the function holds for a history. Default: `4 * N`, for the four versions
+            of a history that are mixed.
 
     Example:
         >>> never = -np.inf
@@ -47,7 +49,12 @@ class MixedSelection(tf.Module):
         [[3, 1]]
     """
 
-    def __init__(self, probabilities_of: Callable[[tf.Tensor], tf.Tensor], popularity: np.ndarray) -> None:
+    def __init__(
+        self,
+        probabilities_of: Callable[[tf.Tensor], tf.Tensor],
+        popularity: np.ndarray,
+        values_a_row: int | None = None,
+    ) -> None:
         """Keep the source of the probabilities."""
         super().__init__(name="mixed_selection")
         self._probabilities_of = probabilities_of
@@ -55,7 +62,7 @@ class MixedSelection(tf.Module):
         self.n_items = len(shares)
         self.popularity = tf.Variable(shares, trainable=False, dtype=tf.float32, name="popularity")
         self._has_retired = bool(np.isinf(shares).any())
-        self._rows_at_once = max(1, CHUNK_SCORES // (self.n_items * N_MIXED))
+        self._rows_at_once = max(1, CHUNK_SCORES // (values_a_row or self.n_items * N_MIXED))
         self._block = ONE_TILE_BLOCK if self.n_items <= ONE_TILE else BLOCK
 
     def best(

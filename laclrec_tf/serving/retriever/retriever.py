@@ -29,7 +29,13 @@ from laclrec_tf.serving.retriever.inputs import (
 from laclrec_tf.serving.retriever.lookup import ItemLookup, active_items, recent_known, unknown_items
 from laclrec_tf.serving.retriever.mixed_selection import MixedSearch, MixedSelection
 from laclrec_tf.serving.retriever.selection import NO_SCORE, ItemIndex, ItemSelection
-from laclrec_tf.serving.retriever.signatures import HistoryEditor, HistoryEmbedder, ItemSignatures, RetrievalModel
+from laclrec_tf.serving.retriever.signatures import (
+    CountedModel,
+    HistoryEditor,
+    HistoryEmbedder,
+    ItemSignatures,
+    RetrievalModel,
+)
 
 
 class Retriever(tf.Module):
@@ -43,6 +49,9 @@ class Retriever(tf.Module):
 
     PAD, EOS, MASK, retired and excluded items are never recommended; with an allow-list, only its items are. When fewer
     items are eligible than requested, the remaining slots hold `""` and the score -1e30; `filled` counts the others.
+
+    A counted model, see `laclrec_tf.models.baselines`, has no user vectors and no item vectors, and therefore none of
+    the signatures `embed_history`, `embed_items` and `similar_items`.
 
     The retriever reads the model's own variables, so answers follow further training. It holds no Keras object, so
     neither does the SavedModel. Keep a reference to the retriever while its signatures are called: a `tf.function`
@@ -75,7 +84,7 @@ class Retriever(tf.Module):
 
     def __init__(
         self,
-        model: RetrievalModel,
+        model: RetrievalModel | CountedModel,
         vocabulary: ItemVocabulary,
         popularity: np.ndarray,
         retired: Collection[str] = (),
@@ -95,29 +104,46 @@ class Retriever(tf.Module):
         self.n_items = model.n_items
         self.max_length = model.max_length
         self.lookup = ItemLookup(vocabulary)
-        self.embedder = HistoryEmbedder(model, self.lookup)
         active = active_items(vocabulary, retired)
         self.active_ids = (np.flatnonzero(active) + 1).astype(np.int32)
         self.retired_ids = tuple(vocabulary.to_ids(retired))
-        self.exact_index = ExactIndex(lambda: model.item_vectors, self.n_items, active)
         shares = np.where(active, counts / max(counts.sum(), 1.0), -np.inf)
         popular = np.pad(shares, (1, 2), constant_values=-np.inf).astype(np.float32)
         self.edits = edits
         self.exclude_history = model.exclude_history if exclude_history is None else exclude_history
         self.selection: ItemSelection | MixedSelection | MixedSearch
-        if edits == "none":
-            self.selection = ItemSelection(self.exact_index, popular, index)
+        self.embedder: HistoryEmbedder | None = None
+        self.about_items: ItemSignatures | None = None
+        self.editor: HistoryEditor | None = None
+        if isinstance(model, CountedModel):
+            if edits != "none" or index is not None:
+                raise InputError(
+                    "Arguments `edits` and `index` need vectors, and a counted model has none. Remove them."
+                )
+            self.selection = MixedSelection(model.item_scores, popular, model.values_a_row)
         else:
-            self.selection = MixedSelection(lambda item_ids: model.mixed_probabilities(item_ids, edits), popular)
-            if index is not None:
-                self.selection = MixedSearch(self.selection, model, edits, index)
-        self.editor = HistoryEditor(model, self.lookup) if model.has_augmenter else None
-        self.embed_history = self.embedder.embed_history
+            self._use_vectors(model, popular, active, index)
         self.retrieve = self._retrieve_signature()
-        about_items = ItemSignatures(self.lookup, self.exact_index)
-        self.similar_items, self.embed_items = about_items.similar_items, about_items.embed_items
         # The variables that the signatures read; nothing else is saved.
         self._weights = list(self.retrieve.get_concrete_function().variables)
+
+    def _use_vectors(
+        self, model: RetrievalModel, popularity: np.ndarray, active: np.ndarray, index: ItemIndex | None
+    ) -> None:
+        """Make what reads the vectors of histories and items."""
+        edits = self.edits
+        self.exact_index = ExactIndex(lambda: model.item_vectors, self.n_items, active)
+        self.embedder = HistoryEmbedder(model, self.lookup)
+        self.about_items = ItemSignatures(self.lookup, self.exact_index)
+        self.editor = HistoryEditor(model, self.lookup) if model.has_augmenter else None
+        self.embed_history = self.embedder.embed_history
+        self.similar_items, self.embed_items = self.about_items.similar_items, self.about_items.embed_items
+        if edits == "none":
+            self.selection = ItemSelection(self.exact_index, popularity, index)
+            return
+        self.selection = MixedSelection(lambda item_ids: model.mixed_probabilities(item_ids, edits), popularity)
+        if index is not None:
+            self.selection = MixedSearch(self.selection, model, edits, index)
 
     def __repr__(self) -> str:
         retired = f", {len(self.retired_ids):,} of them retired" if self.retired_ids else ""
@@ -131,16 +157,15 @@ class Retriever(tf.Module):
 
     @property
     def signatures(self) -> dict[str, Any]:
-        """Signatures of the SavedModel by name, each a `tf.function`; `augment` only if the model has an augmenter."""
+        """Signatures of the SavedModel by name, each a `tf.function`; only those that the model has something for."""
         signatures: dict[str, Any] = {
             "serving_default": self.serving_default,
             "retrieve": self.retrieve,
-            "similar_items": self.similar_items,
-            "embed_history": self.embed_history,
-            "embed_items": self.embed_items,
             "rank": self.rank,
             "predict_examples": self.predict_examples,
         }
+        if self.embedder is not None:
+            signatures |= {name: getattr(self, name) for name in ("similar_items", "embed_history", "embed_items")}
         if self.editor is not None:
             signatures["augment"] = self.editor.augment
         return signatures
@@ -256,6 +281,6 @@ class Retriever(tf.Module):
 
     def _query(self, history_ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Return what the selection reads of each history, user vectors or ids, and whether it has a known item."""
-        if self.edits == "none":
+        if self.edits == "none" and self.embedder is not None:
             return self.embedder.user_vectors(history_ids)
         return recent_known(history_ids, self.max_length), tf.reduce_any(tf.not_equal(history_ids, PAD_ID), axis=1)

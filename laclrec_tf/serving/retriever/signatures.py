@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import tensorflow as tf
 
@@ -43,6 +43,18 @@ class RetrievalModel(Protocol):
 
     def edit(self, history: tf.Tensor, decision: str) -> Any:
         """Return `operations`, `probabilities`, `insertions` and `edited` of histories `[B, L]`."""
+
+
+@runtime_checkable
+class CountedModel(Protocol):
+    """What the retriever needs of a model without vectors; `laclrec_tf.models.CountModel` provides it."""
+
+    n_items: int
+    max_length: int
+    values_a_row: int
+
+    def item_scores(self, history: tf.Tensor) -> tf.Tensor:
+        """Return the scores `[B, N]` of the items for right-padded histories `[B, L]`."""
 
 
 class HistoryEmbedder(tf.Module):

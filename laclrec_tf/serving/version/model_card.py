@@ -83,7 +83,9 @@ def _model(description: Mapping[str, Any], record: Mapping[str, Any], metrics: M
         "events read of a history": f"the {description['max_length']:,} most recent",
         "items of a history": "excluded" if description.get("exclude_history", True) else "recommended like others",
         "signatures": ", ".join(description["signatures"]),
-        "epochs": record.get("refit_epochs") or record.get("best_epoch"),
+        "epochs": "none, it is counted"
+        if record.get("counted")
+        else record.get("refit_epochs") or record.get("best_epoch"),
         "made with": ", ".join(f"{name} {version}" for name, version in versions.items()),
     }
 
