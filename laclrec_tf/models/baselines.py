@@ -30,7 +30,7 @@ class CountModel(keras.Model):
     Args:
         n_items: Catalogue size `N`.
         max_length: Max length of a history. Default: 50.
-        window: Number of the last items that are read; 0 for none, so that popularity alone decides. Default: None, all
+        n_last: Number of the last items that are read; 0 for none, so that popularity alone decides. Default: None, all
             items of the history.
         decay: Exponent of the decay with age, 0 for none. Default: 1.
         max_distance: Max distance of a follower that counts, at least 1; 0 scores the items of the history themselves.
@@ -49,7 +49,7 @@ class CountModel(keras.Model):
         ValueError: an argument is out of its range; in a call, `inputs` are not integer histories.
 
     Example:
-        >>> model = CountModel(n_items=3, window=1, n_neighbours=1)
+        >>> model = CountModel(n_items=3, n_last=1, n_neighbours=1)
         >>> model.set_counts(np.array([1, 2, 3]), np.array([[3], [1], [0]]), np.array([[0.7], [0.2], [0.0]]))
         >>> model.recommend([[2, 1]], k=2, exclude_history=False)[0].numpy().tolist()
         [[3, 1]]
@@ -62,7 +62,7 @@ class CountModel(keras.Model):
         n_items: int,
         *,
         max_length: int = 50,
-        window: int | None = None,
+        n_last: int | None = None,
         decay: float = 1.0,
         max_distance: int = 10,
         n_neighbours: int = 100,
@@ -72,7 +72,7 @@ class CountModel(keras.Model):
         super().__init__(**kwargs)
         self.n_items = n_items
         self.max_length = max_length
-        self.window = window
+        self.n_last = n_last
         self.decay = decay
         self.max_distance = max_distance
         self.n_neighbours = n_neighbours
@@ -99,7 +99,7 @@ class CountModel(keras.Model):
         """
         popularity = np.zeros(self.n_items + 3, np.float32)
         popularity[by_popularity] = np.arange(self.n_items, 0, -1) / self.n_items
-        self.popularity.assign(popularity * (1.0 if self.window == 0 else TIE_WEIGHT))
+        self.popularity.assign(popularity * (1.0 if self.n_last == 0 else TIE_WEIGHT))
         if neighbours is not None and weights is not None:
             self.neighbours.assign(np.pad(neighbours, ((1, 2), (0, 0))))
             self.neighbour_weights.assign(np.pad(weights, ((1, 2), (0, 0))))
@@ -107,12 +107,12 @@ class CountModel(keras.Model):
     @property
     def has_neighbours(self) -> bool:
         """Whether scores need the followers of items."""
-        return self.window != 0 and self.max_distance > 0
+        return self.n_last != 0 and self.max_distance > 0
 
     @property
     def values_a_row(self) -> int:
         """Number of values that scoring one history holds at a time, about."""
-        n_read = self.max_length if self.window is None else min(self.window, self.max_length)
+        n_read = self.max_length if self.n_last is None else min(self.n_last, self.max_length)
         return 4 * (self.n_items + n_read * (self.n_neighbours if self.has_neighbours else 1))
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> tf.Tensor:
@@ -143,12 +143,12 @@ class CountModel(keras.Model):
 
     def item_scores(self, history: tf.Tensor) -> tf.Tensor:
         """Return the scores `[B, N]` of the items for histories `[B, L]`, PAD anywhere; item 1 first."""
-        window = self.max_length if self.window is None else min(self.window, self.max_length)
+        n_last = self.max_length if self.n_last is None else min(self.n_last, self.max_length)
         popularity = tf.convert_to_tensor(self.popularity)[tf.newaxis]
         batch, width = tf.shape(history)[0], self.n_items + 3
-        if not window:
+        if not n_last:
             return tf.tile(popularity, [batch, 1])[:, 1:-2]
-        item_ids = pack_histories(tf.cast(history, tf.int32), window)  # [B, W]
+        item_ids = pack_histories(tf.cast(history, tf.int32), n_last)  # [B, W]
         places = item_ids + tf.range(batch)[:, tf.newaxis] * width  # in the flat scores
         ages = history_lengths(item_ids)[:, tf.newaxis] - 1 - tf.range(tf.shape(item_ids)[1])
         weights = tf.pow(tf.cast(1 + tf.maximum(ages, 0), tf.float32), -self.decay)
@@ -174,7 +174,7 @@ class CountModel(keras.Model):
     @property
     def arguments(self) -> dict[str, Any]:
         """The constructor's arguments by name, with the values in force."""
-        names = ("n_items", "max_length", "window", "decay", "max_distance", "n_neighbours", "discount")
+        names = ("n_items", "max_length", "n_last", "decay", "max_distance", "n_neighbours", "discount")
         return {name: getattr(self, name) for name in names}
 
     def get_config(self) -> dict[str, Any]:
@@ -190,14 +190,14 @@ def _check(arguments: dict[str, Any]) -> None:
     lowest = {
         "n_items": 1,
         "max_length": 1,
-        "window": 0,
+        "n_last": 0,
         "max_distance": 0,
         "n_neighbours": 1,
         "decay": 0,
         "discount": 0,
     }
     for name, value in arguments.items():
-        if name == "window" and value is None:
+        if name == "n_last" and value is None:
             continue
         if name not in ("decay", "discount") and not isinstance(value, Integral):
             raise ValueError(f"Argument `{name}` must be a whole number. Received: {name}={value!r}.")

@@ -20,10 +20,10 @@ PRESETS: dict[str, dict[str, Any]] = {
 # Arguments of `CountModel`: the most popular items, the newest items of the history, what followed the last item, and
 # what followed the last items. The numbers were chosen on validation, see `docs/compare.md`.
 COUNTED_PRESETS: dict[str, dict[str, Any]] = {
-    "popular": {"window": 0},
-    "recent": {"window": None, "max_distance": 0},
-    "bigram": {"window": 1, "discount": 0.0},
-    "item-knn": {"window": 20},
+    "popular": {"n_last": 0},
+    "recent": {"n_last": None, "max_distance": 0},
+    "bigram": {"n_last": 1, "discount": 0.0},
+    "item-knn": {"n_last": 20},
 }
 
 

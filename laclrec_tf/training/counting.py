@@ -100,7 +100,7 @@ def count_model(histories: Sequence[np.ndarray], n_items: int, *, seed: int = 0,
         ValueError: an argument is out of its range.
 
     Example:
-        >>> model = count_model([np.array([1, 3, 2]), np.array([1, 3])], n_items=3, window=1)
+        >>> model = count_model([np.array([1, 3, 2]), np.array([1, 3])], n_items=3, n_last=1)
         >>> model.recommend([[1]])[0].numpy().tolist()
         [[3, 2]]
     """

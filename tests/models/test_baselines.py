@@ -34,12 +34,12 @@ def scores(model: CountModel, history: list[int]) -> np.ndarray:
 
 
 def test_without_a_window_popularity_decides():
-    np.testing.assert_allclose(scores(counted(window=0), [1, 2]), POPULARITY)
+    np.testing.assert_allclose(scores(counted(n_last=0), [1, 2]), POPULARITY)
 
 
 def test_a_window_of_one_reads_the_last_item():
     np.testing.assert_allclose(
-        scores(counted(window=1), [2, 1, 0]), [0, 0.5, 0.25, 0] + TIE_WEIGHT * POPULARITY, rtol=1e-6
+        scores(counted(n_last=1), [2, 1, 0]), [0, 0.5, 0.25, 0] + TIE_WEIGHT * POPULARITY, rtol=1e-6
     )
 
 
@@ -48,7 +48,7 @@ def test_followers_of_older_items_decay():
     expected = [0.8 / 2, 0.5 / 3, 0.25 / 3, 1.0] + TIE_WEIGHT * POPULARITY
     np.testing.assert_allclose(scores(counted(), [1, 3, 2]), expected, rtol=1e-6)
     expected = [0.8 / 4, 0, 0, 1.0] + TIE_WEIGHT * POPULARITY
-    np.testing.assert_allclose(scores(counted(window=2, decay=2.0), [1, 3, 2]), expected, rtol=1e-6)
+    np.testing.assert_allclose(scores(counted(n_last=2, decay=2.0), [1, 3, 2]), expected, rtol=1e-6)
 
 
 def test_a_repeated_item_counts_where_it_is_newest():
@@ -80,14 +80,14 @@ def test_padding_anywhere_and_other_rows_change_nothing(history, before, behind)
 
 
 def test_no_two_items_have_the_same_popularity_term():
-    model = CountModel(20_000, window=1, n_neighbours=1)
+    model = CountModel(20_000, n_last=1, n_neighbours=1)
     item_ids = np.arange(1, 20_001)
     model.set_counts(item_ids, np.ones((20_000, 1), int), np.zeros((20_000, 1)))
     assert len(np.unique(model([[5]]).numpy()[0, 1:-2])) == 20_000
 
 
 def test_a_model_is_saved_with_its_counts(tmp_path):
-    model = counted(window=3, decay=0.5, discount=0.1)
+    model = counted(n_last=3, decay=0.5, discount=0.1)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert repr(loaded) == repr(model)
@@ -98,8 +98,8 @@ def test_a_model_is_saved_with_its_counts(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"window": -1}, "`window` must be 0 or above"),
-        ({"window": 1.5}, "`window` must be a whole number"),
+        ({"n_last": -1}, "`n_last` must be 0 or above"),
+        ({"n_last": 1.5}, "`n_last` must be a whole number"),
         ({"n_neighbours": 0}, "`n_neighbours` must be 1 or above"),
         ({"decay": float("nan")}, "`decay` must be 0 or above, and finite"),
     ],

@@ -74,12 +74,12 @@ def test_presets_rank_as_they_are_named():
 
 
 def test_a_counted_preset_has_its_own_settings():
-    config = TrainConfig.of({"preset": "item-knn", "window": 5, "seed": 2})
+    config = TrainConfig.of({"preset": "item-knn", "n_last": 5, "seed": 2})
     assert config.every_setting() == {
         "preset": "item-knn",
         "refit": False,
         "seed": 2,
-        "window": 5,
+        "n_last": 5,
         "decay": 1.0,
         "max_distance": 10,
         "n_neighbours": 100,
@@ -94,7 +94,7 @@ def test_a_counted_preset_has_its_own_settings():
     [
         ({"epochs": 3}, "'epochs' changes nothing for the preset bigram, which is counted and not trained"),
         ({"width": 8}, "Unknown setting 'width'.* `laclrec-tf settings --preset bigram` lists them"),
-        ({"window": -1}, "`window` must be 0 or above"),
+        ({"n_last": -1}, "`n_last` must be 0 or above"),
         ({"decay": "fast"}, "Setting 'decay'"),
     ],
 )
@@ -221,17 +221,17 @@ def test_the_commands_count_evaluate_export_and_recommend(data, tmp_path, capsys
         assert exit_.value.code == 0
         return " ".join(capsys.readouterr().out.split())
 
-    told = said("train", str(data), "--preset", "item-knn", "--set", "window=5", "--out", out)
+    told = said("train", str(data), "--preset", "item-knn", "--set", "n_last=5", "--out", out)
     assert "strict, counted, validation: recall@10 " in told
     validation = json.loads((tmp_path / "run" / "run.json").read_text())["validation"]
     assert f"ndcg@10 {validation['ndcg@10']:.4f}" in told
-    again = said("train", str(data), "--preset", "item-knn", "--set", "window=5", "--out", out, "--resume")
+    again = said("train", str(data), "--preset", "item-knn", "--set", "n_last=5", "--out", out, "--resume")
     assert "was finished before" in again
     assert "item-knn, strict, test split, full protocol" in said("evaluate", out)
     said("export", out, "--to", shop)
     item = RunFolder.open(out).vocabulary.items[0]
     assert len(json.loads(said("recommend", "--model", shop, "--history", item, "--k", "3", "--json"))["item_ids"]) == 3
-    assert "window = 20" in said("settings", "--preset", "item-knn")
+    assert "n_last = 20" in said("settings", "--preset", "item-knn")
 
 
 def test_retired_items_are_not_recommended(run):
