@@ -101,7 +101,7 @@ def count_model(histories: Sequence[np.ndarray], n_items: int, *, seed: int = 0,
 
     Example:
         >>> model = count_model([np.array([1, 3, 2]), np.array([1, 3])], n_items=3, n_last=1)
-        >>> model.recommend([[1]])[0].numpy().tolist()
+        >>> model.recommend([[1]], k=2)[0].numpy().tolist()
         [[3, 2]]
     """
     model = CountModel(n_items, **arguments)
