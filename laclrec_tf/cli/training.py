@@ -290,6 +290,7 @@ def train(
     did = "was finished before:" if (out / "run.json").read_bytes() == before else "wrote"
     if finished.is_counted:
         found = ", ".join(f"{name} {record['validation'][name]:.4f}" for name in ("recall@10", "ndcg@10"))
+        found += "" if finished.exclude_history else ", items of a history are recommended again"
         of_strict = " of the strict model" * (record["trained_on"] == "refit")
         console.print(
             f"{did} {out}: {record['trained_on']}, counted, validation{of_strict}: {found}, {record['seconds']:.1f} s"

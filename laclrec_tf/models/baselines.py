@@ -37,6 +37,8 @@ class CountModel(keras.Model):
             Default: 10.
         n_neighbours: Max number of followers kept for each item, those with the largest weights. Default: 100.
         discount: Exponent of the popularity that a follower's count is divided by. Default: 0.25.
+        exclude_history: Whether the items of a history are not to be recommended. Validation, `recommend` and an export
+            follow it. Default: True.
         **kwargs: Passed on to `keras.Model`.
 
     Call arguments:
@@ -67,6 +69,7 @@ class CountModel(keras.Model):
         max_distance: int = 10,
         n_neighbours: int = 100,
         discount: float = 0.25,
+        exclude_history: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -77,6 +80,7 @@ class CountModel(keras.Model):
         self.max_distance = max_distance
         self.n_neighbours = n_neighbours
         self.discount = discount
+        self.exclude_history = exclude_history
         _check(self.arguments)
         rows = n_items + 3
         self.popularity = self.add_weight(shape=(rows,), initializer="zeros", trainable=False, name="popularity")
@@ -165,17 +169,18 @@ class CountModel(keras.Model):
         return (tf.reshape(counted, [batch, width]) + popularity)[:, 1:-2]
 
     def recommend(
-        self, history: Any, k: int = 10, exclude_history: bool = True, edits: str = "none"
+        self, history: Any, k: int = 10, exclude_history: bool | None = None, edits: str = "none"
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Recommend the next items, see `EditAwareModel.recommend`. `edits` must be "none" or "chosen"."""
         history = as_history(history, self.n_items)
+        exclude_history = self.exclude_history if exclude_history is None else exclude_history
         return Catalogue.best_of(self.scores_of(history, edits), k, exclude=history if exclude_history else None)
 
     @property
     def arguments(self) -> dict[str, Any]:
         """The constructor's arguments by name, with the values in force."""
         names = ("n_items", "max_length", "n_last", "decay", "max_distance", "n_neighbours", "discount")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in (*names, "exclude_history")}
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments, with the name."""
@@ -197,7 +202,7 @@ def _check(arguments: dict[str, Any]) -> None:
         "discount": 0,
     }
     for name, value in arguments.items():
-        if name == "n_last" and value is None:
+        if name == "exclude_history" or (name == "n_last" and value is None):
             continue
         if name not in ("decay", "discount") and not isinstance(value, Integral):
             raise ValueError(f"Argument `{name}` must be a whole number. Received: {name}={value!r}.")

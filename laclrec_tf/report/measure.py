@@ -123,9 +123,9 @@ def list_findings(run: RunFolder, users: HeldOutUsers, seed: int) -> dict[str, f
         "novelty": novelty(users.lists, run.popularity),
         "novelty_of_next_items": float(np.mean(surprise(users.targets, run.popularity))),
     }
-    if run.is_counted:
+    if isinstance(run.model, CountModel):
         return found
-    vectors = run.vector_model.item_vectors.numpy()
+    vectors = run.model.item_vectors.numpy()
     generator = np.random.default_rng(seed)
     size = min(K, len(recommendable))
     at_random = np.stack(

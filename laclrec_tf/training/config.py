@@ -276,7 +276,7 @@ def setting_names(preset: str = "laclrec") -> dict[str, Any]:
         >>> setting_names()["width"]
         64
         >>> list(setting_names("item-knn"))
-        ['preset', 'refit', 'seed', 'n_last', 'decay', 'max_distance', 'n_neighbours', 'discount']
+        ['preset', 'refit', 'seed', 'n_last', 'decay', 'max_distance', 'n_neighbours', 'discount', 'exclude_history']
     """
     is_counted = preset in COUNTED_PRESETS
     kind = CountModel if is_counted else LACLRec

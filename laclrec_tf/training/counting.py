@@ -13,7 +13,7 @@ from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.data.splits import Protocol, held_out_pairs, packed_histories, training_part
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.ranking import rank_targets
-from laclrec_tf.metrics.ranking import ranking_metrics
+from laclrec_tf.metrics.ranking import ranking_metrics, served_protocol
 from laclrec_tf.models import COUNTED_PRESETS, CountModel, preset_arguments
 from laclrec_tf.training.config import TrainConfig
 
@@ -48,7 +48,7 @@ def count_run(config: TrainConfig, prepared: PreparedData) -> tuple[CountModel, 
 
     model, counts = counted("strict")
     before, targets = zip(*held_out_pairs(histories, "validation"), strict=True)
-    ranks = rank_targets(model, before, np.array(targets))
+    ranks = rank_targets(model, before, np.array(targets), protocol=served_protocol(model.exclude_history))
     record = {"trained_on": "strict", "counted": True, "validation": ranking_metrics(ranks)}
     if config.refit:
         record["trained_on"] = "refit"

@@ -84,6 +84,7 @@ def test_a_counted_preset_has_its_own_settings():
         "max_distance": 10,
         "n_neighbours": 100,
         "discount": 0.25,
+        "exclude_history": True,
     }
     assert set(config.every_setting()) == set(setting_names("item-knn"))
     assert all(TrainConfig.of({"preset": name}).is_counted for name in COUNTED_PRESETS)
@@ -137,6 +138,16 @@ def test_a_run_has_the_counts_before_the_validation_item(run):
     assert not list(run.folder.glob("epochs*")) and not (run.folder / "checkpoints").exists()
 
 
+def test_where_the_history_is_kept_the_newest_items_are_measured_and_served(data, tmp_path):
+    settings = {"preset": "recent", "exclude_history": False}
+    kept = train(data, tmp_path / "run", settings, show_progress=False)
+    before, targets = zip(*held_out_pairs(kept.data.histories()[1], "validation"), strict=True)
+    ranks = rank_targets(kept.model, before, np.array(targets), protocol="full-with-history")
+    assert kept.record["validation"] == ranking_metrics(ranks)
+    first, second = kept.vocabulary.items[:2]
+    assert load(kept.folder).recommend([first, second], k=2)[0].item_ids == (second, first)
+
+
 def test_a_refit_counts_the_validation_item_too(data, tmp_path, run):
     refit = train(data, tmp_path / "run", {"preset": "bigram", "n_neighbours": 5, "refit": True}, show_progress=False)
     assert refit.record["trained_on"] == "refit"
@@ -153,8 +164,7 @@ def test_evaluation_and_recommendations_agree(run):
     queries = [run.vocabulary.to_items(histories[user][:-1].tolist()) for user in users["user_id"]]
     answers = load(run.folder).recommend(queries, k=10)
     hits = [item in answer.item_ids for item, answer in zip(users["item_id"], answers, strict=True)]
-    fresh = ~users["in_history"].to_numpy()
-    assert np.array_equal(np.array(hits)[fresh], (users["rank"] <= 10).to_numpy()[fresh])
+    assert np.array_equal(hits, (users["rank"] <= 10).to_numpy())
     assert found["recall@10"] > 0.3
     for protocol in ("full-with-history", "sampled-99"):
         protocol_found = evaluate(run.folder, protocol=protocol, show_progress=False)

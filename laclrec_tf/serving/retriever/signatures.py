@@ -51,6 +51,7 @@ class CountedModel(Protocol):
 
     n_items: int
     max_length: int
+    exclude_history: bool
     values_a_row: int
 
     def item_scores(self, history: tf.Tensor) -> tf.Tensor:
