@@ -17,7 +17,7 @@ from laclrec_tf.data.splits import held_out
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.evaluate import evaluate
 from laclrec_tf.item_vocabulary import ItemVocabulary
-from laclrec_tf.metrics.ranking import ranking_metrics
+from laclrec_tf.metrics.ranking import MISSED, ranking_metrics
 from laclrec_tf.ops.edits import DELETE, OPERATION_NAMES
 from laclrec_tf.report.examples import report_examples
 from laclrec_tf.report.measure import held_out_users, noise_findings, popularity_ranks
@@ -126,9 +126,11 @@ def test_a_target_in_the_list_is_at_its_rank(laclrec_run, users):
 def test_popularity_ranks_by_hand():
     counts = np.array([5, 9, 5, 1, 0])
     histories = [np.array([2]), np.array([3]), np.array([4, 4])]
-    # Item 1 comes after 2 and 3, and 2 is in the history; then after 2, with 3 in the history; item 4 comes after 2, 1
-    # and 3, and is itself in the history.
-    assert popularity_ranks(histories, np.array([1, 1, 4]), counts).tolist() == [1, 1, 3]
+    # Item 1 comes after 2 and 3, and 2 is in the history; then after 2, with 3 in the history; item 4 is itself in the
+    # history. If the history is kept, item 4 comes after 2, 1 and 3.
+    assert popularity_ranks(histories, np.array([1, 1, 4]), counts).tolist() == [1, 1, MISSED]
+    kept = popularity_ranks(histories, np.array([1, 1, 4]), counts, exclude_history=False)
+    assert kept.tolist() == [2, 2, 3]
 
 
 def test_what_is_deleted_and_inserted_is_counted(laclrec_run, users, written):
@@ -210,7 +212,8 @@ def test_what_a_run_lacks_is_left_out_and_named(renamed):
 def test_examples_match_their_headings(laclrec_run, users):
     examples = report_examples(laclrec_run, users, n=3, seed=0)
     assert len(examples["bad"]) == len(examples["good"]) == 3
-    worst = np.sort(users.ranks)[-len(users.ranks) // 10 - 1]
+    ranked = np.sort(users.ranks[users.ranks < MISSED])
+    worst = ranked[-len(ranked) // 10 - 1]
     for example in examples["bad"]:
         assert example.rank > worst
     for example in examples["good"]:

@@ -57,13 +57,13 @@ def test_it_waits_for_a_server_that_is_starting(hand_written, capsys, monkeypatc
     assert len(hand_written.requests) == 9
 
 
-def test_by_default_only_the_history_is_excluded(hand_written):
+def test_by_default_the_model_decides_whether_the_history_is_excluded(hand_written):
     hand_written.answers["retrieve"] = ANSWER
     answer = recommend(["a"], server=hand_written.target, model_name="shop", version_label="stable")
     assert answer.item_ids == ("tent", "mug")
     assert hand_written.requests[0].model_spec.version_label == "stable"
     inputs = {name: value for name, (_, value) in hand_written.inputs[0].items()}
-    assert (inputs["allow"], inputs["exclude"], inputs["exclude_history"]) == ([[]], [[]], True)
+    assert (inputs["allow"], inputs["exclude"]) == ([[]], [[]]) and "exclude_history" not in inputs
 
 
 @pytest.mark.parametrize(
