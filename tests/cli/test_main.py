@@ -63,7 +63,7 @@ def workspace(tmp_path_factory):
     small = ["--set", "width=16", "--set", "max_insertions=2", "--set", "n_recommender_blocks=0", "--epochs", "2"]
     steps = [
         ["simulate", "--out", "events.csv", "--users", "300", "--items", "60", "--seed", "1"],
-        ["prepare", "events.csv", "--out", "data"],
+        ["prepare", "events.csv", "--out", "data", "--exclude-history"],
         ["train", "data", "--out", "run", *small, "--seed", "3"],
         ["evaluate", "run", "--json", "report.json"],
         ["export", "run", "--to", "saved_models/shop"],

@@ -16,7 +16,7 @@ from laclrec_tf.errors import InputError
 from laclrec_tf.metrics.ranking import ranking_metrics, served_protocol
 from laclrec_tf.serving.local.loaded_model import LoadedModel
 from laclrec_tf.serving.local.models import recommend_in_batches
-from laclrec_tf.serving.version.metadata import METRICS_FILE, Evaluation, ModelMetrics, ServedItems, index_recall
+from laclrec_tf.serving.version.metadata import METRICS_FILE, Evaluation, ModelMetrics, excludes_history, index_recall
 
 METRIC = "ndcg@10"
 TOLERANCE = 0.02
@@ -227,7 +227,7 @@ def _compare_metrics(candidate: Path, serving: Path, metric: str, tolerance: flo
             "--force."
         )
     others = {evaluation.name: evaluation for evaluation in theirs.evaluations}
-    served = served_protocol(ServedItems.read(candidate).exclude_history)
+    served = served_protocol(excludes_history(candidate))
     for evaluation in sorted(ours.evaluations, key=lambda each: (each.split != "test", each.protocol != served)):
         other = others.get(evaluation.name)
         if other is None or other.tie_rule != evaluation.tie_rule:

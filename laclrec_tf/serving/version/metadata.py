@@ -146,6 +146,19 @@ def served_edits(version: Path) -> str:
         return _served_edits(description)
 
 
+def excludes_history(version: Path) -> bool:
+    """Return whether a version excludes the items of a history by default, True if it is not recorded.
+
+    Example:
+        >>> excludes_history(Path("no/such/version"))
+        True
+    """
+    if not (version / METADATA_FILE).is_file():
+        return True
+    with reading(version, METADATA_FILE) as description:
+        return bool(description.get("exclude_history", True))
+
+
 def _served_edits(description: Mapping[str, Any]) -> str:
     record = description.get("metadata")
     return str(record.get("served_edits", "none")) if isinstance(record, dict) else "none"
