@@ -189,7 +189,8 @@ class TrainConfig:
             0.0
         """
         types = _model_argument_types(CountModel if self.is_counted else LACLRec)
-        defaults = {name: default for name, default in setting_names(self.preset).items() if name in types}
+        names = setting_names(self.preset) if self.is_counted else setting_names()
+        defaults = {name: default for name, default in names.items() if name in types}
         model = defaults | preset_arguments(self.preset) | self.model
         if self.is_counted:
             return self.as_dict() | {"model": model}
