@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,6 +36,7 @@ from laclrec_tf.runtime.terminal import terminal
 
 measuring_app = Commands()
 console = terminal()
+METRICS = ("recall", "ndcg", "mrr")
 
 
 @measuring_app.command()
@@ -54,14 +56,17 @@ def evaluate(
     noise: Annotated[
         float, typer.Option(help="Share of foreign items, drawn by popularity, to plant in the histories.", min=0)
     ] = 0.0,
+    k: Annotated[str, typer.Option(metavar="K,...", help="Cut-offs of the metrics, such as 1,10,50.")] = "5,10,20",
+    metrics: Annotated[str, typer.Option(metavar="NAME,...", help="Metrics to show.")] = "recall,ndcg,mrr",
     ranks: Annotated[Path | None, place_option(help="Also write each user's rank to a .csv or .parquet.")] = None,
     json_out: JsonOut = None,
     seed: Annotated[int, typer.Option(help="Seed of the noise, and of the items that sampled-99 draws.", min=0)] = 0,
 ) -> None:
-    """Rank held-out items and print recall, MRR and NDCG at 5, 10 and 20."""
+    """Rank held-out items and print recall, NDCG and MRR."""
     from laclrec_tf.evaluation.evaluate import evaluate as run_evaluation
     from laclrec_tf.metrics.ranking import served_protocol
 
+    ks, names = cut_offs(k), metric_names(metrics)
     chosen = None if protocol is None else protocol.value
     if exclude_history is not None:
         served = served_protocol(exclude_history)
@@ -77,11 +82,12 @@ def evaluate(
         clean=clean,
         edits=edits.value,
         noise=noise,
+        ks=ks,
         ranks_out=ranks,
         json_out=json_out,
         seed=seed,
     )
-    console.print(metrics_table(report))
+    console.print(metrics_table(report, ks, names))
     if report["protocol"] == "full" and report["targets_in_history"]:
         console.print(
             f"{report['targets_in_history']:.1%} of the held-out items are in the user's history. They are missed, "
@@ -290,16 +296,49 @@ def loadtest(
         raise typer.Exit(1)
 
 
-def metrics_table(report: dict[str, Any]) -> Table:
+def cut_offs(text: str) -> list[int]:
+    """Parse the cut-offs of metrics.
+
+    Raises:
+        InputError: one of them is not a whole number of at least 1.
+
+    Example:
+        >>> cut_offs("1,10")
+        [1, 10]
+    """
+    fields = [each.strip() for each in text.split(",")]
+    if not all(each.isdecimal() and int(each) for each in fields):
+        raise InputError(f"Option --k must be whole numbers of at least 1, such as 1,10. Received: {text!r}.")
+    return sorted({int(each) for each in fields})
+
+
+def metric_names(text: str) -> list[str]:
+    """Parse the names of metrics.
+
+    Raises:
+        InputError: one of them is unknown.
+
+    Example:
+        >>> metric_names("ndcg,recall")
+        ['ndcg', 'recall']
+    """
+    names = [each.strip() for each in text.split(",")]
+    for name in names:
+        if name not in METRICS:
+            raise InputError(f"Option --metrics must be some of {', '.join(METRICS)}. Received: {name!r}.")
+    return names
+
+
+def metrics_table(report: dict[str, Any], ks: Sequence[int], names: Sequence[str]) -> Table:
     """Lay out an evaluation report as a table."""
     title = f"{report['preset']}, {report['trained_on']}, {report['split']} split, {report['protocol']} protocol"
     title += f", edits: {report['edits']}" + f", {report['noise']:.0%} noise" * bool(report["noise"])
     table = Table(title=title, caption=f"{report['users']:,} users; {report['tie_rule']}")
     table.add_column("k", justify="right")
-    for name in ("recall", "ndcg", "mrr"):
+    for name in names:
         table.add_column(name, justify="right")
-    for k in (5, 10, 20):
-        table.add_row(str(k), *(f"{report[f'{name}@{k}']:.4f}" for name in ("recall", "ndcg", "mrr")))
+    for k in ks:
+        table.add_row(str(k), *(f"{report[f'{name}@{k}']:.4f}" for name in names))
     return table
 
 

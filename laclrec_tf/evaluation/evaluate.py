@@ -18,7 +18,7 @@ from laclrec_tf.data.splits import Split, held_out, held_out_pairs
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.ranking import rank_targets, sample_negatives
 from laclrec_tf.files import file_sha256
-from laclrec_tf.metrics.ranking import TIE_RULE, ranking_metrics, served_protocol
+from laclrec_tf.metrics.ranking import KS, TIE_RULE, ranking_metrics, served_protocol
 from laclrec_tf.run_folder import RunFolder
 from laclrec_tf.runtime.output_files import ReportFile, atomic_write
 from laclrec_tf.runtime.terminal import progress_bar
@@ -33,12 +33,13 @@ def evaluate(
     clean: bool = False,
     edits: str = "chosen",
     noise: float = 0.0,
+    ks: Sequence[int] = KS,
     ranks_out: str | Path | None = None,
     json_out: str | Path | None = None,
     seed: int = 0,
     show_progress: bool = True,
 ) -> dict[str, Any]:
-    """Rank every user's held-out item and report recall, MRR and NDCG at 5, 10 and 20.
+    """Rank every user's held-out item and report recall, MRR and NDCG.
 
     A report on the run's own data, without `clean` and `noise`, is also written to the run folder, where `export` reads
     it. In a run made by `laclrec-tf grow`, new items are ranked as well. Retired items are not, and users whose
@@ -59,6 +60,7 @@ def evaluate(
             Default: "chosen", what the calibration chose, as an export serves it.
         noise: expected share of foreign items, drawn by popularity, to plant anywhere in each history, see
             `laclrec_tf.data.plant_noise`. Default: 0.
+        ks: cut-offs of the metrics, beside 5, 10 and 20, which the report always has. Default: these.
         ranks_out: .csv or .parquet file for the rank of each evaluated user's held-out item, see `evaluate_users`.
             Default: None.
         json_out: file for the report. Default: None.
@@ -90,6 +92,7 @@ def evaluate(
         clean=clean,
         edits=edits,
         noise=noise,
+        ks=ks,
         seed=seed,
         show_progress=show_progress,
     )
@@ -111,6 +114,7 @@ def evaluate_users(
     clean: bool = False,
     edits: str = "chosen",
     noise: float = 0.0,
+    ks: Sequence[int] = KS,
     seed: int = 0,
     show_progress: bool = True,
 ) -> tuple[dict[str, Any], pl.DataFrame]:
@@ -134,6 +138,8 @@ def evaluate_users(
     """
     if split not in ("test", "validation"):
         raise InputError(f"Argument `split` must be 'test' or 'validation'. Received: {split!r}.")
+    if any(k < 1 for k in ks):
+        raise InputError(f"Argument `ks` must hold cut-offs of at least 1. Received: {min(ks)}.")
     if not 0 <= noise < 1:
         raise InputError(f"Argument `noise` must be from 0 to below 1. Received: {noise}.")
     folder = RunFolder.open(run)
@@ -190,7 +196,7 @@ def evaluate_users(
             edits=edits,
             on_batch=lambda users: progress.update(task, advance=users),
         )
-    report: dict[str, Any] = ranking_metrics(ranks)
+    report: dict[str, Any] = ranking_metrics(ranks, sorted({*KS, *ks}))
     report |= {
         "protocol": protocol,
         "split": split,

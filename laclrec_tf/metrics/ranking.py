@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 TIE_RULE = "ties count against the target"
+KS = (5, 10, 20)  # the usual cut-offs
 MISSED = np.iinfo(np.int32).max  # the rank of a target that is never recommended
 
 
@@ -91,7 +92,11 @@ def ndcg_at_k(ranks: tf.Tensor, k: int) -> tf.Tensor:
     return recall_at_k(ranks, k) * (tf.math.log(2.0) / tf.math.log(tf.cast(ranks, tf.float32) + 2.0))
 
 
-def ranking_metrics(ranks: Sequence[int] | np.ndarray, ks: Sequence[int] = (5, 10, 20)) -> dict[str, float]:
+# A user's gain at k, by the name of the metric that is its mean.
+GAINS = {"recall": recall_at_k, "mrr": mrr_at_k, "ndcg": ndcg_at_k}
+
+
+def ranking_metrics(ranks: Sequence[int] | np.ndarray, ks: Sequence[int] = KS) -> dict[str, float]:
     """Average recall, MRR and NDCG at each k over users.
 
     Args:

@@ -8,15 +8,11 @@ import keras
 import tensorflow as tf
 
 from laclrec_tf.lazy_adam import LazyAdam
-from laclrec_tf.metrics.ranking import mrr_at_k, ndcg_at_k, recall_at_k, target_ranks
+from laclrec_tf.metrics.ranking import GAINS, KS, target_ranks
 from laclrec_tf.models.training_statistics import Statistics
 from laclrec_tf.ops.replicas import has_several_workers, n_replicas, step_of_all_workers, sum_over_replicas
 
-RANKING_METRICS = {
-    f"{name}@{k}": (metric, k)
-    for k in (5, 10, 20)
-    for name, metric in (("recall", recall_at_k), ("mrr", mrr_at_k), ("ndcg", ndcg_at_k))
-}
+RANKING_METRICS = {f"{name}@{k}": (metric, k) for k in KS for name, metric in GAINS.items()}
 
 
 class RankingModel(keras.Model):

@@ -15,6 +15,9 @@ from laclrec_tf.errors import InputError
 from laclrec_tf.training.config import TrainConfig, read_settings
 
 _STRICT = pydantic.ConfigDict(extra="forbid")
+METRICS = ("recall@5", "recall@10", "recall@20", "ndcg@5", "ndcg@10", "ndcg@20", "mrr@10")
+COMPARED = ("recall@10", "ndcg@10", "mrr@10")
+MetricName = pydantic.constr(pattern=r"^(recall|ndcg|mrr)@([1-9]|1[0-9]|20)$")  # a record keeps the first 20 places
 Name = pydantic.constr(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._+-]*$")
 
 
@@ -67,6 +70,8 @@ class StudyConfig:
         augmenter: Whether to measure the augmenter of each strict run, see
             `laclrec_tf.evaluation.augmenter_report`. Default: False.
         truth: For `augmenter`: the `.truth.csv` file of each data set of simulated events. Default: none.
+        metrics: Columns of the report, such as "recall@1" or "mrr@20": recall, ndcg or mrr at 1 to 20. Default: seven
+            columns; the models are then compared in recall@10, ndcg@10 and mrr@10, else in all columns.
         reference: Name of the model that the others are compared with. Default: the first.
         title: Heading of the report. Default: the file's name.
         notes: Markdown text at the start of the report. Default: none.
@@ -80,6 +85,7 @@ class StudyConfig:
     evaluations: dict[Name, Evaluation] = field(default_factory=lambda: {"full": Evaluation()})  # type: ignore[valid-type]
     augmenter: bool = False
     truth: dict[str, str] = field(default_factory=dict)
+    metrics: Annotated[list[MetricName], pydantic.Field(min_length=1)] = field(default_factory=lambda: list(METRICS))  # type: ignore[valid-type]
     reference: str = ""
     title: str = ""
     notes: str = ""
@@ -136,6 +142,11 @@ class StudyConfig:
                     "Rename one of them."
                 )
         return study
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """The metrics in which models are compared."""
+        return COMPARED if tuple(self.metrics) == METRICS else tuple(self.metrics)
 
     def trainings(self) -> Iterator[tuple[str, str, int, str]]:
         """Yield data set, model, seed and "strict" or "refit" of each training, in the order of the report."""

@@ -25,8 +25,6 @@ from laclrec_tf.study.tables import (
 
 matplotlib.use("Agg")
 
-COLUMNS = ("recall@5", "recall@10", "recall@20", "ndcg@5", "ndcg@10", "ndcg@20", "mrr@10")
-COMPARED = ("recall@10", "ndcg@10", "mrr@10")
 # A large study has more than ten models, so line styles vary as well.
 LINES = [(style, f"C{number}") for style, number in product(("-", "--", ":"), range(10))]
 
@@ -61,7 +59,7 @@ def write_report(
     for table in tables:
         by_training.setdefault((table.data, table.trained_on), {})[table.evaluation] = table
     for of_training in by_training.values():
-        lines += changes_between_evaluations(config, of_training, COMPARED)
+        lines += changes_between_evaluations(config, of_training, config.compared)
     lines += augmenter_section(config, records)
     lines += ["## Validation during training", "", "![ndcg@10 on validation by epoch](curves.png)", ""]
     lines += ["## At a glance", "", "![recall@10 and ndcg@10](metrics.png)", ""]
@@ -77,19 +75,19 @@ def _section(table: StudyTable, config: StudyConfig) -> list[str]:
         "",
         "; ".join(_conditions(table)) + ".",
         "",
-        "| model | seeds | best epoch | " + " | ".join(COLUMNS) + " |",
-        "| --- " * (3 + len(COLUMNS)) + "|",
+        "| model | seeds | best epoch | " + " | ".join(config.metrics) + " |",
+        "| --- " * (3 + len(config.metrics)) + "|",
     ]
-    best = {name: max(np.mean(table.values(model, name)) for model in table.models) for name in COLUMNS}
+    best = {name: max(np.mean(table.values(model, name)) for model in table.models) for name in config.metrics}
     for model, trainings in table.models.items():
         epochs = ", ".join(str(_epochs(training.record)) for training in trainings)
         numbers = []
-        for name in COLUMNS:
+        for name in config.metrics:
             values = table.values(model, name)
             text = mean_and_spread(values)
             numbers.append(f"**{text}**" if np.mean(values) == best[name] and len(table.models) > 1 else text)
         lines.append(f"| {model} | {len(trainings)} | {epochs} | " + " | ".join(numbers) + " |")
-    return [*lines, "", *_comparisons(table, config.reference or next(iter(config.models)))]
+    return [*lines, "", *_comparisons(table, config.reference or next(iter(config.models)), config.compared)]
 
 
 def _conditions(table: StudyTable) -> list[str]:
@@ -126,22 +124,22 @@ def _conditions(table: StudyTable) -> list[str]:
     return about
 
 
-def _comparisons(table: StudyTable, reference: str) -> list[str]:
+def _comparisons(table: StudyTable, reference: str, metrics: Sequence[str]) -> list[str]:
     if reference not in table.models or len(table.models) < 2:
         return []
     lines = [
         f"`{reference}` compared with each other model, on the mean over the seeds that both have: relative difference "
         "and p-value of a paired bootstrap over users (10,000 resamples).",
         "",
-        "| compared with | " + " | ".join(COMPARED) + " |",
-        "| --- " * (1 + len(COMPARED)) + "|",
+        "| compared with | " + " | ".join(metrics) + " |",
+        "| --- " * (1 + len(metrics)) + "|",
     ]
     for model in table.models:
         seeds = table.shared_seeds(reference, model)
         if model == reference or not seeds:
             continue
         texts = []
-        for name in COMPARED:
+        for name in metrics:
             ours, theirs = (table.per_user(each, seeds, name) for each in (reference, model))
             result = paired_bootstrap(ours, theirs)
             relative = result.difference / np.mean(theirs) if np.mean(theirs) else float("nan")

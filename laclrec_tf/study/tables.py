@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from laclrec_tf.models.ranking_model import RANKING_METRICS
+from laclrec_tf.metrics.ranking import GAINS, ranking_metrics
 from laclrec_tf.study.config import StudyConfig, training_name
 
 # Columns of the augmenters' tables: title, and where the augmenter report has the value. Older reports lack some.
@@ -90,7 +90,11 @@ class StudyTable:
             model: Name of the model.
             metric: Name of the metric, e.g. "ndcg@10".
         """
-        return [training.report[metric] for training in self.models[model]]
+        k = int(metric.partition("@")[2])
+        return [
+            each.report[metric] if metric in each.report else ranking_metrics(each.ranks, (k,))[metric]
+            for each in self.models[model]
+        ]
 
     def shared_seeds(self, model: str, other: str) -> set[int]:
         """Return the seeds that both models have.
@@ -110,9 +114,10 @@ class StudyTable:
             seeds: Seeds to average over.
             metric: Name of the metric, e.g. "ndcg@10".
         """
-        value, k = RANKING_METRICS[metric]
+        name, _, k = metric.partition("@")
+        value = GAINS[name]
         chosen = [training.ranks for training in self.models[model] if training.record["seed"] in seeds]
-        return np.mean([value(ranks, k).numpy() for ranks in chosen], axis=0)
+        return np.mean([value(ranks, int(k)).numpy() for ranks in chosen], axis=0)
 
 
 def study_tables(

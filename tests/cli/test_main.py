@@ -102,6 +102,17 @@ def test_the_stages_write_their_results(workspace):
     assert (workspace / "saved_models/shop/1/saved_model.pb").is_file()
 
 
+def test_the_metrics_to_show_are_chosen(workspace, monkeypatch, capsys):
+    monkeypatch.chdir(workspace)
+    assert main_status(["evaluate", "run", "--k", "1,30", "--metrics", "mrr,recall"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    cells = [[word for word in row if word not in "│┃"] for row in rows]
+    assert ["k", "mrr", "recall"] in cells and [row[0] for row in cells if row and row[0].isdigit()][:2] == ["1", "30"]
+    assert "such as 1,10. Received: '0'" in fail(capsys, "evaluate", "run", "--k", "0")
+    assert "some of recall, ndcg, mrr. Received: 'map'" in fail(capsys, "evaluate", "run", "--metrics", "map")
+    assert "Leave one out" in fail(capsys, "evaluate", "run", "--protocol", "full", "--keep-history")
+
+
 def test_served_and_local_answers_agree(workspace, monkeypatch, capsys):
     history = (workspace / "data/vocabulary.txt").read_text().split()[:3]
     with socket.socket() as probe:

@@ -149,6 +149,15 @@ def test_targets_in_the_history_are_missed_unless_the_history_is_kept(run, tmp_p
     assert kept["targets_in_history"] == 0.5
 
 
+def test_other_cut_offs_join_the_usual_ones(run):
+    report, users = evaluate_users(run.folder, ks=(1, 50), show_progress=False)
+    assert {f"recall@{k}" for k in (1, 5, 10, 20, 50)} <= set(report)
+    assert report["recall@1"] == float((users["rank"] == 1).mean())
+    assert report["recall@50"] == float((users["rank"] <= 50).mean()) >= report["recall@20"]
+    with pytest.raises(InputError, match="cut-offs of at least 1. Received: 0"):
+        evaluate(run.folder, ks=(0, 5), show_progress=False)
+
+
 @pytest.mark.parametrize("exclude_history", [True, False])
 def test_what_is_measured_is_what_is_recommended(run, tmp_path, exclude_history):
     generator = np.random.default_rng(0)

@@ -143,3 +143,16 @@ def test_a_record_made_before_noise_was_found_has_no_such_column():
     assert list(augmenter)[:5] == ["model", "seeds", "deletion precision", "recall", "at random"]
     assert list(noise) == ["model", "seeds", "planted noise deleted", "other events deleted", "precision"]
     assert "AUC" not in "".join(lines) and "0.1000" not in "".join(lines)
+
+
+def test_other_metrics_follow_from_the_ranks(tables):
+    # The reports do not have them. Places 0 and 20 of seed 0, 1 and 9 of seed 1.
+    assert tables[0].values("a", "recall@1") == [0.5, 0.0]
+    assert tables[0].values("a", "mrr@2") == [0.5, 0.25]
+    assert tables[0].per_user("a", {0, 1}, "recall@1").tolist() == [0.5, 0.0]
+
+
+def test_models_are_compared_in_the_metrics_of_the_study():
+    study = {"data": {"d": "d"}, "models": {"a": {}}}
+    assert StudyConfig(**study).compared == METRICS
+    assert StudyConfig(**study, metrics=["recall@1", "mrr@20"]).compared == ("recall@1", "mrr@20")
