@@ -510,6 +510,7 @@ def test_one_process_at_a_time(data, tmp_path, in_this_process):
         ({"reference": "b"}, "no model 'b'"),
         ({"refit": ["laclrec"], "split": "validation"}, "refit has seen the validation items"),
         ({"split": "train"}, "split"),
+        ({"metrics": ["recall@10", "ndcg@21"]}, "metrics.1"),
         ({"seedz": [1]}, "seedz"),
         ({"truth": {"small": "t.csv"}}, "`truth` names 'small', which takes `augmenter: true`"),
         ({"truth": {"big": "t.csv"}, "augmenter": True}, "`truth` names 'big', data sets: small"),
