@@ -240,6 +240,9 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Resume from the newest checkpoint, or start if there is none.")
     ] = False,
+    finish: Annotated[
+        bool, typer.Option("--finish", help="End a stopped training now: write the run of its best epoch so far.")
+    ] = False,
     checkpoints: Annotated[
         Path | None, place_option(help="Folder of the checkpoints. Default: `checkpoints` in the run folder.")
     ] = None,
@@ -265,8 +268,8 @@ def train(
     given = {"preset": preset, "epochs": epochs, "seed": seed, "refit": refit or None}
     given["exclude_history"] = exclude_history
     settings |= {name: value for name, value in given.items() if value is not None}
-    checkpointing = CheckpointSettings(checkpoint_minutes, keep_checkpoints, checkpoints, resume)
-    before = (out / "run.json").read_bytes() if resume and (out / "run.json").exists() else None
+    checkpointing = CheckpointSettings(checkpoint_minutes, keep_checkpoints, checkpoints, resume, finish)
+    before = (out / "run.json").read_bytes() if (resume or finish) and (out / "run.json").exists() else None
     try:
         finished = run(
             data,

@@ -50,6 +50,7 @@ class CheckpointSettings:
         kept: number of checkpoints to keep. Default: 2.
         folder: folder of the checkpoints. Default: None, `checkpoints` in the run folder.
         resume: whether to resume from the newest checkpoint, if there is one. Default: False.
+        finish: whether to resume, but train no further: the run gets the best epoch so far. Default: False.
         keep_last: whether a training that does all of its epochs keeps its last checkpoint, so that it can be given
             more epochs. Default: True.
 
@@ -65,6 +66,7 @@ class CheckpointSettings:
     kept: int = KEPT
     folder: Path | None = None
     resume: bool = False
+    finish: bool = False
     keep_last: bool = True
 
     def __post_init__(self) -> None:

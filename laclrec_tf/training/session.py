@@ -70,6 +70,7 @@ class TrainingSession:
         boards: whether TensorBoard also gets histograms, edited histories and item vectors.
         show_progress: whether to show a progress bar and print a row for each epoch.
         keep_last: see `CheckpointSettings`.
+        finish: see `CheckpointSettings`.
         calibration: what `calibrate` found for a strict training with these settings, for a refit without one.
     """
 
@@ -86,6 +87,7 @@ class TrainingSession:
     boards: bool
     show_progress: bool
     keep_last: bool = True
+    finish: bool = False
     calibration: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
@@ -110,7 +112,7 @@ class TrainingSession:
         record: dict[str, Any] = dict(resumed.get("record", {"trained_on": "strict", **(self.calibration or {})}))
         strict_is_done = resumed.get("part") == "refit"
         if (config.refit_epochs is None or not config.refit) and not strict_is_done:
-            model, best = self.fit("strict", config.epochs, record)
+            model, best = self.fit("strict", self._epochs_done if self.finish else config.epochs, record)
             record |= best
             if self.workers.is_chief:
                 self._calibrate(model, "strict", record)

@@ -62,8 +62,10 @@ def train(
     An error or an interruption before the end of the first epoch leaves no folder. Later it leaves the results so far,
     with the best weights in `best.keras`, but no `run.json`. Every few minutes, and on SIGTERM and Ctrl-C, the whole
     state is written to a checkpoint. `CheckpointSettings(resume=True)` resumes from it, also in the middle of an epoch,
-    and ends with the same weights as an uninterrupted training. With a larger `config.epochs` it also resumes a
-    finished run that did all of its epochs: such a run keeps its last checkpoint, any other finished run none.
+    and ends with the same weights as an uninterrupted training. With another `config.epochs` or `config.patience` it
+    resumes a stopped training, too, and with more epochs a finished run that did all of its epochs: such a run keeps
+    its last checkpoint, any other finished run none. `CheckpointSettings(finish=True)` ends a stopped training with its
+    best epoch so far.
 
     Args:
         data: folder made by `laclrec-tf prepare`.
@@ -96,6 +98,8 @@ def train(
         raise InputError(f"Argument `config` must be a TrainConfig or a dict. Received: a {type(config).__name__}.")
     config = config or TrainConfig()
     checkpoints = checkpoints or CheckpointSettings()
+    if checkpoints.finish:
+        checkpoints = replace(checkpoints, resume=True)
     workers = workers or WorkerGroup()
     out = Path(out)
     kept = TrainingCheckpoints(checkpoints.folder_for(out), checkpoints.kept)
@@ -128,10 +132,13 @@ def train(
             boards=boards,
             show_progress=show_progress,
             keep_last=checkpoints.keep_last,
+            finish=checkpoints.finish,
             calibration=None if calibrated is None else calibration_of(calibrated.record),
         )
         _check_validation(prepared, session.histories)
         _check_same_training(session)
+        if checkpoints.finish:
+            _check_can_finish(session)
         if is_longer and session.state is None:
             raise InputError(f"{kept.folder} has no checkpoint of the run {out}, so it cannot be trained longer.")
     _check_same_checkpoint(session)
@@ -309,7 +316,8 @@ def _check_same_training(session: TrainingSession) -> None:
         return
     ours, theirs = session.identity(), session.state.about
     differing = _differing(ours["settings"], theirs["settings"])
-    if theirs.get("finished") and session.config.epochs > theirs["epoch"]:
+    is_constant = session.config.learning_rate_schedule == "constant"
+    if theirs["part"] == "strict" and is_constant and session.config.epochs > theirs["epoch"]:
         differing = [name for name in differing if name not in _LONGER]
     differing += ["the prepared data"] if ours["data_hash"] != theirs["data_hash"] else []
     differing += ["the number of workers"] if ours["workers"] != theirs["workers"] else []
@@ -321,6 +329,22 @@ def _check_same_training(session: TrainingSession) -> None:
             f"The checkpoints in {session.checkpoints.folder} are of another training: {', '.join(differing)} differ. "
             "Resume with the same ones, or delete the checkpoints to train from scratch."
         )
+
+
+def _check_can_finish(session: TrainingSession) -> None:
+    """Refuse to finish a training that has no epoch to keep."""
+    about: Mapping[str, Any] = {} if session.state is None else session.state.about
+    problem = ""
+    if not about:
+        problem = f"{session.checkpoints.folder} has no checkpoint"
+    elif about["part"] == "refit":
+        problem = f"the refit of {session.out} must do all of its epochs"
+    elif about["objective"] != "full" or not about["epoch"]:
+        problem = f"{session.out} has not completed an epoch of its training"
+    elif session.config.refit:
+        problem = "the settings have a refit, which would be trained now. Leave `refit` out"
+    if problem:
+        raise InputError(f"Argument `finish` (--finish) ends a stopped training with its best epoch, but {problem}.")
 
 
 def _check_same_checkpoint(session: TrainingSession) -> None:

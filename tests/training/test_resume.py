@@ -156,3 +156,58 @@ def test_after_sigterm_the_command_resumes_and_ends_with_the_same_weights(data, 
     assert all(map(np.array_equal, weights(RunFolder.open(out)), weights(RunFolder.open(whole))))
     newest = checkpoints.newest()
     assert newest is not None and newest.about["finished"]  # it did all of its epochs
+
+
+SHORT = {"preset": "sasrec", "pretrain_epochs": 0, "refit": False, "epochs": 4, "patience": 4}
+
+
+@pytest.fixture(scope="module")
+def stopped(data, tmp_path_factory) -> Path:
+    """Return the folder of a training that was killed in its third epoch."""
+    out = tmp_path_factory.mktemp("stopped") / "run"
+    write = TrainingCheckpoints.write
+
+    def write_and_die(checkpoints: TrainingCheckpoints, state) -> bool:
+        if (state.about["epoch"], state.about["step"]) == (2, 1):
+            write(checkpoints, state)
+            raise Killed
+        return True
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(TrainingCheckpoints, "write", write_and_die)
+        short_run(data, out, minutes=0)
+    return out
+
+
+def short_run(data: Path, out: Path, settings: dict[str, int] | None = None, **keeping) -> RunFolder:
+    config = TrainConfig.of({**SETTINGS, **SHORT, **(settings or {})})
+    return train(data, out, config, checkpoints=CheckpointSettings(**keeping), show_progress=False)
+
+
+def test_a_stopped_training_is_finished_with_its_best_epoch(data, stopped, tmp_path):
+    out = shutil.copytree(stopped, tmp_path / "run")
+    best = keras.saving.load_model(out / "best.keras").get_weights()
+    finished = short_run(data, out, finish=True)
+    assert all(map(np.array_equal, weights(finished), best))
+    table = np.genfromtxt(out / "epochs-strict.csv", delimiter=",", names=True, deletechars="")
+    assert finished.record["epochs_run"] == len(table["val_ndcg@10"]) == 2
+    assert finished.record["best_epoch"] == np.argmax(table["val_ndcg@10"]) + 1
+    assert finished.record["validation"]["ndcg@10"] == pytest.approx(table["val_ndcg@10"].max())
+    assert not (out / "best.keras").exists() and not (out / "checkpoints").exists()
+    assert short_run(data, out, finish=True).record == finished.record
+
+
+def test_a_stopped_training_is_given_more_epochs(data, stopped, tmp_path):
+    longer = {"epochs": 5, "patience": 5}
+    resumed = short_run(data, shutil.copytree(stopped, tmp_path / "run"), longer, resume=True)
+    whole = short_run(data, tmp_path / "whole", longer)
+    assert resumed.record["epochs_run"] == 5
+    assert all(map(np.array_equal, weights(resumed), weights(whole)))
+
+
+def test_there_is_nothing_to_finish_before_the_first_epoch(data, stopped, tmp_path):
+    with pytest.raises(InputError, match="has no checkpoint"):
+        short_run(data, tmp_path / "new", finish=True)
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(InputError, match="learning_rate differ"):
+        short_run(data, shutil.copytree(stopped, tmp_path / "run"), {"learning_rate": 0.1}, finish=True)
