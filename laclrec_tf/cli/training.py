@@ -241,7 +241,7 @@ def train(
         bool, typer.Option("--resume", help="Resume from the newest checkpoint, or start if there is none.")
     ] = False,
     finish: Annotated[
-        bool, typer.Option("--finish", help="End a stopped training now: write the run of its best epoch so far.")
+        bool, typer.Option("--finish", help="End a stopped training with its best epoch so far.")
     ] = False,
     checkpoints: Annotated[
         Path | None, place_option(help="Folder of the checkpoints. Default: `checkpoints` in the run folder.")
@@ -252,7 +252,7 @@ def train(
     keep_checkpoints: Annotated[int, typer.Option(metavar="N", help="Number of checkpoints to keep.", min=1)] = 2,
     no_boards: Annotated[
         bool,
-        typer.Option("--no-boards", help="Write no histograms, edited histories and item vectors to TensorBoard."),
+        typer.Option("--no-boards", help="No histograms, edits and item vectors in TensorBoard."),
     ] = False,
 ) -> None:
     """Train a preset, keep the best validation epoch, and write a run folder."""

@@ -32,7 +32,8 @@ def options_of(command):
     for group in [each for each in commands.values() if hasattr(each, "commands")]:
         commands |= {f"{group.name} {name}": each for name, each in group.commands.items()}
     chosen = [commands[command]] if command in commands else commands.values()
-    return {"--help", *(option for each in chosen for parameter in each.params for option in parameter.opts)}
+    parameters = [parameter for each in chosen for parameter in each.params]
+    return {"--help", *(option for each in parameters for option in (*each.opts, *each.secondary_opts))}
 
 
 def options_in(message):
