@@ -66,7 +66,7 @@ def beam_recommend_all(
         pipelines: the runner. Default: this process.
         k: number of items for each user. Default: 10.
         exclude_history: never recommend an item of the history. Default: as the model was trained.
-        max_length: max number of events of a user; the latest are used. Default: 50 for files; all of a folder's.
+        max_length: max number of events of a user; the latest are used. Default: all.
         columns: see `read_user_histories`. Default: none.
 
     Returns:
@@ -164,14 +164,13 @@ def _reader(
     by_role = {role: names[f"{role}_column"] for role in ("user", "item", "time")}
     _, pieces, _ = read_event_files(pipelines, work, paths, by_role)
     events = ReadPiece(work)
-    length = 50 if max_length is None else max_length
     return lambda pipeline: (
         pipeline
         | beam.Create(pieces)
         | beam.Reshuffle()
         | beam.ParDo(events)
         | without_duplicates()
-        | last_events(length)
+        | last_events(max_length)
     )
 
 

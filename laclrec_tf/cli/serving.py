@@ -265,7 +265,7 @@ def recommend_all(
     k: K = 10,
     exclude_history: ExcludeHistory = None,
     max_length: Annotated[
-        int | None, typer.Option(help="Max number of latest events of each user. Default: 50, or as prepared.", min=1)
+        int | None, typer.Option(help="Max number of latest events of each user. Default: all.", min=1)
     ] = None,
     user_column: Annotated[
         str | None,

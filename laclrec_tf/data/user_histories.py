@@ -11,7 +11,7 @@ from typing import Any
 
 from laclrec_tf.data.event_files import files_of
 from laclrec_tf.data.events import read_interactions
-from laclrec_tf.data.filters.settings import MAX_LENGTH, Filters
+from laclrec_tf.data.filters.settings import Filters
 from laclrec_tf.data.prepare import histories_of
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.errors import InputError
@@ -48,8 +48,8 @@ def read_user_histories(
 
     Args:
         sources: one folder, or files and patterns, see `read_interactions`.
-        max_length: max number of events of a user; the most recent ones are kept. Default: 50 for files; for a folder,
-            all that it has.
+        max_length: max number of events of a user; the most recent ones are kept. Default: all, because a model
+            recommends none of them, or as many as a folder has.
         columns: `user_column`, `item_column` and `time_column` of the files, where they differ from the defaults of
             `read_interactions`. Default: none.
 
@@ -70,11 +70,11 @@ def read_user_histories(
     names: dict[str, Any] = {**COLUMNS, **(columns or {})}
     folders = [path for path in paths if path.is_dir()]
     if not folders:
-        max_length = MAX_LENGTH if max_length is None else max_length
         paths = files_of(paths)
         table = read_interactions(paths, **names)
         # Not checked: `max_length` may be below what training needs.
-        filters = Filters(min_user_events=0, min_item_events=0, max_length=max_length)
+        kept = {"max_length": 1, "window": "sliding"} if max_length is None else {"max_length": max_length}
+        filters = Filters(min_user_events=0, min_item_events=0, **kept)
         rows, items, _ = histories_of(table, filters)
         named = [[items[item_id - 1] for item_id in item_ids] for item_ids in rows["item_ids"].to_list()]
         about: list[Any] = [[file_sha256(path) for path in paths], sorted(names.items()), max_length]

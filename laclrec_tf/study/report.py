@@ -79,14 +79,18 @@ def _section(table: StudyTable, config: StudyConfig) -> list[str]:
         "| --- " * (3 + len(config.metrics)) + "|",
     ]
     best = {name: max(np.mean(table.values(model, name)) for model in table.models) for name in config.metrics}
+    # Numbers of different protocols are never compared.
+    has_one_protocol = len({table.protocol(model) for model in table.models}) == 1
+    shows_best = has_one_protocol and len(table.models) > 1
     for model, trainings in table.models.items():
         epochs = ", ".join(str(_epochs(training.record)) for training in trainings)
+        name_shown = model if has_one_protocol else f"{model} ({table.protocol(model)})"
         numbers = []
         for name in config.metrics:
             values = table.values(model, name)
             text = mean_and_spread(values)
-            numbers.append(f"**{text}**" if np.mean(values) == best[name] and len(table.models) > 1 else text)
-        lines.append(f"| {model} | {len(trainings)} | {epochs} | " + " | ".join(numbers) + " |")
+            numbers.append(f"**{text}**" if np.mean(values) == best[name] and shows_best else text)
+        lines.append(f"| {name_shown} | {len(trainings)} | {epochs} | " + " | ".join(numbers) + " |")
     return [*lines, "", *_comparisons(table, config.reference or next(iter(config.models)), config.compared)]
 
 
@@ -136,7 +140,7 @@ def _comparisons(table: StudyTable, reference: str, metrics: Sequence[str]) -> l
     ]
     for model in table.models:
         seeds = table.shared_seeds(reference, model)
-        if model == reference or not seeds:
+        if model == reference or not seeds or table.protocol(model) != table.protocol(reference):
             continue
         texts = []
         for name in metrics:

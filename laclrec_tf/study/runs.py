@@ -9,10 +9,11 @@ from typing import Any
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.errors import InputError
 from laclrec_tf.files import file_sha256
+from laclrec_tf.metrics.ranking import served_protocol
 from laclrec_tf.study.config import Evaluation, training_name
 from laclrec_tf.study.records import read_ranks, read_record
 from laclrec_tf.training.checkpoints import TrainingCheckpoints
-from laclrec_tf.training.config import TrainConfig, flat_settings, with_dependent_defaults
+from laclrec_tf.training.config import ADDED_SETTINGS, TrainConfig, flat_settings, with_dependent_defaults
 from laclrec_tf.training.train import check_place, finished_before
 
 
@@ -135,7 +136,8 @@ def _check_result(cell: Cell) -> None:
 def _differing_settings(cell: Cell, record: dict[str, Any]) -> list[str]:
     expected = cell.config.every_setting()
     # Earlier records have None where a default depends on other settings.
-    found = flat_settings(with_dependent_defaults(record["settings"]))
+    found = {name: value for name, value in ADDED_SETTINGS.items() if name in expected}
+    found |= flat_settings(with_dependent_defaults(record["settings"]))
     differing = sorted(
         name for name in expected | found if (name in expected) != (name in found) or expected[name] != found[name]
     )
@@ -151,7 +153,7 @@ def _differing_measurements(cell: Cell, record: dict[str, Any]) -> list[str]:
     for name, expected in cell.evaluations.items():
         if name in skipped and expected.suits(False, False) and not expected.leaves_out(cell.data):
             differing.add(name)
-        if name in evaluations and not _matches(evaluations[name], expected, cell):
+        if name in evaluations and not _matches(evaluations[name], expected, cell, record):
             differing.add(name)
     names = [f"evaluation {name!r}" for name in sorted(differing)]
     measured = record.get("augmenter")
@@ -162,12 +164,13 @@ def _differing_measurements(cell: Cell, record: dict[str, Any]) -> list[str]:
     return names
 
 
-def _matches(report: dict[str, Any], expected: Evaluation, cell: Cell) -> bool:
+def _matches(report: dict[str, Any], expected: Evaluation, cell: Cell, record: dict[str, Any]) -> bool:
     histories = expected.histories.get(cell.data)
     same = (
         not expected.leaves_out(cell.data)
         and report.get("split") == cell.split
-        and report.get("protocol") in ((expected.protocol,) if expected.protocol else ("full", "full-with-history"))
+        and report.get("protocol") == (expected.protocol or served_protocol(record.get("exclude_history", True)))
+        and "served_recall@10" not in report  # an earlier version, in which "full" ranked items of the history
         and bool(report.get("clean")) == expected.clean
         and report.get("edits_chosen", False) == (expected.edits == "chosen")
         and expected.edits in ("chosen", report.get("edits", "none"))

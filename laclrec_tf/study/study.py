@@ -173,6 +173,7 @@ def run_cell(cell: Cell, show_progress: bool = True) -> None:
             name: run.record.get(name)
             for name in ("best_epoch", "epochs_run", "refit_epochs", "validation", "diverged")
         },
+        "exclude_history": run.exclude_history,
         "seed": cell.seed,
         "settings": cell.config.resolved(),
         "curve": _curve(cell.run / "epochs-strict.csv"),

@@ -96,6 +96,10 @@ class StudyTable:
             for each in self.models[model]
         ]
 
+    def protocol(self, model: str) -> str:
+        """Return the protocol of a model's evaluation; models that keep the history have another one."""
+        return str(self.models[model][0].report.get("protocol", ""))
+
     def shared_seeds(self, model: str, other: str) -> set[int]:
         """Return the seeds that both models have.
 

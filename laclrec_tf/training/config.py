@@ -28,6 +28,8 @@ NotNegative = Annotated[int, pydantic.Field(ge=0)]
 Seed = Annotated[int, pydantic.Field(ge=0, le=2**32 - 1)]  # NumPy's global generator takes no larger one
 ViewKind = Literal["crop", "mask", "reorder", "substitute"]
 assert typing.get_args(ViewKind) == VIEW_KINDS
+# Settings that records of earlier versions lack, with the values that do what those versions did.
+ADDED_SETTINGS: dict[str, Any] = {"exclude_history": True, "corruption_noise": "uniform", "calibration_share": 0.0}
 # Defaults that stand for None: with the loss over the whole catalogue, and with `n_negatives`.
 DEPENDENT_DEFAULTS: dict[str, tuple[Any, Any]] = {
     "item_initialisation": ("cooccurrence", "random"),

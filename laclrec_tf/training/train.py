@@ -28,7 +28,7 @@ from laclrec_tf.runtime.processes import StopRequest
 from laclrec_tf.runtime.terminal import readable_warnings, spinner, terminal
 from laclrec_tf.training.calibration import calibration_of
 from laclrec_tf.training.checkpoints import CheckpointSettings, CheckpointTimer, TrainingCheckpoints
-from laclrec_tf.training.config import TrainConfig
+from laclrec_tf.training.config import ADDED_SETTINGS, TrainConfig
 from laclrec_tf.training.counting import count_run
 from laclrec_tf.training.session import TrainingSession
 from laclrec_tf.training.setup import settings_of_data
@@ -247,6 +247,7 @@ def finished_before(out: Path, config: TrainConfig, prepared: PreparedData) -> R
         return None
     finished = RunFolder.open(out)
     theirs = finished.record
+    config = replace(config, model=config.model | settings_of_data(config, prepared))
     if "every_setting" in theirs:  # runs of earlier versions do not have it
         differing = _differing(config.every_setting(prepared.max_length), theirs["every_setting"])
         if "max_edited_length" not in config.model | theirs["settings"]["model"]:
@@ -362,6 +363,7 @@ def _check_same_checkpoint(session: TrainingSession) -> None:
 
 
 def _differing(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+    theirs = {name: value for name, value in ADDED_SETTINGS.items() if name in ours} | dict(theirs)
     return sorted(name for name, value in ours.items() if value != theirs.get(name))
 
 

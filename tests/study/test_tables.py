@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from laclrec_tf.study.config import StudyConfig
+from laclrec_tf.study.report import _section
 from laclrec_tf.study.tables import (
     StudyTable,
     Training,
@@ -156,3 +157,22 @@ def test_models_are_compared_in_the_metrics_of_the_study():
     study = {"data": {"d": "d"}, "models": {"a": {}}}
     assert StudyConfig(**study).compared == METRICS
     assert StudyConfig(**study, metrics=["recall@1", "mrr@20"]).compared == ("recall@1", "mrr@20")
+
+
+def test_models_of_different_protocols_are_not_compared():
+    config = StudyConfig(data={"d": "d"}, models={"a": {}, "b": {}}, evaluations={"full": {}})
+    reports = [("a", "full", 0.5), ("b", "full-with-history", 0.9)]
+    models = {}
+    for model, protocol, value in reports:
+        report = {
+            "protocol": protocol,
+            "users": 2,
+            "split": "test",
+            "tie_rule": "",
+            **dict.fromkeys(config.metrics, value),
+        }
+        its = {"best_epoch": 1, "refit_epochs": None, "seed": 0, "data_hash": "0" * 64}
+        models[model] = [Training(its, report, np.zeros(2, np.uint8))]
+    lines = "\n".join(_section(StudyTable("d", "strict", "full", models), config))
+    assert "| a (full) |" in lines and "| b (full-with-history) |" in lines
+    assert "**" not in lines and "| b | " not in lines.partition("compared with")[2]

@@ -8,9 +8,12 @@ import pytest
 from laclrec_tf.data.batches import evaluation_dataset
 from laclrec_tf.data.item_vectors import cooccurrence_vectors
 from laclrec_tf.data.prepare import prepare
+from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.evaluate import evaluate
+from laclrec_tf.run_folder import write_record
 from laclrec_tf.training import session, setup
 from laclrec_tf.training import train as training
+from laclrec_tf.training.checkpoints import CheckpointSettings
 from laclrec_tf.training.config import TrainConfig
 from laclrec_tf.training.setup import (
     compile_model,
@@ -125,5 +128,22 @@ def test_a_run_follows_its_data_or_the_settings_on_excluding_histories(tmp_path,
     report = evaluate(run.folder, show_progress=False)
     assert report["protocol"] == ("full" if excluded else "full-with-history")
     assert report["targets_in_history"] == 1 and (report["recall@20"] == 0) == excluded
+    resume = CheckpointSettings(resume=True)
+    again = training.train(data.folder, tmp_path / "run", config, checkpoints=resume, show_progress=False)
+    assert training.finished_before(run.folder, config, data).record == again.record == run.record
     item_ids, _ = run.model.recommend([[1, 2]], k=20)
     assert (1 in item_ids.numpy()) != excluded
+
+
+def test_a_run_from_before_a_setting_is_the_same_training(tmp_path):
+    rows = [f"u{user},i{item},{item}" for user in range(6) for item in range(user, user + 6)]
+    (tmp_path / "events.csv").write_text("\n".join(["user_id,item_id,timestamp", *rows]) + "\n")
+    data = prepare([tmp_path / "events.csv"], tmp_path / "data", min_interactions=0, show_progress=False)
+    config = TrainConfig.of({"preset": "sasrec", "width": 4, "epochs": 1})
+    run = training.train(data.folder, tmp_path / "run", config, show_progress=False)
+    del run.record["every_setting"]["exclude_history"], run.record["every_setting"]["corruption_noise"]
+    write_record(run.folder, run.record)
+    assert training.finished_before(run.folder, config, data) is not None
+    keeps = TrainConfig.of({"preset": "sasrec", "width": 4, "epochs": 1, "exclude_history": False})
+    with pytest.raises(InputError, match="exclude_history differ"):
+        training.finished_before(run.folder, keeps, data)

@@ -254,6 +254,8 @@ def _without_header(
                 f"Received: {name!r}. First lines: {first_two_lines(file)}."
             )
         return None
+    if told:  # no times and ratings need to be told apart, so any separator would do: the one of most columns
+        separators = sorted(separators, key=lambda each: _width(lines, each), reverse=True)
     for separator in separators:
         width = _width(lines, separator)
         if width < max(2, *places.values(), 2):
@@ -285,7 +287,10 @@ def _places(
         return places
     width = len(rows[0])
     rest = [place for place in range(1, width + 1) if place not in places.values()]
-    kinds = {place: _kind([row[place - 1] for row in rows]) for place in rest}
+    every_kind = {place: _kind([row[place - 1] for row in rows]) for place in range(1, width + 1)}
+    kinds = {place: every_kind[place] for place in rest}
+    if not told and "time" in every_kind.values() and "time" not in kinds.values():
+        return None  # such as a time in front of the user
     if not is_headerless and not told:
         if width > 4 or None in kinds.values():
             return None
@@ -315,7 +320,7 @@ def _kind(values: Sequence[str]) -> str | None:
     """Return what a column of text seems to hold: "time", "rating" or "number", None for other text."""
     try:
         parsed = parse_timestamps(pl.Series(values, dtype=pl.String))
-    except InputError:
+    except (InputError, UnicodeEncodeError):  # text that is not UTF-8 is named when the rows are read
         return None
     if parsed.null_count():
         return None

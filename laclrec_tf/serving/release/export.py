@@ -259,6 +259,8 @@ def _of_files(run: RunFolder, edits: str) -> list[Evaluation]:
                 continue  # copied here from another run
             if report.get("edits", "none") != edits:
                 continue
+            if "served_recall@10" in report:
+                continue  # of an earlier version, in which "full" ranked items of the history
             metrics = {name: value for name, value in report.items() if "@" in name}
             seed = report["negatives_seed"] if report["protocol"].startswith("sampled") else None
             about = report["split"], report["protocol"], finite(metrics), report["users"], report["tie_rule"], seed

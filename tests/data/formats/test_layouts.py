@@ -228,3 +228,16 @@ def test_any_events_without_a_header_are_read_as_written(tmp_path_factory, rows,
 def test_nothing_is_recognised_where_nothing_is_clear(tmp_path):
     for text in ("a\nb\n", "who what\nann tent\n", "1,2,x\n3,4,y\n"):
         assert recognise(written(tmp_path, "a.dat", text), ".dat", COLUMNS, Reading(), None) is None
+
+
+def test_a_time_in_front_is_not_taken_for_a_user(tmp_path):
+    (tmp_path / "events.dat").write_text("".join(f"{1_000_000_000 + n}\t{n % 3}\t{n % 5}\n" for n in range(12)))
+    with pytest.raises(InputError, match="First lines|--user-column"):
+        read_interactions(tmp_path / "events.dat")
+
+
+def test_the_separator_of_most_columns_is_taken_where_there_is_no_header(tmp_path):
+    (tmp_path / "events.csv").write_text("".join(f"{n % 3};{n % 5};3,5;{1_000_000_000 + n}\n" for n in range(12)))
+    events = read_interactions(tmp_path / "events.csv", reading=Reading(header=False))
+    assert events["user_id"].unique().sort().to_list() == ["0", "1", "2"]
+    assert events["timestamp"][0] == 1_000_000_000
