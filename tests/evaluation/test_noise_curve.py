@@ -27,7 +27,7 @@ from laclrec_tf.training.train import train
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("noise")
     events, *_ = simulate_events(folder / "events.csv", users=600, items=60, noise=0.0)
-    prepare([events], folder / "data")
+    prepare([events], folder / "data", exclude_history=True)
     settings = {"preset": "sasrec", "width": 16, "epochs": 3, "targets_per_batch": 256}
     train(folder / "data", folder / "run", settings, boards=False, show_progress=False)
     return folder / "run"
