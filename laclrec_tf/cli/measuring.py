@@ -28,6 +28,8 @@ from laclrec_tf.cli.options import (
     TitleColumn,
     TitleItemColumn,
     Titles,
+    cut_offs,
+    metric_names,
     place_argument,
     place_option,
 )
@@ -36,7 +38,6 @@ from laclrec_tf.runtime.terminal import terminal
 
 measuring_app = Commands()
 console = terminal()
-METRICS = ("recall", "ndcg", "mrr")
 
 
 @measuring_app.command()
@@ -294,39 +295,6 @@ def loadtest(
     console.print(loadtest_table(report))
     if report["failed"]:
         raise typer.Exit(1)
-
-
-def cut_offs(text: str) -> list[int]:
-    """Parse the cut-offs of metrics.
-
-    Raises:
-        InputError: one of them is not a whole number of at least 1.
-
-    Example:
-        >>> cut_offs("1,10")
-        [1, 10]
-    """
-    fields = [each.strip() for each in text.split(",")]
-    if not all(each.isdecimal() and int(each) for each in fields):
-        raise InputError(f"Option --k must be whole numbers of at least 1, such as 1,10. Received: {text!r}.")
-    return sorted({int(each) for each in fields})
-
-
-def metric_names(text: str) -> list[str]:
-    """Parse the names of metrics.
-
-    Raises:
-        InputError: one of them is unknown.
-
-    Example:
-        >>> metric_names("ndcg,recall")
-        ['ndcg', 'recall']
-    """
-    names = [each.strip() for each in text.split(",")]
-    for name in names:
-        if name not in METRICS:
-            raise InputError(f"Option --metrics must be some of {', '.join(METRICS)}. Received: {name!r}.")
-    return names
 
 
 def metrics_table(report: dict[str, Any], ks: Sequence[int], names: Sequence[str]) -> Table:

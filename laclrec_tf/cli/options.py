@@ -234,6 +234,8 @@ ExcludeHistory = Annotated[
     ),
 ]
 
+METRICS = ("recall", "ndcg", "mrr")
+
 # Quoted, with "" for a quote inside, or bare up to the next comma; spaces around either are ignored.
 _FIELD = re.compile(r'\s*(?:"(?P<quoted>(?:[^"]|"")*)"|(?P<bare>[^",][^,]*)?)\s*(?:,|$)')
 
@@ -269,3 +271,36 @@ def parse_items(text: str) -> list[str]:
         )
         position = field.end()
     return [item for item in items if item]
+
+
+def cut_offs(text: str) -> list[int]:
+    """Parse the cut-offs of metrics.
+
+    Raises:
+        InputError: one of them is not a whole number of at least 1.
+
+    Example:
+        >>> cut_offs("1,10")
+        [1, 10]
+    """
+    fields = [each.strip() for each in text.split(",")]
+    if not all(each.isdecimal() and int(each) for each in fields):
+        raise InputError(f"Option --k must be whole numbers of at least 1, such as 1,10. Received: {text!r}.")
+    return sorted({int(each) for each in fields})
+
+
+def metric_names(text: str) -> list[str]:
+    """Parse the names of metrics.
+
+    Raises:
+        InputError: one of them is unknown.
+
+    Example:
+        >>> metric_names("ndcg,recall")
+        ['ndcg', 'recall']
+    """
+    names = [each.strip() for each in text.split(",")]
+    for name in names:
+        if name not in METRICS:
+            raise InputError(f"Option --metrics must be some of {', '.join(METRICS)}. Received: {name!r}.")
+    return names

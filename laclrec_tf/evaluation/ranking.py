@@ -95,11 +95,9 @@ def _ranker(model: Any, protocol: str, clean: bool, edits: str, retired: np.ndar
     @tf.function(input_signature=[ids, tf.TensorSpec([None], tf.int32), ids], autograph=False)
     def rank_batch(history: tf.Tensor, target: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
         queries = pack_histories(history, model.max_length)
-        queries = trim_padding(model.edit(queries).edited) if clean else queries
-        if edits == "none":
-            scores = model.score(model(queries, training=False))
-        else:
-            scores = model.scores_of(pack_histories(queries, model.max_length), edits)
+        if clean:  # an edited history may be longer than the model reads
+            queries = pack_histories(trim_padding(model.edit(queries).edited), model.max_length)
+        scores = model.score(model(queries, training=False)) if edits == "none" else model.scores_of(queries, edits)
         if retired.size:
             scores = tf.where(is_retired, -np.inf, scores)
         if protocol == "full":
