@@ -17,7 +17,6 @@ from rich.text import Text
 from laclrec_tf.data.prepare import prepare
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.data.simulated import PlantedHistory, planted_histories, simulate_events
-from laclrec_tf.data.splits import held_out_pairs
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.evaluate import evaluate_users
 from laclrec_tf.metrics.ranking import ranking_metrics
@@ -95,7 +94,7 @@ def demo(folder: str | Path | None = None, *, seed: int = 0) -> None:
 
 def _popularity_recall(data: PreparedData) -> float:
     # Ids are ordered by popularity, so the ten most popular items have the ids 1 to 10.
-    pairs = held_out_pairs(data.histories()[1], "test")
+    pairs = data.split().pairs("test")
     return sum(int(target) <= 10 for _, target in pairs) / len(pairs)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import typer
 
 from laclrec_tf.cli.main import run_app
-from laclrec_tf.data.splits import before_set_aside, held_out_pairs, is_set_aside, set_aside_share, training_part
+from laclrec_tf.data.splits import set_aside_share
 from laclrec_tf.errors import InputError
 from laclrec_tf.layers.edit_mixture import COEFFICIENTS
 from laclrec_tf.run_folder import RunFolder
@@ -53,17 +53,14 @@ def evidence_terms(run: str | Path, seed: int = 0) -> dict[str, tuple[float, flo
     folder = RunFolder.open(run)
     if "edits" not in folder.record or folder.record["trained_on"] != "strict":
         raise InputError(f"{run} is not a strict run that was calibrated. Train one without --refit.")
-    users, histories = folder.data.histories()
+    split = folder.data.split()
     counts = folder.data.counts
     share = set_aside_share(counts["users"], counts["events"], folder.record["settings"]["calibration_share"])
-    aside = [history for user, history in zip(users, histories, strict=True) if is_set_aside(user, history, share)]
-    trained = [
-        before_set_aside(history) if is_set_aside(user, history, share) else training_part(history, "strict")
-        for user, history in zip(users, histories, strict=True)
+    item_counts = np.bincount(np.concatenate(split.training("strict", share)), minlength=folder.vocabulary.n_items + 1)[
+        1:
     ]
-    item_counts = np.bincount(np.concatenate(trained), minlength=folder.vocabulary.n_items + 1)[1:]
     n_read = max(MIN_CALIBRATED, MAX_READ_ITEMS // folder.vocabulary.n_items)
-    before, targets = zip(*held_out_pairs(aside[:n_read], "validation"), strict=True)
+    before, targets = zip(*split.of(split.is_set_aside(share)).pairs("validation")[:n_read], strict=True)
     samples = read_samples(folder.model, before, np.array(targets), item_counts, seed)
     gains = {kind: cross_validated(samples, kind, seed) for kind in ("uniform", "learned")}
     for part, names in PARTS.items():

@@ -20,7 +20,6 @@ import typer
 from laclrec_tf.cli.main import run_app
 from laclrec_tf.data.prepare import prepare
 from laclrec_tf.data.prepared import PreparedData
-from laclrec_tf.data.splits import held_out_pairs
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.ranking import rank_targets
 from laclrec_tf.item_vocabulary import ItemVocabulary
@@ -65,7 +64,8 @@ def few_data(data: str | Path, out: str | Path, share: float, config: TrainConfi
     if config.refit:
         raise InputError("A refit has no validation metrics. Leave `refit` out.")
     out, whole = Path(out), PreparedData.open(data)
-    users, histories = whole.histories()
+    split = whole.split()
+    users, histories = split.users, split.histories
     drawn = np.random.default_rng(config.seed).permutation(len(users))[: max(1, round(share * len(users)))]
     events = pl.DataFrame(
         {
@@ -76,7 +76,7 @@ def few_data(data: str | Path, out: str | Path, share: float, config: TrainConfi
     ).explode("item_id", "timestamp")
     part = prepare(events, out / "data", min_interactions=0, max_length=whole.max_length, duplicates="keep")
     run = train(part.folder, out / "run", config, boards=False)
-    pairs = held_out_pairs(histories, "test")
+    pairs = split.pairs("test")
     asked = [_ids_of(history, whole.vocabulary, part.vocabulary) for history, _ in pairs]
     targets = np.array([part.vocabulary.to_ids(whole.vocabulary.to_items([target]))[0] for _, target in pairs])
     is_known = (targets > 0) & np.array([history.size > 0 for history in asked])

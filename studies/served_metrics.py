@@ -13,7 +13,6 @@ import typer
 from rich.table import Table
 
 from laclrec_tf.cli.main import run_app
-from laclrec_tf.data.splits import held_out_pairs
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.evaluate import evaluate
 from laclrec_tf.metrics.ranking import MISSED, ranking_metrics, served_protocol
@@ -55,7 +54,7 @@ def metrics_of(run: Path, exclude_history: bool) -> tuple[dict[str, float], dict
     """
     folder = RunFolder.open(run)
     report = evaluate(run, protocol=served_protocol(exclude_history), show_progress=False)
-    pairs = held_out_pairs(folder.data.histories()[1], "test")
+    pairs = folder.data.split().pairs("test")
     histories = [folder.vocabulary.to_items(history.tolist()) for history, _ in pairs]
     targets = folder.vocabulary.to_items([target for _, target in pairs])
     answers = load(run).recommend(histories, k=K, exclude_history=exclude_history)

@@ -22,7 +22,7 @@ from laclrec_tf.benchmark.flops import catalogue_losses, matrix_peak, operations
 from laclrec_tf.data.prepare import prepare
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.data.simulated import simulate_events
-from laclrec_tf.data.splits import Window, training_part
+from laclrec_tf.data.splits import Window
 from laclrec_tf.errors import InputError
 from laclrec_tf.models import LACLRec
 from laclrec_tf.ops.masking import take_prefixes
@@ -70,13 +70,12 @@ def benchmark(
     report_file = None if json_out is None else ReportFile(json_out)
     with tempfile.TemporaryDirectory() as folder:
         prepared = _simulated(Path(folder)) if data is None else PreparedData.open(data)
-        _, histories = prepared.histories()
-    training = [training_part(history, "strict") for history in histories]
+        training = prepared.split().training("strict")
     report = {
         "preset": config.preset,
         "settings": config.as_dict(),
         "data_hash": prepared.data_hash,
-        "users": len(histories),
+        "users": len(training),
         **measure(
             training,
             prepared.vocabulary.n_items,

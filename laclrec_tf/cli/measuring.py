@@ -301,7 +301,8 @@ def metrics_table(report: dict[str, Any], ks: Sequence[int], names: Sequence[str
     """Lay out an evaluation report as a table."""
     title = f"{report['preset']}, {report['trained_on']}, {report['split']} split, {report['protocol']} protocol"
     title += f", edits: {report['edits']}" + f", {report['noise']:.0%} noise" * bool(report["noise"])
-    table = Table(title=title, caption=f"{report['users']:,} users; {report['tie_rule']}")
+    held_out = f", held out by {report['hold_out']}" if "hold_out" in report else ""
+    table = Table(title=title, caption=f"{report['users']:,} users{held_out}; {report['tie_rule']}")
     table.add_column("k", justify="right")
     for name in names:
         table.add_column(name, justify="right")

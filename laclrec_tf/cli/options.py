@@ -107,6 +107,14 @@ class Window(StrEnum):
     sliding = "sliding"
 
 
+class HoldOut(StrEnum):
+    """What evaluation holds out of the events."""
+
+    last = "last"
+    time = "time"
+    session = "session"
+
+
 class Ties(StrEnum):
     """The order of events of a user that share a time."""
 

@@ -18,6 +18,7 @@ from laclrec_tf.cli.options import (
     EngineOption,
     ExcludeHistory,
     FileLayout,
+    HoldOut,
     ItemColumn,
     NewRun,
     NoiseDraw,
@@ -33,6 +34,7 @@ from laclrec_tf.cli.options import (
     place_argument,
     place_option,
 )
+from laclrec_tf.errors import InputError
 from laclrec_tf.runtime.cloud_storage import reachable
 from laclrec_tf.runtime.terminal import terminal
 
@@ -123,14 +125,27 @@ def prepare(
     min_interactions: Annotated[int | None, typer.Option(metavar="N", help="The next two limits. Default: 5.")] = None,
     min_user_events: Annotated[int | None, typer.Option(metavar="N", help="Min events per user. Default: 5.")] = None,
     min_item_events: Annotated[int | None, typer.Option(metavar="N", help="Min events per item. Default: 5.")] = None,
-    max_length: Annotated[int, typer.Option(help="Max events that a model reads.")] = 50,
-    window: Annotated[Window, typer.Option(metavar="WINDOW", help="Long histories: last or sliding.")] = Window.last,
+    max_length: Annotated[
+        int, typer.Option(metavar="N", help="Max events read. Default: 50.", show_default=False)
+    ] = 50,
+    window: Annotated[
+        Window,
+        typer.Option(metavar="WINDOW", help="last (default) or sliding.", show_default=False),
+    ] = Window.last,
     duplicates: Annotated[
         Duplicates,
-        typer.Option(metavar="WHAT", help="Equal events: drop or keep."),
+        typer.Option(metavar="WHAT", help="drop (default) or keep.", show_default=False),
     ] = Duplicates.drop,
-    ties: Annotated[Ties, typer.Option(metavar="TIES", help="Same time: keep, or shuffle.")] = Ties.keep,
-    seed: Annotated[int, typer.Option(metavar="N", help="Seed of shuffled ties.", min=0)] = 0,
+    ties: Annotated[
+        Ties, typer.Option(metavar="TIES", help="keep (default) or shuffle.", show_default=False)
+    ] = Ties.keep,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of shuffled ties.", min=0, show_default=False)] = 0,
+    hold_out: Annotated[
+        HoldOut, typer.Option(metavar="WHAT", help="last (default), time or session.", show_default=False)
+    ] = HoldOut.last,
+    validation_from: Annotated[str | None, typer.Option(metavar="TIME", help="time: first validation event.")] = None,
+    test_from: Annotated[str | None, typer.Option(metavar="TIME", help="time: first test event.")] = None,
+    session_gap: Annotated[float | None, typer.Option(metavar="N", help="session: max seconds apart.")] = None,
     exclude_history: ExcludeHistory = None,
     user_column: Annotated[str, file_option(metavar="NAME", help="Column of the user ids.")] = "user_id",
     item_column: Annotated[str, file_option(metavar="NAME", help="Column of the item ids.")] = "item_id",
@@ -154,6 +169,7 @@ def prepare(
 ) -> None:
     """Validate, filter and order events, and write them as TFRecords with a vocabulary."""
     from laclrec_tf.beam.runner import pipelines_of
+    from laclrec_tf.data.filters.hold_out import held_out_line
     from laclrec_tf.data.filters.settings import Filters
     from laclrec_tf.data.filters.ties import tied_share
     from laclrec_tf.data.formats.layouts import Reading
@@ -170,6 +186,10 @@ def prepare(
         "ties": ties.value,
         "seed": seed,
         "exclude_history": exclude_history,
+        "hold_out": hold_out.value,
+        "validation_from": validation_from,
+        "test_from": test_from,
+        "session_gap": session_gap,
     }
     reading = Reading(
         separator=separator,
@@ -181,6 +201,8 @@ def prepare(
         drop_missing=drop_missing,
     )
     settings = Filters.of(**filters).settings() | reading.settings()
+    if engine is Engine.beam and hold_out is not HoldOut.last:
+        raise InputError(f"--hold-out {hold_out.value} needs --engine local. Received: --engine beam.")
     pipelines = pipelines_of(engine.value, runner and runner.value, beam_option or [])
     if pipelines is None:
         from laclrec_tf.data.prepare import prepare as run
@@ -190,12 +212,17 @@ def prepare(
     else:
         from laclrec_tf.beam.prepare import beam_prepare
 
-        counts = beam_prepare(events, out, pipelines=pipelines, reading=reading, **columns, **filters)
+        of_local_engine = ("hold_out", "validation_from", "test_from", "session_gap")
+        settings_of_beam = {name: value for name, value in filters.items() if name not in of_local_engine}
+        counts = beam_prepare(events, out, pipelines=pipelines, reading=reading, **columns, **settings_of_beam)
     console.print(filters_table(counts, settings))
     console.print(f"{tied_share(counts):.1%} of the events have the same time as the user's event before")
     repeated = counts["repeated_targets"]
     what = "excluded from recommendations" if excludes_history(repeated, exclude_history) else "recommended again"
-    console.print(f"{repeated:.1%} of the users' newest items are in their history before: its items are {what}")
+    items = "newest" if hold_out is HoldOut.last else "test"
+    console.print(f"{repeated:.1%} of the users' {items} items are in their history before: its items are {what}")
+    if hold_out is not HoldOut.last:
+        console.print(held_out_line(counts))
     console.print(f"wrote {out}: {counts['users']:,} users, {counts['items']:,} items, {counts['events']:,} events")
 
 

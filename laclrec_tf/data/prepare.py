@@ -20,12 +20,20 @@ from rich.progress import Progress
 
 from laclrec_tf.data.event_files import files_of
 from laclrec_tf.data.events import FileSummary, read_interactions, table_interactions
+from laclrec_tf.data.filters.hold_out import held_out_counts, mark_held_out
 from laclrec_tf.data.filters.k_core import k_core_and_dropped
 from laclrec_tf.data.filters.missing_ids import warn_of_missing_ids
 from laclrec_tf.data.filters.settings import MAX_LENGTH, Filters, warn_of_dropped
 from laclrec_tf.data.filters.ties import shuffled_places, tie_counts, warn_of_sorted_ties
-from laclrec_tf.data.formats.layouts import Reading
-from laclrec_tf.data.prepared import DATASET_FILE, FORMAT_VERSION, VOCABULARY_FILE, PreparedData, write_histories
+from laclrec_tf.data.formats.layouts import NO_TIME, Reading
+from laclrec_tf.data.prepared import (
+    DATASET_FILE,
+    FORMAT_VERSION,
+    HOLD_OUT_VERSION,
+    VOCABULARY_FILE,
+    PreparedData,
+    write_histories,
+)
 from laclrec_tf.data.splits import Window, repeated_targets, repeats
 from laclrec_tf.data.tables import is_table
 from laclrec_tf.errors import InputError, reason_of
@@ -50,6 +58,10 @@ def prepare(
     ties: str = "keep",
     seed: int = 0,
     exclude_history: bool | None = None,
+    hold_out: str = "last",
+    validation_from: str | None = None,
+    test_from: str | None = None,
+    session_gap: float | None = None,
     reading: Reading | None = None,
     overwrite: bool = False,
     show_progress: bool = True,
@@ -87,6 +99,15 @@ def prepare(
         seed: seed of shuffled ties. Default: 0.
         exclude_history: whether the items of a history are not to be recommended; training, evaluation and exports of
             the data follow it. Default: None, excluded unless more than 5 % of the users' newest items repeat one.
+        hold_out: what evaluation holds out: "last", each user's last two items; "time", each user's first item from
+            `validation_from` and from `test_from` on, of which nothing later is trained on; "session", the first items
+            of each user's last two sessions. Default: "last".
+        validation_from: for "time", a number in the unit of the times or a date. Default: None, with `test_from`, the
+            times that leave a tenth of the events each for validation and test.
+        test_from: for "time", see `validation_from`. Default: None.
+        session_gap: for "session", a new session begins after more seconds than this without an event of the user; in
+            the unit of the times if they do not look like dates; 0 for events of one time, as those of a basket.
+            Default: None, 1,800.
         reading: how the files are read, and which events are left out, such as those with low ratings. Default: None,
             `Reading()`.
         overwrite: replace prepared data in `out`. Default: False.
@@ -113,6 +134,10 @@ def prepare(
         ties=ties,
         seed=seed,
         exclude_history=exclude_history,
+        hold_out=hold_out,
+        validation_from=validation_from,
+        test_from=test_from,
+        session_gap=session_gap,
     )
     _check_out(out, overwrite)
     columns = {"user_column": user_column, "item_column": item_column, "time_column": time_column}
@@ -120,6 +145,13 @@ def prepare(
     with progress_bar(disable=not show_progress) as progress:
         say = progress.console.print if show_progress else None
         table, inputs, source = _read(events, columns, reading, dropped, progress, say)
+        if filters.hold_out != "last" and (
+            not reading.time or any(NO_TIME in each.get("read_as", "") for each in inputs)
+        ):
+            raise InputError(
+                f"{source}: `hold_out`={filters.hold_out!r} needs times, but the events have none. Give a time column, "
+                "or hold out each user's last events: --hold-out last."
+            )
         filtering = progress.add_task("Filtering", total=None)
         warn_of_missing_ids(table)
         try:
@@ -249,9 +281,14 @@ def histories_of(table: pl.DataFrame, filters: Filters) -> tuple[pl.DataFrame, l
     counts |= tie_counts(core)
     if shuffle:
         core = core.sort("user_id", "timestamp", *shuffle)
-    last = pl.col("item_id") if filters.max_kept is None else pl.col("item_id").tail(filters.max_kept)
-    kept = core.group_by("user_id", maintain_order=True).agg(last)
-    events = kept.explode("item_id")
+    events = core.select("user_id", "item_id", "timestamp")
+    marks = []
+    if filters.hold_out != "last":
+        events, found = mark_held_out(events, filters)
+        counts |= found
+        marks = [pl.col("before_validation").sum(), pl.col("before_test").sum()]
+    elif filters.max_kept is not None:
+        events = events.group_by("user_id", maintain_order=True).tail(filters.max_kept)
     counts["beyond_max_length_dropped"] = core.height - events.height
     catalogue = (
         events.group_by("item_id")
@@ -260,15 +297,17 @@ def histories_of(table: pl.DataFrame, filters: Filters) -> tuple[pl.DataFrame, l
         .sort("len", "item_id", descending=[True, False])["item_id"]
     )
     histories = (
-        events.select("user_id", pl.col("item_id").cast(pl.String).cast(pl.Enum(catalogue)).to_physical() + 1)
+        events.with_columns(item_ids=pl.col("item_id").cast(pl.String).cast(pl.Enum(catalogue)).to_physical() + 1)
         .group_by("user_id", maintain_order=True)
-        .agg(item_ids="item_id")
+        .agg("item_ids", *marks)
         .with_columns(pl.col("user_id").cast(pl.String))
     )
     counts["items_beyond_max_length_dropped"] = core["item_id"].n_unique() - len(catalogue)
     counts = {"users": histories.height, "items": len(catalogue), "events": events.height} | counts
-    parts = (part["item_ids"].to_list() for part in histories.iter_slices(10_000))  # few integers of Python at a time
-    counts |= repeated_targets(repeats(items) for part in parts for items in part)
+    rows = (row for part in histories.iter_slices(10_000) for row in part.drop("user_id").iter_rows())
+    counts |= repeated_targets(repeats(items, before or None) for items, *before in rows)
+    if marks:
+        counts |= held_out_counts(histories)
     return histories, catalogue.to_list(), counts
 
 
@@ -283,7 +322,7 @@ def description(counts: dict[str, Any], inputs: list[dict[str, Any]], settings: 
     input_sha256 = hashlib.sha256("".join(each["sha256"] for each in inputs).encode()).hexdigest()
     hashed = json.dumps({"input_sha256": input_sha256, "settings": settings}, sort_keys=True)
     return {
-        "format_version": FORMAT_VERSION,
+        "format_version": HOLD_OUT_VERSION if "hold_out" in settings else FORMAT_VERSION,
         "counts": counts,
         "input": inputs,
         "input_sha256": input_sha256,

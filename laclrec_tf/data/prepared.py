@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,11 +14,12 @@ import numpy as np
 import polars as pl
 import tensorflow as tf
 
-from laclrec_tf.data.splits import Window, repeated_targets, repeats
+from laclrec_tf.data.splits import SplitHistories, Window, repeated_targets, repeats
 from laclrec_tf.errors import InputError
 from laclrec_tf.item_vocabulary import ItemVocabulary
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 1  # of data that holds out each user's last two items
+HOLD_OUT_VERSION = 2  # of data that holds out other items
 DATASET_FILE = "dataset.json"
 VOCABULARY_FILE = "vocabulary.txt"
 # The features of a record, for `tf.io.parse_example`: one user a record, items oldest first.
@@ -26,6 +27,8 @@ HISTORY_FEATURES = {
     "user_id": tf.io.FixedLenFeature([], tf.string),
     "item_ids": tf.io.RaggedFeature(tf.int64, row_splits_dtype=tf.int64),
 }
+# Numbers of events before the validation item and before the test item; in data of `HOLD_OUT_VERSION` only.
+BEFORE_FEATURE = {"before": tf.io.FixedLenFeature([2], tf.int64)}
 # Each of several workers reads its own shards, so large data has more of them.
 MIN_SHARDS, MAX_SHARDS, USERS_IN_A_SHARD = 4, 64, 250_000
 MAX_REPEATED = 0.05
@@ -73,10 +76,10 @@ class PreparedData:
         folder = Path(folder)
         about = _read_description(folder)
         version = about.get("format_version")
-        if version != FORMAT_VERSION:
+        if version not in (FORMAT_VERSION, HOLD_OUT_VERSION):
             raise InputError(
-                f"{folder} has data of format version {version}, but this program reads version {FORMAT_VERSION}. "
-                f"{_REMEDY}"
+                f"{folder} has data of format version {version}, but this program reads versions {FORMAT_VERSION} and "
+                f"{HOLD_OUT_VERSION}. {_REMEDY}"
             )
         try:
             data = cls(
@@ -106,6 +109,11 @@ class PreparedData:
         window: Window = self.settings.get("window", "last")
         return window
 
+    @property
+    def hold_out(self) -> str:
+        """What evaluation holds out, see `prepare`: "last", "time" or "session"."""
+        return str(self.settings.get("hold_out", "last"))
+
     def histories(self, part: int = 0, parts: int = 1) -> tuple[list[str], list[np.ndarray]]:
         """Read histories into memory: all of them, or one of several parts that together have each user once.
 
@@ -120,13 +128,28 @@ class PreparedData:
         Raises:
             InputError: a shard is missing or damaged; the message names the file.
         """
+        split = self.split(part, parts)
+        return split.users, split.histories
+
+    def split(self, part: int = 0, parts: int = 1) -> SplitHistories:
+        """Read histories into memory, with what evaluation holds out of them.
+
+        Args:
+            part: see `histories`. Default: 0.
+            parts: see `histories`. Default: 1.
+
+        Raises:
+            InputError: see `histories`.
+        """
         user_ids: list[str] = []
         histories: list[np.ndarray] = []
+        before: list[np.ndarray] = []
+        is_marked = self.hold_out != "last"
         n_shards = len(self.shards)
         mine = range(part, n_shards, parts) if parts <= n_shards else [part % n_shards]
         for index in mine:
             shard = self.shards[index]
-            users, items = read_shard(shard)
+            users, items, of_shard = _read_shard(shard, is_marked)
             # Users are distributed round-robin. A file cut between two records is read without an error.
             expected = len(range(index, self.counts["users"], n_shards))
             if len(users) != expected:
@@ -136,11 +159,16 @@ class PreparedData:
                 raise InputError(f"{shard} has item ids that are not in {VOCABULARY_FILE}. {_REMEDY}")
             user_ids.extend(users)
             histories.extend(items)
+            before.append(of_shard)
+        split = (
+            SplitHistories(user_ids, histories, np.concatenate(before))
+            if is_marked
+            else SplitHistories.leave_one_out(user_ids, histories)
+        )
         if parts > n_shards:
             readers = len(range(part % n_shards, parts, n_shards))  # number of parts that read this shard
-            place = part // n_shards
-            return user_ids[place::readers], histories[place::readers]
-        return user_ids, histories
+            return split.of(np.arange(part // n_shards, len(user_ids), readers))
+        return split
 
     @property
     def exclude_history(self) -> bool:
@@ -158,7 +186,7 @@ class PreparedData:
         """
         if "repeated_targets" in self.counts:
             return float(self.counts["repeated_targets"])
-        return repeated_targets(map(repeats, self.histories()[1]))["repeated_targets"]
+        return repeated_targets(map(repeats, self.split().histories))["repeated_targets"]
 
     def __repr__(self) -> str:
         held = ", ".join(f"{self.counts[name]:,} {name}" for name in ("users", "items", "events"))
@@ -206,26 +234,30 @@ def read_shard(file: Path) -> tuple[list[str], list[np.ndarray]]:
     Raises:
         InputError: the file is missing or damaged.
     """
+    return _read_shard(file)[:2]
+
+
+def _read_shard(file: Path, is_marked: bool = False) -> tuple[list[str], list[np.ndarray], np.ndarray]:
+    """Return user ids, histories, and for marked records `[U, 2]` numbers of events before the held-out items."""
     user_ids: list[bytes] = []
     items, lengths = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    before = [np.zeros((0, 2), np.int64)]
+    features = HISTORY_FEATURES | (BEFORE_FEATURE if is_marked else {})
     batches = tf.data.TFRecordDataset(str(file)).batch(_BATCH)
     try:
-        for users, flat, row_lengths in batches.map(_parse).as_numpy_iterator():
-            user_ids.extend(users.tolist())
-            items.append(flat)
-            lengths.append(row_lengths)
+        for found in batches.map(lambda records: tf.io.parse_example(records, features)):
+            user_ids.extend(found["user_id"].numpy().tolist())
+            items.append(found["item_ids"].values.numpy())
+            lengths.append(found["item_ids"].row_lengths().numpy())
+            if is_marked:
+                before.append(found["before"].numpy())
     except tf.errors.NotFoundError:
         raise InputError(f"{file} is missing. {_REMEDY}") from None
     except tf.errors.OpError:
         raise InputError(f"{file} is damaged or truncated. {_REMEDY}") from None
     ends = np.cumsum(np.concatenate(lengths))
     histories = np.split(np.concatenate(items).astype(np.int32), ends[:-1]) if ends.size else []
-    return [user_id.decode("utf-8") for user_id in user_ids], histories
-
-
-def _parse(records: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    features = tf.io.parse_example(records, HISTORY_FEATURES)
-    return features["user_id"], features["item_ids"].values, features["item_ids"].row_lengths()
+    return [user_id.decode("utf-8") for user_id in user_ids], histories, np.concatenate(before)
 
 
 def write_histories(
@@ -235,7 +267,8 @@ def write_histories(
 
     Args:
         folder: an existing folder.
-        histories: columns `user_id` (String) and `item_ids` (list of integers), one row for each user.
+        histories: columns `user_id` (String) and `item_ids` (list of integers), one row for each user; and where other
+            items than the last two are held out, `before_validation` and `before_test` (integers).
         on_written: function called with the number of users after every few thousand of them. Default: None.
 
     Returns:
@@ -254,8 +287,8 @@ def write_histories(
         part = histories.gather_every(len(names), offset=shard)
         with tf.io.TFRecordWriter(str(folder / name)) as writer:
             for chunk in part.iter_slices(_BATCH):
-                for user_id, item_ids in chunk.select("user_id", "item_ids").iter_rows():
-                    writer.write(serialise_history(user_id, item_ids))
+                for user_id, item_ids, *before in chunk.iter_rows():
+                    writer.write(serialise_history(user_id, item_ids, before))
                 if on_written is not None:
                     on_written(chunk.height)
     return names
@@ -276,17 +309,21 @@ def shard_names(n_users: int) -> list[str]:
     return [f"histories-{shard:05d}-of-{n_shards:05d}.tfrecord" for shard in range(n_shards)]
 
 
-def serialise_history(user_id: str, item_ids: list[int]) -> bytes:
+def serialise_history(user_id: str, item_ids: list[int], before: Sequence[int] = ()) -> bytes:
     """Return the record of a user; equal arguments give equal bytes.
 
     Args:
         user_id: the user.
         item_ids: the user's items, oldest first.
+        before: how many of them are before the validation item, and before the test item. Default: none, the last two
+            items are held out.
     """
     features = {
         "user_id": tf.train.Feature(bytes_list=tf.train.BytesList(value=[user_id.encode("utf-8")])),
         "item_ids": tf.train.Feature(int64_list=tf.train.Int64List(value=item_ids)),
     }
+    if before:
+        features["before"] = tf.train.Feature(int64_list=tf.train.Int64List(value=before))
     example = tf.train.Example(features=tf.train.Features(feature=features))
     # A fixed order of the two features gives the same bytes on every run.
     return bytes(example.SerializeToString(deterministic=True))

@@ -1,8 +1,9 @@
-"""Histories of item ids: checked, without padding, and divided for leave-one-out.
+"""Histories of item ids: checked, without padding, and divided into a training part and held-out items.
 
-The last item is the test target, the item before it the validation target. The protocol "strict" trains on everything
-before the validation item (as for the published figures), "refit" on everything before the test item (for deployment).
-A history of fewer than three items is never evaluated, and all of it is training data.
+With leave-one-out, the last item is the test target, the item before it the validation target. A history of fewer than
+three items is never evaluated then, and all of it is training data. `prepare` can hold out other items, see
+`laclrec_tf.data.filters.hold_out`. The protocol "strict" trains on everything before the validation item (as for the
+published figures), "refit" on everything before the test item (for deployment).
 
 A strict training sets some users aside: it is not trained on their newest event before the validation item either, so
 that something can be fitted to events that the model has not seen. These events are about 1 % of all.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -26,13 +28,26 @@ PROTOCOLS: tuple[Protocol, ...] = ("strict", "refit")
 WINDOWS: tuple[Window, ...] = ("last", "sliding")
 SPLITS: tuple[Split, ...] = ("validation", "test")
 SHORTEST_EVALUATED = 3
-# A user who is set aside keeps two events to train on, before the newest event, the validation and the test item.
-SHORTEST_SET_ASIDE = 5
+# A user who is set aside keeps two events to train on, before the newest event.
+FEWEST_BEFORE_SET_ASIDE = 3
 MAX_SET_ASIDE, MIN_SET_ASIDE = 3000, 50
 
 
+def leave_one_out(length: int) -> tuple[int, int]:
+    """Return how many items of a history are before its validation item, and before its test item.
+
+    Args:
+        length: number of items.
+
+    Example:
+        >>> leave_one_out(5), leave_one_out(2)
+        ((3, 4), (2, 2))
+    """
+    return (length, length) if length < SHORTEST_EVALUATED else (length - 2, length - 1)
+
+
 def training_part(history: np.ndarray, protocol: Protocol = "strict") -> np.ndarray:
-    """Return the items to train on.
+    """Return the items to train on, with leave-one-out.
 
     Args:
         history: `[n]` item ids, oldest first.
@@ -48,15 +63,12 @@ def training_part(history: np.ndarray, protocol: Protocol = "strict") -> np.ndar
         >>> training_part(np.array([5, 6, 7, 8])).tolist(), training_part(np.array([5, 6])).tolist()
         ([5, 6], [5, 6])
     """
-    if protocol not in PROTOCOLS:
-        raise InputError(f"Argument `protocol` must be {' or '.join(PROTOCOLS)}. Received: {protocol!r}.")
-    if len(history) < SHORTEST_EVALUATED:
-        return history
-    return history[:-2] if protocol == "strict" else history[:-1]
+    check_protocol(protocol)
+    return history[: leave_one_out(len(history))[PROTOCOLS.index(protocol)]]
 
 
 def held_out(history: np.ndarray, split: Split) -> tuple[np.ndarray, int] | None:
-    """Return the input and the target for evaluating a model on a history.
+    """Return the input and the target for evaluating a model on a history, with leave-one-out.
 
     Args:
         history: `[n]` item ids, oldest first.
@@ -72,44 +84,43 @@ def held_out(history: np.ndarray, split: Split) -> tuple[np.ndarray, int] | None
         >>> held_out(np.array([5, 6, 7, 8]), "validation")
         (array([5, 6]), 7)
     """
-    if split not in SPLITS:
-        raise InputError(f"Argument `split` must be {' or '.join(SPLITS)}. Received: {split!r}.")
+    check_split(split)
     if len(history) < SHORTEST_EVALUATED:
         return None
-    target = len(history) - (1 if split == "test" else 2)
-    return history[:target], int(history[target])
+    place = leave_one_out(len(history))[SPLITS.index(split)]
+    return history[:place], int(history[place])
 
 
-def held_out_pairs(histories: Iterable[np.ndarray], split: Split) -> list[tuple[np.ndarray, int]]:
-    """Return the inputs and targets of all histories that are long enough, see `held_out`.
-
-    Args:
-        histories: per user `[n]` item ids, oldest first.
-        split: "validation" or "test".
-
-    Raises:
-        InputError: `split` is unknown.
-
-    Example:
-        >>> held_out_pairs([np.array([5, 6, 7]), np.array([8])], "test")
-        [(array([5, 6]), 7)]
-    """
-    return [pair for history in histories if (pair := held_out(history, split)) is not None]
+def check_protocol(protocol: str) -> None:
+    """Raise an `InputError` if the protocol is unknown."""
+    if protocol not in PROTOCOLS:
+        raise InputError(f"Argument `protocol` must be {' or '.join(PROTOCOLS)}. Received: {protocol!r}.")
 
 
-def repeats(history: Sequence[Any] | np.ndarray) -> tuple[int, int, int]:
+def check_split(split: str) -> None:
+    """Raise an `InputError` if the split is unknown."""
+    if split not in SPLITS:
+        raise InputError(f"Argument `split` must be {' or '.join(SPLITS)}. Received: {split!r}.")
+
+
+def repeats(history: Sequence[Any] | np.ndarray, before: Sequence[int] | None = None) -> tuple[int, int, int]:
     """Return 0 or 1: is a history evaluated, is its test target in the items before it, is its validation target?
 
     Args:
         history: `[n]` items, oldest first.
+        before: how many items are before the validation and the test item. Default: None, leave-one-out.
 
     Example:
         >>> repeats([5, 6, 7, 5]), repeats([5, 6, 6, 7]), repeats([5, 5])
         ((1, 1, 0), (1, 0, 1), (0, 0, 0))
+        >>> repeats([5, 6, 5, 7], before=(1, 2))
+        (1, 1, 0)
     """
-    if len(history) < SHORTEST_EVALUATED:
+    validation, test = leave_one_out(len(history)) if before is None else before
+    if not 0 < test < len(history):
         return 0, 0, 0
-    return 1, int(history[-1] in history[:-1]), int(history[-2] in history[:-2])
+    validates = 0 < validation < test and history[validation] in history[:validation]
+    return 1, int(history[test] in history[:test]), int(validates)
 
 
 def repeated_targets(found: Iterable[tuple[int, int, int]]) -> dict[str, float]:
@@ -250,7 +261,7 @@ def set_aside_share(n_users: int, n_events: int, share: float) -> float:
     return 0.0 if n_users < 10 * MIN_SET_ASIDE else min(wanted, MAX_SET_ASIDE, n_users / 2) / n_users
 
 
-def is_set_aside(user: str, history: np.ndarray, share: float) -> bool:
+def is_set_aside(user: str, n_before: int, share: float) -> bool:
     """Return whether a user is set aside: neither the event before the validation item nor later ones are trained on.
 
     On these users something can be fitted to events that the model has not seen: the history before the validation
@@ -258,19 +269,114 @@ def is_set_aside(user: str, history: np.ndarray, share: float) -> bool:
 
     Args:
         user: user id.
-        history: `[n]` item ids, oldest first. A history of fewer than five events is never set aside.
+        n_before: number of events before the validation item. With fewer than three, a user is never set aside.
         share: share of the users, see `set_aside_share`.
 
     Example:
-        >>> sum(is_set_aside(f"user-{n}", np.arange(1, 6), share=0.1) for n in range(1000))
+        >>> sum(is_set_aside(f"user-{n}", 3, share=0.1) for n in range(1000))
         96
     """
-    if len(history) < SHORTEST_SET_ASIDE:
+    if n_before < FEWEST_BEFORE_SET_ASIDE:
         return False
     digest = hashlib.blake2b(user.encode(), digest_size=4).digest()
     return int.from_bytes(digest, "big") < share * 2**32
 
 
-def before_set_aside(history: np.ndarray) -> np.ndarray:
-    """Return the items that a user who is set aside is trained on: `[n - 3]`."""
-    return history[:-3]
+@dataclass(frozen=True, eq=False)
+class SplitHistories:
+    """Users' histories, and how many events of each are before its validation and its test item.
+
+    A user without a validation item has the same number twice. A user without a test item has all events before it.
+
+    Args:
+        users: user ids.
+        histories: per user `[n]` item ids, oldest first.
+        before: `[U, 2]` integers: how many events of each user are trained on (strict), and how many are before the
+            test item.
+
+    Example:
+        >>> split = SplitHistories.leave_one_out(["ann", "bob"], [np.array([5, 6, 7, 8]), np.array([9])])
+        >>> [items.tolist() for items in split.training("strict")]
+        [[5, 6], [9]]
+        >>> split.pairs("test")
+        [(array([5, 6, 7]), 8)]
+    """
+
+    users: list[str]
+    histories: list[np.ndarray]
+    before: np.ndarray
+
+    @classmethod
+    def leave_one_out(cls, users: list[str], histories: list[np.ndarray]) -> SplitHistories:
+        """Hold out the last two items of each history of three or more items.
+
+        Args:
+            users: user ids.
+            histories: per user `[n]` item ids, oldest first.
+        """
+        return cls(users, histories, np.array([leave_one_out(len(history)) for history in histories]).reshape(-1, 2))
+
+    def training(self, protocol: Protocol = "strict", share: float = 0.0) -> list[np.ndarray]:
+        """Return the items to train on, per user.
+
+        Args:
+            protocol: "strict" holds out the validation item and later ones, "refit" the test item and later ones.
+                Default: "strict".
+            share: share of the users who are set aside in a strict training, see `set_aside_share`. Default: 0.
+
+        Raises:
+            InputError: `protocol` is unknown.
+        """
+        check_protocol(protocol)
+        kept = self.before[:, PROTOCOLS.index(protocol)]
+        if protocol == "strict" and share:
+            kept = kept - self.is_set_aside(share)
+        return [history[:n] for history, n in zip(self.histories, kept, strict=True)]
+
+    def has_item(self, split: Split) -> np.ndarray:
+        """Return whether each user has a held-out item and at least one event before it: `[U]` bool.
+
+        Args:
+            split: "validation" or "test".
+
+        Raises:
+            InputError: `split` is unknown.
+        """
+        check_split(split)
+        n = self.before[:, SPLITS.index(split)]
+        ends = self.before[:, 1] if split == "validation" else np.array([len(each) for each in self.histories], int)
+        has_item: np.ndarray = (n > 0) & (n < ends)
+        return has_item
+
+    def pairs(self, split: Split) -> list[tuple[np.ndarray, int]]:
+        """Return the items before the held-out item, and this item, of each user of `has_item`.
+
+        Args:
+            split: "validation" or "test".
+
+        Raises:
+            InputError: `split` is unknown.
+        """
+        found = np.flatnonzero(self.has_item(split))
+        places = self.before[:, SPLITS.index(split)]
+        return [(self.histories[row][: places[row]], int(self.histories[row][places[row]])) for row in found]
+
+    def is_set_aside(self, share: float) -> np.ndarray:
+        """Return whether each user is set aside, see the function of this name: `[U]` bool.
+
+        Args:
+            share: share of the users.
+        """
+        drawn = [is_set_aside(user, n, share) for user, n in zip(self.users, self.before[:, 0], strict=True)]
+        return np.array(drawn, bool) & self.has_item("validation")
+
+    def of(self, chosen: np.ndarray) -> SplitHistories:
+        """Return some of the users.
+
+        Args:
+            chosen: their rows, or a mask `[U]`.
+        """
+        rows = np.arange(len(self.users))[chosen]
+        return SplitHistories(
+            [self.users[row] for row in rows], [self.histories[row] for row in rows], self.before[rows]
+        )

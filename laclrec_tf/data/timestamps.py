@@ -22,6 +22,8 @@ _ISO_FORMATS = (
     "%d%b%Y:%H:%M:%S%.f",
 )
 _EXACT_IN_FLOAT = 2**53
+_UNITS = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}  # in a second
+_NEARLY_ALL = 0.99
 _NANOSECOND_YEARS = (1678, 2261)
 
 
@@ -114,16 +116,15 @@ def _warn_of_mixed_units(columns: Sequence[pl.Series], names: Sequence[str]) -> 
 
     Counters reach the same numbers, but they also have numbers between the units' ranges.
     """
-    units = {"seconds": 1.0, "milliseconds": 1e3, "microseconds": 1e6, "nanoseconds": 1e9}
     found: dict[str, str] = {}
     n_times = n_positive = 0
     for column, name in zip(columns, names, strict=True):
         if column.dtype.is_numeric():
-            counts = {unit: int(column.is_between(6e8 * size, 3.2e9 * size).sum()) for unit, size in units.items()}
+            counts = _counts_by_unit(column)
             found |= {unit: name for unit, n in counts.items() if n}
             n_times += sum(counts.values())
             n_positive += int((column > 0).sum())
-    if len(found) > 1 and n_times >= 0.99 * n_positive:
+    if len(found) > 1 and n_times >= _NEARLY_ALL * n_positive:
         (first, in_first), (second, in_second), *_ = found.items()
         where = f"in {in_first}" if in_first == in_second else f"in {in_first} and {in_second}"
         warnings.warn(
@@ -132,6 +133,26 @@ def _warn_of_mixed_units(columns: Sequence[pl.Series], names: Sequence[str]) -> 
             MixedUnitsWarning,
             stacklevel=2,
         )
+
+
+def units_in_a_second(numbers: pl.Series) -> int | None:
+    """Return how many units of these numbers are a second, or None if they do not look like times.
+
+    Args:
+        numbers: a result of `comparable_numbers`. Nearly all positive ones must be times from 1989 to 2071.
+
+    Example:
+        >>> units_in_a_second(pl.Series([1_700_000_000_000])), units_in_a_second(pl.Series([1, 2, 3]))
+        (1000, None)
+    """
+    counts = _counts_by_unit(numbers)
+    unit = max(counts, key=lambda unit: counts[unit])
+    return _UNITS[unit] if counts[unit] and counts[unit] >= _NEARLY_ALL * int((numbers > 0).sum()) else None
+
+
+def _counts_by_unit(numbers: pl.Series) -> dict[str, int]:
+    """Return how many numbers are times from 1989 to 2071 in each unit."""
+    return {unit: int(numbers.is_between(6e8 * size, 3.2e9 * size).sum()) for unit, size in _UNITS.items()}
 
 
 class MixedUnitsWarning(LACLRecWarning):

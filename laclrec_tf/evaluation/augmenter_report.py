@@ -15,7 +15,6 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from laclrec_tf.data.simulated import planted_histories, planted_ids
-from laclrec_tf.data.splits import held_out_pairs
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.augmenter_repairs import (
     Deletions,
@@ -70,7 +69,7 @@ def augmenter_report(
         )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} exists already and is not overwritten. Give another --out, or delete it first.")
-    pairs = held_out_pairs(folder.data.histories()[1], "validation")
+    pairs = folder.data.split().pairs("validation")
     histories = [history[-model.max_length :] for history, _ in pairs]
     planted = None if truth is None else planted_histories(folder.data, truth)
     with new_folder(out, lambda _: False):

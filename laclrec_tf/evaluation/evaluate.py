@@ -14,7 +14,7 @@ import polars as pl
 
 from laclrec_tf.data.events import read_interactions
 from laclrec_tf.data.planted_noise import plant_noise
-from laclrec_tf.data.splits import Split, held_out, held_out_pairs
+from laclrec_tf.data.splits import Split, SplitHistories
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.ranking import rank_targets, sample_negatives
 from laclrec_tf.files import file_sha256
@@ -158,14 +158,14 @@ def evaluate_users(
     edits = folder.edits_to_use(edits)
     skipped: dict[str, int] = {}
     if histories is None:
-        users, whole = folder.data.histories()
+        whole = folder.data.split()
     else:
-        users, whole, skipped = _known_histories(Path(histories), folder, split)
+        whole, skipped = _known_histories(Path(histories), folder, split)
     retired = np.array(folder.vocabulary.to_ids(folder.retired), np.int32)
-    evaluated = _evaluated(users, whole, split, retired)
+    evaluated = _evaluated(whole, split, retired)
     if retired.size:
-        skipped["users_with_retired_target"] = len(_evaluated(users, whole, split)) - len(evaluated)
-    pairs = held_out_pairs(evaluated.values(), split)
+        skipped["users_with_retired_target"] = int(whole.has_item(split).sum()) - len(evaluated.users)
+    pairs = evaluated.pairs(split)
     if not pairs:
         source = "the prepared data" if histories is None else f"{histories} (items the run knows)"
         raise InputError(
@@ -179,10 +179,11 @@ def evaluate_users(
         before, _ = plant_noise(before, noise, **planting, never=list(targets[:, np.newaxis]), seed=seed)
     negatives = None
     if protocol == "sampled-99":
-        own = evaluated if histories is None else _evaluated(*folder.data.histories(), split, retired)
-        own = {user: np.union1d(items, retired) for user, items in own.items()}  # retired items are never sampled
-        seen = [np.union1d(items, retired) for items in evaluated.values()]
-        negatives = negatives_of_users(list(evaluated), seen, targets, own, folder.vocabulary.n_items, seed)
+        of_run = evaluated if histories is None else _evaluated(folder.data.split(), split, retired)
+        # Retired items are never sampled.
+        own = {user: np.union1d(items, retired) for user, items in zip(of_run.users, of_run.histories, strict=True)}
+        seen = [np.union1d(items, retired) for items in evaluated.histories]
+        negatives = negatives_of_users(evaluated.users, seen, targets, own, folder.vocabulary.n_items, seed)
     with progress_bar(disable=not show_progress) as progress:
         task = progress.add_task(f"ranking, {protocol}", total=len(pairs))
         ranks = rank_targets(
@@ -203,7 +204,7 @@ def evaluate_users(
         "trained_on": folder.record["trained_on"],
         "tie_rule": TIE_RULE,
         "users": len(pairs),
-        "users_too_short": sum(held_out(history, split) is None for history in whole),
+        "users_too_short": int((~whole.has_item(split)).sum()),
         "data_hash": folder.record["data_hash"],
         "seed": folder.record["settings"]["seed"],
         "negatives_seed": seed,
@@ -213,6 +214,8 @@ def evaluate_users(
         "noise": noise,
         "run": str(run),
     }
+    if histories is None and folder.data.hold_out != "last":
+        report["hold_out"] = folder.data.hold_out
     if histories is not None:
         report |= {"histories": str(histories), "histories_sha256": file_sha256(Path(histories))}
     report |= skipped
@@ -221,7 +224,7 @@ def evaluate_users(
         _write_to_run(folder, report)
     table = pl.DataFrame(
         {
-            "user_id": list(evaluated),
+            "user_id": evaluated.users,
             "item_id": folder.vocabulary.to_items(targets),
             "rank": ranks.astype(np.int64) + 1,
             "in_history": in_history,
@@ -230,7 +233,7 @@ def evaluate_users(
     return report, table
 
 
-def _known_histories(file: Path, folder: RunFolder, split: str) -> tuple[list[str], list[np.ndarray], dict[str, int]]:
+def _known_histories(file: Path, folder: RunFolder, split: str) -> tuple[SplitHistories, dict[str, int]]:
     """Read histories from a table as ids; skip and count unknown items, and users whose held-out item is unknown."""
     n_held_out = 1 if split == "test" else 2
     events = read_interactions([file], named_by_option=False)
@@ -248,8 +251,7 @@ def _known_histories(file: Path, folder: RunFolder, split: str) -> tuple[list[st
     kept = slice(None) if folder.record.get("window") == "sliding" else slice(-folder.record["max_length"], None)
     histories = [row.to_numpy()[kept] for row in known.get_column("id")]
     return (
-        known.get_column("user_id").to_list(),
-        histories,
+        SplitHistories.leave_one_out(known.get_column("user_id").to_list(), histories),
         {
             "unknown_item_events": events.get_column("id").null_count(),
             "users_with_unknown_target": users.height - known.height,
@@ -257,17 +259,10 @@ def _known_histories(file: Path, folder: RunFolder, split: str) -> tuple[list[st
     )
 
 
-def _evaluated(
-    users: list[str], histories: list[np.ndarray], split: Split, retired: Sequence[int] | np.ndarray = ()
-) -> dict[str, np.ndarray]:
-    """Return by user the histories whose split has a held-out item that is not retired."""
-    retired_ids = set(np.asarray(retired).tolist())
-    pairs = [held_out(history, split) for history in histories]
-    return {
-        user: history
-        for user, history, pair in zip(users, histories, pairs, strict=True)
-        if pair is not None and pair[1] not in retired_ids
-    }
+def _evaluated(whole: SplitHistories, split: Split, retired: np.ndarray) -> SplitHistories:
+    """Return the users with a held-out item that is not retired."""
+    held = whole.of(whole.has_item(split))
+    return held.of(~np.isin([target for _, target in held.pairs(split)], retired))
 
 
 def negatives_of_users(

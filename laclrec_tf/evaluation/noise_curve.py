@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from laclrec_tf.data.planted_noise import NoiseKind, NoisePlace, plant_noise
-from laclrec_tf.data.splits import Split, held_out_pairs
+from laclrec_tf.data.splits import Split
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.ranking import rank_targets
 from laclrec_tf.layers.edit_mixture import EDITS
@@ -84,7 +84,7 @@ def noise_curve(
     if split == "validation" and first.record["trained_on"] == "refit":
         raise InputError(f"{first.folder} is a refit: it was trained on the validation items. Use the test split.")
     retired = np.array(first.vocabulary.to_ids(first.retired), np.int32)
-    pairs = [pair for pair in held_out_pairs(first.data.histories()[1], split) if pair[1] not in retired]
+    pairs = [pair for pair in first.data.split().pairs(split) if pair[1] not in retired]
     histories, targets = [history for history, _ in pairs], np.array([target for _, target in pairs])
     planting: dict[str, Any] = {"n_items": first.vocabulary.n_items, "kind": kind, "where": where, "seed": seed}
     planting |= {"popularity": first.popularity, "never": list(targets[:, np.newaxis])}

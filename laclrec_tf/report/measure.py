@@ -10,7 +10,6 @@ import numpy as np
 import tensorflow as tf
 
 from laclrec_tf.data.planted_noise import plant_noise
-from laclrec_tf.data.splits import held_out
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.augmenter_edits import augmenter_habits
 from laclrec_tf.evaluation.augmenter_repairs import corruption_popularity, planted_deletions, repairs_of
@@ -250,10 +249,12 @@ def held_out_users(run: RunFolder, *, max_users: int, k: int, seed: int) -> Held
     retired = np.array(run.vocabulary.to_ids(run.retired), np.int32)
     gone = set(retired.tolist())
     model = run.model
+    split = run.data.split()
+    split = split.of(split.has_item("test"))
     users = [
-        (user, pair[0], pair[1])
-        for user, history in zip(*run.data.histories(), strict=True)
-        if (pair := held_out(history, "test")) is not None and pair[1] not in gone
+        (user, history, target)
+        for user, (history, target) in zip(split.users, split.pairs("test"), strict=True)
+        if target not in gone
     ]
     if not users:
         raise InputError(

@@ -10,7 +10,7 @@ import scipy.sparse
 
 from laclrec_tf.data.item_vectors import follower_counts
 from laclrec_tf.data.prepared import PreparedData
-from laclrec_tf.data.splits import Protocol, held_out_pairs, packed_histories, training_part
+from laclrec_tf.data.splits import Protocol, packed_histories
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.ranking import rank_targets
 from laclrec_tf.metrics.ranking import ranking_metrics, served_protocol
@@ -34,12 +34,12 @@ def count_run(config: TrainConfig, prepared: PreparedData) -> tuple[CountModel, 
     Raises:
         InputError: the settings do not fit the data.
     """
-    _, histories = prepared.histories()
+    split = prepared.split()
     n_items = prepared.vocabulary.n_items
     arguments = {"max_length": prepared.max_length, "seed": config.seed} | config.model
 
     def counted(part: Protocol) -> tuple[CountModel, np.ndarray]:
-        training = [training_part(history, part) for history in histories]
+        training = split.training(part)
         try:
             model = count_preset(config.preset, training, n_items, **arguments)
         except ValueError as error:
@@ -47,7 +47,7 @@ def count_run(config: TrainConfig, prepared: PreparedData) -> tuple[CountModel, 
         return model, np.bincount(np.concatenate(training), minlength=n_items + 1)[1:]
 
     model, counts = counted("strict")
-    before, targets = zip(*held_out_pairs(histories, "validation"), strict=True)
+    before, targets = zip(*split.pairs("validation"), strict=True)
     ranks = rank_targets(model, before, np.array(targets), protocol=served_protocol(model.exclude_history))
     record = {"trained_on": "strict", "counted": True, "validation": ranking_metrics(ranks)}
     if config.refit:

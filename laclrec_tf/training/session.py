@@ -19,15 +19,7 @@ from laclrec_tf.callbacks.divergence import StopOnDivergence, TrainingDivergedEr
 from laclrec_tf.data.batches import evaluation_dataset
 from laclrec_tf.data.buckets import count_batches
 from laclrec_tf.data.prepared import PreparedData
-from laclrec_tf.data.splits import (
-    MIN_SET_ASIDE,
-    Protocol,
-    before_set_aside,
-    held_out_pairs,
-    is_set_aside,
-    set_aside_share,
-    training_part,
-)
+from laclrec_tf.data.splits import MIN_SET_ASIDE, Protocol, SplitHistories, set_aside_share
 from laclrec_tf.errors import InputError, LACLRecWarning
 from laclrec_tf.evaluation.augmenter_repairs import corruption_arguments
 from laclrec_tf.evaluation.ranking import rank_targets, users_at_once
@@ -94,7 +86,7 @@ class TrainingSession:
         before = 0.0 if self.state is None else self.state.about["seconds"]
         self.started = time.perf_counter() - before
         self.has_last = False
-        self.users, self.histories = self.prepared.histories(self.workers.index, self.workers.count)
+        self.split = self.prepared.split(self.workers.index, self.workers.count)
         resumed = self.state is not None
         self.logs = TrainingLogs(self.out, self.tensorboard, self.prepared.vocabulary, resumed, self.boards)
 
@@ -168,20 +160,16 @@ class TrainingSession:
 
     def item_counts(self, part: Protocol) -> np.ndarray:
         """Return how often each item, by id from 1, occurs in the part of all histories to train on: `[N]` int64."""
-        events = np.concatenate([training_part(history, part) for history in self._all_histories()[1]])
+        events = np.concatenate(self._whole_split().training(part))
         return np.bincount(events, minlength=self.prepared.vocabulary.n_items + 1)[1:]
 
-    def _all_histories(self) -> tuple[list[str], list[np.ndarray]]:
-        return (self.users, self.histories) if self.workers.is_alone else self.prepared.histories()
+    def _whole_split(self) -> SplitHistories:
+        return self.split if self.workers.is_alone else self.prepared.split()
 
-    def _training(self, part: Protocol, users: list[str], histories: list[np.ndarray]) -> list[np.ndarray]:
+    def _training(self, part: Protocol, split: SplitHistories) -> list[np.ndarray]:
         """Return what is trained on of each history."""
         # A refit trains on all events, and takes over the calibration of the strict training before it.
-        share = self._set_aside_share if part == "strict" else 0.0
-        return [
-            before_set_aside(history) if is_set_aside(user, history, share) else training_part(history, part)
-            for user, history in zip(users, histories, strict=True)
-        ]
+        return split.training(part, self._set_aside_share if part == "strict" else 0.0)
 
     @property
     def _set_aside_share(self) -> float:
@@ -190,18 +178,15 @@ class TrainingSession:
 
     def _calibrate(self, model: LACLRec, part: Protocol, record: dict[str, Any]) -> None:
         """Calibrate the edits of histories on the users set aside, or as the strict training did."""
-        users, histories = self._all_histories()
-        counts = np.bincount(np.concatenate(self._training(part, users, histories)), minlength=model.n_items + 1)[1:]
+        split = self._whole_split()
+        counts = np.bincount(np.concatenate(self._training(part, split)), minlength=model.n_items + 1)[1:]
         if part == "strict":
-            share = self._set_aside_share
-            aside = [
-                history for user, history in zip(users, histories, strict=True) if is_set_aside(user, history, share)
-            ]
+            aside = split.of(split.is_set_aside(self._set_aside_share)).pairs("validation")
             aside = aside[: max(MIN_CALIBRATED, MAX_READ_ITEMS // model.n_items)]
-            # Of a history the model reads as much as in training, the event of the set-aside user included.
-            pairs = held_out_pairs([history[-self.prepared.max_length :] for history in aside], "validation")
-            if len(pairs) >= MIN_SET_ASIDE // 2:  # by chance, fewer may be set aside
-                before, targets = zip(*pairs, strict=True)
+            if len(aside) >= MIN_SET_ASIDE // 2:  # by chance, fewer may be set aside
+                # Of a history the model reads as much as in training, the event of the set-aside user included.
+                n_read = self.prepared.max_length - 2
+                before, targets = [history[-n_read:] for history, _ in aside], [target for _, target in aside]
                 with spinner("calibrating the edits of histories", disable=not self.show_progress):
                     noise, seed = self.config.corruption_noise, self.config.seed
                     record |= calibrate(model, before, np.array(targets), counts, corruption_noise=noise, seed=seed)
@@ -210,7 +195,7 @@ class TrainingSession:
             if part == "strict" and model.chosen_edits != "none":
                 # What an export serves is compared with the served version.
                 n_ranked = max(MIN_CALIBRATED, MAX_RANKED_ITEMS // model.n_items)
-                before, targets = zip(*held_out_pairs(histories, "validation")[:n_ranked], strict=True)
+                before, targets = zip(*split.pairs("validation")[:n_ranked], strict=True)
                 protocol = served_protocol(model.exclude_history)
                 ranks = rank_targets(model, before, np.array(targets), protocol=protocol, edits=model.chosen_edits)
                 record["edits"] |= {"validation": ranking_metrics(ranks), "validated_users": len(ranks)}
@@ -218,12 +203,12 @@ class TrainingSession:
     def _build(self, part: Protocol, record: dict[str, Any]) -> _Built:
         config, workers = self.config, self.workers
         keras.utils.set_random_seed(config.seed)
-        training = self._training(part, self.users, self.histories)
+        training = self._training(part, self.split)
         with workers.strategy.scope():
             model = new_model(config, self.prepared.vocabulary.n_items, self.prepared.max_length)
         if self.state is None:
             # All workers must start with the same table, so it is computed from all histories.
-            initialise_items(config, model, self._training(part, *self._all_histories()))
+            initialise_items(config, model, self._training(part, self._whole_split()))
         position = tf.Variable([0, 0], dtype=tf.int64, trainable=False)
         targets = max(1, config.targets_per_batch // workers.count)
         window = self.prepared.window
@@ -246,7 +231,7 @@ class TrainingSession:
 
     def _validation(self, model: LACLRec) -> dict[str, Any]:
         """Return the arguments of `Model.fit` for the validation."""
-        pairs = held_out_pairs(self.histories, "validation")
+        pairs = self.split.pairs("validation")
         batch_size = users_at_once(model.n_items)
         n_batches = None
         if not self.workers.is_alone:

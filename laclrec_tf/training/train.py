@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from laclrec_tf.data.prepared import PreparedData
-from laclrec_tf.data.splits import held_out_pairs
+from laclrec_tf.data.splits import SplitHistories
 from laclrec_tf.errors import InputError
 from laclrec_tf.run_folder import FORMAT_VERSION, RECORD_FILE, RunFolder, check_new_run, has_epochs, write_record
 from laclrec_tf.runtime.machine import package_versions
@@ -135,7 +135,7 @@ def train(
             finish=checkpoints.finish,
             calibration=None if calibrated is None else calibration_of(calibrated.record),
         )
-        _check_validation(prepared, session.histories)
+        _check_validation(prepared, session.split)
         _check_same_training(session)
         if checkpoints.finish:
             _check_can_finish(session)
@@ -178,7 +178,7 @@ def _check_calibrated(strict: RunFolder, config: TrainConfig, data: PreparedData
 
 def _counted(prepared: PreparedData, config: TrainConfig, out: Path, show_progress: bool) -> RunFolder:
     started = time.perf_counter()
-    _check_validation(prepared, prepared.histories()[1])
+    _check_validation(prepared, prepared.split())
     with (
         new_folder(out, lambda _: False),
         full_disk_as_os_error(),
@@ -303,9 +303,9 @@ def _is_first_file(file: Path) -> bool:
     return is_empty_log or file.name in {"tensorboard", "checkpoints"}
 
 
-def _check_validation(prepared: PreparedData, histories: list[np.ndarray]) -> None:
+def _check_validation(prepared: PreparedData, split: SplitHistories) -> None:
     """Refuse data without a history of three events, because nothing can be validated on it."""
-    if not held_out_pairs(histories, "validation"):
+    if not split.has_item("validation").any():
         raise InputError(
             f"{prepared.folder} has no history of three or more events, so none to validate on. Prepare more events."
         )

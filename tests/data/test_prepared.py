@@ -168,12 +168,12 @@ def test_folders_that_are_no_prepared_data(tmp_path):
     assert "it has no dataset.json" in complaint(tmp_path)
 
 
-@pytest.mark.parametrize("version", [0, 2, None, "1"])
+@pytest.mark.parametrize("version", [0, 3, None, "1"])
 def test_another_format_version(folder, version):
     change(folder, format_version=version)
     message = complaint(folder)
     assert str(folder) in message
-    assert f"format version {version}, but this program reads version 1" in message
+    assert f"format version {version}, but this program reads versions 1 and 2" in message
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff"])

@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from laclrec_tf.data.splits import (
+    SplitHistories,
     held_out,
+    is_set_aside,
     repeated_targets,
     repeats,
     training_part,
@@ -97,3 +99,40 @@ def test_repeated_targets_are_shares_of_the_evaluated_users():
     found = repeated_targets(map(repeats, [[1, 2, 1], [1, 1, 2], [1, 1, 1], [1, 2, 3], [1, 1]]))
     assert found == {"repeated_targets": 0.5, "repeated_validation_targets": 0.5}
     assert repeated_targets([]) == {"repeated_targets": 0.0, "repeated_validation_targets": 0.0}
+
+
+@given(st.lists(st.lists(st.integers(1, 99), max_size=9), max_size=6))
+def test_leave_one_out_of_all_histories_is_that_of_each(items):
+    users, histories = [f"u{row}" for row in range(len(items))], [np.array(each, np.int32) for each in items]
+    split = SplitHistories.leave_one_out(users, histories)
+    for protocol in ("strict", "refit"):
+        expected = [training_part(history, protocol).tolist() for history in histories]
+        assert [part.tolist() for part in split.training(protocol)] == expected
+    for name in ("validation", "test"):
+        pairs = [held_out(history, name) for history in histories]
+        assert split.has_item(name).tolist() == [pair is not None for pair in pairs]
+        found = [(before.tolist(), target) for before, target in split.pairs(name)]
+        assert found == [(before.tolist(), target) for before, target in filter(None, pairs)]
+
+
+def test_users_set_aside_lose_the_event_before_the_validation_item():
+    users = [f"u{row}" for row in range(40)]
+    histories = [np.arange(1, 2 + row % 8, dtype=np.int32) for row in range(40)]
+    split = SplitHistories.leave_one_out(users, histories)
+    aside = split.is_set_aside(0.5)
+    expected = [len(each) >= 5 and is_set_aside(user, 3, 0.5) for user, each in zip(users, histories, strict=True)]
+    assert aside.tolist() == expected and 0 < aside.sum() < 20
+    for is_aside, kept, whole in zip(aside, split.training("strict", 0.5), split.training("strict"), strict=True):
+        assert kept.tolist() == (whole[:-1] if is_aside else whole).tolist()
+    assert [len(part) for part in split.training("refit", 0.5)] == [len(part) for part in split.training("refit")]
+    assert split.of(aside).users == [user for user, is_aside in zip(users, aside, strict=True) if is_aside]
+    # Without a validation item there is nothing to fit to.
+    assert not SplitHistories(users, histories, np.repeat([[len(h)] for h in histories], 2, 1)).is_set_aside(1.0).any()
+
+
+def test_unknown_names_are_refused_for_all_histories():
+    split = SplitHistories.leave_one_out(["ann"], [HISTORY])
+    with pytest.raises(InputError, match="`protocol` must be strict or refit. Received: 'test'"):
+        split.training("test")
+    with pytest.raises(InputError, match="`split` must be validation or test. Received: 'strict'"):
+        split.pairs("strict")

@@ -12,7 +12,6 @@ from typer.testing import CliRunner
 from laclrec_tf.cli.main import app
 from laclrec_tf.data.prepare import prepare
 from laclrec_tf.data.simulated import simulate_events
-from laclrec_tf.data.splits import held_out_pairs
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.evaluate import evaluate
 from laclrec_tf.evaluation.noise_curve import noise_curve
@@ -81,7 +80,7 @@ def test_mixing_over_the_edits_gains_where_noise_arrives(curve):
 
 def test_the_scores_are_probabilities_of_the_model(run):
     folder = RunFolder.open(run)
-    history, _ = held_out_pairs(folder.data.histories()[1], "test")[0]
+    history, _ = folder.data.split().pairs("test")[0]
     item_ids, scores = folder.model.recommend([history], k=5, edits="learned")
     assert np.all(np.diff(scores) <= 0) and np.all(scores > 0)
     assert not set(item_ids[0].numpy()) & set(history.tolist())
@@ -102,7 +101,7 @@ def test_the_command_writes_and_prints_the_curve(run, tmp_path):
 def test_retired_items_are_skipped_as_in_an_evaluation(run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "run")
     folder = RunFolder.open(run)
-    target = held_out_pairs(folder.data.histories()[1], "test")[0][1]
+    target = folder.data.split().pairs("test")[0][1]
     ItemVocabulary(folder.vocabulary.to_items([target])).save(copy / "retired.txt")
     row = noise_curve([copy], rates=[0.0], show_progress=False)["rows"][0]
     report = evaluate(copy, show_progress=False)

@@ -12,7 +12,6 @@ import tensorflow as tf
 from laclrec_tf import load
 from laclrec_tf.benchmark.index import index_benchmark
 from laclrec_tf.cli.main import main
-from laclrec_tf.data.splits import held_out_pairs
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.evaluate import evaluate, evaluate_users
 from laclrec_tf.evaluation.ranking import rank_targets
@@ -132,7 +131,7 @@ def test_a_run_has_the_counts_before_the_validation_item(run):
     for name, value in {each.name: each for each in expected.weights}.items():
         np.testing.assert_array_equal(next(each for each in run.model.weights if each.name == name), value)
     np.testing.assert_array_equal(run.popularity, np.bincount(np.concatenate(training), minlength=151)[1:])
-    before, targets = zip(*held_out_pairs(histories, "validation"), strict=True)
+    before, targets = zip(*run.data.split().pairs("validation"), strict=True)
     assert run.record["validation"] == ranking_metrics(rank_targets(expected, before, np.array(targets)))
     assert run.record["settings"] == {"preset": "bigram", "refit": False, "seed": 0, "model": {"n_neighbours": 5}}
     assert not list(run.folder.glob("epochs*")) and not (run.folder / "checkpoints").exists()
@@ -141,7 +140,7 @@ def test_a_run_has_the_counts_before_the_validation_item(run):
 def test_where_the_history_is_kept_the_newest_items_are_measured_and_served(data, tmp_path):
     settings = {"preset": "recent", "exclude_history": False}
     kept = train(data, tmp_path / "run", settings, show_progress=False)
-    before, targets = zip(*held_out_pairs(kept.data.histories()[1], "validation"), strict=True)
+    before, targets = zip(*kept.data.split().pairs("validation"), strict=True)
     ranks = rank_targets(kept.model, before, np.array(targets), protocol="full-with-history")
     assert kept.record["validation"] == ranking_metrics(ranks)
     first, second = kept.vocabulary.items[:2]
@@ -177,7 +176,7 @@ def test_the_saved_model_ranks_in_a_fresh_process_as_the_run_does(run, version):
     assert sorted(retriever.signatures) == ["predict_examples", "rank", "retrieve", "serving_default"]
     responses = answers_of_fresh_process(version, version / WARMUP_FILE)
     assert len(responses) == 4 * 3
-    before, targets = zip(*held_out_pairs(run.data.histories()[1][:20], "test"), strict=True)
+    before, targets = zip(*run.data.split().pairs("test")[:20], strict=True)
     ranks = rank_targets(run.model, before, np.array(targets), protocol="full-with-history")
     queries = [run.vocabulary.to_items(history.tolist()) for history in before]
     whole = load(version.parent).model.recommend(queries, k=150, exclude_history=False)

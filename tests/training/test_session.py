@@ -34,9 +34,9 @@ def trained_on(monkeypatch):
     seen = []
     original = TrainingSession._training
 
-    def watched(self, part, users, histories):
-        training = original(self, part, users, histories)
-        seen.append((part, dict(zip(users, training, strict=True))))
+    def watched(self, part, split):
+        training = original(self, part, split)
+        seen.append((part, dict(zip(split.users, training, strict=True))))
         return training
 
     monkeypatch.setattr(TrainingSession, "_training", watched)
@@ -53,13 +53,15 @@ def test_nothing_held_out_is_trained_on_and_a_refit_takes_the_calibration_over(
     n_aside = 0
     for part, training in trained_on:
         for user, history in zip(users, histories, strict=True):
-            held_out = 1 if part == "refit" else 3 if is_set_aside(user, history, share) else 2
+            held_out = 1 if part == "refit" else 3 if is_set_aside(user, len(history) - 2, share) else 2
             held_out = 0 if len(history) < 3 else held_out
             n_aside += held_out == 3
             np.testing.assert_array_equal(training[user], history[: len(history) - held_out])
     assert n_aside > 0
     edits = run.record["edits"]
-    assert edits["users"] == sum(is_set_aside(*pair, share) for pair in zip(users, histories, strict=True))
+    assert edits["users"] == sum(
+        is_set_aside(user, len(items) - 2, share) for user, items in zip(users, histories, strict=True)
+    )
     np.testing.assert_allclose(run.model.mixture.learned, [edits["learned"][name] for name in COEFFICIENTS], rtol=1e-6)
     assert run.model.chosen_edits == edits["chosen"]
     deletions = run.record["deletions"]
@@ -94,7 +96,9 @@ def test_windows_train_on_all_events_but_the_held_out_ones(data, tmp_path, few_a
     run = train(folder, tmp_path / "run", settings, show_progress=False)
     part, training = trained_on[0]
     share = set_aside_share(len(users), sum(map(len, histories)), 0.04)
-    aside = [user for user, history in zip(users, histories, strict=True) if is_set_aside(user, history, share)]
+    aside = [
+        user for user, history in zip(users, histories, strict=True) if is_set_aside(user, len(history) - 2, share)
+    ]
     for user, history in zip(users, histories, strict=True):
         n_held_out = 0 if len(history) < 3 else 3 if user in aside else 2
         assert training[user].tolist() == history[: len(history) - n_held_out].tolist()

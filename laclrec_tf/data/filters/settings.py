@@ -10,7 +10,8 @@ from typing import Any
 from laclrec_tf.data.splits import WINDOWS, Window
 from laclrec_tf.errors import InputError, LACLRecWarning
 
-MIN_EVENTS, MAX_LENGTH = 5, 50
+MIN_EVENTS, MAX_LENGTH, SESSION_GAP = 5, 50, 1800.0
+HOLD_OUT = ("last", "time", "session")
 MUCH = 0.2  # a filter that drops a larger share of the events is worth a warning
 
 
@@ -27,6 +28,10 @@ class Filters:
         ties: "keep" or "shuffle".
         seed: seed of shuffled ties.
         exclude_history: whether the items of a history are not to be recommended; None: as the data say.
+        hold_out: "last", "time" or "session", see `laclrec_tf.data.filters.hold_out`.
+        validation_from: for "time", the time of the first validation item; None: chosen from the data.
+        test_from: for "time", the time of the first test item; None: chosen from the data.
+        session_gap: for "session", seconds without an event after which a new session begins.
 
     Example:
         >>> Filters.of(min_interactions=2).settings()
@@ -43,6 +48,10 @@ class Filters:
     ties: str = "keep"
     seed: int = 0
     exclude_history: bool | None = None
+    hold_out: str = "last"
+    validation_from: str | None = None
+    test_from: str | None = None
+    session_gap: float = SESSION_GAP
 
     @classmethod
     def of(
@@ -57,11 +66,15 @@ class Filters:
         ties: str = "keep",
         seed: int = 0,
         exclude_history: bool | None = None,
+        hold_out: str = "last",
+        validation_from: str | None = None,
+        test_from: str | None = None,
+        session_gap: float | None = None,
     ) -> Filters:
         """Check the arguments of `prepare`, and set both limits from one.
 
         Raises:
-            InputError: an argument is out of its range, or `min_interactions` is given together with another limit.
+            InputError: an argument is out of its range, changes nothing, or does not go with another one.
         """
         limits = {
             "min_interactions": min_interactions,
@@ -91,6 +104,7 @@ class Filters:
             raise InputError(f"Argument `ties` must be 'keep' or 'shuffle'. Received: {ties!r}.")
         if seed < 0:
             raise InputError(f"Argument `seed` must be at least 0. Received: {seed}.")
+        _check_hold_out(hold_out, validation_from, test_from, session_gap)
         both = given.get("min_interactions", MIN_EVENTS)
         return cls(
             min_user_events=given.get("min_user_events", both),
@@ -101,6 +115,10 @@ class Filters:
             ties=ties,
             seed=seed,
             exclude_history=exclude_history,
+            hold_out=hold_out,
+            validation_from=validation_from,
+            test_from=test_from,
+            session_gap=SESSION_GAP if session_gap is None else float(session_gap),
         )
 
     @property
@@ -121,7 +139,37 @@ class Filters:
         window = {} if self.window == "last" else {"window": self.window}
         shuffled = {"ties": self.ties, "seed": self.seed} if self.ties == "shuffle" else {}
         told = {} if self.exclude_history is None else {"exclude_history": self.exclude_history}
-        return limits | {"max_length": self.max_length, "duplicates": self.duplicates} | window | shuffled | told
+        held_out: dict[str, Any] = {} if self.hold_out == "last" else {"hold_out": self.hold_out}
+        if self.test_from is not None:
+            held_out |= {"validation_from": self.validation_from, "test_from": self.test_from}
+        if self.hold_out == "session":
+            held_out |= {"session_gap": self.session_gap}
+        usual = {"max_length": self.max_length, "duplicates": self.duplicates}
+        return limits | usual | window | shuffled | told | held_out
+
+
+def _check_hold_out(
+    hold_out: str, validation_from: str | None, test_from: str | None, session_gap: float | None
+) -> None:
+    if hold_out not in HOLD_OUT:
+        raise InputError(f"Argument `hold_out` must be 'last', 'time' or 'session'. Received: {hold_out!r}.")
+    times = {"validation_from": validation_from, "test_from": test_from}
+    given = {name: value for name, value in times.items() if value is not None}
+    if len(given) == 1 or (given and hold_out != "time"):
+        raise InputError(
+            "Arguments `validation_from` and `test_from` go together, and with hold_out='time'. Received: "
+            f"{', '.join(f'{name}={value!r}' for name, value in given.items())}, hold_out={hold_out!r}. "
+            "Give --hold-out time --validation-from TIME --test-from TIME."
+        )
+    if session_gap is None:
+        return
+    if hold_out != "session":
+        raise InputError(
+            f"Argument `session_gap` needs hold_out='session'. Received: session_gap={session_gap:g}, "
+            f"hold_out={hold_out!r}. Give --hold-out session."
+        )
+    if not 0 <= session_gap < float("inf"):
+        raise InputError(f"Argument `session_gap` must be at least 0. Received: {session_gap:g}.")
 
 
 class DroppedEventsWarning(LACLRecWarning):

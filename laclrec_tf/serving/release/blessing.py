@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from laclrec_tf.data.prepared import PreparedData
-from laclrec_tf.data.splits import held_out_pairs
 from laclrec_tf.errors import InputError
 from laclrec_tf.metrics.ranking import ranking_metrics, served_protocol
 from laclrec_tf.serving.local.loaded_model import LoadedModel
@@ -47,7 +46,7 @@ class HeldOutItems:
             InputError: the data cannot be read, or no history has the three events that a held-out item needs.
         """
         prepared = PreparedData.open(data)
-        pairs = held_out_pairs(prepared.histories()[1], "test")
+        pairs = prepared.split().pairs("test")
         if not pairs:
             raise InputError(f"No history in {prepared.folder} has the three events that a held-out item needs.")
         return cls(

@@ -21,7 +21,6 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
 
-from laclrec_tf.data.splits import held_out_pairs
 from laclrec_tf.errors import InputError
 from laclrec_tf.metrics.ranking import TIE_RULE, served_protocol
 from laclrec_tf.ops.finite import nonfinite_weight
@@ -289,10 +288,9 @@ def held_out_histories(run: RunFolder) -> HeldOutHistories | None:
         The histories before the test item; None if the prepared data is missing or has none.
     """
     try:
-        _, histories = run.data.histories()
+        before = [history for history, _ in run.data.split().pairs("test")]
     except InputError:
         return None
-    before = [history for history, _ in held_out_pairs(histories, "test")]
     if not before:
         return None
     chosen = np.linspace(0, len(before) - 1, min(N_HELD_OUT, len(before))).round().astype(int)
