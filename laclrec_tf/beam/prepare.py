@@ -42,7 +42,7 @@ from laclrec_tf.beam.histories import (
 from laclrec_tf.beam.runner import BeamPipelines
 from laclrec_tf.data.filters.k_core import nothing_left
 from laclrec_tf.data.filters.missing_ids import looks_missing, warn_of_huge_ids
-from laclrec_tf.data.filters.settings import MAX_LENGTH, Filters, warn_of_dropped
+from laclrec_tf.data.filters.settings import MAX_LENGTHS, Filters, warn_of_dropped
 from laclrec_tf.data.filters.ties import named_counts, shuffled_places, tied_steps, warn_of_sorted_ties
 from laclrec_tf.data.formats.layouts import Reading
 from laclrec_tf.data.prepare import description
@@ -68,7 +68,7 @@ def beam_prepare(
     min_interactions: int | None = None,
     min_user_events: int | None = None,
     min_item_events: int | None = None,
-    max_length: int = MAX_LENGTH,
+    max_length: int | None = None,
     duplicates: str = "drop",
     window: Window = "last",
     ties: str = "keep",
@@ -247,9 +247,15 @@ class _Preparation:
             self._note(f"events-{name}-items", n_seen)
         events | "WriteCore" >> write_events(prefix, self.kind)
         self._note("core", events | "CountCore" >> beam.combiners.Count.Globally())
+        of_user = events | "CoreUsers" >> beam.Map(lambda event: event[0]) | beam.combiners.Count.PerElement()
+        shorter = of_user | beam.MapTuple(lambda _, n: (1, *(int(n <= length) for length in MAX_LENGTHS[:-1])))
+        self._note("core-lengths", shorter | "SumLengths" >> beam.CombineGlobally(_sums))
         self._note("core-before", before[-1] | "CountBefore" >> beam.combiners.Count.Globally())
 
     def _histories(self, prefix: str) -> None:
+        users, *shorter = self._read_note("core-lengths")
+        self.filters = self.filters.for_users([n / max(users, 1) for n in shorter])
+
         def build(pipeline: beam.Pipeline) -> None:
             core = pipeline | read_rows(prefix)
             core_items = core | beam.Map(lambda event: event[1]) | beam.Distinct()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -125,9 +127,7 @@ def prepare(
     min_interactions: Annotated[int | None, typer.Option(metavar="N", help="The next two limits. Default: 5.")] = None,
     min_user_events: Annotated[int | None, typer.Option(metavar="N", help="Min events per user. Default: 5.")] = None,
     min_item_events: Annotated[int | None, typer.Option(metavar="N", help="Min events per item. Default: 5.")] = None,
-    max_length: Annotated[
-        int, typer.Option(metavar="N", help="Max events read. Default: 50.", show_default=False)
-    ] = 50,
+    max_length: Annotated[int | None, typer.Option(metavar="N", help="Max events read. Default: by data.")] = None,
     window: Annotated[
         Window,
         typer.Option(metavar="WINDOW", help="last (default) or sliding.", show_default=False),
@@ -200,7 +200,7 @@ def prepare(
         rating_column=rating_column,
         drop_missing=drop_missing,
     )
-    settings = Filters.of(**filters).settings() | reading.settings()
+    Filters.of(**filters)
     if engine is Engine.beam and hold_out is not HoldOut.last:
         raise InputError(f"--hold-out {hold_out.value} needs --engine local. Received: --engine beam.")
     pipelines = pipelines_of(engine.value, runner and runner.value, beam_option or [])
@@ -208,13 +208,17 @@ def prepare(
         from laclrec_tf.data.prepare import prepare as run
 
         files, folder = [reachable(file) for file in events], reachable(out)
-        counts = dict(run(files, folder, reading=reading, **columns, **filters).counts)
+        data = run(files, folder, reading=reading, **columns, **filters)
+        counts, settings = data.counts, data.settings
     else:
+        from laclrec_tf.beam.files import read_bytes
         from laclrec_tf.beam.prepare import beam_prepare
+        from laclrec_tf.data.prepared import DATASET_FILE
 
         of_local_engine = ("hold_out", "validation_from", "test_from", "session_gap")
         settings_of_beam = {name: value for name, value in filters.items() if name not in of_local_engine}
         counts = beam_prepare(events, out, pipelines=pipelines, reading=reading, **columns, **settings_of_beam)
+        settings = json.loads(read_bytes(f"{out.rstrip('/')}/{DATASET_FILE}"))["settings"]
     console.print(filters_table(counts, settings))
     console.print(f"{tied_share(counts):.1%} of the events have the same time as the user's event before")
     repeated = counts["repeated_targets"]
@@ -226,7 +230,7 @@ def prepare(
     console.print(f"wrote {out}: {counts['users']:,} users, {counts['items']:,} items, {counts['events']:,} events")
 
 
-def filters_table(counts: dict[str, Any], settings: dict[str, Any]) -> Table:
+def filters_table(counts: Mapping[str, Any], settings: Mapping[str, Any]) -> Table:
     """Lay out what `prepare` read, what each filter dropped, and what was kept."""
     from laclrec_tf.data.filters.settings import dropped_by_filter
 

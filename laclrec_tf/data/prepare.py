@@ -23,7 +23,7 @@ from laclrec_tf.data.events import FileSummary, read_interactions, table_interac
 from laclrec_tf.data.filters.hold_out import held_out_counts, mark_held_out
 from laclrec_tf.data.filters.k_core import k_core_and_dropped
 from laclrec_tf.data.filters.missing_ids import warn_of_missing_ids
-from laclrec_tf.data.filters.settings import MAX_LENGTH, Filters, warn_of_dropped
+from laclrec_tf.data.filters.settings import MAX_LENGTHS, Filters, warn_of_dropped
 from laclrec_tf.data.filters.ties import shuffled_places, tie_counts, warn_of_sorted_ties
 from laclrec_tf.data.formats.layouts import NO_TIME, Reading
 from laclrec_tf.data.prepared import (
@@ -52,7 +52,7 @@ def prepare(
     min_interactions: int | None = None,
     min_user_events: int | None = None,
     min_item_events: int | None = None,
-    max_length: int = MAX_LENGTH,
+    max_length: int | None = None,
     duplicates: str = "drop",
     window: Window = "last",
     ties: str = "keep",
@@ -89,7 +89,8 @@ def prepare(
         min_interactions: `min_user_events` and `min_item_events` in one. Default: None.
         min_user_events: min number of events of a user; 0 or 1 keeps all. Default: None, `min_interactions` or 5.
         min_item_events: min number of events of an item; 0 or 1 keeps all. Default: None, `min_interactions` or 5.
-        max_length: max number of events of a user that a model reads, at least 3. Default: 50.
+        max_length: max number of events of a user that a model reads, at least 3. Default: None, the first of 50, 100
+            and 200 that is enough for the whole histories of three quarters of the users, else 200.
         duplicates: "drop" keeps the first of events with the same user, item and timestamp, "keep" keeps all.
             Default: "drop".
         window: "last" keeps the last `max_length` events of a user, "sliding" keeps all, and training cuts longer
@@ -155,7 +156,7 @@ def prepare(
         filtering = progress.add_task("Filtering", total=None)
         warn_of_missing_ids(table)
         try:
-            histories, items, counts = histories_of(table, filters)
+            histories, items, counts, filters = histories_of(table, filters)
         except InputError as error:
             raise InputError(f"{source}: {error}") from None
         progress.update(filtering, total=1, completed=1)
@@ -247,7 +248,7 @@ def _table_sha256(table: pl.DataFrame) -> str:
     return hashed.hexdigest()
 
 
-def histories_of(table: pl.DataFrame, filters: Filters) -> tuple[pl.DataFrame, list[str], dict[str, Any]]:
+def histories_of(table: pl.DataFrame, filters: Filters) -> tuple[pl.DataFrame, list[str], dict[str, Any], Filters]:
     """Filter, order and number events, as described in `prepare`.
 
     Args:
@@ -256,7 +257,7 @@ def histories_of(table: pl.DataFrame, filters: Filters) -> tuple[pl.DataFrame, l
 
     Returns:
         Users with lists of item ids (`user_id` String, `item_ids` list of integers); the items by id, the first of
-        which is item 1; and the counts.
+        which is item 1; the counts; and the settings with those that follow from the data.
 
     Raises:
         InputError: no events are left.
@@ -277,6 +278,8 @@ def histories_of(table: pl.DataFrame, filters: Filters) -> tuple[pl.DataFrame, l
     counts["below_min_interactions_dropped"] = below
     counts |= {"below_min_item_events_dropped": of_rare_items, "below_min_user_events_dropped": below - of_rare_items}
 
+    lengths = core.group_by("user_id").len()["len"]
+    filters = filters.for_users([float((lengths <= length).mean()) for length in MAX_LENGTHS[:-1]])  # type: ignore[arg-type]
     core = core.sort("user_id", "timestamp", maintain_order=True)
     counts |= tie_counts(core)
     if shuffle:
@@ -308,7 +311,7 @@ def histories_of(table: pl.DataFrame, filters: Filters) -> tuple[pl.DataFrame, l
     counts |= repeated_targets(repeats(items, before or None) for items, *before in rows)
     if marks:
         counts |= held_out_counts(histories)
-    return histories, catalogue.to_list(), counts
+    return histories, catalogue.to_list(), counts, filters
 
 
 def description(counts: dict[str, Any], inputs: list[dict[str, Any]], settings: dict[str, Any]) -> dict[str, Any]:

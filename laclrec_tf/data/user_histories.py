@@ -75,7 +75,7 @@ def read_user_histories(
         # Not checked: `max_length` may be below what training needs.
         kept = {"max_length": 1, "window": "sliding"} if max_length is None else {"max_length": max_length}
         filters = Filters(min_user_events=0, min_item_events=0, **kept)
-        rows, items, _ = histories_of(table, filters)
+        rows, items, *_ = histories_of(table, filters)
         named = [[items[item_id - 1] for item_id in item_ids] for item_ids in rows["item_ids"].to_list()]
         about: list[Any] = [[file_sha256(path) for path in paths], sorted(names.items()), max_length]
         return UserHistories(rows["user_id"].to_list(), named, _fingerprint(about))

@@ -114,6 +114,29 @@ def default_label_smoothing(n_negatives: int) -> float:
     return 0.0 if n_negatives else 0.2
 
 
+def default_dropout(n_events: int, n_items: int, *, width: int = 64, n_blocks: int = 2) -> float:
+    """Return the dropout rate for data of a size: the fewer events there are for each weight, the higher.
+
+    The weights are those of the item table and of the blocks, 12 times `width` squared in each. Chosen on validation
+    items of six data sets, see `docs/own-data.md`.
+
+    Args:
+        n_events: Number of events.
+        n_items: Catalogue size `N`.
+        width: Size of item embeddings. Default: 64.
+        n_blocks: Number of blocks of the recommender. Default: 2.
+
+    Returns:
+        0.1 from 0.6 events a weight on, 0.5 below 0.15, else 0.3.
+
+    Example:
+        >>> default_dropout(20_000, 10_000), default_dropout(200_000, 10_000), default_dropout(2_000_000, 10_000)
+        (0.5, 0.3, 0.1)
+    """
+    density = n_events / (width * n_items + 12 * n_blocks * width**2)
+    return 0.1 if density >= 0.6 else 0.3 if density >= 0.15 else 0.5
+
+
 def default_max_edited_length(max_length: int) -> int:
     """Return the default of `max_edited_length`: the paper's 60, or a fifth more than `max_length`.
 

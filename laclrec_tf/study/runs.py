@@ -14,6 +14,7 @@ from laclrec_tf.study.config import Evaluation, training_name
 from laclrec_tf.study.records import read_ranks, read_record
 from laclrec_tf.training.checkpoints import TrainingCheckpoints
 from laclrec_tf.training.config import ADDED_SETTINGS, TrainConfig, flat_settings, with_dependent_defaults
+from laclrec_tf.training.setup import config_for_data
 from laclrec_tf.training.train import check_place, finished_before
 
 
@@ -134,7 +135,9 @@ def _check_result(cell: Cell) -> None:
 
 
 def _differing_settings(cell: Cell, record: dict[str, Any]) -> list[str]:
-    expected = cell.config.every_setting()
+    is_here = Path(cell.data_folder).exists()
+    config = config_for_data(cell.config, PreparedData.open(cell.data_folder)) if is_here else cell.config
+    expected = config.every_setting()
     # Earlier records have None where a default depends on other settings.
     found = {name: value for name, value in ADDED_SETTINGS.items() if name in expected}
     found |= flat_settings(with_dependent_defaults(record["settings"]))

@@ -22,6 +22,7 @@ from laclrec_tf.study.records import LAST_PLACE, read_results, write_result
 from laclrec_tf.study.report import write_report
 from laclrec_tf.study.runs import Cell, check_cell
 from laclrec_tf.training.checkpoints import CheckpointSettings
+from laclrec_tf.training.setup import config_for_data
 from laclrec_tf.training.train import train
 
 
@@ -175,7 +176,7 @@ def run_cell(cell: Cell, show_progress: bool = True) -> None:
         },
         "exclude_history": run.exclude_history,
         "seed": cell.seed,
-        "settings": cell.config.resolved(),
+        "settings": config_for_data(cell.config, run.data).resolved(),
         "curve": _curve(cell.run / "epochs-strict.csv"),
     }
     write_result(cell.result, record, ranks)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -17,7 +18,8 @@ from laclrec_tf.data.splits import Window
 from laclrec_tf.errors import InputError
 from laclrec_tf.lazy_adam import LazyAdam
 from laclrec_tf.models import LACLRec, build_preset, preset_arguments
-from laclrec_tf.training.config import TrainConfig, dependent_default
+from laclrec_tf.models.arguments import default_dropout
+from laclrec_tf.training.config import TrainConfig, dependent_default, setting_names
 
 
 def new_model(config: TrainConfig, n_items: int, max_length: int) -> LACLRec:
@@ -41,22 +43,58 @@ def new_model(config: TrainConfig, n_items: int, max_length: int) -> LACLRec:
         raise InputError(" ".join(str(error).split())) from None
 
 
-def settings_of_data(config: TrainConfig, data: PreparedData) -> dict[str, Any]:
+class Derived(NamedTuple):
+    """A setting that follows from the data.
+
+    Args:
+        name: name of the setting.
+        value: its value.
+        reason: what in the data it follows from, for people.
+    """
+
+    name: str
+    value: Any
+    reason: str
+
+
+def settings_of_data(config: TrainConfig, data: PreparedData) -> list[Derived]:
     """Return the settings that follow from the data where neither the user nor the preset gives them.
 
-    `exclude_history` is False if the data says that the items of a history are to be recommended.
+    `exclude_history`: False if more than 5 % of the users' newest items are in their history before, or as `prepare`
+    was told. `dropout`, see `default_dropout`; counted presets have none.
 
     Args:
         config: settings.
         data: prepared data.
 
-    Returns:
-        Settings by name, for `TrainConfig.of`.
+    Example:
+        >>> data = PreparedData.open("groceries")  # doctest: +SKIP
+        >>> [each[:2] for each in settings_of_data(TrainConfig(), data)]  # doctest: +SKIP
+        [('exclude_history', False), ('dropout', 0.5)]
     """
     given = preset_arguments(config.preset) | config.model
-    if "exclude_history" not in given and not data.exclude_history:
-        return {"exclude_history": False}
-    return {}
+    repeated = f"{data.repeated_targets:.1%} of the newest items are in the history"
+    told = "exclude_history" in data.settings
+    derived = [Derived("exclude_history", data.exclude_history, "`prepare` was told so" if told else repeated)]
+    if not config.is_counted:
+        events, items = data.counts["events"], data.counts["items"]
+        sizes = setting_names() | given
+        blocks = sizes["n_encoder_blocks"] + sizes["n_recommender_blocks"]
+        rate = default_dropout(events, items, width=sizes["width"], n_blocks=blocks)
+        derived.append(Derived("dropout", rate, f"{events:,} events of {items:,} items"))
+    return [each for each in derived if each.name not in given]
+
+
+def config_for_data(config: TrainConfig, data: PreparedData) -> TrainConfig:
+    """Return the settings with those that follow from the data, if they differ from the defaults.
+
+    Args:
+        config: settings.
+        data: prepared data.
+    """
+    defaults = setting_names(config.preset)
+    derived = {each.name: each.value for each in settings_of_data(config, data) if each.value != defaults[each.name]}
+    return replace(config, model=config.model | derived)
 
 
 def initialise_items(config: TrainConfig, model: LACLRec, training: list[np.ndarray]) -> None:

@@ -31,7 +31,7 @@ from laclrec_tf.training.checkpoints import CheckpointSettings, CheckpointTimer,
 from laclrec_tf.training.config import ADDED_SETTINGS, TrainConfig
 from laclrec_tf.training.counting import count_run
 from laclrec_tf.training.session import TrainingSession
-from laclrec_tf.training.setup import settings_of_data
+from laclrec_tf.training.setup import config_for_data, settings_of_data
 from laclrec_tf.training.workers import WorkerGroup, agreed, lost_worker_as_input_error
 
 # Settings that may differ when a finished run is trained longer.
@@ -105,7 +105,8 @@ def train(
     kept = TrainingCheckpoints(checkpoints.folder_for(out), checkpoints.kept)
     with agreed(workers):
         prepared = PreparedData.open(data)
-        config = replace(config, model=config.model | settings_of_data(config, prepared))
+        derived = settings_of_data(config, prepared)
+        config = config_for_data(config, prepared)
         if calibrated is not None:
             _check_calibrated(calibrated, config, prepared)
         finished = finished_before(out, config, prepared) if checkpoints.resume else None
@@ -114,6 +115,9 @@ def train(
             check_place(out, kept, checkpoints.resume)
     if workers.largest(int(finished is not None)):
         return _without_checkpoints(finished, kept) if workers.is_chief else None
+    if show_progress and workers.is_chief and derived:
+        said = "; ".join(f"{each.name}={each.value} ({each.reason})" for each in derived)
+        terminal(stderr=True).print(f"from the data: {said}", markup=False, highlight=False)
     if config.is_counted:
         return _counted(prepared, config, out, show_progress) if workers.is_chief else None
     # Reading the checkpoints warns of damaged ones.
@@ -247,7 +251,7 @@ def finished_before(out: Path, config: TrainConfig, prepared: PreparedData) -> R
         return None
     finished = RunFolder.open(out)
     theirs = finished.record
-    config = replace(config, model=config.model | settings_of_data(config, prepared))
+    config = config_for_data(config, prepared)
     if "every_setting" in theirs:  # runs of earlier versions do not have it
         differing = _differing(config.every_setting(prepared.max_length), theirs["every_setting"])
         if "max_edited_length" not in config.model | theirs["settings"]["model"]:

@@ -17,6 +17,7 @@ from laclrec_tf.training.checkpoints import CheckpointSettings
 from laclrec_tf.training.config import TrainConfig
 from laclrec_tf.training.setup import (
     compile_model,
+    config_for_data,
     initialise_items,
     learning_rate,
     new_model,
@@ -121,8 +122,11 @@ def test_a_run_follows_its_data_or_the_settings_on_excluding_histories(tmp_path,
     (tmp_path / "events.csv").write_text("\n".join(["user_id,item_id,timestamp", *rows]) + "\n")
     data = prepare([tmp_path / "events.csv"], tmp_path / "data", min_interactions=0, show_progress=False)
     config = TrainConfig.of({"preset": "sasrec", "width": 4, "epochs": 1} | settings)
-    found = {"exclude_history": False} if not settings else {}
-    assert settings_of_data(config, data) == found
+    derived = settings_of_data(config, data)
+    assert [each for each in derived if each.name == "exclude_history"] == (
+        [] if settings else [("exclude_history", False, "100.0% of the newest items are in the history")]
+    )
+    assert config_for_data(config, data).model.get("exclude_history", True) == excluded
     run = training.train(data.folder, tmp_path / "run", config, show_progress=False)
     assert (run.exclude_history, run.model.exclude_history) == (excluded, excluded)
     report = evaluate(run.folder, show_progress=False)
@@ -147,3 +151,25 @@ def test_a_run_from_before_a_setting_is_the_same_training(tmp_path):
     keeps = TrainConfig.of({"preset": "sasrec", "width": 4, "epochs": 1, "exclude_history": False})
     with pytest.raises(InputError, match="exclude_history differ"):
         training.finished_before(run.folder, keeps, data)
+
+
+def test_dropout_follows_from_events_a_weight(tmp_path, capsys):
+    # 48 events; at width 4, 11 items and one block 4 * 11 + 12 * 16 = 236 weights: 0.2 events a weight.
+    rows = [f"u{user},i{(user + step) % 11},{step}" for user in range(8) for step in range(6)]
+    (tmp_path / "events.csv").write_text("\n".join(["user_id,item_id,timestamp", *rows]) + "\n")
+    data = prepare([tmp_path / "events.csv"], tmp_path / "data", min_interactions=0, show_progress=False)
+    few = {"preset": "sasrec", "width": 4, "n_recommender_blocks": 0, "epochs": 1}
+    for settings, rate in ((few, 0.3), (few | {"width": 8}, 0.5), (few | {"width": 2}, 0.1)):
+        derived = [each for each in settings_of_data(TrainConfig.of(settings | {"n_heads": 1}), data)]
+        assert derived[1] == ("dropout", rate, "48 events of 11 items"), settings
+    wide = TrainConfig.of(few | {"width": 8})
+    assert config_for_data(wide, data).model["dropout"] == 0.5
+    assert "dropout" not in config_for_data(TrainConfig.of(few), data).model, "the default stays out of the record"
+    given = TrainConfig.of(few | {"width": 8, "dropout": 0.2})
+    assert config_for_data(given, data).model["dropout"] == 0.2
+    assert [each.name for each in settings_of_data(given, data)] == ["exclude_history"]
+    assert [each.name for each in settings_of_data(TrainConfig.of({"preset": "popular"}), data)] == ["exclude_history"]
+    run = training.train(data.folder, tmp_path / "run", wide)
+    assert run.model.dropout == 0.5 and run.record["settings"]["model"]["dropout"] == 0.5
+    line = "from the data: exclude_history=True (0.0% of the newest items are in the history); dropout=0.5 (48 events"
+    assert line in capsys.readouterr().err

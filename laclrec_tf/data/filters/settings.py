@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from laclrec_tf.data.splits import WINDOWS, Window
 from laclrec_tf.errors import InputError, LACLRecWarning
 
-MIN_EVENTS, MAX_LENGTH, SESSION_GAP = 5, 50, 1800.0
+MIN_EVENTS, SESSION_GAP = 5, 1800.0
+# The first of these that holds the whole histories of most users is the default of `max_length`.
+MAX_LENGTHS, MOST = (50, 100, 200), 0.75
 HOLD_OUT = ("last", "time", "session")
 MUCH = 0.2  # a filter that drops a larger share of the events is worth a warning
 
@@ -22,7 +24,7 @@ class Filters:
     Args:
         min_user_events: min number of events of a user; 0 or 1 keeps all.
         min_item_events: min number of events of an item; 0 or 1 keeps all.
-        max_length: max number of events of a user, at least 3.
+        max_length: max number of events of a user, at least 3; None until the data say, see `for_users`.
         duplicates: "drop" or "keep".
         window: "last", or "sliding" to keep the events of a user beyond `max_length` too. Default: "last".
         ties: "keep" or "shuffle".
@@ -34,15 +36,15 @@ class Filters:
         session_gap: for "session", seconds without an event after which a new session begins.
 
     Example:
-        >>> Filters.of(min_interactions=2).settings()
+        >>> Filters.of(min_interactions=2, max_length=50).settings()
         {'min_interactions': 2, 'max_length': 50, 'duplicates': 'drop'}
-        >>> Filters.of(min_user_events=2).settings()
+        >>> Filters.of(min_user_events=2, max_length=50).settings()
         {'min_user_events': 2, 'min_item_events': 5, 'max_length': 50, 'duplicates': 'drop'}
     """
 
     min_user_events: int
     min_item_events: int
-    max_length: int
+    max_length: int | None
     duplicates: str = "drop"
     window: Window = "last"
     ties: str = "keep"
@@ -60,7 +62,7 @@ class Filters:
         min_interactions: int | None = None,
         min_user_events: int | None = None,
         min_item_events: int | None = None,
-        max_length: int = MAX_LENGTH,
+        max_length: int | None = None,
         duplicates: str = "drop",
         window: Window = "last",
         ties: str = "keep",
@@ -91,7 +93,7 @@ class Filters:
         for name, limit in given.items():
             if limit < 0:
                 raise InputError(f"Argument `{name}` must be at least 0. Received: {limit}.")
-        if max_length < 3:
+        if max_length is not None and max_length < 3:
             raise InputError(
                 "Argument `max_length` must be at least 3, to hold out two items and train on one. "
                 f"Received: {max_length}."
@@ -120,6 +122,25 @@ class Filters:
             test_from=test_from,
             session_gap=SESSION_GAP if session_gap is None else float(session_gap),
         )
+
+    def for_users(self, shorter: Sequence[float]) -> Filters:
+        """Return the settings with the default of `max_length` for the data, if none was given.
+
+        Args:
+            shorter: shares of the users who have at most as many events as each of `MAX_LENGTHS` but the last.
+
+        Returns:
+            `max_length` is the first of 50, 100 and 200 that is enough for three quarters of the users, else 200.
+
+        Example:
+            >>> filters = Filters.of()
+            >>> [filters.for_users(shares).max_length for shares in ([0.8, 0.9], [0.5, 0.76], [0, 0.1])]
+            [50, 100, 200]
+        """
+        if self.max_length is not None:
+            return self
+        enough = (length for length, share in zip(MAX_LENGTHS[:-1], shorter, strict=True) if share >= MOST)
+        return replace(self, max_length=next(enough, MAX_LENGTHS[-1]))
 
     @property
     def max_kept(self) -> int | None:
