@@ -145,26 +145,28 @@ def noise_findings(run: RunFolder, users: HeldOutUsers, seed: int) -> dict[str, 
     """
     rows = slice(NOISE_USERS)  # the users were drawn at random, or are all
     targets, kinds = users.targets[rows], EDITS if "edits" in run.record else EDITS[:1]
-    found: dict[str, list[float]] = {kind: [] for kind in kinds}
+    noisy: list[np.ndarray] = []
     for number, rate in enumerate(NOISE_RATES):
-        noisy, _ = plant_noise(
+        noisy += plant_noise(
             users.histories[rows],
             rate,
             n_items=run.model.n_items,
             popularity=run.popularity,
             never=list(targets[:, np.newaxis]),
             seed=seed + number,
+        )[0]
+    found = {}
+    for kind in kinds:
+        ranks = rank_targets(  # all rates in one call, because each call traces a function
+            run.model,
+            noisy,
+            np.tile(targets, len(NOISE_RATES)),
+            protocol=served_protocol(run.exclude_history),
+            edits=kind,
+            retired=run.vocabulary.to_ids(run.retired),
         )
-        for kind in kinds:
-            ranks = rank_targets(
-                run.model,
-                noisy,
-                targets,
-                protocol=served_protocol(run.exclude_history),
-                edits=kind,
-                retired=run.vocabulary.to_ids(run.retired),
-            )
-            found[kind].append(ranking_metrics(ranks, ks=(K,))[f"ndcg@{K}"])
+        of_rates = np.split(ranks, len(NOISE_RATES))
+        found[kind] = [ranking_metrics(each, ks=(K,))[f"ndcg@{K}"] for each in of_rates]
     return found
 
 

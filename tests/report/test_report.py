@@ -80,6 +80,13 @@ def test_the_metrics_are_those_of_an_evaluation(laclrec_run, written, tmp_path):
     assert written[0]["users"] == written[0]["of_users"] == expected["users"]
 
 
+def test_each_kind_of_edits_is_traced_once_for_all_rates_of_noise(sasrec_run, monkeypatch):
+    users, traces, score = held_out_users(sasrec_run, max_users=20, k=10, seed=3), [], type(sasrec_run.model).score
+    monkeypatch.setattr(type(sasrec_run.model), "score", lambda *arguments: (traces.append(1), score(*arguments))[1])
+    noise_findings(sasrec_run, users, seed=0)
+    assert len(traces) == 1
+
+
 def test_the_noise_curve_begins_with_the_metrics_of_the_page(written):
     found = written[0]
     assert list(found["noise"]) == ["none"]  # too few users for a calibration
