@@ -56,7 +56,7 @@ def test_runs_and_measurements(tmp_path):
     record = {"settings": {"preset": "sasrec", "seed": 3}, "trained_on": "strict"}
     assert repr(RunFolder(tmp_path, record)) == f"RunFolder('{tmp_path}': sasrec, 4 items, trained strict, seed 3)"
     ranks = np.zeros(3, np.int32)
-    users = HeldOutUsers(["a", "b", "c"], [], ranks, ranks, np.zeros((3, 10)), n_all=500)
+    users = HeldOutUsers(["a", "b", "c"], [], ranks, ranks, np.zeros((3, 10)), n_all=500, exclude_history=True)
     assert repr(users) == "HeldOutUsers(3 of 500 users, 10 items for each)"
     assert repr(Groups(("few", "many"), np.zeros(9, int))) == "Groups(9 rows in few, many)"
     assert repr(Repairs(np.zeros((5, 3)), ranks, np.zeros(5), ranks)) == "Repairs(5 events, 3 missing items)"

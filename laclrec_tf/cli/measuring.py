@@ -107,6 +107,7 @@ def noise_curve(
     ] = NoiseKind.popular,
     where: Annotated[NoisePlace, typer.Option(help="Noise anywhere, or as the newest event.")] = NoisePlace.anywhere,
     split: Annotated[Split, typer.Option(help="Which held-out item to rank.")] = Split.test,
+    exclude_history: ExcludeHistory = None,
     json_out: JsonOut = None,
     seed: Annotated[int, typer.Option(help="Seed of the noise.", min=0)] = 0,
 ) -> None:
@@ -118,7 +119,14 @@ def noise_curve(
     except ValueError:
         raise InputError(f"Option --rates must be numbers such as 0,0.2,0.4. Received: {rates!r}.") from None
     found = run_curve(
-        runs, rates=shares, kind=kind.value, where=where.value, split=split.value, json_out=json_out, seed=seed
+        runs,
+        rates=shares,
+        kind=kind.value,
+        where=where.value,
+        split=split.value,
+        exclude_history=exclude_history,
+        json_out=json_out,
+        seed=seed,
     )
     console.print(noise_table(found))
 
@@ -148,6 +156,7 @@ def report(
     ] = None,
     users: Annotated[int, typer.Option(help="Max number of users, drawn at random.", min=1)] = 10_000,
     seed: Annotated[int, typer.Option(help="Seed of users, examples and broken histories.", min=0)] = 0,
+    exclude_history: ExcludeHistory = None,
     titles: Titles = None,
     title_column: TitleColumn = "title",
     title_item_column: TitleItemColumn = "item_id",
@@ -161,13 +170,15 @@ def report(
         data=data,
         users=users,
         seed=seed,
+        exclude_history=exclude_history,
         titles=titles,
         title_column=title_column,
         title_item_column=title_item_column,
     )
-    metrics = found["metrics"]
+    metrics, history = found["metrics"], "excluded" if found["exclude_history"] else "kept"
     console.print(
-        f"wrote {out}: {found['users']:,} users, recall@10 {metrics['recall@10']:.4f}, ndcg@10 {metrics['ndcg@10']:.4f}"
+        f"wrote {out}: {found['users']:,} users, recall@10 {metrics['recall@10']:.4f}, "
+        f"ndcg@10 {metrics['ndcg@10']:.4f}, history: {history}"
     )
 
 
@@ -313,9 +324,8 @@ def metrics_table(report: dict[str, Any], ks: Sequence[int], names: Sequence[str
 
 def noise_table(found: dict[str, Any]) -> Table:
     """Lay out the result of `noise_curve` as a table."""
-    title = (
-        f"{found['preset']}, {found['trained_on']}, {found['split']} split, noise: {found['kind']}, {found['where']}"
-    )
+    title = f"{found['preset']}, {found['trained_on']}, {found['split']} split, {found['protocol']} protocol"
+    title += f", noise: {found['kind']}, {found['where']}"
     table = Table(title=title, caption="ndcg@10; in brackets the change over none; p-value over users")
     kinds = [name for name in ("none", "uniform", "learned") if name in found["rows"][0]]
     for name in ("noise", "newest event", "users", *kinds, *(["learned over uniform"] if len(kinds) == 3 else [])):

@@ -29,6 +29,7 @@ def noise_curve(
     kind: NoiseKind = "popular",
     where: NoisePlace = "anywhere",
     split: Split = "test",
+    exclude_history: bool | None = None,
     json_out: str | Path | None = None,
     seed: int = 0,
     show_progress: bool = True,
@@ -46,6 +47,7 @@ def noise_curve(
         kind: "popular", "uniform" or "replace". Default: "popular", drawn by the number of training events.
         where: "anywhere" or "last". Default: "anywhere".
         split: "test" or "validation", of whose targets the calibration has seen a part. Default: "test".
+        exclude_history: whether the items of a history are not recommended. Default: None, as the runs say.
         json_out: file for the result. Default: None.
         seed: seed of the noise. Default: 0.
         show_progress: whether to show a progress bar. Default: True.
@@ -75,12 +77,17 @@ def noise_curve(
         same = {
             "data_hash": folder.record["data_hash"] == first.record["data_hash"],
             "trained_on": folder.record["trained_on"] == first.record["trained_on"],
-            "exclude_history": folder.exclude_history == first.exclude_history,
             "catalogue": (folder.vocabulary.items, folder.retired) == (first.vocabulary.items, first.retired),
         }
         for name, is_same in same.items():
             if not is_same:
                 raise InputError(f"{folder.folder} and {first.folder} differ in {name}. Give runs on the same data.")
+        if exclude_history is None and folder.exclude_history != first.exclude_history:
+            raise InputError(
+                f"{folder.folder} and {first.folder} differ in whether they exclude the items of a history. "
+                "Give --exclude-history or --keep-history."
+            )
+    protocol = served_protocol(first.exclude_history if exclude_history is None else exclude_history)
     if split == "validation" and first.record["trained_on"] == "refit":
         raise InputError(f"{first.folder} is a refit: it was trained on the validation items. Use the test split.")
     retired = np.array(first.vocabulary.to_ids(first.retired), np.int32)
@@ -100,7 +107,7 @@ def noise_curve(
                     folder.model,
                     noisy,
                     np.tile(targets, len(rates)),
-                    protocol=served_protocol(first.exclude_history),
+                    protocol=protocol,
                     edits=edits,
                     retired=retired,
                     on_batch=lambda users: progress.update(task, advance=users),
@@ -125,7 +132,7 @@ def noise_curve(
         "data": first.data.folder.name,
         "data_hash": first.record["data_hash"],
         "split": split,
-        "protocol": served_protocol(first.exclude_history),
+        "protocol": protocol,
         "kind": kind,
         "where": where,
         "seed": seed,

@@ -39,14 +39,14 @@ def measure_run(run: RunFolder, users: HeldOutUsers, seed: int = 0) -> dict[str,
         seed: Seed of the random lists to compare with and of the corrupted histories. Default: 0.
 
     Returns:
-        `users` and `of_users` (numbers of users measured and of all test users), `metrics` (recall, MRR and
-        NDCG at 5, 10 and 20), `most_popular` (the same if the most popular items are recommended to all),
-        `bought_before` (share of users whose next item is in their history), `by_length` and `by_popularity`
-        (see `metrics_by_group`), `lists` (see `list_findings`), `noise` (see `noise_findings`), and `augmenter`: None,
-        or the result of `augmenter_habits`, `calibration`: for each operation `expected_error`, and `predicted`,
-        `observed` and `counts` of ten bins, on corrupted histories; `planted_calibration`: the same of DELETE on
-        planted noise; `detection`: the result of `Deletions.quality` on planted noise, and `decided`, the precision,
-        recall and good events lost there.
+        `users` and `of_users` (numbers of users measured and of all test users), `exclude_history` (that of `users`),
+        `metrics` (recall, MRR and NDCG at 5, 10 and 20), `most_popular` (the same if the most popular items are
+        recommended to all), `bought_before` (share of users whose next item is in their history), `by_length` and
+        `by_popularity` (see `metrics_by_group`), `lists` (see `list_findings`), `noise` (see `noise_findings`), and
+        `augmenter`: None, or the result of `augmenter_habits`, `calibration`: for each operation `expected_error`, and
+        `predicted`, `observed` and `counts` of ten bins, on corrupted histories; `planted_calibration`: the same of
+        DELETE on planted noise; `detection`: the result of `Deletions.quality` on planted noise, and `decided`, the
+        precision, recall and good events lost there.
     """
     of_target = popularity_groups(run.popularity)
     by_target = type(of_target)(of_target.labels, of_target.members[users.targets - 1])
@@ -57,6 +57,7 @@ def measure_run(run: RunFolder, users: HeldOutUsers, seed: int = 0) -> dict[str,
     return {
         "users": len(users.histories),
         "of_users": users.n_all,
+        "exclude_history": users.exclude_history,
         "metrics": ranking_metrics(users.ranks),
         "most_popular": ranking_metrics(
             popularity_ranks(
@@ -64,7 +65,7 @@ def measure_run(run: RunFolder, users: HeldOutUsers, seed: int = 0) -> dict[str,
                 users.targets,
                 run.popularity,
                 run.vocabulary.to_ids(run.retired),
-                run.exclude_history,
+                users.exclude_history,
             )
         ),
         "bought_before": float(
@@ -161,7 +162,7 @@ def noise_findings(run: RunFolder, users: HeldOutUsers, seed: int) -> dict[str, 
             run.model,
             noisy,
             np.tile(targets, len(NOISE_RATES)),
-            protocol=served_protocol(run.exclude_history),
+            protocol=served_protocol(users.exclude_history),
             edits=kind,
             retired=run.vocabulary.to_ids(run.retired),
         )
@@ -216,9 +217,10 @@ class HeldOutUsers:
         user_ids: `[U]` user ids.
         histories: Per user `[n]` int32 ids before the held-out item.
         targets: `[U]` int32, the held-out items.
-        ranks: `[U]` int32 ranks of the held-out items over the items that the run recommends; the best is 0.
-        lists: `[U, k]` int32, the best items that the run recommends, 0 for an empty place.
+        ranks: `[U]` int32 ranks of the held-out items over the items that are recommended; the best is 0.
+        lists: `[U, k]` int32, the best items that are recommended, 0 for an empty place.
         n_all: Number of users in the test split.
+        exclude_history: Whether the items of a history are not recommended.
     """
 
     user_ids: list[str]
@@ -227,6 +229,7 @@ class HeldOutUsers:
     ranks: np.ndarray
     lists: np.ndarray
     n_all: int
+    exclude_history: bool
 
     def read_by(self, model: LACLRec) -> list[np.ndarray]:
         """Return the newest events of each history, as many as a model reads."""
@@ -236,7 +239,9 @@ class HeldOutUsers:
         return f"HeldOutUsers({len(self.user_ids):,} of {self.n_all:,} users, {self.lists.shape[1]} items for each)"
 
 
-def held_out_users(run: RunFolder, *, max_users: int, k: int, seed: int) -> HeldOutUsers:
+def held_out_users(
+    run: RunFolder, *, max_users: int, k: int, seed: int, exclude_history: bool | None = None
+) -> HeldOutUsers:
     """Rank the held-out items of test users and recommend to them.
 
     Args:
@@ -244,6 +249,7 @@ def held_out_users(run: RunFolder, *, max_users: int, k: int, seed: int) -> Held
         max_users: Max number of users; if the test split has more, they are drawn at random.
         k: Number of items to recommend.
         seed: Seed of the draw.
+        exclude_history: Whether the items of a history are not recommended. Default: None, as the run says.
 
     Raises:
         InputError: The data cannot be read, or no history has a held-out item.
@@ -266,10 +272,11 @@ def held_out_users(run: RunFolder, *, max_users: int, k: int, seed: int) -> Held
     user_ids, histories, targets = (list(part) for part in zip(*(users[row] for row in chosen), strict=True))
     held = np.array(targets, np.int32)
     edits = run.edits_to_use()
-    protocol = served_protocol(run.exclude_history)
+    excludes = run.exclude_history if exclude_history is None else exclude_history
+    protocol = served_protocol(excludes)
     ranks = rank_targets(model, histories, held, protocol=protocol, retired=retired, edits=edits)
-    lists = best_items(model, histories, k, retired, edits, run.exclude_history)
-    return HeldOutUsers(user_ids, histories, held, ranks, lists, len(users))
+    lists = best_items(model, histories, k, retired, edits, excludes)
+    return HeldOutUsers(user_ids, histories, held, ranks, lists, len(users), excludes)
 
 
 def best_items(

@@ -33,6 +33,7 @@ def report(
     data: str | Path | None = None,
     users: int = MAX_USERS,
     seed: int = 0,
+    exclude_history: bool | None = None,
     titles: str | Path | None = None,
     title_item_column: str = "item_id",
     title_column: str = "title",
@@ -51,6 +52,7 @@ def report(
         data: Folder of the prepared data, if it was moved. Default: None, the folder that the run was trained on.
         users: Max number of users of the test split to measure, drawn at random. Default: 10,000.
         seed: Seed of users, examples and corrupted histories. Default: 0.
+        exclude_history: Whether to measure lists without the items of the history. Default: None, as the run says.
         titles: File of items and their titles, see `read_titles`, which are shown beside the ids. Default: None.
         title_item_column: Name of its column of item ids. Default: "item_id".
         title_column: Name of its column of titles. Default: "title".
@@ -75,7 +77,7 @@ def report(
     named = {} if titles is None else read_titles(titles, item_column=title_item_column, title_column=title_column)
     epochs = run_epochs(folder.folder)
     with spinner(f"measuring {folder.folder}", disable=not show_progress):
-        test_users = held_out_users(folder, max_users=users, k=K, seed=seed)
+        test_users = held_out_users(folder, max_users=users, k=K, seed=seed, exclude_history=exclude_history)
         found = measure_run(folder, test_users, seed)
         examples = report_examples(folder, test_users, n=N_EXAMPLES, seed=seed)
         page = report_page(folder, found, epochs, examples, named)
@@ -119,11 +121,7 @@ def report_page(
         k=K,
         n_recommendable=n_recommendable,
         about=_about(run, found),
-        protocol=(
-            f"Test split: each user's last item is ranked over the whole catalogue of {n_recommendable:,} items"
-            f"{' without those of the history' if run.exclude_history else ''}; ties count against the model. "
-            f"{_bought_before(found['bought_before'], run.exclude_history)}"
-        ),
+        protocol=_protocol(run, found, n_recommendable),
         tiles=_tiles(found),
         warning=_warning(run, found, epochs),
         curves=learning_curves(epochs, record.get("best_epoch")),
@@ -182,11 +180,18 @@ def _tiles(found: Mapping[str, Any]) -> list[dict[str, str]]:
     ]
 
 
-def _bought_before(part: float, exclude_history: bool) -> str:
-    if not part:
-        return ""
-    what = "it is missed, because no list of recommendations contains it" if exclude_history else "it is ranked, too"
-    return f"For {share(part)} of the users this item is also in the history: {what}."
+def _protocol(run: RunFolder, found: Mapping[str, Any], n_recommendable: int) -> str:
+    excludes, repeated = found["exclude_history"], found["bought_before"]
+    text = (
+        f"Test split: each user's last item is ranked over the whole catalogue of {n_recommendable:,} items"
+        f"{' without those of the history' if excludes else ''}; ties count against the model."
+    )
+    if repeated:
+        what = "missed, because no list of recommendations contains it" if excludes else "ranked, too"
+        text += f" For {share(repeated)} of the users this item is also in the history: it is {what}."
+    if excludes != run.exclude_history:
+        text += f" The run itself {'excludes' if run.exclude_history else 'recommends'} the items of a history."
+    return text
 
 
 def _warning(run: RunFolder, found: Mapping[str, Any], epochs: Mapping[str, Mapping[str, list[float]]]) -> str | None:

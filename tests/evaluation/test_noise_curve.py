@@ -89,11 +89,27 @@ def test_the_scores_are_probabilities_of_the_model(run):
     assert ranking_metrics(ranks)["recall@5"] == 1.0
 
 
+def test_the_curve_follows_what_it_is_told_of_the_history(run, curve, tmp_path):
+    assert curve["protocol"] == "full"
+    kept = noise_curve([run], rates=[0.0], exclude_history=False, show_progress=False)
+    report = evaluate(run, protocol="full-with-history", edits="none", show_progress=False)
+    assert kept["protocol"] == "full-with-history"
+    assert kept["rows"][0]["none"]["ndcg@10"] == pytest.approx(report["ndcg@10"])
+    other = shutil.copytree(run, tmp_path / "run")
+    record = json.loads((other / "run.json").read_text())
+    record["settings"]["model"]["exclude_history"] = False
+    (other / "run.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match=r"differ in whether they exclude .* Give --exclude-history or --keep-history"):
+        noise_curve([run, other], rates=[0.0], show_progress=False)
+    assert noise_curve([run, other], rates=[0.0], exclude_history=True, show_progress=False)["protocol"] == "full"
+
+
 def test_the_command_writes_and_prints_the_curve(run, tmp_path):
     out = tmp_path / "curve.json"
-    found = CliRunner().invoke(app, ["noise-curve", str(run), "--rates", "0.3", "--where", "last", "--json", str(out)])
+    arguments = ["--rates", "0.3", "--where", "last", "--keep-history", "--json", str(out)]
+    found = CliRunner().invoke(app, ["noise-curve", str(run), *arguments])
     assert found.exit_code == 0, found.output
-    assert "noise: popular, last" in found.output
+    assert "full-with-history protocol, noise: popular, last" in " ".join(found.output.split())
     written = json.loads(out.read_text())
     assert (written["where"], [row["last"] for row in written["rows"]]) == ("last", ["any", "real", "noise"])
 

@@ -80,6 +80,19 @@ def test_the_metrics_are_those_of_an_evaluation(laclrec_run, written, tmp_path):
     assert written[0]["users"] == written[0]["of_users"] == expected["users"]
 
 
+def test_the_report_follows_what_it_is_told_of_the_history(sasrec_run, tmp_path):
+    kept = report(sasrec_run.folder, tmp_path / "report.html", exclude_history=False, show_progress=False)
+    copy = shutil.copytree(sasrec_run.folder, tmp_path / "run")
+    expected = evaluate(copy, protocol="full-with-history", show_progress=False)
+    assert {name: expected[name] for name in kept["metrics"]} == kept["metrics"]
+    assert kept["noise"]["none"][0] == pytest.approx(kept["metrics"]["ndcg@10"])
+    page = (tmp_path / "report.html").read_text()
+    assert "over the whole catalogue of 150 items; ties count" in page
+    assert "The run itself excludes the items of a history." in page
+    users = held_out_users(sasrec_run, max_users=150, k=10, seed=3, exclude_history=False)
+    assert any(np.isin(best, history).any() for best, history in zip(users.lists, users.histories, strict=True))
+
+
 def test_each_kind_of_edits_is_traced_once_for_all_rates_of_noise(sasrec_run, monkeypatch):
     users, traces, score = held_out_users(sasrec_run, max_users=20, k=10, seed=3), [], type(sasrec_run.model).score
     monkeypatch.setattr(type(sasrec_run.model), "score", lambda *arguments: (traces.append(1), score(*arguments))[1])
@@ -251,9 +264,10 @@ def test_the_command_writes_the_page_or_one_line_of_error(sasrec_run, tmp_path, 
     assert exit_.value.code == 2 and not out.exists()
     assert re.fullmatch(r"laclrec-tf: .* contains no run: .*\n", capsys.readouterr().err)
     with pytest.raises(SystemExit) as exit_:
-        main(["report", str(sasrec_run.folder), "--out", str(out), "--users", "30"])
+        main(["report", str(sasrec_run.folder), "--out", str(out), "--users", "30", "--keep-history"])
     assert exit_.value.code == 0
-    assert capsys.readouterr().out.startswith(f"wrote {out}: 30 users, recall@10 ")
+    printed = " ".join(capsys.readouterr().out.split())
+    assert printed.startswith(f"wrote {out}: 30 users, recall@10 ") and printed.endswith(", history: kept")
     assert out.read_text().endswith("</html>")
 
 
