@@ -80,6 +80,7 @@ def push(
         Path | None,
         place_option(help="Prepared data to compare both versions on. Default: compare the metrics in their exports."),
     ] = None,
+    exclude_history: ExcludeHistory = None,
     force: Annotated[
         bool, typer.Option("--force", help="Publish whatever the comparison says. The record notes it.")
     ] = False,
@@ -88,7 +89,16 @@ def push(
     """Validate a version, compare it with the served version, and publish it to be served next."""
     from laclrec_tf.serving.release.push import push as run_push
 
-    done = run_push(candidate, to, metric=metric, tolerance=tolerance, data=data, force=force, keep=keep)
+    done = run_push(
+        candidate,
+        to,
+        metric=metric,
+        tolerance=tolerance,
+        data=data,
+        exclude_history=exclude_history,
+        force=force,
+        keep=keep,
+    )
     for line in done.report():
         console.print(line)
 
@@ -312,6 +322,7 @@ def explore(
     titles: Titles = None,
     title_column: TitleColumn = "title",
     title_item_column: TitleItemColumn = "item_id",
+    exclude_history: ExcludeHistory = None,
     server: Annotated[
         str | None,
         typer.Option(metavar="HOST:PORT", help="Running server of the folder. Default: one is started."),
@@ -327,6 +338,7 @@ def explore(
         titles=titles,
         title_column=title_column,
         title_item_column=title_item_column,
+        exclude_history=exclude_history,
         server=server,
         port=port,
         open_browser=not no_browser,

@@ -135,8 +135,8 @@ class HistoryAnswers:
 class ExplorerAnswers:
     """Request from a server what the explorer shows.
 
-    Both recommendations leave out the items of the history, if the model excludes them, but not inserted items, so both
-    choose from the same items.
+    Both recommendations leave out the items of the history, if `items.exclude_history` says so, but not inserted items,
+    so both choose from the same items. The server's own default does not matter.
     A version that mixes over edits recommends from the history as it is, and over its edits; any other one recommends
     from the history as it is, and from the cleaned history.
 
@@ -172,7 +172,7 @@ class ExplorerAnswers:
         if self.mixes:
             return await self._over_edits(history, held_out, bool(known))
         if not (known and self.has_augmenter):
-            (recommended,) = await self.client.recommend([history], self.k)
+            (recommended,) = await self._recommend(history, self.k)
             picked = _picked(history, self.items, None)
             none: tuple[CleanedItem, ...] | None = () if self.has_augmenter else None
             return HistoryAnswers(picked, recommended, not known, none, recommended if self.has_augmenter else None)
@@ -187,12 +187,12 @@ class ExplorerAnswers:
     async def _over_edits(self, history: Sequence[str], held_out: str | None, is_known: bool) -> HistoryAnswers:
         deep = self.k if held_out is None else max(self.k, min(MAX_PLACE, self.items.vocabulary.n_items))
         try:
-            (over_edits,) = await self.client.recommend([history], deep)
+            (over_edits,) = await self._recommend(history, deep)
         except InputError:  # such as a server that allows no `k` as large as this one
             if deep == self.k:
                 raise
             deep = self.k
-            (over_edits,) = await self.client.recommend([history], deep)
+            (over_edits,) = await self._recommend(history, deep)
         as_it_is: Recommendation | None = over_edits
         augmented, problem = None, ""
         if is_known:
@@ -212,6 +212,9 @@ class ExplorerAnswers:
             )
         picked = _picked(history, self.items, augmented)
         return HistoryAnswers(picked, first[0], not is_known, None, None, first[1], places, problem)
+
+    async def _recommend(self, history: Sequence[str], k: int) -> list[Recommendation]:
+        return await self.client.recommend([history], k, exclude_history=self.items.exclude_history)
 
     async def similar(self, item: str, k: int = 8) -> SimilarItems:
         """Request items similar to one. An unknown item has none, and so has every item of a model without vectors.
@@ -236,9 +239,7 @@ class ExplorerAnswers:
         if item not in self.items.vocabulary:
             return "Not recommended: unknown. The training data did not contain it."
         deep = min(MAX_PLACE, self.items.vocabulary.n_items)
-        ranked, recommended = await asyncio.gather(
-            self.client.rank([history], [item]), self.client.recommend([history], deep)
-        )
+        ranked, recommended = await asyncio.gather(self.client.rank([history], [item]), self._recommend(history, deep))
         score = ranked[0].scores[0]
         if not ranked[0].eligible[0]:
             return "Not recommended: retired. The model still reads it in histories but never recommends it."

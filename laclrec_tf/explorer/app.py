@@ -7,6 +7,7 @@ import socket
 import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,7 @@ def explore(
     titles: str | Path | None = None,
     title_item_column: str = "item_id",
     title_column: str = "title",
+    exclude_history: bool | None = None,
     server: str | None = None,
     port: int = 8080,
     open_browser: bool = True,
@@ -45,6 +47,7 @@ def explore(
         titles: File of items and their titles, see `read_titles`. Default: None, no titles.
         title_item_column: Name of its column of item ids. Default: "item_id".
         title_column: Name of its column of titles. Default: "title".
+        exclude_history: Whether to recommend no item of the history. Default: None, as the version says.
         server: `HOST:PORT` of a running server that serves the folder under the folder's name. Default: None; the
             embedded server is started.
         port: Port of the page, 0 for any free port. Default: 8080.
@@ -61,6 +64,8 @@ def explore(
     if not 0 <= port <= 65535:
         raise InputError(f"Argument `port` must be between 0 and 65535. Received: port={port}.")
     items = ServedItems.read(model)
+    if exclude_history is not None:
+        items = replace(items, exclude_history=exclude_history)
     named = {} if titles is None else read_titles(titles, item_column=title_item_column, title_column=title_column)
     name = model.resolve().name
     if server is not None:

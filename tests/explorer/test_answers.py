@@ -98,12 +98,14 @@ def ask(
     augmenter: bool = True,
     k: int = 2,
     edits: str = "none",
+    exclude_history: bool = True,
 ) -> Any:
     signatures = frozenset({"retrieve", "augment"} if augmenter else {"retrieve"})
 
     async def answer() -> Any:
         async with AsyncRetrievalClient(target, "shop") as client:
-            return await request(ExplorerAnswers(client, ServedItems(VOCABULARY, 3, 1, signatures, edits), k))
+            items = ServedItems(VOCABULARY, 3, 1, signatures, edits, exclude_history)
+            return await request(ExplorerAnswers(client, items, k))
 
     return asyncio.run(answer())
 
@@ -194,6 +196,23 @@ def test_why(hand_written, item, score, explained):
         "rank": ranked_candidate(score, item != "mug"),
     }
     assert ask(hand_written.target, lambda a: a.why(["tent"], item)) == explained
+
+
+@pytest.mark.parametrize("exclude_history", [True, False])
+@pytest.mark.parametrize("edits", ["none", "learned"])
+def test_the_server_is_told_about_the_history_whatever_its_default(hand_written, edits, exclude_history):
+    hand_written.answers = {
+        "retrieve": ranked([["tent", "lamp"]], [[2, 1]]),
+        "rank": ranked_candidate(2, True),
+        "embed_items": {"item_vectors": np.ones([6, 1], np.float32), "known": [True] * 6},
+        "embed_history": {"user_vectors": np.ones([1, 1], np.float32), "unknown": np.array([0], np.int32)},
+    }
+    settings = {"augmenter": False, "edits": edits, "exclude_history": exclude_history}
+    ask(hand_written.target, lambda a: a.of_history(["tent"]), **settings)
+    explained = ask(hand_written.target, lambda a: a.why(["tent"], "tent"), **settings)
+    said = [inputs["exclude_history"][1] for inputs in hand_written.inputs if "exclude_history" in inputs]
+    assert said == [exclude_history, exclude_history]
+    assert ("excluded" in explained) == exclude_history
 
 
 def test_why_requests_no_more_items_than_a_server_returns(hand_written, monkeypatch):

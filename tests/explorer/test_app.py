@@ -390,6 +390,19 @@ def fail(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     return error
 
 
+@pytest.mark.parametrize(("told", "excludes"), [((), True), (("--keep-history",), False)])
+def test_the_page_excludes_the_history_as_it_is_told(monkeypatch, laclrec_export, told, excludes):
+    pages = []
+    monkeypatch.setattr("laclrec_tf.explorer.app._app", lambda name, target, items, titles: pages.append(items))
+    monkeypatch.setattr("laclrec_tf.explorer.app._serve", lambda app, listener: None)
+    with pytest.raises(SystemExit) as exit_:
+        main(
+            ["explore", "--model", str(laclrec_export), "--server", "127.0.0.1:1", "--port", "0", "--no-browser", *told]
+        )
+    assert exit_.value.code == 0
+    assert [items.exclude_history for items in pages] == [excludes]
+
+
 def test_mistakes(tmp_path, capsys, laclrec_export, monkeypatch):
     assert "is no folder, so there is no model" in fail(capsys, "--model", tmp_path / "none")
     (tmp_path / "titles.csv").write_text("item_id,name\n1,tent\n")

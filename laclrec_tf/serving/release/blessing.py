@@ -103,6 +103,7 @@ def bless(
     metric: str = METRIC,
     tolerance: float = TOLERANCE,
     held_out: HeldOutItems | None = None,
+    exclude_history: bool | None = None,
 ) -> Comparison:
     """Compare a candidate with the version that is served.
 
@@ -119,6 +120,8 @@ def bless(
         metric: a metric of which more is better; with `held_out`, "recall@k", "mrr@k" or "ndcg@k". Default: "ndcg@10".
         tolerance: max share by which the candidate may be worse. Default: 0.02.
         held_out: held-out items to compare on; the candidate was not trained on the items. Default: None.
+        exclude_history: whether both are compared without the items of a history in their lists: with `held_out` both
+            recommend so, without it only metrics of that protocol count. Default: None, as the versions say.
 
     Returns:
         The comparison, in which the candidate is good enough.
@@ -128,11 +131,14 @@ def bless(
     """
     check_bar(metric, tolerance, measured_here=held_out is not None)
     if held_out is None:
-        comparison = _compare_metrics(candidate, serving, metric, tolerance)
+        comparison = _compare_metrics(candidate, serving, metric, tolerance, exclude_history)
     else:
-        ours, theirs = (measure_version(each, held_out, k_of(metric))[metric] for each in (candidate, serving))
-        users = len(held_out.targets)
-        comparison = Comparison(metric, held_out.source, ours, theirs, tolerance, users, users)
+        ours, theirs = (
+            measure_version(each, held_out, k_of(metric), exclude_history)[metric] for each in (candidate, serving)
+        )
+        users, told = len(held_out.targets), exclude_history
+        source = held_out.source + ("" if told is None else f", history {'excluded' if told else 'kept'}")
+        comparison = Comparison(metric, source, ours, theirs, tolerance, users, users)
     if not comparison.is_good_enough:
         raise InputError(
             f"{candidate} is worse than {serving}: {comparison}, tolerance {tolerance:.1%}. "
@@ -184,7 +190,9 @@ def k_of(metric: str) -> int:
     return int(match.group(1))
 
 
-def measure_version(version: Path, held_out: HeldOutItems, k: int) -> dict[str, float]:
+def measure_version(
+    version: Path, held_out: HeldOutItems, k: int, exclude_history: bool | None = None
+) -> dict[str, float]:
     """Recommend k items for each history, and measure how well the held-out items are found.
 
     A held-out item counts as missed if a server would not recommend it: the version does not know it, has retired it,
@@ -194,6 +202,7 @@ def measure_version(version: Path, held_out: HeldOutItems, k: int) -> dict[str, 
         version: the version's folder.
         held_out: histories and held-out items.
         k: number of recommended items.
+        exclude_history: whether items of a history are not recommended. Default: None, as the version says.
 
     Returns:
         "recall@k", "mrr@k" and "ndcg@k", averaged over the users, in `[0, 1]`.
@@ -205,7 +214,7 @@ def measure_version(version: Path, held_out: HeldOutItems, k: int) -> dict[str, 
     targets = np.array([target.encode() for target in held_out.targets], dtype=object)
     ranks = np.full(len(targets), k)
     try:
-        for rows, answers in recommend_in_batches(model, held_out.histories, k=k):
+        for rows, answers in recommend_in_batches(model, held_out.histories, k=k, exclude_history=exclude_history):
             found = answers["item_ids"] == targets[rows][:, np.newaxis]
             ranks[rows] = np.where(found.any(axis=1), found.argmax(axis=1), k)
     finally:
@@ -213,7 +222,9 @@ def measure_version(version: Path, held_out: HeldOutItems, k: int) -> dict[str, 
     return ranking_metrics(ranks, (k,))
 
 
-def _compare_metrics(candidate: Path, serving: Path, metric: str, tolerance: float) -> Comparison:
+def _compare_metrics(
+    candidate: Path, serving: Path, metric: str, tolerance: float, exclude_history: bool | None
+) -> Comparison:
     remedy = "Push with --force to skip the comparison."
     try:
         ours, theirs = ModelMetrics.read(candidate), ModelMetrics.read(serving)
@@ -226,8 +237,9 @@ def _compare_metrics(candidate: Path, serving: Path, metric: str, tolerance: flo
             "--force."
         )
     others = {evaluation.name: evaluation for evaluation in theirs.evaluations}
-    served = served_protocol(excludes_history(candidate))
-    for evaluation in sorted(ours.evaluations, key=lambda each: (each.split != "test", each.protocol != served)):
+    served = served_protocol(excludes_history(candidate) if exclude_history is None else exclude_history)
+    asked = [each for each in ours.evaluations if exclude_history is None or each.protocol == served]
+    for evaluation in sorted(asked, key=lambda each: (each.split != "test", each.protocol != served)):
         other = others.get(evaluation.name)
         if other is None or other.tie_rule != evaluation.tie_rule:
             continue
@@ -235,17 +247,23 @@ def _compare_metrics(candidate: Path, serving: Path, metric: str, tolerance: flo
         if numbers[0] is not None and numbers[1] is not None:
             users = evaluation.users, other.users
             return Comparison(metric, evaluation.name, numbers[0], numbers[1], tolerance, *users)
+    same, option = "the same split and protocol", ""
+    if exclude_history is not None:
+        same, option = (
+            f"the same split and the protocol {served}",
+            f" --{'exclude' if exclude_history else 'keep'}-history",
+        )
     known = {name for evaluation in ours.evaluations for name in evaluation.metrics}
     # Names only: numbers that cannot be compared must not be shown next to each other.
     reason = (
         f"The candidate's metrics: {', '.join(sorted(known))}."
         if known and metric not in known
         else f"Candidate: {_listed(ours.evaluations)}. Served: {_listed(theirs.evaluations)}. "
-        "Run `laclrec-tf evaluate` before the export."
+        f"Run `laclrec-tf evaluate{option}` before the export."
     )
     raise InputError(
-        f"{candidate} cannot be compared with {serving}: no {metric} of the same split and protocol is in the "
-        f"{METRICS_FILE.name} of both. {reason} {remedy}"
+        f"{candidate} cannot be compared with {serving}: no {metric} of {same} is in the {METRICS_FILE.name} of both. "
+        f"{reason} {remedy}"
     )
 
 

@@ -87,6 +87,7 @@ def push(
     metric: str = METRIC,
     tolerance: float = TOLERANCE,
     data: str | Path | None = None,
+    exclude_history: bool | None = None,
     force: bool = False,
     keep: int = KEEP,
     show_progress: bool = True,
@@ -105,6 +106,8 @@ def push(
         tolerance: max share by which the candidate may be worse than the served version. Default: 0.02.
         data: output of `laclrec-tf prepare` with the newest events: both versions are compared on each user's last
             item. Default: the metrics that both exports carry are compared, which must be of the same data.
+        exclude_history: whether the versions are compared without the items of a history in their lists, see `bless`.
+            Default: None, as the versions say.
         force: serve the candidate even if the comparison fails, and record it; it must still be valid. Default: False.
         keep: number of versions to keep, including the new one. Default: 3.
         show_progress: whether to show a spinner. Default: True.
@@ -134,7 +137,7 @@ def push(
         validation = validate(folder)
         with model_folder(model), push_lock(model):
             remove_leftovers(model)
-            blessing = _blessing(folder, model, metric, tolerance, held_out, force)
+            blessing = _blessing(folder, model, metric, tolerance, held_out, exclude_history, force)
             about: dict[str, Any] = {
                 "candidate": str(folder),
                 "manifest_sha256": sha256,
@@ -153,13 +156,21 @@ def push(
 
 
 def _blessing(
-    candidate: Path, model: Path, metric: str, tolerance: float, held_out: HeldOutItems | None, force: bool
+    candidate: Path,
+    model: Path,
+    metric: str,
+    tolerance: float,
+    held_out: HeldOutItems | None,
+    exclude_history: bool | None,
+    force: bool,
 ) -> Blessing:
     if not version_folders(model):
         return Blessing("first")
     try:
         served = newest_version(model)[1]
-        comparison = bless(candidate, served, metric=metric, tolerance=tolerance, held_out=held_out)
+        comparison = bless(
+            candidate, served, metric=metric, tolerance=tolerance, held_out=held_out, exclude_history=exclude_history
+        )
     except InputError as error:
         if not force:
             raise

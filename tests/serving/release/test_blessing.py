@@ -46,6 +46,15 @@ def test_the_places_of_the_targets_count(exported, vocabulary, first_three):
     assert measure_version(exported, beyond, 1) == {"recall@1": 0.0, "mrr@1": 0.0, "ndcg@1": 0.0}
 
 
+def test_versions_are_measured_with_the_history_if_they_are_told_to_keep_it(exported, vocabulary):
+    start = vocabulary.items[0]
+    queries = HeldOutItems("here", [[start]], [start])
+    every = {told: measure_version(exported, queries, 20, told)["recall@20"] for told in (None, True, False)}
+    assert every == {None: 0.0, True: 0.0, False: 1.0}
+    comparison = bless(exported, exported, metric="recall@20", held_out=queries, exclude_history=False)
+    assert (comparison.candidate, comparison.evaluation) == (1.0, "here, history kept")
+
+
 @pytest.mark.parametrize("metric", ["ndcg", "ndcg@0", "loss@10", "recall@10 ", "recall@12345", ""])
 def test_a_metric_that_cannot_be_measured_is_refused(metric):
     with pytest.raises(InputError, match="must be recall@k, mrr@k or ndcg@k"):
@@ -135,6 +144,20 @@ def test_the_test_split_under_full_is_preferred(both):
     assert comparison.candidate == 0.3
 
 
+def test_only_metrics_of_the_protocol_that_was_told_are_compared(both):
+    each = [measured(0.2, "test"), measured(0.1, "validation", "full-with-history")]
+    folders = both(each, each)
+    assert bless(*folders, exclude_history=False).evaluation == "validation, full-with-history"
+    assert bless(*folders, exclude_history=True).evaluation == bless(*folders).evaluation == "test, full"
+
+
+def test_a_protocol_that_was_not_measured_is_named_with_the_remedy(both):
+    with pytest.raises(
+        InputError, match=r"split and the protocol full-with-history is in .*`laclrec-tf evaluate --keep-history`"
+    ):
+        bless(*both([measured(0.1)], [measured(0.1)]), exclude_history=False)
+
+
 @pytest.mark.parametrize(
     ("candidate", "serving"),
     [
@@ -192,7 +215,7 @@ def held_out(monkeypatch):
     monkeypatch.setattr(
         blessing,
         "measure_version",
-        lambda folder, held_out, k: dict.fromkeys((f"ndcg@{k}", f"recall@{k}"), float(folder.name)),
+        lambda folder, held_out, k, exclude_history: dict.fromkeys((f"ndcg@{k}", f"recall@{k}"), float(folder.name)),
     )
     return HeldOutItems("the last items of shop", [["a"], ["b"]], ["b", "a"])
 

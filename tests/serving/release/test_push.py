@@ -386,6 +386,14 @@ def test_versions_of_other_data_are_compared_on_the_data_given(run_export, data,
     assert "(+0.0%) on the last items of" in blessed
     assert read_record(served)[-1]["blessing"]["comparison"]["candidate"] > 0
 
+    code, lines, _ = run("push", other, "--to", served, "--data", data, "--keep-history")
+    assert code == 0
+    assert lines[1].startswith("blessed: ") and lines[1].endswith(", history kept")
+    code, lines, _ = run("push", run_export, "--to", tmp_path / "two")
+    code, lines, _ = run("push", run_export, "--to", tmp_path / "two", "--keep-history")
+    assert code == 0
+    assert lines[1].endswith("(+0.0%) on test, full-with-history")
+
     code, _, error = run("push", other, "--to", served, "--data", data, "--metric", "loss")
     assert code == 2
     assert "must be recall@k, mrr@k or ndcg@k" in error
