@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from laclrec_tf.metrics.ranking import served_protocol
 from laclrec_tf.serving.version.metadata import Evaluation, ModelMetrics, index_description
 
 MODEL_CARD_FILE = Path("assets.extra", "model_card.md")
@@ -51,7 +52,7 @@ def model_card(model_name: str, description: Mapping[str, Any], metrics: ModelMe
         "## Model": _facts(_model(description, record, metrics)),
         "## Data": _facts(_data(metrics)),
         "## Protocol": _facts(_protocol(metrics)),
-        "## Numbers": _numbers(metrics.evaluations),
+        "## Numbers": _numbers(metrics.evaluations, _excludes_history(description)),
         "## Intended use": INTENDED_USE,
         "## Limits": _limits(description),
         "## Licence": "Apache-2.0, for the model's code and what is exported with it. Data keep their own licence.",
@@ -64,12 +65,19 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
+def _excludes_history(description: Mapping[str, Any]) -> bool:
+    return bool(description.get("exclude_history", True))
+
+
 def _facts(facts: Mapping[str, Any]) -> str:
     return "\n".join(f"- {name}: {NOT_RECORDED if value is None else value}" for name, value in facts.items())
 
 
 def _model(description: Mapping[str, Any], record: Mapping[str, Any], metrics: ModelMetrics) -> dict[str, Any]:
     settings = _mapping(record.get("settings"))
+    history = "excluded" if _excludes_history(description) else "recommended like others"
+    if settings and _excludes_history(description) != _excludes_history(_mapping(settings.get("model"))):
+        history += ", unlike in the run"
     made = " ".join(f"{name}={value}" for name, value in sorted(_mapping(settings.get("model")).items()))
     versions = _mapping(record.get("versions")) or {"tensorflow": description["tensorflow"]}
     return {
@@ -81,7 +89,7 @@ def _model(description: Mapping[str, Any], record: Mapping[str, Any], metrics: M
         "index": index_description(index) if (index := _mapping(record.get("index"))) else None,
         "predictions mixed over the edits of a history": record.get("served_edits"),
         "events read of a history": f"the {description['max_length']:,} most recent",
-        "items of a history": "excluded" if description.get("exclude_history", True) else "recommended like others",
+        "items of a history": history,
         "signatures": ", ".join(description["signatures"]),
         "epochs": "none, it is counted"
         if record.get("counted")
@@ -106,11 +114,12 @@ def _protocol(metrics: ModelMetrics) -> dict[str, Any]:
     return facts if metrics.evaluations else {**facts, "measured on": NOT_MEASURED}
 
 
-def _numbers(evaluations: tuple[Evaluation, ...]) -> str:
+def _numbers(evaluations: tuple[Evaluation, ...], excludes_history: bool) -> str:
     if not evaluations:
         return f"How well it recommends was {NOT_MEASURED}."
     names = sorted({name for evaluation in evaluations for name in evaluation.metrics}, key=_natural)
     lines = [
+        *_of_other_lists(evaluations, excludes_history),
         f"| metric | {' | '.join(evaluation.name for evaluation in evaluations)} |",
         f"| --- |{' ---: |' * len(evaluations)}",
     ]
@@ -119,6 +128,19 @@ def _numbers(evaluations: tuple[Evaluation, ...]) -> str:
         cells = [NOT_MEASURED if value is None else f"{value:.4f}" for value in values]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _of_other_lists(evaluations: tuple[Evaluation, ...], excludes_history: bool) -> list[str]:
+    """Name the numbers that are not of what the version recommends, in lines above the table."""
+    served, other = served_protocol(excludes_history), served_protocol(not excludes_history)
+    names = [evaluation.name for evaluation in evaluations if evaluation.protocol == other]
+    if not names:
+        return []
+    does = "excludes the items of a history" if excludes_history else "recommends the items of a history like others"
+    note = f"This version {does}. Measured on lists of a version that does not: {'; '.join(names)}."
+    if served not in {evaluation.protocol for evaluation in evaluations}:
+        note += f" How well this version recommends was {NOT_MEASURED}."
+    return [note, ""]
 
 
 def _natural(name: str) -> tuple[str, int]:

@@ -457,6 +457,14 @@ def test_an_export_over_the_edits_answers_as_the_run_and_says_so(run, tmp_path):
     assert "- predictions mixed over the edits of a history: uniform" in card
 
 
+def test_the_card_of_an_export_that_was_told_otherwise_names_the_numbers_of_the_run(run, tmp_path):
+    (run.folder / "evaluation-test-full-with-history.json").unlink()
+    version = export.export(run.folder, tmp_path / "shop", exclude_history=False, show_progress=False)
+    card = (version / "assets.extra/model_card.md").read_text()
+    assert "- items of a history: recommended like others, unlike in the run" in card
+    assert "lists of a version that does not: validation, full; test, full. How well this version recommends" in card
+
+
 def test_edits_that_cannot_be_served_are_refused(run, tmp_path, capsys):
     def refused(*arguments: str) -> str:
         with pytest.raises(SystemExit) as status:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -77,6 +78,26 @@ def test_known_facts_are_written(card, line):
 def test_protocol_users_and_ties_are_written(card):
     assert re.search(r"measured on test, full: .* whole catalogue without .*; 22,361 users; a rule", card)
     assert "each history without its last two items" in card
+
+
+def test_numbers_of_lists_that_the_version_does_not_serve_are_named():
+    kept = DESCRIPTION | {"exclude_history": False}
+    card = model_card("shop", kept, METRICS)
+    assert "- items of a history: recommended like others, unlike in the run" in card.splitlines()
+    note = (
+        "This version recommends the items of a history like others. Measured on lists of a version that does not: "
+        "validation, full; test, full."
+    )
+    assert f"{note} How well this version recommends was not measured." in card.splitlines()
+    measured = replace(
+        METRICS, evaluations=(*METRICS.evaluations, Evaluation("test", "full-with-history", {"recall@5": 0.5}))
+    )
+    assert note in model_card("shop", kept, measured).splitlines()
+    other = (
+        "This version excludes the items of a history. Measured on lists of a version that does not: test, full-with-"
+    )
+    assert other in model_card("shop", DESCRIPTION, measured)
+    assert "Measured on lists" not in model_card("shop", DESCRIPTION, METRICS)
 
 
 def test_the_parts_are_in_order(card):
