@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
 
@@ -10,6 +10,7 @@ from narwhals.dependencies import is_into_series
 from narwhals.typing import IntoDataFrameT
 
 from laclrec_tf.data.event_files import as_ids
+from laclrec_tf.data.item_vectors import read_titles
 from laclrec_tf.data.tables import eager_frame, is_table, table_columns
 from laclrec_tf.errors import InputError
 from laclrec_tf.item_vocabulary import ItemVocabulary
@@ -21,6 +22,8 @@ from laclrec_tf.serving.local.models import LiveModel, LocalModel
 from laclrec_tf.serving.retriever.retriever import Retriever
 from laclrec_tf.serving.version.folder import SAVED_MODEL_FILE, version_folder, version_folders
 from laclrec_tf.serving.version.metadata import ServedItems, served_edits
+
+Titles = Mapping[str, str] | str | Path | None
 
 
 class Recommender:
@@ -88,6 +91,7 @@ class Recommender:
         exclude: Sequence[str] = (),
         allow: Sequence[str] = (),
         exclude_history: bool | None = None,
+        titles: Titles = None,
         **columns: str | None,
     ) -> IntoDataFrameT: ...
     def recommend(
@@ -98,6 +102,7 @@ class Recommender:
         exclude: Sequence[str] = (),
         allow: Sequence[str] = (),
         exclude_history: bool | None = None,
+        titles: Titles = None,
         **columns: str | None,
     ) -> Any:
         """Recommend the next items for each user.
@@ -109,41 +114,49 @@ class Recommender:
             exclude: item ids never to recommend. Default: none.
             allow: the only item ids to recommend. Default: all items.
             exclude_history: whether to exclude the items of the history. Default: as the model was trained.
+            titles: for a table: titles by item id, or a file with the columns `item_id` and `title`; `read_titles`
+                reads other columns. Default: None, no titles.
             **columns: names of the table's columns, see the class.
 
         Returns:
-            A table with the columns user, `rank` (from 1), `item_id` and `score`, or a list of `Recommendation`.
+            A table with the columns user, `rank` (from 1), `item_id` and `score`, and with `titles` also `title`, null
+            for an item without one; or a list of `Recommendation`.
 
         Raises:
-            InputError: an argument is out of its range, or the table cannot be read.
+            InputError: an argument is out of its range, or the table or the titles cannot be read.
         """
+        named = _named(titles, histories)
         queries = _queries(histories, columns)
         if not isinstance(queries, HistoryTable):
             return self.model.recommend(queries, k, exclude, allow, exclude_history)
         answers = _answers(
             lambda rows: self.model.recommend(rows, k, exclude, allow, exclude_history), queries.histories
         )
-        return queries.answer([len(answer.item_ids) for answer in answers], ranked_columns(answers, "item_id"))
+        return queries.answer([len(answer.item_ids) for answer in answers], ranked_columns(answers, "item_id", named))
 
     @overload
     def similar_items(self, items: Sequence[str], k: int = 10) -> list[SimilarItems]: ...
     @overload
-    def similar_items(self, items: IntoDataFrameT, k: int = 10, *, item_column: str = "item_id") -> IntoDataFrameT: ...
-    def similar_items(self, items: Any, k: int = 10, *, item_column: str = "item_id") -> Any:
+    def similar_items(
+        self, items: IntoDataFrameT, k: int = 10, *, item_column: str = "item_id", titles: Titles = None
+    ) -> IntoDataFrameT: ...
+    def similar_items(self, items: Any, k: int = 10, *, item_column: str = "item_id", titles: Titles = None) -> Any:
         """Find the items most similar to each of the given ones.
 
         Args:
             items: item ids, or a table with one row for each item.
             k: number of similar items. Default: 10.
             item_column: column of the items in the table. Default: "item_id".
+            titles: titles of the similar items, see `recommend`. Default: None, no titles.
 
         Returns:
-            A table with the columns item, `rank`, `similar_item_id` and `score`, without rows for unknown items; or a
-            list of `SimilarItems`.
+            A table with the columns item, `rank`, `similar_item_id` and `score`, and with `titles` also `title`,
+            without rows for unknown items; or a list of `SimilarItems`.
 
         Raises:
-            InputError: an argument is out of its range, or the table cannot be read.
+            InputError: an argument is out of its range, or the table or the titles cannot be read.
         """
+        named = _named(titles, items)
         if not is_table(items):
             return self.model.similar_items(items, k)
         columns = {"item_column": item_column}
@@ -151,7 +164,7 @@ class Recommender:
         answers = _answers(lambda rows: self.model.similar_items(rows, k), ids)
         rows = [row for row, answer in enumerate(answers) for _ in answer.item_ids]
         return add_columns(
-            eager_frame(items, columns).select(item_column)[rows], ranked_columns(answers, "similar_item_id")
+            eager_frame(items, columns).select(item_column)[rows], ranked_columns(answers, "similar_item_id", named)
         )
 
     @overload
@@ -224,6 +237,12 @@ class Recommender:
 
 def _answers(query: Callable[[Sequence[Any]], list[Answer]], rows: Sequence[Any]) -> list[Answer]:
     return query(rows) if rows else []  # the model would read an empty list as one empty history
+
+
+def _named(titles: Titles, queries: Any) -> Mapping[str, str] | None:
+    if titles is not None and not is_table(queries):
+        raise InputError("Argument `titles` adds a column to a table. Received: lists of item ids. Remove it.")
+    return read_titles(titles) if isinstance(titles, str | Path) else titles
 
 
 def _queries(histories: Any, columns: dict[str, Any]) -> HistoryTable | Items:

@@ -21,25 +21,32 @@ Columns = dict[str, tuple[type, Sequence[Any]]]
 DTYPES = {str: nw.String(), int: nw.Int64(), float: nw.Float64(), bool: nw.Boolean()}
 
 
-def ranked_columns(answers: Sequence[Recommendation] | Sequence[SimilarItems], item_column: str) -> Columns:
+def ranked_columns(
+    answers: Sequence[Recommendation] | Sequence[SimilarItems],
+    item_column: str,
+    titles: Mapping[str, str] | None = None,
+) -> Columns:
     """Return columns with one row for each item of ranked lists.
 
     Args:
         answers: the ranked lists.
         item_column: name of the column of the items.
+        titles: titles by item id. Default: None, no column of titles.
 
     Returns:
-        `rank` (from 1), the column of the items and `score`.
+        `rank` (from 1), the column of the items, `score` and, with `titles`, `title`, None for an item without one.
 
     Example:
         >>> columns = ranked_columns([Recommendation(("tent", "mug"), (1.5, 0.5))], "item_id")
         >>> {name: values for name, (_, values) in columns.items()}
         {'rank': [1, 2], 'item_id': ['tent', 'mug'], 'score': [1.5, 0.5]}
     """
+    items = [item for answer in answers for item in answer.item_ids]
     return {
         "rank": (int, [rank for answer in answers for rank in range(1, len(answer.item_ids) + 1)]),
-        item_column: (str, [item for answer in answers for item in answer.item_ids]),
+        item_column: (str, items),
         "score": (float, [score for answer in answers for score in answer.scores]),
+        **({} if titles is None else {"title": (str, [titles.get(item) for item in items])}),
     }
 
 

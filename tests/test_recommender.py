@@ -77,6 +77,26 @@ def test_a_table_in_gives_the_same_kind_of_table(model, events, kind):
     assert pl.DataFrame(answer).columns == ["user_id", "rank", "item_id", "score"]
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_titles_are_a_column_of_the_answer(model, events, kind, tmp_path):
+    answer = pl.DataFrame(model.recommend(KINDS[kind](events), k=2))
+    first = answer["item_id"][0]
+    titled = pl.DataFrame(model.recommend(KINDS[kind](events), k=2, titles={first: "Red tent"}))
+    assert titled.drop("title").equals(answer)
+    assert titled["title"].to_list() == ["Red tent" if item == first else None for item in answer["item_id"]]
+    (tmp_path / "titles.csv").write_text(f"item_id,title\n{first},Red tent\n")
+    assert pl.DataFrame(model.recommend(KINDS[kind](events), k=2, titles=tmp_path / "titles.csv")).equals(titled)
+    similar = pl.DataFrame(
+        model.similar_items(KINDS[kind]({"item_id": events["item_id"]}), k=3, titles={first: "Red tent"})
+    )
+    assert set(similar.filter(pl.col("title").is_not_null())["similar_item_id"]) <= {first}
+
+
+def test_titles_need_a_table(model):
+    with pytest.raises(InputError, match=r"`titles` adds a column to a table. Received: lists of item ids"):
+        model.recommend([model.vocabulary.items[:2]], titles={})
+
+
 def test_a_single_column_is_refused(model, events):
     for column in (pd.Series(events["item_id"]), pl.Series(events["item_id"]), pa.chunked_array([events["item_id"]])):
         for method in (model.recommend, model.augment, model.clean):
@@ -164,10 +184,12 @@ def test_misspelt_and_superfluous_columns(model, events):
         model.recommend(["tent"], item_column="sku")
 
 
-def test_the_code_of_the_page_runs(model):
+def test_the_code_of_the_page_runs(model, tmp_path, monkeypatch):
     page = (Path(__file__).parents[1] / "docs/in-python.md").read_text(encoding="utf-8")
-    tables, lists = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[1:3]
+    monkeypatch.chdir(tmp_path)
+    Path("titles.csv").write_text("item_id,title\ntent,Red tent\n")
+    Path("ml-100k.item").write_text("item_id:token\tmovie_title:token_seq\n242\tKolya\n")
     names = {"model": model}
-    exec(tables, names)
-    exec(lists, names)
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL)[1:4]:  # tables, titles, lists
+        exec(block, names)
     assert len(names["events"]) == 3
