@@ -183,7 +183,7 @@ def _tiles(found: Mapping[str, Any]) -> list[dict[str, str]]:
 def _protocol(run: RunFolder, found: Mapping[str, Any], n_recommendable: int) -> str:
     excludes, repeated = found["exclude_history"], found["bought_before"]
     text = (
-        f"Test split: each user's last item is ranked over the whole catalogue of {n_recommendable:,} items"
+        f"Test split: each user's test item is ranked over the whole catalogue of {n_recommendable:,} items"
         f"{' without those of the history' if excludes else ''}; ties count against the model."
     )
     if repeated:
