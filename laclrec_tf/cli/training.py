@@ -393,7 +393,7 @@ def settings(
 ) -> None:
     """List the settings of `train --set` and `train --config` with their defaults."""
     from laclrec_tf.models import preset_arguments
-    from laclrec_tf.training.config import DEPENDENT_DEFAULTS, setting_names
+    from laclrec_tf.training.config import DATA_DEFAULTS, DEPENDENT_DEFAULTS, setting_names
 
     of_preset = preset_arguments(preset) | {"preset": preset}
     for name, default in (setting_names(preset) | of_preset).items():
@@ -401,4 +401,6 @@ def settings(
             usual, sampled = DEPENDENT_DEFAULTS[name]
             other = f"{sampled} with n_negatives" if sampled != usual else "a fifth more than the data's max length"
             default = f"{usual}, or {other}"
+        elif name in DATA_DEFAULTS and name not in preset_arguments(preset):
+            default = f"{default}, or {DATA_DEFAULTS[name]}"
         console.print(f"{name} = {default}")

@@ -37,6 +37,11 @@ DEPENDENT_DEFAULTS: dict[str, tuple[Any, Any]] = {
     "label_smoothing": (default_label_smoothing(0), default_label_smoothing(1)),
     "max_edited_length": (default_max_edited_length(50), default_max_edited_length(50)),  # or a fifth more, see there
 }
+# Defaults that `train` takes from the data, see `laclrec_tf.training.setup.settings_of_data`, and what they are.
+DATA_DEFAULTS: dict[str, str] = {
+    "dropout": "0.1 or 0.5 by the number of events a weight",
+    "exclude_history": "False if the data repeat items",
+}
 # The settings of a run that a counted preset has, besides the arguments of `CountModel`.
 COUNTED_SETTINGS = ("preset", "refit", "seed")
 
@@ -80,7 +85,7 @@ class TrainConfig:
             for no calibration. Default: 0.01.
         seed: seed of weights, batch order, views, corruptions and dropout. Default: 0.
         model: arguments of `LACLRec`, or of `CountModel` for a counted preset, that differ from the preset. Default:
-            none.
+            none. `train` adds what follows from the data, see `laclrec_tf.training.setup.settings_of_data`.
 
     A counted preset has only `preset`, `refit`, `seed` and `model`.
 

@@ -125,14 +125,18 @@ def test_another_filesystem_and_a_pattern(tmp_path):
     assert names(tmp_path / "new") == ["beam"]
 
 
-def test_sliding_windows_keep_all_events_of_a_user(tmp_path):
+def test_sliding_windows_keep_all_events_of_a_user(tmp_path, monkeypatch):
     simulate_events(tmp_path / "events.csv", users=40, items=20, seed=1)
-    arguments = {"min_interactions": 2, "max_length": 4, "window": "sliding"}
+    for module in (laclrec_tf.beam.prepare, laclrec_tf.data.prepare, laclrec_tf.data.filters.settings):
+        monkeypatch.setattr(module, "MAX_LENGTHS", (4, 9, 14))  # most users have up to 14 events
+    arguments = {"min_interactions": 2, "window": "sliding"}
     local = prepare(tmp_path / "events.csv", tmp_path / "local", **arguments)
     counts = beam_prepare([str(tmp_path / "events.csv")], str(tmp_path / "beam"), **arguments)
     assert contents(tmp_path / "beam") == contents(tmp_path / "local")
     assert counts["beyond_max_length_dropped"] == 0
-    assert max(map(len, local.histories()[1])) > 4
+    lengths = np.array([len(history) for history in local.histories()[1]])
+    assert np.mean(lengths <= 9) < 0.75 <= np.mean(lengths <= 14) < 1
+    assert local.max_length == local.settings["max_length"] == 14
 
 
 def test_an_existing_file_is_no_pattern(tmp_path):

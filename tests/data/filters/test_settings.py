@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from laclrec_tf.data.filters.settings import DroppedEventsWarning, dropped_by_filter
+from laclrec_tf.data.filters.settings import DroppedEventsWarning, Filters, dropped_by_filter
 from laclrec_tf.data.prepare import prepare
 from laclrec_tf.data.prepared import PreparedData
 
@@ -63,3 +63,25 @@ def test_a_filter_that_drops_more_than_a_fifth_is_warned_of(tmp_path, rows, sett
     }
     option = says.split()[0]
     assert message.endswith(f"To keep more, {remedies.get(option, f'lower {option}.')}")
+
+
+@pytest.mark.parametrize(
+    ("lengths", "expected"),
+    [
+        ([50, 50, 50, 900], 50),
+        ([50, 50, 51, 51], 100),
+        ([9, 100, 100, 101], 100),
+        ([9, 9, 101, 900], 200),
+        ([900], 200),
+    ],
+)
+def test_max_length_is_enough_for_three_quarters_of_the_users(tmp_path, lengths, expected):
+    rows = [f"u{user},i{time},{time}" for user, length in enumerate(lengths) for time in range(length)]
+    (tmp_path / "events.csv").write_text("user_id,item_id,timestamp\n" + "\n".join(rows))
+    settings = {"min_interactions": 0, "show_progress": False}
+    data = prepare(tmp_path / "events.csv", tmp_path / "data", **settings)
+    assert data.max_length == expected
+    assert max(map(len, data.histories()[1])) == min(max(lengths), expected)
+    told = prepare(tmp_path / "events.csv", tmp_path / "told", max_length=expected, **settings)
+    assert (told.data_hash, told.settings) == (data.data_hash, data.settings)
+    assert Filters.of(max_length=7).for_users([1.0, 1.0]).max_length == 7
