@@ -39,7 +39,7 @@ DEPENDENT_DEFAULTS: dict[str, tuple[Any, Any]] = {
 }
 # Defaults that `train` takes from the data, see `laclrec_tf.training.setup.settings_of_data`, and what they are.
 DATA_DEFAULTS: dict[str, str] = {
-    "dropout": "0.1 or 0.5 by the number of events a weight",
+    "dropout": "0.1 with many events a weight",
     "exclude_history": "False if the data repeat items",
 }
 # The settings of a run that a counted preset has, besides the arguments of `CountModel`.

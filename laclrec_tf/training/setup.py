@@ -70,7 +70,7 @@ def settings_of_data(config: TrainConfig, data: PreparedData) -> list[Derived]:
     Example:
         >>> data = PreparedData.open("groceries")  # doctest: +SKIP
         >>> [each[:2] for each in settings_of_data(TrainConfig(), data)]  # doctest: +SKIP
-        [('exclude_history', False), ('dropout', 0.5)]
+        [('exclude_history', False), ('dropout', 0.3)]
     """
     given = preset_arguments(config.preset) | config.model
     repeated = f"{data.repeated_targets:.1%} of the newest items are in the history"

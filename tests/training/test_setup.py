@@ -159,17 +159,17 @@ def test_dropout_follows_from_events_a_weight(tmp_path, capsys):
     (tmp_path / "events.csv").write_text("\n".join(["user_id,item_id,timestamp", *rows]) + "\n")
     data = prepare([tmp_path / "events.csv"], tmp_path / "data", min_interactions=0, show_progress=False)
     few = {"preset": "sasrec", "width": 4, "n_recommender_blocks": 0, "epochs": 1}
-    for settings, rate in ((few, 0.3), (few | {"width": 8}, 0.5), (few | {"width": 2}, 0.1)):
-        derived = [each for each in settings_of_data(TrainConfig.of(settings | {"n_heads": 1}), data)]
+    many = few | {"width": 2}  # 70 weights
+    for settings, rate in ((few, 0.3), (many, 0.1), (many | {"n_recommender_blocks": 1}, 0.3)):
+        derived = settings_of_data(TrainConfig.of(settings), data)
         assert derived[1] == ("dropout", rate, "48 events of 11 items"), settings
-    wide = TrainConfig.of(few | {"width": 8})
-    assert config_for_data(wide, data).model["dropout"] == 0.5
+    assert config_for_data(TrainConfig.of(many), data).model["dropout"] == 0.1
     assert "dropout" not in config_for_data(TrainConfig.of(few), data).model, "the default stays out of the record"
-    given = TrainConfig.of(few | {"width": 8, "dropout": 0.2})
+    given = TrainConfig.of(many | {"dropout": 0.2})
     assert config_for_data(given, data).model["dropout"] == 0.2
     assert [each.name for each in settings_of_data(given, data)] == ["exclude_history"]
     assert [each.name for each in settings_of_data(TrainConfig.of({"preset": "popular"}), data)] == ["exclude_history"]
-    run = training.train(data.folder, tmp_path / "run", wide)
-    assert run.model.dropout == 0.5 and run.record["settings"]["model"]["dropout"] == 0.5
-    line = "from the data: exclude_history=True (0.0% of the newest items are in the history); dropout=0.5 (48 events"
+    run = training.train(data.folder, tmp_path / "run", many)
+    assert run.model.dropout == 0.1 and run.record["settings"]["model"]["dropout"] == 0.1
+    line = "from the data: exclude_history=True (0.0% of the newest items are in the history); dropout=0.1 (48 events"
     assert line in capsys.readouterr().err
