@@ -37,7 +37,7 @@ class HeldOutItems:
 
     @classmethod
     def last_of(cls, data: str | Path) -> HeldOutItems:
-        """Hold out every user's last item, the test split.
+        """Hold out every user's test item, by default the last one.
 
         Args:
             data: folder of prepared data.
@@ -50,7 +50,7 @@ class HeldOutItems:
         if not pairs:
             raise InputError(f"No history in {prepared.folder} has the three events that a held-out item needs.")
         return cls(
-            f"the last items of {prepared.folder.name} (hash {prepared.data_hash[:12]})",
+            f"the test items of {prepared.folder.name} (hash {prepared.data_hash[:12]})",
             [prepared.vocabulary.to_items(before.tolist()) for before, _ in pairs],
             prepared.vocabulary.to_items([target for _, target in pairs]),
         )

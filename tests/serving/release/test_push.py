@@ -383,7 +383,7 @@ def test_versions_of_other_data_are_compared_on_the_data_given(run_export, data,
     code, lines, _ = run("push", other, "--to", served, "--data", data)
     assert code == 0
     (blessed,) = [line for line in lines if line.startswith("blessed: ")]
-    assert "(+0.0%) on the last items of" in blessed
+    assert "(+0.0%) on the test items of" in blessed
     assert read_record(served)[-1]["blessing"]["comparison"]["candidate"] > 0
 
     code, lines, _ = run("push", other, "--to", served, "--data", data, "--keep-history")
