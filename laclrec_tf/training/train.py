@@ -31,7 +31,7 @@ from laclrec_tf.training.checkpoints import CheckpointSettings, CheckpointTimer,
 from laclrec_tf.training.config import ADDED_SETTINGS, TrainConfig
 from laclrec_tf.training.counting import count_run
 from laclrec_tf.training.session import TrainingSession
-from laclrec_tf.training.setup import config_for_data, settings_of_data
+from laclrec_tf.training.setup import Derived, config_for_data, settings_of_data
 from laclrec_tf.training.workers import WorkerGroup, agreed, lost_worker_as_input_error
 
 # Settings that may differ when a finished run is trained longer.
@@ -115,9 +115,6 @@ def train(
             check_place(out, kept, checkpoints.resume)
     if workers.largest(int(finished is not None)):
         return _without_checkpoints(finished, kept) if workers.is_chief else None
-    if show_progress and workers.is_chief and derived:
-        said = "; ".join(f"{each.name}={each.value} ({each.reason})" for each in derived)
-        terminal(stderr=True).print(f"from the data: {said}", markup=False, highlight=False)
     if config.is_counted:
         return _counted(prepared, config, out, show_progress) if workers.is_chief else None
     # Reading the checkpoints warns of damaged ones.
@@ -150,6 +147,8 @@ def train(
         with lost_worker_as_input_error(workers):
             session.run()
         return None
+    if show_progress:
+        _say_derived(derived)
     # A full disk is converted first, because it is no failure of another worker.
     with (
         new_folder(out, lambda folder: has_epochs(folder) or bool(kept)),
@@ -158,6 +157,12 @@ def train(
     ):
         _write_run(session)
     return _without_checkpoints(RunFolder.open(out), kept)
+
+
+def _say_derived(derived: list[Derived]) -> None:
+    if derived:
+        said = "; ".join(f"{each.name}={each.value} ({each.reason})" for each in derived)
+        terminal(stderr=True).print(f"from the data: {said}")
 
 
 def _check_calibrated(strict: RunFolder, config: TrainConfig, data: PreparedData) -> None:

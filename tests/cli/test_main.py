@@ -94,7 +94,12 @@ def test_the_stages_write_their_results(workspace):
     assert report["seed"] == 3
     assert report["data_hash"] == json.loads((workspace / "data/dataset.json").read_text())["data_hash"]
     record = json.loads((workspace / "run/run.json").read_text())
-    assert record["settings"]["model"] == {"width": 16, "max_insertions": 2, "n_recommender_blocks": 0}
+    assert record["settings"]["model"] == {
+        "width": 16,
+        "max_insertions": 2,
+        "n_recommender_blocks": 0,
+        "dropout": 0.1,  # from the data
+    }
     assert 1 <= record["best_epoch"] <= 2
     assert list((workspace / "run/tensorboard/strict").rglob("events.out*"))
     header = (workspace / "run/epochs-strict.csv").read_text().splitlines()[0].split(",")
