@@ -159,7 +159,11 @@ def read_columns(
         elif layout.kind != "events":
             table = read_history_lines(source, columns["user"], columns["item"], layout)
             if table.is_empty():
-                raise InputError(f"{file} contains no rows. It must contain at least one.")
+                raise InputError(
+                    f"{file} has no line of a user and an item. If a line is only items, give --layout item-lists."
+                    if layout.kind == "histories"
+                    else f"{file} contains no rows. It must contain at least one."
+                )
             return table
         else:
             if not layout.has_header:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import csv
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -24,6 +24,7 @@ DEFAULT_NAMES = {"user": "user_id", "item": "item_id", "time": "timestamp", "rat
 NO_TIME = "no times: the order of the rows is the order of the events"
 _HISTORY_EXTENSIONS = (".txt", ".dat", ".data")  # a table with commas and one bad row is no list of histories
 _TYPED = re.compile(r"(.+):(?:token|token_seq|float|float_seq)")
+_QUOTED = r' *"(?:[^"]|"")*" *'
 _SAMPLE_LINES = 1000
 _LEAST_SECONDS = 1e8  # smaller numbers are not recognised as times
 _HIGHEST_RATING = 10
@@ -71,6 +72,8 @@ class Reading:
                 )
         if self.layout not in (None, *LAYOUTS):
             raise InputError(f"Argument `layout` must be one of {', '.join(LAYOUTS)}. Received: {self.layout!r}.")
+        if self.min_rating is not None and not math.isfinite(self.min_rating):
+            raise InputError(f"Argument `min_rating` must be a finite number. Received: {self.min_rating}.")
         if self.layout in LAYOUTS[1:] and self.min_rating is not None:
             raise InputError(f"Argument `min_rating` needs events: the layout {self.layout!r} has no ratings.")
 
@@ -108,7 +111,7 @@ class Layout:
 
     @property
     def by_lines(self) -> bool:
-        """Whether lines are split without regard to quotes: the separator is not one character, or lengths differ."""
+        """Whether a line is split on its own: the separator is not one character, or lengths differ."""
         return self.kind != "events" or self.separator in ("::", " ")
 
 
@@ -129,11 +132,13 @@ def recognise(
         The layout, or None if it is not clear.
 
     Raises:
-        InputError: the file is empty or is no text, or it has no header but a column has a name.
+        InputError: the file is empty or is no text, it has no header but a column has a name, or columns have numbers
+            but the first line may be a header.
     """
     lines = _first_lines(file)
     if not lines:
-        raise InputError(f"{file} is empty. It must contain a header and at least one row.")
+        has_header = reading.header is None and reading.layout not in LAYOUTS[1:]
+        raise InputError(f"{file} is empty. It must contain {'a header and ' * has_header}at least one row.")
     separators = [reading.separator] if reading.separator else sorted(SEPARATORS, key=lambda each: each != preferred)
     if reading.layout in LAYOUTS[1:]:
         return _history_layout(lines, separators, reading.layout)
@@ -141,10 +146,32 @@ def recognise(
     if reading.header is not False:
         found = _with_header(lines[0], separators, list(columns.values()), preferred)
     found = found or _without_header(file, lines, separators, columns, reading)
+    if found is not None and reading.header is None and "user" in columns:
+        _check_numbered(file, lines[0], found, columns)
     if found is None and reading.layout is None and reading.header is None and extension in _HISTORY_EXTENSIONS:
-        kind = _kind_of_histories(lines, separators) if {"user", "item"} <= columns.keys() else None
+        has_columns = any(name != DEFAULT_NAMES.get(role) for role, name in columns.items())
+        kind = None if has_columns or not {"user", "item"} <= columns.keys() else _kind_of_histories(lines, separators)
         found = None if kind is None else _history_layout(lines, separators, kind)
     return found
+
+
+def _check_numbered(file: Path, line: str, found: Layout, columns: Mapping[str, str]) -> None:
+    """Refuse columns with numbers where the first line may be both: a header of text or numbers, or an event."""
+    numbered = {role: name for role, name in columns.items() if name.isdecimal()}
+    fields = split_line(line, found.separator)
+    if not numbered or any(int(name) < 1 for name in numbered.values()):
+        return
+    if found.has_header:
+        is_clear, remedy = len(numbered) < len(columns), "rename the columns"
+    else:
+        role, name = next(iter(numbered.items()))
+        is_clear = any(_kind([field]) for field in fields)  # a header has no numbers and times
+        remedy = f"give the names of columns, such as --{role}-column {fields[int(name) - 1]}"
+    if not is_clear:
+        raise InputError(
+            f"{file}: the first line, {_shown(line)}, may be a header or an event. If it is a header, {remedy}; if it "
+            "is an event, `prepare` with --no-header."
+        )
 
 
 def not_understood(file: Path, columns: Mapping[str, str], reading: Reading, named_by_option: bool) -> str:
@@ -155,7 +182,9 @@ def not_understood(file: Path, columns: Mapping[str, str], reading: Reading, nam
     if not named_by_option or not {"user", "item"} <= columns.keys():
         return f"{message} Give it a header with the columns {', '.join(map(repr, columns.values()))}."
     table = next((each for each in separators if _width(lines, each) > 1), None)
-    options = ["--layout histories (user item item ...)", "--layout item-lists (item item ...)"]
+    options = ["--layout item-lists (item item ...)"]
+    if any(len(split_line(line, each)) > 1 for line in lines for each in separators):
+        options.insert(0, "--layout histories (user item item ...)")
     if table is not None:
         width = _width(lines, table)
         last = "--time-column 3, or --no-time" if width == 3 else f"--time-column {width}" if width > 3 else "--no-time"
@@ -173,20 +202,23 @@ def first_two_lines(file: Path) -> str:
 
 
 def split_line(line: str, separator: str) -> list[str]:
-    """Split a line into its fields.
+    """Split a line into its fields, as CSV has them: in quotes if they contain the separator, a quote then doubled.
+
+    A quote inside a field, or one that is not closed, is an ordinary character.
 
     Example:
-        >>> split_line("1::Heat (1995)", "::"), split_line('a,"b,c"', ","), split_line(" 1  2 ", " ")
-        (['1', 'Heat (1995)'], ['a', 'b,c'], ['1', '2'])
+        >>> split_line("1::Heat (1995)", "::"), split_line('a,"b,c"', ","), split_line(' 1  "2 3" ', " ")
+        (['1', 'Heat (1995)'], ['a', 'b,c'], ['1', '2 3'])
     """
-    if separator == " ":
-        return line.split()
-    if separator == "::":
-        return line.split("::")
-    try:
-        return next(csv.reader([line], delimiter=separator), [])
-    except csv.Error:  # a field is larger than the reader allows
-        return [line]
+    between = None if separator == " " else separator
+    if '"' not in line:
+        return line.split(between)
+    if between is None:
+        fields = re.findall(r'"(?:[^"]|"")*"(?!\S)|\S+', line)
+    else:
+        end = f"(?={re.escape(between)}|$)"
+        fields = re.findall(f"{re.escape(between)}({_QUOTED}{end}|.*?{end})", between + line)
+    return [field.strip(" ")[1:-1].replace('""', '"') if re.fullmatch(_QUOTED, field) else field for field in fields]
 
 
 def without_type(name: str) -> str:
@@ -225,8 +257,8 @@ def _with_header(line: str, separators: Sequence[str], names: Sequence[str], pre
         is_typed = len(found) > 1 and not set(names) & set(found) and all(map(_TYPED.fullmatch, found))
         names_found = [without_type(name) for name in found] if is_typed else found
         n_found = sum(name in names_found for name in names)
-        # Numbers are the names of columns only if the header has all of them, else they are places.
-        return 0 if n_found < len(names) and all(map(str.isdecimal, names)) else n_found, is_typed
+        # Numbers are the names of columns only if the header has all names, else they are places.
+        return 0 if n_found < len(names) and any(map(str.isdecimal, names)) else n_found, is_typed
 
     separator = max(separators, key=score)
     n_found, is_typed = score(separator)

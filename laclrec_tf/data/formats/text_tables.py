@@ -11,7 +11,7 @@ from typing import IO
 
 import polars as pl
 
-from laclrec_tf.data.formats.layouts import Layout
+from laclrec_tf.data.formats.layouts import Layout, split_line
 from laclrec_tf.errors import InputError
 from laclrec_tf.files import HALF_PAIR, decoded_text
 
@@ -52,7 +52,11 @@ def read_text_table(
     return table.rename(as_read)
 
 
-def _split(lines: pl.Expr, separator: str) -> pl.Expr:
+def _split(lines: pl.Series, separator: str) -> pl.Series:
+    if lines.str.contains('"', literal=True).any():
+        parts = (part.to_series() for part in lines.to_frame().iter_slices(2**16))  # few lists of Python at a time
+        rows = ([split_line(line, separator) for line in part] for part in parts)
+        return pl.concat(pl.Series(lines.name, each, pl.List(pl.String)) for each in rows)
     return lines.str.extract_all(r"\S+") if separator == " " else lines.str.split(separator)
 
 
@@ -60,7 +64,7 @@ def _read_lines(
     file: Path, source: Path | bytes, names: Collection[str], layout: Layout, check: Callable[[list[str]], None]
 ) -> pl.DataFrame:
     lines = pl.read_lines(source).to_series().str.strip_chars_end("\r")
-    rows = pl.select(_split(pl.lit(lines), layout.separator)).to_series()
+    rows = _split(lines, layout.separator)
     found = list(layout.names)
     check(found)
     is_filled = lines.str.strip_chars() != ""
@@ -89,9 +93,9 @@ def read_history_lines(source: Path | bytes, user: str, item: str, layout: Layou
     Returns:
         A row for each item, with the columns `user`, `item`, both String, and `row`, the number of the line.
     """
-    lines = pl.read_lines(source).to_series().str.strip_chars().alias(item).to_frame().with_row_index("row", offset=1)
     kept = pl.element().str.strip_chars()
-    lines = lines.with_columns(_split(pl.col(item), layout.separator).list.eval(kept.filter(kept != "")))
+    items = _split(pl.read_lines(source).to_series().str.strip_chars(), layout.separator).alias(item)
+    lines = items.list.eval(kept.filter(kept != "")).to_frame().with_row_index("row", offset=1)
     if layout.kind == "histories":
         lines = lines.with_columns(pl.col(item).list.first().alias(user), pl.col(item).list.slice(1))
     else:

@@ -108,6 +108,35 @@ def test_columns_of_a_file_without_a_header_have_numbers(tmp_path):
     assert read(file, user_column="1", item_column="0", time_column="2")[0] == [("b", "y", 5)]
 
 
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        ("customer,sku\nann,tent\n", "give the names of columns, such as --user-column customer; if"),
+        ("customer,item_id\n7,8\n", "give the names of columns, such as --user-column customer; if"),
+        ("1,2\n1,3\n", "rename the columns; if"),
+        ("2,1\n1,3\n", "rename the columns; if"),
+    ],
+)
+@pytest.mark.parametrize("name", ["events.csv", "events.txt"])
+def test_a_first_line_that_may_be_a_header_is_no_event(tmp_path, name, text, remedy):
+    file = written(tmp_path, name, text)
+    numbered = {"user_column": "1", "item_column": "2"}
+    rows = [tuple(line.split(",")) for line in text.splitlines()]
+    with pytest.raises(InputError) as raised:
+        read(file, Reading(time=False), **numbered)
+    assert f"{file}: the first line, {text.splitlines()[0]!r}, may be a header or an event" in str(raised.value)
+    assert str(raised.value).endswith(f"{remedy} it is an event, `prepare` with --no-header.")
+    events, _ = read(file, Reading(time=False, header=False), **numbered)
+    assert [event[:2] for event in events] == rows
+
+
+def test_a_first_line_with_a_number_or_a_time_is_an_event(tmp_path):
+    for text in ("ann,tent,5\nbob,tent,4\n", "ann,tent,2024-05-31\nbob,tent,2024-06-01\n"):
+        file = written(tmp_path, "events.csv", text)
+        events, _ = read(file, Reading(time=False), user_column="1", item_column="2")
+        assert [event[:2] for event in events] == [("ann", "tent"), ("bob", "tent")]
+
+
 def test_a_header_of_other_names_stays_a_header(tmp_path):
     for name in ("ratings.csv", "ratings.txt"):
         file = written(tmp_path, name, "userId,movieId,rating,timestamp\n1,31,2.5,1260759144\n1,32,2.5,1260759145\n")
@@ -130,6 +159,45 @@ def test_a_history_a_line(tmp_path, name, text, events):
     assert [f"{user}:{item}" for user, item, _ in found] == events.split()
     assert [time for *_, time in found] == list(range(1, len(found) + 1))
     assert f"layout {'histories' if name.startswith('h') else 'item-lists'}" in note and note.endswith(NO_TIME)
+
+
+def test_a_table_with_named_columns_is_no_list_of_histories(tmp_path):
+    file = written(tmp_path, "histories.txt", "1 5 6 7\n2 6 8\n")
+    assert len(read(file)[0]) == 5
+    with pytest.raises(InputError, match="is not understood"):
+        read(file, user_column="customer")
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("events.csv", '"a","t, x",978300760|b,"5"" nail",978300761'),
+        ("events.dat", '"a"::"t, x"::978300760|b::5" nail::978300761'),
+        ("doubled.dat", '"a"::"t, x"::978300760|b::"5"" nail"::978300761'),
+        ("header.dat", '"user_id"::"item_id"::"timestamp"|"a"::"t, x"::"978300760"|b::5" nail::978300761'),
+        ("spaces.txt", '"a" "t, x"  978300760|"b"  "5"" nail" 978300761'),
+    ],
+)
+def test_quotes_of_ids_are_left_out_whatever_the_separator(tmp_path, name, lines):
+    events, _ = read(written(tmp_path, name, lines.replace("|", "\n") + "\n"))
+    assert events == [("a", "t, x", 978300760), ("b", '5" nail', 978300761)]
+
+
+@pytest.mark.parametrize(("separator", "space"), [("tab", ""), (",", " "), (";", ""), ("space", "")])
+def test_quotes_of_histories_are_left_out(tmp_path, separator, space):
+    between = {"tab": "\t", "space": " "}.get(separator, separator) + space
+    lines = ['"ann"', '"pots, pans"', "tent"], ["bob", '"5"" nail"', '"tent"', 'a"b']
+    text = "".join(between.join(line) + "\n" for line in lines)
+    events, _ = read(written(tmp_path, "histories.txt", text), Reading(separator, layout="histories"))
+    assert [(user, item) for user, item, _ in events] == [
+        *(("ann", item) for item in ("pots, pans", "tent")),
+        *(("bob", item) for item in ('5" nail', "tent", 'a"b')),
+    ]
+
+
+def test_a_quote_that_is_not_closed_is_part_of_an_id(tmp_path):
+    file = written(tmp_path, "events.dat", '"a::t::978300760\nb"::"u"s::978300761\n')
+    assert read(file)[0] == [('"a', "t", 978300760), ('b"', '"u"s', 978300761)]
 
 
 def test_long_lines_are_recognised(tmp_path):
@@ -156,6 +224,16 @@ def test_histories_that_could_be_lists_of_items_are_not_guessed(tmp_path):
     cut = written(tmp_path, "u.data", "1 5 3 881250949\n1 6 3 881250950\n2 5\n")
     with pytest.raises(InputError, match="is not understood"):
         read(cut)
+
+
+def test_lines_of_one_field_may_be_lists_of_items_but_no_histories(tmp_path):
+    file = written(tmp_path, "one.txt", "tent\nstove\n")
+    for reading in (None, Reading(header=False)):
+        with pytest.raises(InputError, match=r"one of these: --layout item-lists \(item item \.\.\.\); --separator"):
+            read(file, reading)
+    with pytest.raises(InputError, match="has no line of a user and an item. If a line is only items, .* item-lists"):
+        read(file, Reading(layout="histories"))
+    assert read(file, Reading(layout="item-lists"))[0] == [("1", "tent", 1), ("2", "stove", 2)]
 
 
 def test_several_lists_of_items_would_mix_their_users(tmp_path):
@@ -185,6 +263,9 @@ def test_what_is_told_is_checked(tmp_path):
             Reading(separator=separator)
     with pytest.raises(InputError, match="`layout` must be one of events, histories, item-lists"):
         Reading(layout="sessions")
+    for rating in (float("nan"), float("inf"), float("-inf")):
+        with pytest.raises(InputError, match="`min_rating` must be a finite number. Received: -?(nan|inf)."):
+            Reading(min_rating=rating)
     with pytest.raises(InputError, match="has no ratings"):
         Reading(layout="histories", min_rating=3)
     file = written(tmp_path, "events.jsonl", '{"user_id": 1, "item_id": 2, "timestamp": 3}\n')
@@ -207,8 +288,13 @@ def test_a_damaged_row_is_named(tmp_path):
     (tmp_path / "latin.dat").write_bytes(b"1::caf\xe9::5::978300760\n2::tea::5::978300761\n")
     with pytest.raises(InputError, match="line 1 is not UTF-8 text. Save the file as UTF-8"):
         read(tmp_path / "latin.dat")
-    with pytest.raises(InputError, match="is empty"):
-        read(written(tmp_path, "empty.txt", "\n\n"))
+    for name in ("empty.txt", "empty.csv"):
+        empty = written(tmp_path, name, "\n\n")
+        with pytest.raises(InputError, match="is empty. It must contain a header and at least one row"):
+            read(empty)
+        for told in (Reading(header=False), Reading(layout="item-lists")):
+            with pytest.raises(InputError, match="is empty. It must contain at least one row"):
+                read(empty, told)
 
 
 IDS = st.text("abc0123456789", min_size=1, max_size=4)
