@@ -15,7 +15,13 @@ import polars as pl
 
 from laclrec_tf.beam.files import fetched, read_bytes, send, write_bytes
 from laclrec_tf.beam.runner import BeamPipelines
-from laclrec_tf.data.events import FileSummary, check_columns_differ, check_times, read_event_file
+from laclrec_tf.data.events import (
+    FileSummary,
+    check_columns_differ,
+    check_times,
+    read_event_file,
+    warn_of_repeated_files,
+)
 from laclrec_tf.data.formats.layouts import Reading
 from laclrec_tf.data.timestamps import comparable_numbers
 from laclrec_tf.errors import InputError
@@ -57,6 +63,7 @@ def read_event_files(
     for summary in summaries:
         if "error" in summary:
             raise InputError(summary["error"])
+    warn_of_repeated_files(paths, [summary["record"]["sha256"] for summary in summaries])
     kind = "row"
     found = [FileSummary(**summary["found"]) for summary in summaries]
     if check_times(paths, found):

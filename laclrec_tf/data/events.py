@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,11 +15,15 @@ from laclrec_tf.data.event_files import as_ids, files_of, is_blank, layout_of, r
 from laclrec_tf.data.formats.layouts import NO_TIME, Layout, Reading
 from laclrec_tf.data.tables import table_columns
 from laclrec_tf.data.timestamps import comparable_numbers, parse_timestamps
-from laclrec_tf.errors import InputError
+from laclrec_tf.errors import InputError, LACLRecWarning
 from laclrec_tf.item_vocabulary import LINE_BREAKS
 
 # What `Reading.drop_missing` leaves out, besides empty ids.
 _MISSING = ("NA", "N/A", "NaN", "nan", "null", "NULL", "None", ".")
+
+
+class RepeatedFileWarning(LACLRecWarning):
+    """The same file of events is given twice."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +147,35 @@ def check_times(names: Sequence[str], summaries: Sequence[FileSummary]) -> bool:
             f"Received: {len(names)} files. Join them first."
         )
     return timed[0]
+
+
+def warn_of_repeated_files(names: Sequence[str], digests: Sequence[str]) -> None:
+    """Warn of files with the same path or content, whose events are read twice.
+
+    Args:
+        names: the paths. Files of different partitions, such as `date=2024-05-31`, are different files.
+        digests: per file the SHA-256 digest.
+
+    Example:
+        >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warn_of_repeated_files(["may.csv", "june.csv", "copy.csv"], ["0a", "1b", "0a"])
+        >>> print(caught[0].message)
+        may.csv and copy.csv have the same content, so the same events are read twice. Leave one of them out.
+    """
+    equal: dict[tuple[str, ...], list[str]] = {}
+    for name, digest in zip(names, digests, strict=True):
+        equal.setdefault((digest, *(part for part in name.split("/")[:-1] if "=" in part)), []).append(name)
+    repeated = [files for files in equal.values() if len(files) > 1]
+    if repeated:
+        one, other = repeated[0][:2]
+        more = sum(len(files) - 1 for files in repeated) - 1
+        warnings.warn(
+            (f"{one} is given twice" if one == other else f"{one} and {other} have the same content")
+            + f" (others like it: {more})" * (more > 0)
+            + ", so the same events are read twice. Leave one of them out.",
+            RepeatedFileWarning,
+            stacklevel=3,
+        )
 
 
 def with_row_numbers(events: pl.DataFrame) -> pl.DataFrame:

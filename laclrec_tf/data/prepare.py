@@ -19,7 +19,7 @@ import tensorflow as tf
 from rich.progress import Progress
 
 from laclrec_tf.data.event_files import files_of
-from laclrec_tf.data.events import FileSummary, read_interactions, table_interactions
+from laclrec_tf.data.events import FileSummary, read_interactions, table_interactions, warn_of_repeated_files
 from laclrec_tf.data.filters.hold_out import held_out_counts, mark_held_out
 from laclrec_tf.data.filters.k_core import k_core_and_dropped
 from laclrec_tf.data.filters.missing_ids import warn_of_missing_ids
@@ -75,7 +75,7 @@ def prepare(
 
     A `DroppedEventsWarning` names a step that drops more than a fifth of the events. A `SortedTiesWarning` says that
     events of the same user and time are sorted by item, a `MissingIdsWarning` that an id such as `NA` has very many
-    events.
+    events, a `RepeatedFileWarning` that two files are the same.
 
     The folder is written under another name in the same place and renamed, so that an error leaves nothing
     half-written.
@@ -235,6 +235,7 @@ def _read(
         progress.advance(task)
 
     table = read_interactions(files, **columns, reading=reading, on_file=note_input)
+    warn_of_repeated_files([str(file) for file in files], [each["sha256"] for each in inputs])
     return table, inputs, ", ".join(str(file) for file in files[:3]) + (", ..." if len(files) > 3 else "")
 
 

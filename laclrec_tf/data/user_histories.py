@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from laclrec_tf.data.event_files import files_of
-from laclrec_tf.data.events import read_interactions
+from laclrec_tf.data.events import read_interactions, warn_of_repeated_files
 from laclrec_tf.data.filters.settings import Filters
 from laclrec_tf.data.prepare import histories_of
 from laclrec_tf.data.prepared import PreparedData
@@ -77,7 +77,9 @@ def read_user_histories(
         filters = Filters(min_user_events=0, min_item_events=0, **kept)
         rows, items, *_ = histories_of(table, filters)
         named = [[items[item_id - 1] for item_id in item_ids] for item_ids in rows["item_ids"].to_list()]
-        about: list[Any] = [[file_sha256(path) for path in paths], sorted(names.items()), max_length]
+        digests = [file_sha256(path) for path in paths]
+        warn_of_repeated_files([str(path) for path in paths], digests)
+        about: list[Any] = [digests, sorted(names.items()), max_length]
         return UserHistories(rows["user_id"].to_list(), named, _fingerprint(about))
     if len(paths) > 1:
         raise InputError(f"{folders[0]} is a folder. Give one prepared folder alone, or files of events.")

@@ -15,6 +15,7 @@ import laclrec_tf.beam.files
 import laclrec_tf.beam.prepare
 import laclrec_tf.data.prepared
 from laclrec_tf.beam.prepare import beam_prepare
+from laclrec_tf.data.events import RepeatedFileWarning
 from laclrec_tf.data.formats.layouts import Reading
 from laclrec_tf.data.prepare import prepare
 from laclrec_tf.data.simulated import simulate_events
@@ -137,6 +138,14 @@ def test_sliding_windows_keep_all_events_of_a_user(tmp_path, monkeypatch):
     lengths = np.array([len(history) for history in local.histories()[1]])
     assert np.mean(lengths <= 9) < 0.75 <= np.mean(lengths <= 14) < 1
     assert local.max_length == local.settings["max_length"] == 14
+
+
+def test_a_file_that_is_given_twice_is_warned_of(tmp_path):
+    (tmp_path / "a.csv").write_text("user_id,item_id,timestamp\na,x,1\na,y,2\n")
+    shutil.copy(tmp_path / "a.csv", tmp_path / "b.csv")
+    files = [str(tmp_path / name) for name in ("a.csv", "b.csv")]
+    with pytest.warns(RepeatedFileWarning, match=f"{files[0]} and {files[1]} have the same content"):
+        beam_prepare(files, str(tmp_path / "beam"), min_interactions=0)
 
 
 def test_an_existing_file_is_no_pattern(tmp_path):

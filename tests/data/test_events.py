@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import warnings
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from laclrec_tf.data.events import read_interactions
+from laclrec_tf.data.events import RepeatedFileWarning, read_interactions, warn_of_repeated_files
 from laclrec_tf.errors import InputError
 
 HEADER = "user_id,item_id,timestamp\n"
@@ -150,6 +151,24 @@ def test_arguments_are_checked(tmp_path):
         csv_file(tmp_path, "a,x,1\n"), item_column="user_id"
     )
     assert "Choose one with --time-column" in complaint(csv_file(tmp_path, "a,x,1\n"), time_column="clock")
+
+
+@pytest.mark.parametrize(
+    ("names", "digests", "message"),
+    [
+        (["a", "b", "a"], "010", "a is given twice, so the same events are read twice. Leave one of them out."),
+        (["a", "b", "c"], "011", "b and c have the same content, so the same events are read twice. Leave one of "),
+        (["a", "b", "b", "a", "b"], "01101", "a is given twice (others like it: 2), so the same events"),
+        (["d/day=1/a", "d/day=2/a"], "00", None),
+        (["d/day=1/a", "d/day=1/b"], "00", "d/day=1/a and d/day=1/b have the same content"),
+    ],
+)
+def test_repeated_files_are_warned_of(names, digests, message):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warn_of_repeated_files(names, list(digests))
+    assert [each.category for each in caught] == [RepeatedFileWarning] * (message is not None)
+    assert message is None or str(caught[0].message).startswith(message)
 
 
 def test_beauty(shared_dir):

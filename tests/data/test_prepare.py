@@ -14,9 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import laclrec_tf.data.prepare
+from laclrec_tf.data.events import RepeatedFileWarning
 from laclrec_tf.data.formats.layouts import Reading
 from laclrec_tf.data.prepare import prepare
 from laclrec_tf.data.prepared import PreparedData
+from laclrec_tf.data.user_histories import read_user_histories
 from laclrec_tf.errors import InputError
 from laclrec_tf.item_vocabulary import ItemVocabulary
 
@@ -415,6 +417,16 @@ def test_folders_and_patterns_of_partitions(tmp_path):
         prepare(tmp_path / "empty", tmp_path / "none")
     with pytest.raises(InputError, match="no column 'day'. .*Columns found: 'item_id', 'date', 'user_id'"):
         prepare(folder, tmp_path / "none", time_column="day")
+
+
+def test_a_file_that_is_given_twice_is_warned_of(tmp_path):
+    file, copy = csv_file(tmp_path, "a,x,1\na,y,2\n"), csv_file(tmp_path, "a,x,1\na,y,2\n", "copy.csv")
+    for files, message in (([file, file], "events.csv is given twice"), ([file, copy], f"{file} and {copy} have the")):
+        with pytest.warns(RepeatedFileWarning, match=message):
+            data = prepare(files, tmp_path / "data", min_interactions=0, overwrite=True)
+        assert data.counts["duplicates_dropped"] == 2
+    with pytest.warns(RepeatedFileWarning, match=f"{file} and {copy} have the same content"):
+        read_user_histories([file, copy])
 
 
 def test_what_was_recognised_is_said_once(tmp_path, capsys):
