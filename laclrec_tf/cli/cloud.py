@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from laclrec_tf.cli.options import Commands, ConfigFile, Settings
+from laclrec_tf.cli.options import Commands, ConfigFile, Settings, refuse_without_effect
 from laclrec_tf.errors import InputError
 from laclrec_tf.runtime.terminal import terminal
 
@@ -106,6 +106,7 @@ def train(
 
 @vertex_app.command()
 def deploy(
+    context: typer.Context,
     model: Annotated[
         str,
         typer.Argument(help="saved_models/NAME or one of its versions: a path, which is uploaded, or gs://..."),
@@ -147,6 +148,11 @@ def deploy(
     """Upload an exported model and serve it at an endpoint, in the prebuilt TensorFlow Serving container."""
     from laclrec_tf.vertex.deploy import VertexDeployment, deploy_on_vertex, place_of
 
+    refuse_without_effect(
+        context,
+        bucket=model.startswith("gs://") and "for a model that is in a bucket already",
+        accelerator_count=accelerator is None and "without --accelerator",
+    )
     name = name or _dated_name()
     place, folder = place_of(model, bucket, name)
     deployment = VertexDeployment(

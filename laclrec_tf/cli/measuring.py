@@ -32,6 +32,8 @@ from laclrec_tf.cli.options import (
     metric_names,
     place_argument,
     place_option,
+    refuse_columns_of_titles,
+    refuse_without_effect,
 )
 from laclrec_tf.errors import InputError
 from laclrec_tf.runtime.terminal import terminal
@@ -42,6 +44,7 @@ console = terminal()
 
 @measuring_app.command()
 def evaluate(
+    context: typer.Context,
     run: Run,
     split: Annotated[Split, typer.Option(help="Which held-out item to rank.")] = Split.test,
     protocol: Annotated[
@@ -55,8 +58,9 @@ def evaluate(
     clean: Annotated[bool, typer.Option("--clean", help="Evaluate on histories edited by the augmenter.")] = False,
     edits: EditsOption = Edits.chosen,
     noise: Annotated[
-        float, typer.Option(help="Share of foreign items, drawn by popularity, to plant in the histories.", min=0)
-    ] = 0.0,
+        float | None,
+        typer.Option(help="Share of foreign items, drawn by popularity, to plant in the histories. Default: 0.", min=0),
+    ] = None,
     k: Annotated[str, typer.Option(metavar="K,...", help="Cut-offs of the metrics, such as 1,10,50.")] = "5,10,20",
     metrics: Annotated[str, typer.Option(metavar="NAME,...", help="Metrics to show.")] = "recall,ndcg,mrr",
     ranks: Annotated[Path | None, place_option(help="Also write each user's rank to a .csv or .parquet.")] = None,
@@ -75,6 +79,8 @@ def evaluate(
             option = f"--{'exclude' if exclude_history else 'keep'}-history"
             raise InputError(f"{option} is the protocol {served}. Received: --protocol {chosen}. Leave one out.")
         chosen = served
+    draws = noise is not None or chosen == "sampled-99"
+    refuse_without_effect(context, seed=not draws and "without --noise and --protocol sampled-99")
     report = run_evaluation(
         run,
         split=split.value,
@@ -82,7 +88,7 @@ def evaluate(
         histories=histories,
         clean=clean,
         edits=edits.value,
-        noise=noise,
+        noise=noise or 0.0,
         ks=ks,
         ranks_out=ranks,
         json_out=json_out,
@@ -149,6 +155,7 @@ def augmenter(
 
 @measuring_app.command()
 def report(
+    context: typer.Context,
     run: Run,
     out: Annotated[Path, place_option(help="HTML file to write.")],
     data: Annotated[
@@ -164,6 +171,7 @@ def report(
     """Write a run's report: one HTML file with curves, metrics by group, the augmenter's edits and examples."""
     from laclrec_tf.report.report import report as write_report
 
+    refuse_columns_of_titles(context, titles)
     found = write_report(
         run,
         out,
@@ -235,6 +243,7 @@ def benchmark(
 
 @measuring_app.command(name="index-benchmark")
 def index_benchmark(
+    context: typer.Context,
     run: Annotated[
         Path | None, place_argument(help="Run folder made by `train` or `grow`. Default: random vectors.")
     ] = None,
@@ -249,6 +258,8 @@ def index_benchmark(
     from laclrec_tf.benchmark.index import index_benchmark as run_benchmark
     from laclrec_tf.serving.release.export import IndexSettings
 
+    of_run = run is not None and "with a run, whose vectors are searched"
+    refuse_without_effect(context, items=of_run, width=of_run)
     if run is None and (recall, partitions, int8) != (None, None, False):
         raise InputError(
             "--recall, --partitions and --int8 need the vectors of a run, because random vectors do not cluster. "

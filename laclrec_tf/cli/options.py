@@ -57,6 +57,30 @@ class Commands(typer.Typer):
         return add
 
 
+def refuse_without_effect(context: typer.Context, **reasons: str | bool) -> None:
+    """Refuse options that are on the command line, also with their defaults, but change nothing beside the others.
+
+    Args:
+        context: context of the command.
+        **reasons: parameter of the command -> why it changes nothing, such as "without --titles"; False if it does
+            change something.
+
+    Raises:
+        InputError: such an option is given.
+    """
+    for parameter in context.command.params:
+        reason = reasons.get(parameter.name or "")
+        source = context.get_parameter_source(parameter.name or "")
+        if reason and source is not None and source.name == "COMMANDLINE":
+            raise InputError(f"{parameter.opts[0]} changes nothing {reason}. Leave it out.")
+
+
+def refuse_columns_of_titles(context: typer.Context, titles: Path | None) -> None:
+    """Refuse the columns of titles without `--titles`, see `refuse_without_effect`."""
+    why = titles is None and "without --titles"
+    refuse_without_effect(context, title_column=why, title_item_column=why)
+
+
 def _place(given: str | Path) -> Path:
     try:
         return reachable(str(given))

@@ -31,6 +31,7 @@ from laclrec_tf.cli.options import (
     parse_items,
     place_argument,
     place_option,
+    refuse_columns_of_titles,
 )
 from laclrec_tf.runtime.cloud_storage import reachable
 from laclrec_tf.runtime.tensorflow_startup import compile_no_products, import_tensorflow_quietly
@@ -206,6 +207,7 @@ def serve(
 
 @serving_app.command(tensorflow=lambda given: given["model"] is not None)
 def recommend(
+    context: typer.Context,
     history: Annotated[str, typer.Option(help='Item ids, oldest first: a,b,"one, with a comma"')],
     server: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Address of a running server.")] = None,
     model_name: Annotated[str | None, typer.Option(help="Name of the model on the server.")] = None,
@@ -235,6 +237,7 @@ def recommend(
     """Recommend the next items for one history, from a server or a SavedModel folder."""
     from laclrec_tf.serving.local.recommend import recommend as run_recommend
 
+    refuse_columns_of_titles(context, titles)
     named = {}
     if titles is not None:
         from laclrec_tf.data.item_vectors import read_titles
@@ -318,6 +321,7 @@ def recommend_all(
 
 @serving_app.command(tensorflow=lambda given: given["server"] is None)
 def explore(
+    context: typer.Context,
     model: Annotated[Path, place_option(help="saved_models/NAME; its newest version is explored.")],
     titles: Titles = None,
     title_column: TitleColumn = "title",
@@ -333,6 +337,7 @@ def explore(
     """Open a page to build a history, and see its recommendations and what the augmenter does to it."""
     from laclrec_tf.explorer.app import explore as run_explorer
 
+    refuse_columns_of_titles(context, titles)
     run_explorer(
         model,
         titles=titles,

@@ -35,6 +35,7 @@ from laclrec_tf.cli.options import (
     Window,
     place_argument,
     place_option,
+    refuse_without_effect,
 )
 from laclrec_tf.errors import InputError
 from laclrec_tf.runtime.cloud_storage import reachable
@@ -122,6 +123,7 @@ def corrupt(
 
 @training_app.command()
 def prepare(
+    context: typer.Context,
     events: Annotated[list[str], typer.Argument(help="Files, folders or patterns.")],
     out: Annotated[str, typer.Option(metavar="PATH", help="Data folder to create.")],
     min_interactions: Annotated[int | None, typer.Option(metavar="N", help="The next two limits. Default: 5.")] = None,
@@ -175,6 +177,15 @@ def prepare(
     from laclrec_tf.data.formats.layouts import Reading
     from laclrec_tf.data.prepared import excludes_history
 
+    of_lists = layout not in (None, FileLayout.events) and f"with --layout {layout.value}"
+    refuse_without_effect(
+        context,
+        seed=ties is Ties.keep and "without --ties shuffle",
+        user_column=of_lists,
+        item_column=of_lists,
+        time_column=of_lists or (no_time and "with --no-time"),
+        rating_column=min_rating is None and "without --min-rating",
+    )
     columns: dict[str, Any] = {"user_column": user_column, "item_column": item_column, "time_column": time_column}
     filters: dict[str, Any] = {
         "min_interactions": min_interactions,
@@ -249,6 +260,7 @@ def filters_table(counts: Mapping[str, Any], settings: Mapping[str, Any]) -> Tab
 
 @training_app.command()
 def train(
+    context: typer.Context,
     data: Annotated[Path, place_argument(help="Data folder made by `prepare`.")],
     out: NewRun,
     preset: Annotated[
@@ -299,13 +311,17 @@ def train(
     given = {"preset": preset, "epochs": epochs, "seed": seed, "refit": refit or None}
     given["exclude_history"] = exclude_history
     settings |= {name: value for name, value in given.items() if value is not None}
+    trained = TrainConfig.of(settings)
+    names = ("finish", "checkpoints", "checkpoint_minutes", "keep_checkpoints", "no_boards")
+    why = trained.is_counted and f"for the preset {trained.preset}, which is counted and not trained"
+    refuse_without_effect(context, **dict.fromkeys(names, why))
     checkpointing = CheckpointSettings(checkpoint_minutes, keep_checkpoints, checkpoints, resume, finish)
     before = (out / "run.json").read_bytes() if (resume or finish) and (out / "run.json").exists() else None
     try:
         finished = run(
             data,
             out,
-            TrainConfig.of(settings),
+            trained,
             checkpoints=checkpointing,
             workers=workers,
             boards=not no_boards,
@@ -349,6 +365,7 @@ def train(
 
 @training_app.command()
 def grow(
+    context: typer.Context,
     run: Run,
     vocabulary: Annotated[
         Path, place_option(help="The new catalogue: a file with one item a line, or a folder made by `prepare`.")
@@ -373,6 +390,8 @@ def grow(
     from laclrec_tf.training.grow import describe_growth
     from laclrec_tf.training.grow import grow as run_growth
 
+    names = ("user_column", "item_column", "time_column")
+    refuse_without_effect(context, **dict.fromkeys(names, events is None and "without --events"))
     grown = run_growth(
         run,
         vocabulary,

@@ -124,8 +124,8 @@ class TrainConfig:
             settings: values by name, of arguments of this class or of the constructor of the preset's model.
 
         Raises:
-            InputError: a name is unknown (the closest one is suggested) or a value is invalid, or changes nothing for
-                a counted preset.
+            InputError: a name is unknown (the closest one is suggested), or a value is invalid or changes nothing: for
+                a counted preset, also a default that is given.
         """
         run_names = [f.name for f in fields(cls) if f.name != "model"]
         is_counted = settings.get("preset") in COUNTED_PRESETS
@@ -152,8 +152,7 @@ class TrainConfig:
             raise InputError(f"Setting {name!r}: {problem['msg']}. Received: {problem['input']!r}.") from None
         arguments = preset_arguments(config.preset) | model
         if is_counted:
-            defaults = setting_names()
-            useless = [name for name in run if name not in COUNTED_SETTINGS and run[name] != defaults[name]]
+            useless = [name for name in run if name not in COUNTED_SETTINGS and run[name] is not None]
             if useless:
                 raise InputError(
                     f"Setting {useless[0]!r} changes nothing for the preset {config.preset}, which is counted and not "
@@ -163,6 +162,11 @@ class TrainConfig:
             (_check_counted_arguments if is_counted else _check_model_arguments)(**arguments)
         except ValueError as error:
             raise InputError(str(error).replace("\n", " ")) from None
+        if config.refit_epochs is not None and not config.refit:
+            raise InputError(
+                "Setting 'refit_epochs' changes nothing without a refit. Received: "
+                f"refit_epochs={config.refit_epochs}. Remove it, or set refit=true."
+            )
         if model.get("beta") and arguments.get("contrast_views") == "random-random":
             raise InputError(
                 "Setting 'beta' weighs the triplet loss, which needs a learned view, but contrast_views=random-random "

@@ -1,4 +1,4 @@
-"""What commands share: lists of items, places in buckets, and when TensorFlow is imported."""
+"""What commands share: lists of items, options without effect, places in buckets, and when TensorFlow is imported."""
 
 from __future__ import annotations
 
@@ -44,6 +44,75 @@ def run(command, *arguments: str, tensorflow=False) -> int:
     with pytest.raises(SystemExit) as exit_:
         main.run_app(app, "program", [*arguments])
     return exit_.value.code
+
+
+PREPARE, TRAIN = "prepare events.csv --out data", "train data --out run"
+GROW = "grow run --vocabulary items.txt --out grown"
+DEPLOY = "vertex deploy gs://shop/model --project p"
+IN_COUNTED = "for the preset bigram, which is counted and not trained"
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "reason"),
+    [
+        # The value of each option is its default.
+        (PREPARE, "--seed 0", "without --ties shuffle"),
+        (f"{PREPARE} --ties keep", "--seed 3", "without --ties shuffle"),
+        (PREPARE, "--rating-column rating", "without --min-rating"),
+        (f"{PREPARE} --no-time", "--time-column timestamp", "with --no-time"),
+        (f"{PREPARE} --layout item-lists", "--user-column user_id", "with --layout item-lists"),
+        (f"{PREPARE} --layout histories", "--time-column timestamp", "with --layout histories"),
+        (f"{TRAIN} --preset bigram", "--no-boards", IN_COUNTED),
+        (f"{TRAIN} --set preset=bigram", "--checkpoint-minutes 10", IN_COUNTED),
+        (f"{TRAIN} --preset bigram --resume", "--finish", IN_COUNTED),
+        (GROW, "--item-column item_id", "without --events"),
+        ("evaluate run", "--seed 0", "without --noise and --protocol sampled-99"),
+        ("evaluate run --protocol full", "--seed 0", "without --noise and --protocol sampled-99"),
+        ("report run --out report.html", "--title-column title", "without --titles"),
+        ("recommend --history a --model m", "--title-item-column item_id", "without --titles"),
+        ("explore --model m", "--title-column title", "without --titles"),
+        ("index-benchmark run", "--items 1000000", "with a run, whose vectors are searched"),
+        (DEPLOY, "--accelerator-count 1", "without --accelerator"),
+        (DEPLOY, "--bucket gs://shop", "for a model that is in a bucket already"),
+    ],
+)
+def test_an_option_without_effect_is_refused(tmp_path, monkeypatch, capsys, command, option, reason):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as exit_:
+        main.main([*command.split(), *option.split()])
+    out, error = capsys.readouterr()
+    assert (exit_.value.code, out) == (2, "")
+    assert error == f"laclrec-tf: {option.split()[0]} changes nothing {reason}. Leave it out.\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("command", "error"),
+    [
+        (f"{PREPARE} --ties shuffle --seed 0", "events.csv does not exist"),
+        (f"{PREPARE} --min-rating 3 --rating-column rating", "events.csv does not exist"),
+        (f"{PREPARE} --layout events --time-column timestamp", "events.csv does not exist"),
+        (f"{TRAIN} --preset sasrec --epochs 100 --no-boards", "data is not prepared data"),
+        (f"{TRAIN} --preset bigram --seed 0 --resume", "data is not prepared data"),
+        ("evaluate run --noise 0 --seed 0", "run.json is missing"),
+        ("evaluate run --protocol sampled-99 --seed 0", "run.json is missing"),
+    ],
+)
+def test_an_option_with_an_effect_is_taken(tmp_path, monkeypatch, capsys, command, error):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        main.main(command.split())
+    assert error in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("given", ["--epochs 100", "--set epochs=100", "--config settings.yaml"])
+def test_a_counted_preset_has_no_epochs_wherever_they_are_given(tmp_path, monkeypatch, capsys, given):
+    monkeypatch.chdir(tmp_path)
+    Path("settings.yaml").write_text("epochs: 100\n")
+    with pytest.raises(SystemExit) as exit_:
+        main.main([*TRAIN.split(), "--preset", "bigram", *given.split()])
+    assert exit_.value.code == 2
+    assert f"'epochs' changes nothing {IN_COUNTED}. Received: epochs=100." in capsys.readouterr().err
 
 
 def test_a_command_gets_the_paths_of_mounted_buckets(tmp_path, monkeypatch, capsys):

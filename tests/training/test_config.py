@@ -67,6 +67,7 @@ def test_assignments_are_read_as_people_write_them():
         ({"averaging_epochs": float("inf")}, "Setting 'averaging_epochs'.*finite number"),
         ({"seed": 5_000_000_000}, "Setting 'seed'.*less than or equal to 4294967295"),
         ({"preset": "cl4srec", "beta": 0.5}, "'beta' weighs the triplet loss.*contrast_views=random-learned"),
+        ({"refit_epochs": 3}, "'refit_epochs' changes nothing without a refit. Received: refit_epochs=3. Remove it"),
         ({1: 2}, "Unknown setting 1. `laclrec-tf settings` lists them"),
     ],
 )

@@ -93,6 +93,7 @@ def test_a_counted_preset_has_its_own_settings():
     ("settings", "message"),
     [
         ({"epochs": 3}, "'epochs' changes nothing for the preset bigram, which is counted and not trained"),
+        ({"epochs": 100}, "'epochs' changes nothing .*Received: epochs=100. Remove it."),
         ({"width": 8}, "Unknown setting 'width'.* `laclrec-tf settings --preset bigram` lists them"),
         ({"n_last": -1}, "`n_last` must be 0 or above"),
         ({"decay": "fast"}, "Setting 'decay'"),
