@@ -250,11 +250,16 @@ def filters_table(counts: Mapping[str, Any], settings: Mapping[str, Any]) -> Tab
     for name in names:
         table.add_column(name, justify="right")
     table.add_column("option")
-    table.add_row("read", *(f"{counts[name]:,}" for name in ("rows_read", "users_read", "items_read")))
-    for each in dropped_by_filter(counts, settings):
-        numbers = each.events, each.users, each.items
-        table.add_row(each.what, *("" if n is None else f"{-n:,}" for n in numbers), each.option)
-    table.add_row("kept", *(f"{counts[name]:,}" for name in names))
+    dropped = dropped_by_filter(counts, settings)
+    n_left_out = sum(each.is_left_out for each in dropped)
+    rows = [(each.what, each.option, [n and -n for n in (each.events, each.users, each.items)]) for each in dropped]
+    left = counts["rows_read"] - sum(each.events for each in dropped[:n_left_out])
+    # Users and items are counted in the rows that are not left out.
+    rows.insert(n_left_out, ("left" if n_left_out else "read", "", [left, counts["users_read"], counts["items_read"]]))
+    if n_left_out:
+        rows.insert(0, ("read", "", [counts["rows_read"], None, None]))
+    for what, option, numbers in [*rows, ("kept", "", [counts[name] for name in names])]:
+        table.add_row(what, *("" if n is None else f"{n:,}" for n in numbers), option)
     return table
 
 

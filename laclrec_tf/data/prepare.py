@@ -319,7 +319,8 @@ def description(counts: dict[str, Any], inputs: list[dict[str, Any]], settings: 
     """Return the content of `dataset.json`, without the shards.
 
     Args:
-        counts: numbers of "users", "items" and "events", of what was read and dropped, and shares.
+        counts: numbers of "users", "items" and "events", of what was read and dropped, and shares. "users_read" and
+            "items_read" are those of the rows that were not left out for a missing id or a low rating.
         inputs: "file", "sha256" and "rows" of each file.
         settings: the arguments of `prepare`.
     """

@@ -57,6 +57,24 @@ def test_prepare_prints_what_it_read_dropped_and_kept(events, capsys):
     assert error.startswith("warning: --max-length 3 drops 3 of 12 events (25.0%)") and error.count("\n") == 1
 
 
+@pytest.mark.parametrize("engine", ["local", "beam"])
+def test_users_and_items_are_counted_in_the_rows_that_are_not_left_out(events, capsys, engine):
+    rows = ["u0,i0,1,5", "u0,i1,2,1", "u1,i1,3,2", "u2,i0,4,4", "u3,,5,5"]
+    Path(events).write_text("\n".join(["user_id,item_id,timestamp,rating", *rows]) + "\n")
+    with pytest.raises(SystemExit) as exit_:
+        options = ["--min-rating", "3", "--drop-missing", "--min-interactions", "0", "--max-length", "3"]
+        main(["prepare", events, "--out", "data", *options, "--engine", engine])
+    assert exit_.value.code == 0
+    assert [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()][:6] == [
+        "events users items option",
+        "read 5",
+        "no user or no item -1 --drop-missing",
+        "lower ratings -2 --min-rating 3",
+        "left 2 2 1",
+        "same user, item and time 0 --duplicates drop",
+    ]
+
+
 @pytest.mark.parametrize(
     ("given", "says"),
     [

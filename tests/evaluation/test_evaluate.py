@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from laclrec_tf.data.prepare import prepare
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.evaluate import evaluate, evaluate_users, negatives_of_users
@@ -17,6 +18,7 @@ from laclrec_tf.evaluation.ranking import sample_negatives
 from laclrec_tf.metrics.ranking import MISSED, ranking_metrics, served_protocol
 from laclrec_tf.recommender import load
 from laclrec_tf.run_folder import RunFolder
+from laclrec_tf.training.train import train
 
 OWN = {"ann": np.array([1, 2, 3]), "bob": np.array([9, 8, 7, 6]), "cid": np.array([5, 5, 2])}
 N_ITEMS = 150
@@ -176,6 +178,21 @@ def test_what_is_measured_is_what_is_recommended(run, tmp_path, exclude_history)
     expected = ranking_metrics(places)
     assert {name: report[name] for name in expected} == pytest.approx(expected, abs=1e-6)
     assert (report["recall@20"] > 0) and (report["targets_in_history"] > 0.5)
+
+
+@pytest.mark.parametrize(("window", "expected"), [("last", (0.25, 0.0)), ("sliding", (0.5, 0.25))])
+def test_the_share_of_repeated_targets_of_prepare_is_what_evaluation_sees(tmp_path, window, expected):
+    # Of the repeated targets, only that of b repeats an item of the last four events.
+    histories = {"a": "vwxyzv", "b": "vwxyzy", "c": "yvwxyz", "d": "zyxwv"}
+    rows = [(user, item, time) for user, items in histories.items() for time, item in enumerate(items)]
+    table = pl.DataFrame(rows, ["user_id", "item_id", "timestamp"], orient="row")
+    prepared = prepare(table, tmp_path / "data", min_interactions=0, max_length=4, window=window, show_progress=False)
+    shares = prepared.counts["repeated_targets"], prepared.counts["repeated_validation_targets"]
+    assert shares == expected
+    train(tmp_path / "data", tmp_path / "run", {"preset": "popular"}, show_progress=False)
+    for split, share in zip(("test", "validation"), shares, strict=True):
+        report, users = evaluate_users(tmp_path / "run", split=split, protocol="full", show_progress=False)
+        assert report["targets_in_history"] == share == (users["rank"] == MISSED + 1).mean()
 
 
 def test_cleaning_needs_an_augmenter(run):

@@ -208,6 +208,8 @@ class Dropped:
         events: number of events dropped.
         users: number of users dropped; None for a filter that drops none.
         items: number of items dropped; None for a filter that drops none.
+        is_left_out: whether the events were left out as they were read, so that the users and items read are those of
+            the other events. Default: False.
     """
 
     what: str
@@ -216,6 +218,7 @@ class Dropped:
     events: int
     users: int | None = None
     items: int | None = None
+    is_left_out: bool = False
 
 
 def dropped_by_filter(counts: Mapping[str, Any], settings: Mapping[str, Any]) -> list[Dropped]:
@@ -240,7 +243,7 @@ def dropped_by_filter(counts: Mapping[str, Any], settings: Mapping[str, Any]) ->
         ),
     }
     return [
-        *(Dropped(*texts, counts[name]) for name, texts in left_out.items() if name in counts),
+        *(Dropped(*texts, counts[name], is_left_out=True) for name, texts in left_out.items() if name in counts),
         Dropped(
             "same user, item and time",
             f"--duplicates {settings['duplicates']}",
