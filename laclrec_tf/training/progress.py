@@ -31,11 +31,12 @@ class EpochProgress(keras.callbacks.Callback):
     Args:
         title: name of what is trained.
         console: console to print to. Default: standard error.
+        note: a line to print above the first row. Default: "", none.
     """
 
-    def __init__(self, title: str, console: Console | None = None) -> None:
+    def __init__(self, title: str, console: Console | None = None, *, note: str = "") -> None:
         super().__init__()
-        self.title = title
+        self.title, self.note = title, note
         self.console = console or terminal(stderr=True)
         self.progress: _BarBelowRow | None = None
         self.table = EpochTable(self.console.width)
@@ -78,6 +79,9 @@ class EpochProgress(keras.callbacks.Callback):
         """Print the epoch's row."""
         self.on_train_end()
         logs = logs or {}
+        if self.note:
+            self.console.print(self.note)
+            self.note = ""
         if not self.console.is_terminal:
             self.console.print(self._line(epoch, logs))
             return

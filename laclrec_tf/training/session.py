@@ -64,6 +64,7 @@ class TrainingSession:
         keep_last: see `CheckpointSettings`.
         finish: see `CheckpointSettings`.
         calibration: what `calibrate` found for a strict training with these settings, for a refit without one.
+        note: a line to print above the first epoch's row.
     """
 
     prepared: PreparedData
@@ -81,11 +82,12 @@ class TrainingSession:
     keep_last: bool = True
     finish: bool = False
     calibration: Mapping[str, Any] | None = None
+    note: str = ""
 
     def __post_init__(self) -> None:
         before = 0.0 if self.state is None else self.state.about["seconds"]
         self.started = time.perf_counter() - before
-        self.has_last = False
+        self.has_last = self._is_noted = False
         self.split = self.prepared.split(self.workers.index, self.workers.count)
         resumed = self.state is not None
         self.logs = TrainingLogs(self.out, self.tensorboard, self.prepared.vocabulary, resumed, self.boards)
@@ -328,7 +330,9 @@ class TrainingSession:
         workers = self.workers
         if self.show_progress and workers.is_chief:
             part = "" if built.part == "strict" else f" {built.part}"
-            callbacks = [*callbacks, EpochProgress(self.config.preset + part + " augmenter" * (objective != "full"))]
+            title = self.config.preset + part + " augmenter" * (objective != "full")
+            callbacks = [*callbacks, EpochProgress(title, note="" if self._is_noted else self.note)]
+            self._is_noted = True
         about = {"part": built.part, "objective": objective, "record": built.record, **self.identity()}
         checkpoints = CheckpointCallback(
             self.checkpoints,

@@ -135,6 +135,7 @@ def train(
             keep_last=checkpoints.keep_last,
             finish=checkpoints.finish,
             calibration=None if calibrated is None else calibration_of(calibrated.record),
+            note=_note_of(derived),
         )
         _check_validation(prepared, session.split)
         _check_same_training(session)
@@ -147,8 +148,6 @@ def train(
         with lost_worker_as_input_error(workers):
             session.run()
         return None
-    if show_progress:
-        _say_derived(derived)
     # A full disk is converted first, because it is no failure of another worker.
     with (
         new_folder(out, lambda folder: has_epochs(folder) or bool(kept)),
@@ -159,10 +158,9 @@ def train(
     return _without_checkpoints(RunFolder.open(out), kept)
 
 
-def _say_derived(derived: list[Derived]) -> None:
-    if derived:
-        said = "; ".join(f"{each.name}={each.value} ({each.reason})" for each in derived)
-        terminal(stderr=True).print(f"from the data: {said}")
+def _note_of(derived: list[Derived]) -> str:
+    said = "; ".join(f"{each.name}={each.value} ({each.reason})" for each in derived)
+    return said and f"from the data: {said}"
 
 
 def _check_calibrated(strict: RunFolder, config: TrainConfig, data: PreparedData) -> None:
