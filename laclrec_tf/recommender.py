@@ -242,7 +242,14 @@ def _answers(query: Callable[[Sequence[Any]], list[Answer]], rows: Sequence[Any]
 def _named(titles: Titles, queries: Any) -> Mapping[str, str] | None:
     if titles is not None and not is_table(queries):
         raise InputError("Argument `titles` adds a column to a table. Received: lists of item ids. Remove it.")
-    return read_titles(titles) if isinstance(titles, str | Path) else titles
+    if titles is None or isinstance(titles, Mapping):
+        return titles
+    if not isinstance(titles, str | Path):
+        raise InputError(
+            f"Argument `titles` must be a dictionary or a file. Received: a {type(titles).__name__}. Give titles by "
+            "item id, e.g. dict(zip(table['item_id'], table['title']))."
+        )
+    return read_titles(titles)
 
 
 def _queries(histories: Any, columns: dict[str, Any]) -> HistoryTable | Items:

@@ -55,7 +55,8 @@ def evidence_terms(run: str | Path, seed: int = 0) -> dict[str, tuple[float, flo
         raise InputError(f"{run} is not a strict run that was calibrated. Train one without --refit.")
     split = folder.data.split()
     counts = folder.data.counts
-    share = set_aside_share(counts["users"], counts["events"], folder.record["settings"]["calibration_share"])
+    users = counts.get("validation_users", counts["users"])
+    share = set_aside_share(users, counts["events"], folder.record["settings"]["calibration_share"])
     item_counts = np.bincount(np.concatenate(split.training("strict", share)), minlength=folder.vocabulary.n_items + 1)[
         1:
     ]

@@ -59,11 +59,14 @@ def few_data(data: str | Path, out: str | Path, share: float, config: TrainConfi
         metrics over all users.
 
     Raises:
-        InputError: The settings are those of a refit, or the folder exists.
+        InputError: The settings are those of a refit, the data hold out other items than the last ones, or the folder
+            exists.
     """
     if config.refit:
         raise InputError("A refit has no validation metrics. Leave `refit` out.")
     out, whole = Path(out), PreparedData.open(data)
+    if whole.hold_out != "last":
+        raise InputError(f"{whole.folder} holds out items by {whole.hold_out}, but each user's last two are needed.")
     split = whole.split()
     users, histories = split.users, split.histories
     drawn = np.random.default_rng(config.seed).permutation(len(users))[: max(1, round(share * len(users)))]

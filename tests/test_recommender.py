@@ -95,6 +95,10 @@ def test_titles_are_a_column_of_the_answer(model, events, kind, tmp_path):
 def test_titles_need_a_table(model):
     with pytest.raises(InputError, match=r"`titles` adds a column to a table. Received: lists of item ids"):
         model.recommend([model.vocabulary.items[:2]], titles={})
+    with pytest.raises(InputError, match=r"`titles` must be a dictionary or a file. Received: a DataFrame"):
+        model.recommend(
+            pl.DataFrame({"user_id": ["ann"], "item_id": ["tent"], "timestamp": [1]}), titles=pl.DataFrame()
+        )
 
 
 def test_a_single_column_is_refused(model, events):

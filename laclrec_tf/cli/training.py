@@ -358,7 +358,7 @@ def train(
     if "edits" in record:
         what += f", edits of histories: {record['edits']['chosen']} (chosen on {record['edits']['users']:,} users)"
     elif record["trained_on"] == "strict" and record["settings"]["calibration_share"]:
-        what += ", not calibrated for noise, which takes 500 users with five events or more"
+        what += ", not calibrated for noise, which takes 500 users with a validation item and three events before it"
     if "deletions" in record:
         threshold = record["deletions"]["threshold"]
         deleted = "nothing" if threshold > 1 else f"what is noise with a probability above {threshold:.2f}"

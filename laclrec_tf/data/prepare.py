@@ -294,11 +294,13 @@ def histories_of(table: pl.DataFrame, filters: Filters) -> tuple[pl.DataFrame, l
     elif filters.max_kept is not None:
         events = events.group_by("user_id", maintain_order=True).tail(filters.max_kept)
     counts["beyond_max_length_dropped"] = core.height - events.height
+    # With a sampled softmax the order of the ids stands for popularity, so what is held out by time must not decide it.
+    trained = [pl.col("before_validation").sum().alias("trained")] if marks else []
     catalogue = (
         events.group_by("item_id")
-        .agg(pl.len())
+        .agg(*trained, pl.len())
         .with_columns(pl.col("item_id").cast(pl.String))
-        .sort("len", "item_id", descending=[True, False])["item_id"]
+        .sort(*["trained"] * bool(marks), "len", "item_id", descending=[*[True] * bool(marks), True, False])["item_id"]
     )
     histories = (
         events.with_columns(item_ids=pl.col("item_id").cast(pl.String).cast(pl.Enum(catalogue)).to_physical() + 1)

@@ -124,7 +124,7 @@ def repeats(history: Sequence[Any] | np.ndarray, before: Sequence[int] | None = 
 
 
 def repeated_targets(found: Iterable[tuple[int, int, int]]) -> dict[str, float]:
-    """Return the shares of users whose test and validation target is an item of the history before it.
+    """Return the shares of test users whose test and validation target is an item of the history before it.
 
     Args:
         found: results of `repeats`, or sums of them.

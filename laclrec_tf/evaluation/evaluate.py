@@ -160,6 +160,11 @@ def evaluate_users(
     if histories is None:
         whole = folder.data.split()
     else:
+        if folder.data.hold_out != "last":
+            raise InputError(
+                f"{folder.data.folder} holds out items by {folder.data.hold_out}, but `histories` would be asked for "
+                "their last items, which may be trained on. Evaluate the run without --histories."
+            )
         whole, skipped = _known_histories(Path(histories), folder, split)
     retired = np.array(folder.vocabulary.to_ids(folder.retired), np.int32)
     evaluated = _evaluated(whole, split, retired)

@@ -103,6 +103,7 @@ def _conditions(table: StudyTable) -> list[str]:
         f"{report['split']} split",
         f"protocol {' or '.join(sorted({training.report['protocol'] for training in table.trainings}))}",
         f"trained {table.trained_on}",
+        *([f"held out by {report['hold_out']}"] if "hold_out" in report else []),
         report["tie_rule"],
         f"data hash {hashes}…",
         f"seeds {', '.join(map(str, sorted({training.record['seed'] for training in table.trainings})))}",

@@ -10,10 +10,17 @@ from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.errors import InputError
 from laclrec_tf.files import file_sha256
 from laclrec_tf.metrics.ranking import served_protocol
+from laclrec_tf.models import preset_arguments
 from laclrec_tf.study.config import Evaluation, training_name
 from laclrec_tf.study.records import read_ranks, read_record
 from laclrec_tf.training.checkpoints import TrainingCheckpoints
-from laclrec_tf.training.config import ADDED_SETTINGS, TrainConfig, flat_settings, with_dependent_defaults
+from laclrec_tf.training.config import (
+    ADDED_SETTINGS,
+    DATA_DEFAULTS,
+    TrainConfig,
+    flat_settings,
+    with_dependent_defaults,
+)
 from laclrec_tf.training.setup import config_for_data
 from laclrec_tf.training.train import check_place, finished_before
 
@@ -141,8 +148,14 @@ def _differing_settings(cell: Cell, record: dict[str, Any]) -> list[str]:
     # Earlier records have None where a default depends on other settings.
     found = {name: value for name, value in ADDED_SETTINGS.items() if name in expected}
     found |= flat_settings(with_dependent_defaults(record["settings"]))
+    # Earlier versions recorded the default of what followed from the data.
+    found["exclude_history"] = record.get("exclude_history", found["exclude_history"])
+    given = preset_arguments(cell.config.preset) | cell.config.model
+    unknown = () if is_here else DATA_DEFAULTS.keys() - given.keys()
     differing = sorted(
-        name for name in expected | found if (name in expected) != (name in found) or expected[name] != found[name]
+        name
+        for name in expected | found
+        if name not in unknown and ((name in expected) != (name in found) or expected[name] != found[name])
     )
     if cell.trained_on == "refit" and cell.strict_result.exists():
         epochs = cell.settings_to_train().refit_epochs

@@ -212,7 +212,9 @@ def run_epochs(run: Path) -> dict[str, dict[str, list[float]]]:
         try:
             with file.open(newline="", encoding="utf-8") as rows:
                 lines = list(csv.DictReader(rows))
-            found[part] = {name: [float(line[name]) for line in lines] for name in (lines[0] if lines else {})}
+            # Without a validation Keras writes its columns, too, with NA.
+            names = [name for name in (lines[0] if lines else {}) if any(line[name] != "NA" for line in lines)]
+            found[part] = {name: [float(line[name]) for line in lines] for name in names}
         except (ValueError, TypeError, KeyError, csv.Error):
             raise InputError(f"{file} is damaged. Delete it to continue without its curves.") from None
     return {part: columns for part, columns in found.items() if columns}

@@ -176,7 +176,8 @@ class TrainingSession:
     @property
     def _set_aside_share(self) -> float:
         counts = self.prepared.counts
-        return set_aside_share(counts["users"], counts["events"], self.config.calibration_share)
+        users = counts.get("validation_users", counts["users"])
+        return set_aside_share(users, counts["events"], self.config.calibration_share)
 
     def _calibrate(self, model: LACLRec, part: Protocol, record: dict[str, Any]) -> None:
         """Calibrate the edits of histories on the users set aside, or as the strict training did."""
@@ -187,7 +188,7 @@ class TrainingSession:
             aside = aside[: max(MIN_CALIBRATED, MAX_READ_ITEMS // model.n_items)]
             if len(aside) >= MIN_SET_ASIDE // 2:  # by chance, fewer may be set aside
                 # Of a history the model reads as much as in training, the event of the set-aside user included.
-                n_read = self.prepared.max_length - 2
+                n_read = self.prepared.max_length - 2 * (self.prepared.hold_out == "last")
                 before, targets = [history[-n_read:] for history, _ in aside], [target for _, target in aside]
                 with spinner("calibrating the edits of histories", disable=not self.show_progress):
                     noise, seed = self.config.corruption_noise, self.config.seed

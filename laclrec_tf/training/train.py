@@ -226,6 +226,7 @@ def _write_files(
         "data_counts": dict(prepared.counts),
         "max_length": prepared.max_length,
         "window": prepared.window,
+        "hold_out": prepared.hold_out,
         "seconds": round(seconds, 1),
         "settings": config.as_dict(),
         "every_setting": config.every_setting(prepared.max_length),

@@ -27,9 +27,10 @@ from laclrec_tf.runtime.output_files import file_lock
 from laclrec_tf.study import study as studies
 from laclrec_tf.study.config import StudyConfig
 from laclrec_tf.study.report import _conditions
+from laclrec_tf.study.runs import Cell, _differing_settings
 from laclrec_tf.study.study import study
 from laclrec_tf.study.tables import StudyTable, Training
-from laclrec_tf.training.config import DEPENDENT_DEFAULTS, setting_names
+from laclrec_tf.training.config import DEPENDENT_DEFAULTS, TrainConfig, setting_names
 
 pytestmark = pytest.mark.usefixtures("untraced_training")
 
@@ -549,3 +550,20 @@ def test_records_are_plain_json(finished):
     for record in records:
         name = f"small--{record['model']}--seed-0--{record['trained_on']}"
         assert json.loads((out / "results" / f"{name}.json").read_text()) == record
+
+
+@pytest.mark.parametrize(
+    ("model", "recorded", "differing"),
+    [
+        ({"preset": "sasrec"}, {"dropout": 0.1, "exclude_history": False}, []),  # from the data, which are gone
+        ({"preset": "sasrec", "dropout": 0.3}, {"dropout": 0.1}, ["dropout"]),
+        ({"preset": "sasrec"}, {"width": 8}, ["width"]),
+        ({"preset": "popular"}, {"exclude_history": False}, []),
+    ],
+)
+def test_what_followed_from_data_that_are_gone_is_not_compared(tmp_path, model, recorded, differing):
+    config = TrainConfig.of(model)
+    cell = Cell("d", str(tmp_path / "gone"), "m", 0, "strict", "test", config, {}, False, None, tmp_path)
+    settings = json.loads(json.dumps(config.resolved()))
+    settings["model"] |= recorded
+    assert _differing_settings(cell, {"settings": settings}) == differing

@@ -11,7 +11,7 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar import layout_pb2
 
-from laclrec_tf.training.logs import CHARTS, keep_events
+from laclrec_tf.training.logs import CHARTS, keep_events, run_epochs
 
 
 def read(folder) -> EventAccumulator:
@@ -70,3 +70,8 @@ def test_events_of_epochs_that_are_trained_again_are_deleted(tmp_path):
     assert steps(tmp_path / "train", "evaluation_loss_vs_iterations") == [10, 20]
     keep_events(tmp_path, 0, steps_per_epoch=10)
     assert not list((tmp_path / "train").iterdir())
+
+
+def test_a_training_without_validation_has_no_curves_of_it(tmp_path):
+    (tmp_path / "epochs-refit.csv").write_text("epoch,loss,val_ndcg@10\n0,2.5,NA\n1,1.5,NA\n")
+    assert run_epochs(tmp_path) == {"refit": {"epoch": [0, 1], "loss": [2.5, 1.5]}}

@@ -1,6 +1,6 @@
 """Which events `prepare` holds out: the last ones of each user, those after a time, or those of a user's last session.
 
-With "time", everything before `validation_from` is trained on, so nothing of a later day is known to the model: the
+With "time", everything before `validation_from` is trained on, so the model is trained on nothing of a later day: the
 global temporal split, e.g. of https://arxiv.org/abs/2507.16289. A user's first event from `validation_from` on is the
 validation item, the first one from `test_from` on the test item, and the events before each are its history. With
 "session", the items are the first ones of the user's last two sessions, so that the rest of a session or a basket does
@@ -51,10 +51,10 @@ def mark_held_out(events: pl.DataFrame, filters: Filters) -> tuple[pl.DataFrame,
         gap = filters.session_gap * (units_in_a_second(events["timestamp"]) or 1)
         is_first = (pl.col("timestamp") - pl.col("timestamp").shift().over("user_id") > gap).fill_null(True)
         events = events.with_columns(session=is_first.cum_sum().over("user_id"))
-        n = pl.col("session").max().over("user_id")
-        # One session is training data, and of two the first one is.
-        marks = [pl.col("session") < n - (n > 2), (pl.col("session") < n) | (n == 1)]
-        marks[0] = marks[0] | (n == 1)
+        session, n = pl.col("session"), pl.col("session").max().over("user_id")
+        # All of one session is trained on; of two the first one, and the second one is of the test.
+        before_test = pl.when(n == 1).then(True).otherwise(session < n)
+        marks = [pl.when(n <= 2).then(before_test).otherwise(session < n - 1), before_test]
     events = events.with_columns(before_validation=marks[0], before_test=marks[1]).drop("session", strict=False)
     if filters.max_kept is not None:
         place = pl.int_range(pl.len()).over("user_id")
@@ -73,6 +73,12 @@ def _times(numbers: pl.Series, filters: Filters) -> tuple[Any, Any]:
     else:
         times = [_as_number(text, numbers) for text in (filters.validation_from, filters.test_from)]
     first, last = numbers.min(), numbers.max()
+    if filters.test_from is None and not first < times[0] < times[1] <= last:
+        raise InputError(
+            "The newest events share too few times to hold out a tenth of them for validation and another for the "
+            f"test. Give --validation-from and --test-from, from {time_text(first, numbers)} to "
+            f"{time_text(last, numbers)}."
+        )
     if not first < times[0] < times[1] <= last:
         shown = ", ".join(time_text(time, numbers) for time in times)
         raise InputError(

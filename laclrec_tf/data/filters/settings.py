@@ -118,8 +118,8 @@ class Filters:
             seed=seed,
             exclude_history=exclude_history,
             hold_out=hold_out,
-            validation_from=validation_from,
-            test_from=test_from,
+            validation_from=None if validation_from is None else str(validation_from),
+            test_from=None if test_from is None else str(test_from),
             session_gap=SESSION_GAP if session_gap is None else float(session_gap),
         )
 

@@ -22,6 +22,10 @@ TRAINED_ON = {
     "strict": "each history without its last two items, which are held out for test and validation",
     "refit": "each history without its last item, which is held out for the test",
 }
+HELD_OUT_BY = {
+    "time": "each history without its items from a time on, which are held out",
+    "session": "each history without its last sessions, which are held out",
+}
 INTENDED_USE = """\
 To rank the items of a catalogue as the next one after a history of item ids, oldest first: product, media or article
 recommendations that a person may ignore. Not for decisions about people, e.g. on credit, work, health or law."""
@@ -51,7 +55,7 @@ def model_card(model_name: str, description: Mapping[str, Any], metrics: ModelMe
         f"# {model_name}": "A sequential recommender made with laclrec_tf, as a SavedModel.",
         "## Model": _facts(_model(description, record, metrics)),
         "## Data": _facts(_data(metrics)),
-        "## Protocol": _facts(_protocol(metrics)),
+        "## Protocol": _facts(_protocol(metrics, str(record.get("hold_out", "last")))),
         "## Numbers": _numbers(metrics.evaluations, _excludes_history(description)),
         "## Intended use": INTENDED_USE,
         "## Limits": _limits(description),
@@ -104,8 +108,9 @@ def _data(metrics: ModelMetrics) -> dict[str, Any]:
     return {"hash (SHA-256)": metrics.data_hash, **shown}
 
 
-def _protocol(metrics: ModelMetrics) -> dict[str, Any]:
-    facts: dict[str, Any] = {"trained on": TRAINED_ON.get(metrics.trained_on or "", metrics.trained_on)}
+def _protocol(metrics: ModelMetrics, hold_out: str) -> dict[str, Any]:
+    usual = TRAINED_ON.get(metrics.trained_on or "", metrics.trained_on)
+    facts: dict[str, Any] = {"trained on": HELD_OUT_BY.get(hold_out, usual)}
     for evaluation in metrics.evaluations:
         about = PROTOCOLS.get(evaluation.protocol, evaluation.protocol)
         users = "" if evaluation.users is None else f"; {evaluation.users:,} users"

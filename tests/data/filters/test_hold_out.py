@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from laclrec_tf.data import splits
 from laclrec_tf.data.filters.hold_out import held_out_counts, held_out_line, mark_held_out, time_text
 from laclrec_tf.data.filters.settings import Filters
 from laclrec_tf.data.formats.layouts import Reading
@@ -19,6 +20,9 @@ from laclrec_tf.data.prepare import prepare
 from laclrec_tf.data.prepared import PreparedData
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.evaluate import evaluate_users
+from laclrec_tf.serving.version.metadata import ModelMetrics
+from laclrec_tf.serving.version.model_card import model_card
+from laclrec_tf.training import session
 from laclrec_tf.training.train import train
 
 # Item and time. Validation begins at 10 and test at 20.
@@ -231,5 +235,36 @@ def test_a_run_is_validated_and_tested_on_the_items_held_out_by_time(tmp_path):
     assert (report["users"], report["hold_out"]) == (12, "time")
     assert dict(users.select("user_id", "item_id").rows()) == {f"u{user}": f"i{(user - 12) % 9}" for user in range(12)}
     assert report["mrr@10"] < 1
+    with pytest.raises(InputError, match="holds out items by time, but `histories` would be asked for their last"):
+        evaluate_users(run.folder, histories=tmp_path / "events.csv", show_progress=False)
+    card = model_card("shop", {"metadata": run.record, "signatures": [], "n_items": 9, "n_retired": 0, "max_length": 5}
+                      | {"tensorflow": "2"}, ModelMetrics(trained_on="strict"))  # fmt: skip
+    assert "each history without its items from a time on, which are held out" in card
     expected = np.bincount(np.concatenate(data.split().training()), minlength=10)[1:]
     np.testing.assert_array_equal(np.load(run.folder / "popularity.npy"), expected)
+
+
+def test_ids_follow_the_numbers_of_training_events(tmp_path):
+    # b is bought most often after the validation time, a before it.
+    events = {f"u{user}": [("a", 1), ("c", 2), ("b", 10), ("b", 11), ("b", 20)] for user in range(3)}
+    events["u0"] = [("a", 0), *events["u0"]]
+    data = prepared(tmp_path, events, **CUTS, duplicates="keep")
+    assert list(data.vocabulary.items) == ["a", "c", "b"]
+
+
+def test_too_few_times_for_two_tenths_are_named(tmp_path):
+    with pytest.raises(InputError, match="share too few times .* Give --validation-from and --test-from, from 1 to 2"):
+        prepared(tmp_path, {"ann": [(item, 1 + (item > "b")) for item in "abcdefgh"]}, hold_out="time")
+
+
+def test_users_are_set_aside_of_those_with_a_validation_item(tmp_path, monkeypatch):
+    monkeypatch.setattr(session, "MIN_SET_ASIDE", 2)
+    monkeypatch.setattr(splits, "MIN_SET_ASIDE", 2)
+    events = {f"u{user}": [(f"i{(user + time) % 7}", time) for time in range(9)] for user in range(160)}
+    # Of 160 users 40 have events from the validation time on.
+    events = {user: of_user if int(user[1:]) < 40 else of_user[:6] for user, of_user in events.items()}
+    data = prepared(tmp_path, events, hold_out="time", validation_from="6", test_from="8")
+    settings = {"preset": "sasrec", "width": 4, "epochs": 1, "n_recommender_blocks": 0, "calibration_share": 0.05}
+    run = train(data.folder, tmp_path / "run", settings, show_progress=False)
+    share = splits.set_aside_share(40, data.counts["events"], 0.05)
+    assert run.record["edits"]["users"] == int(data.split().is_set_aside(share).sum()) >= 10
