@@ -243,7 +243,8 @@ def test_many_slices_in_bfloat16_add_up_as_one_does(slice_elements: int):
 def test_a_certain_target_costs_nothing_in_bfloat16(slice_elements: int):
     vectors = tf.cast(VECTORS[:, :1] * 0 + [[7.3, 5.1, 3.7]], tf.bfloat16)
     table = np.outer([12.9, *[-12.9] * 10], [7.3, 5.1, 3.7]).astype("float32")
-    assert float(catalogue_cross_entropy(vectors, table, 0 * TARGETS, slice_elements=slice_elements)) == 0.0
+    loss = float(catalogue_cross_entropy(vectors, table, 0 * TARGETS, slice_elements=slice_elements))
+    assert loss == pytest.approx(0, abs=1e-6)  # processors differ in the order of their sums
 
 
 @pytest.mark.parametrize("slice_elements", [200, 2**21])
