@@ -312,8 +312,9 @@ def _gradients(
 
     def add(index: tf.Tensor, to_vectors: tf.Tensor, to_slices: tf.Tensor) -> tuple[tf.Tensor, ...]:
         items = tf.gather(slices, index)
-        shares = tf.exp(_logits(vectors, items) + tf.gather(padding, index) - normalisers[:, tf.newaxis])
-        shares = tf.cast(shares, vectors.dtype)
+        shares = _logits(vectors, items) + tf.gather(padding, index) - normalisers[:, tf.newaxis]
+        # This product may round otherwise than the one of the normalisers. No share is above 1.
+        shares = tf.cast(tf.exp(tf.minimum(shares, 0.0)), vectors.dtype)
         to_items = tf.cast(tf.matmul(shares, weighted, transpose_a=True), tf.float32)
         to_slices = tf.tensor_scatter_nd_update(to_slices, [[index]], to_items[tf.newaxis])
         return index + 1, to_vectors + tf.cast(tf.matmul(shares, items), tf.float32), to_slices

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from laclrec_tf.losses import next_item_loss, operation_loss
+from laclrec_tf.losses import cross_entropy, next_item_loss, operation_loss
 from laclrec_tf.losses.cross_entropy import (
     MIN_POSITIONS,
     catalogue_cross_entropy,
@@ -303,3 +303,16 @@ def test_a_graph_that_it_was_traced_in_is_freed():
     graph = traced()
     gc.collect()
     assert graph() is None
+
+
+def test_a_gradient_stays_small_where_the_second_product_rounds_otherwise(monkeypatch):
+    vectors, table = tf.fill([2, 1], 1e4), tf.constant([[0.0], [5e3], [1e4], [-1e4]])
+    normalisers = cross_entropy._normalisers
+    # As if the first product of the likeliest item, 1e8, had rounded to two float32 numbers below.
+    monkeypatch.setattr(cross_entropy, "_normalisers", lambda *arguments: normalisers(*arguments) - 16.0)
+    with tf.GradientTape() as tape:
+        tape.watch([vectors, table])
+        loss = catalogue_cross_entropy(vectors, table, tf.constant([1, 1]), slice_elements=4)
+    to_vectors, to_table = tape.gradient(loss, [vectors, table])
+    np.testing.assert_allclose(to_vectors, [[2.5e3], [2.5e3]])  # the likeliest item without the target, over two
+    np.testing.assert_allclose(to_table, [[0.0], [-1e4], [1e4], [0.0]])

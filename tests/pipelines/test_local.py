@@ -31,7 +31,7 @@ def test_the_first_model_is_pushed_and_a_worse_one_refused(process, script, data
 
     monkeypatch.chdir(tmp_path)
     bad = ["--set", "epochs=1", "--set", "learning_rate=1e-7", "--set", "item_initialisation=random"]
-    assert " is worse than " in script("local.py", *common, "--work", "second", *bad, code=2, log_lines=1)
+    assert " is worse than " in script("local.py", *common, "--work", "second", *bad, code=2, log_lines=2)
     assert list(version_folders(served)) == [1]
     assert (tmp_path / "second/run/run.json").exists()
 

@@ -206,7 +206,7 @@ def test_a_refit_keeps_the_average_of_its_steps(data, tmp_path, monkeypatch):
     steps = []
 
     class Steps(keras.callbacks.Callback):
-        def __init__(self, title):
+        def __init__(self, title, note):
             super().__init__()
 
         def on_train_batch_end(self, batch, logs=None):
@@ -249,7 +249,7 @@ def test_the_augmenter_can_be_pretrained(pretrained):
 
 def test_an_interrupted_run_keeps_its_best_weights_and_is_not_taken_for_finished(data, tmp_path, monkeypatch):
     class Interruption(keras.callbacks.Callback):
-        def __init__(self, title):
+        def __init__(self, title, note):
             super().__init__()
 
         def on_epoch_begin(self, epoch, logs=None):
