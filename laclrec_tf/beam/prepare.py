@@ -271,7 +271,7 @@ class _Preparation:
             items | "WriteItems" >> write_rows(f"{self.work}/items-", fields)
             kept = items | beam.MapTuple(lambda _, count: count) | beam.CombineGlobally(sum)
             self._note("kept", kept)
-            repeated = histories | beam.MapTuple(lambda _, items: repeats(items)) | beam.CombineGlobally(_sums)
+            repeated = histories | beam.MapTuple(lambda _, items: repeats(items)) | beam.CombineGlobally(_sums, n=4)
             self._note("repeats", repeated)
             firsts = pipeline | "Firsts" >> read_rows(f"{self.work}/firsts-")
             # Each user has one history and one place.
@@ -344,8 +344,8 @@ def _shuffled(event: Event, seed: int) -> Event:
     return *event[:3], int(shuffled_places(np.array([event[3]]), seed)[0])
 
 
-def _sums(found: Iterable[tuple[int, int, int]]) -> tuple[int, ...]:
-    return tuple(map(sum, zip((0, 0, 0), *found, strict=True)))
+def _sums(found: Iterable[tuple[int, ...]], n: int = 3) -> tuple[int, ...]:
+    return tuple(map(sum, zip((0,) * n, *found, strict=True)))
 
 
 def _combine_sizes(counted: Iterable[tuple[int, int, int]]) -> tuple[int, int, int]:

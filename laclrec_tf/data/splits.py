@@ -103,8 +103,8 @@ def check_split(split: str) -> None:
         raise InputError(f"Argument `split` must be {' or '.join(SPLITS)}. Received: {split!r}.")
 
 
-def repeats(history: Sequence[Any] | np.ndarray, before: Sequence[int] | None = None) -> tuple[int, int, int]:
-    """Return 0 or 1: is a history evaluated, is its test target in the items before it, is its validation target?
+def repeats(history: Sequence[Any] | np.ndarray, before: Sequence[int] | None = None) -> tuple[int, int, int, int]:
+    """Return 0 or 1: has a history a test item, is it in the items before it, and the same of the validation item.
 
     Args:
         history: `[n]` items, oldest first.
@@ -112,34 +112,38 @@ def repeats(history: Sequence[Any] | np.ndarray, before: Sequence[int] | None = 
 
     Example:
         >>> repeats([5, 6, 7, 5]), repeats([5, 6, 6, 7]), repeats([5, 5])
-        ((1, 1, 0), (1, 0, 1), (0, 0, 0))
+        ((1, 1, 1, 0), (1, 0, 1, 1), (0, 0, 0, 0))
         >>> repeats([5, 6, 5, 7], before=(1, 2))
-        (1, 1, 0)
+        (1, 1, 1, 0)
     """
     validation, test = leave_one_out(len(history)) if before is None else before
-    if not 0 < test < len(history):
-        return 0, 0, 0
-    validates = 0 < validation < test and history[validation] in history[:validation]
-    return 1, int(history[test] in history[:test]), int(validates)
+    is_tested, is_validated = 0 < test < len(history), 0 < validation < test
+    return (
+        int(is_tested),
+        int(is_tested and history[test] in history[:test]),
+        int(is_validated),
+        int(is_validated and history[validation] in history[:validation]),
+    )
 
 
-def repeated_targets(found: Iterable[tuple[int, int, int]]) -> dict[str, float]:
-    """Return the shares of test users whose test and validation target is an item of the history before it.
+def repeated_targets(found: Iterable[tuple[int, int, int, int]]) -> dict[str, float]:
+    """Return the shares of the test and of the validation items that are in the history before them.
 
     Args:
         found: results of `repeats`, or sums of them.
 
     Returns:
-        "repeated_targets" and "repeated_validation_targets", from 0 to 1; 0 if no history is evaluated.
+        "repeated_targets" and "repeated_validation_targets", from 0 to 1; 0 if there are none.
 
     Example:
         >>> repeated_targets(map(repeats, [[5, 6, 7, 5], [5, 6, 7, 8], [5, 5]]))
         {'repeated_targets': 0.5, 'repeated_validation_targets': 0.0}
     """
-    users = test = validation = 0
-    for each in found:
-        users, test, validation = users + each[0], test + each[1], validation + each[2]
-    return {"repeated_targets": test / max(users, 1), "repeated_validation_targets": validation / max(users, 1)}
+    sums = np.array([(0, 0, 0, 0), *found]).sum(axis=0).tolist()
+    return {
+        "repeated_targets": sums[1] / max(sums[0], 1),
+        "repeated_validation_targets": sums[3] / max(sums[2], 1),
+    }
 
 
 def training_windows(history: np.ndarray, max_length: int, window: Window = "last") -> list[np.ndarray]:

@@ -88,14 +88,20 @@ def test_the_newest_window_is_the_last_events(n, max_length):
 
 @given(st.lists(st.integers(1, 9), max_size=9))
 def test_repeats_are_targets_in_the_history_before_them(items):
-    evaluated, *repeated = repeats(items)
-    assert repeats(np.array(items)) == repeats(items)
-    for split, found in zip(("test", "validation"), repeated, strict=True):
+    found = repeats(items)
+    assert repeats(np.array(items)) == found
+    for split, of_split in (("test", found[:2]), ("validation", found[2:])):
         pair = held_out(np.array(items), split)
-        assert (evaluated, found) == ((0, 0) if pair is None else (1, pair[1] in pair[0].tolist()))
+        assert of_split == ((0, 0) if pair is None else (1, pair[1] in pair[0].tolist()))
 
 
-def test_repeated_targets_are_shares_of_the_evaluated_users():
+def test_repeated_targets_are_shares_of_the_users_with_an_item_of_the_split():
+    # With other hold-outs, a user may have one of the two items only.
+    only = [repeats([1, 2, 3], (3, 3)), repeats([1, 1, 2, 1], (1, 4)), repeats([1, 2, 3, 1], (2, 4))]
+    assert only == [(0, 0, 0, 0), (0, 0, 1, 1), (0, 0, 1, 0)]
+    assert repeats([1, 2, 1], (2, 2)) == (1, 1, 0, 0)
+    assert repeated_targets([*only, (1, 1, 0, 0)]) == {"repeated_targets": 1.0, "repeated_validation_targets": 0.5}
+
     found = repeated_targets(map(repeats, [[1, 2, 1], [1, 1, 2], [1, 1, 1], [1, 2, 3], [1, 1]]))
     assert found == {"repeated_targets": 0.5, "repeated_validation_targets": 0.5}
     assert repeated_targets([]) == {"repeated_targets": 0.0, "repeated_validation_targets": 0.0}
