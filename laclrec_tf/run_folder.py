@@ -110,14 +110,25 @@ class RunFolder:
 
     @cached_property
     def model(self) -> LACLRec | CountModel:
-        """The model.
+        """The model, without its optimizer, which has two numbers for each weight.
 
         Raises:
             InputError: the file is missing or damaged, or a weight is not finite.
         """
+        return self._load(compile=False)
+
+    def compiled_model(self) -> LACLRec | CountModel:
+        """Return the model with its optimizer, to train it on.
+
+        Raises:
+            InputError: see `model`.
+        """
+        return self._load(compile=True)
+
+    def _load(self, compile: bool) -> LACLRec | CountModel:
         file = self.folder / "model.keras"
         try:
-            model = keras.saving.load_model(file)
+            model = keras.saving.load_model(file, compile=compile)
         except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
             raise InputError(f"{file} is missing or damaged. {_REMEDY}") from error
         broken = nonfinite_weight(model.weights)

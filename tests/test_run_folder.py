@@ -84,3 +84,11 @@ def test_changed_data_of_a_run_is_refused(sasrec_run, tmp_path):
     (tmp_path / "run.json").write_text(json.dumps(sasrec_run.record | {"data_hash": "0" * 64}))
     with pytest.raises(InputError, match="contains other data"):
         _ = RunFolder.open(tmp_path).data
+
+
+def test_the_optimizer_is_read_only_to_train_on(sasrec_run):
+    run = RunFolder.open(sasrec_run.folder)
+    assert not run.model.compiled
+    compiled = run.compiled_model()
+    assert int(compiled.optimizer.iterations) > 0
+    assert all(map(np.array_equal, compiled.get_weights(), run.model.get_weights()))

@@ -76,7 +76,7 @@ def grow(
     change = CatalogueChange.between(folder.vocabulary, folder.retired, new, keep_missing=keep_missing)
     popularity = folder.popularity
     with spinner(f"growing {run}", disable=not show_progress):
-        model = folder.vector_model
+        model = folder.compiled_model()
         if model.n_items != folder.vocabulary.n_items:
             raise InputError(
                 f"{folder.folder} is damaged: its model has {model.n_items} items, but vocabulary.txt has "

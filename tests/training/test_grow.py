@@ -116,6 +116,11 @@ def test_old_items_stay_and_new_ones_start_near_their_neighbours(run, listed, tm
     np.testing.assert_array_equal(new.model(histories, training=False), users)
     np.testing.assert_array_equal(new.model.score(users)[:, :151], run.model.score(users)[:, :151])
 
+    # It can be trained further.
+    optimizer = new.compiled_model().optimizer
+    assert int(optimizer.iterations) == int(run.compiled_model().optimizer.iterations) > 0
+    assert (154 + 2, table.shape[1]) in [tuple(variable.shape) for variable in optimizer.variables]
+
     np.testing.assert_array_equal(new.popularity, [*run.popularity, 0, 0, 0])
     growth = new.record["growths"][0]
     assert growth["rows_from"] == {"neighbours": 2, "events": 0, "catalogue": 1}
