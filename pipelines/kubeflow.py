@@ -180,7 +180,7 @@ def bless(
     if not versions:
         comparison.metadata["reason"] = "the first version, with none to compare with"
         return "blessed"
-    held_out = HeldOutItems.last_of(data.path)
+    held_out = HeldOutItems.test_of(data.path)
     try:
         found = bless(folder, versions[max(versions)], metric=metric, tolerance=tolerance, held_out=held_out)
     except InputError as error:
@@ -207,7 +207,7 @@ def push(
 
     model = reachable(served)
     if is_in_bucket(model):
-        held_out = HeldOutItems.last_of(data.path)
+        held_out = HeldOutItems.test_of(data.path)
         return str(push_into_bucket(Path(candidate.path), model, held_out, metric, tolerance))
     done = push(candidate.path, model, metric=metric, tolerance=tolerance, data=data.path, show_progress=False)
     return str(done.version)

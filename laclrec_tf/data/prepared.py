@@ -174,7 +174,7 @@ class PreparedData:
     def exclude_history(self) -> bool:
         """Whether the items of a history are not to be recommended: as `prepare` was told, or few targets repeat one.
 
-        Where more than 5 % of the users' newest items are in the history before, they are recommended again.
+        Where more than 5 % of the users' test items are in the history before them, they are recommended again.
         """
         return excludes_history(self.repeated_targets, self.settings.get("exclude_history"))
 
@@ -198,7 +198,7 @@ def excludes_history(repeated_targets: float, told: bool | None = None) -> bool:
     """Return whether the items of a history are not to be recommended.
 
     Args:
-        repeated_targets: share of the users whose newest item is in the history before.
+        repeated_targets: share of the test users whose test item is in the history before it.
         told: the setting of `prepare`. Default: None, excluded unless the share is above 5 %.
 
     Example:

@@ -47,7 +47,7 @@ def evaluate(
 
     Args:
         run: folder made by `laclrec-tf train`.
-        split: "test" (the last item) or "validation" (the one before). Default: "test".
+        split: "test" or "validation". Default: "test".
         protocol: "full", "full-with-history" or "sampled-99", see `laclrec_tf.evaluation.ranking`. Default: as the run
             recommends, "full" if it excludes the items of a history, "full-with-history" if not.
         histories: table of events to evaluate on instead of the run's data, e.g. the same users with added noise, with
@@ -70,7 +70,7 @@ def evaluate(
 
     Returns:
         `recall@5` ... `ndcg@20`, and what they describe: `protocol`, `split`, `trained_on`, `tie_rule`, `data_hash`,
-        `users`, `users_too_short` (left out, because their history has fewer than three events), `seed`, `preset`,
+        `users`, `users_too_short` (left out, because they have no item of the split), `seed`, `preset`,
         `clean`, `edits`, `noise`, `run`; with `histories` also `histories`, `histories_sha256`, `unknown_item_events`
         and `users_with_unknown_target`; with retired items also `users_with_retired_target`. `targets_in_history` is
         the share of held-out items that are in the history, too: with the protocol "full" they are missed.
@@ -174,7 +174,7 @@ def evaluate_users(
     if not pairs:
         source = "the prepared data" if histories is None else f"{histories} (items the run knows)"
         raise InputError(
-            f"No history in {source} has the three events that holding out an item takes. Give longer ones."
+            f"No user in {source} has a {split} item, which takes three events. Give longer histories."
         )
     targets = np.array([target for _, target in pairs], np.int32)
     before = [history for history, _ in pairs]

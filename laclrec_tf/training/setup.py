@@ -60,7 +60,7 @@ class Derived(NamedTuple):
 def settings_of_data(config: TrainConfig, data: PreparedData) -> list[Derived]:
     """Return the settings that follow from the data where neither the user nor the preset gives them.
 
-    `exclude_history`: False if more than 5 % of the users' newest items are in their history before, or as `prepare`
+    `exclude_history`: False if more than 5 % of the users' test items are in the history before them, or as `prepare`
     was told. `dropout`, see `default_dropout`; counted presets have none.
 
     Args:
@@ -73,7 +73,7 @@ def settings_of_data(config: TrainConfig, data: PreparedData) -> list[Derived]:
         [('exclude_history', False), ('dropout', 0.3)]
     """
     given = preset_arguments(config.preset) | config.model
-    repeated = f"{data.repeated_targets:.1%} of the newest items are in the history"
+    repeated = f"{data.repeated_targets:.1%} of the test items are in the history before"
     told = "exclude_history" in data.settings
     derived = [Derived("exclude_history", data.exclude_history, "`prepare` was told so" if told else repeated)]
     if not config.is_counted:

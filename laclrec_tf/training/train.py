@@ -312,10 +312,10 @@ def _is_first_file(file: Path) -> bool:
 
 
 def _check_validation(prepared: PreparedData, split: SplitHistories) -> None:
-    """Refuse data without a history of three events, because nothing can be validated on it."""
+    """Refuse data without a validation item."""
     if not split.has_item("validation").any():
         raise InputError(
-            f"{prepared.folder} has no history of three or more events, so none to validate on. Prepare more events."
+            f"No user in {prepared.folder} has a validation item, which takes three events. Prepare more events."
         )
 
 

@@ -124,7 +124,7 @@ def test_a_run_follows_its_data_or_the_settings_on_excluding_histories(tmp_path,
     config = TrainConfig.of({"preset": "sasrec", "width": 4, "epochs": 1} | settings)
     derived = settings_of_data(config, data)
     assert [each for each in derived if each.name == "exclude_history"] == (
-        [] if settings else [("exclude_history", False, "100.0% of the newest items are in the history")]
+        [] if settings else [("exclude_history", False, "100.0% of the test items are in the history before")]
     )
     assert config_for_data(config, data).model.get("exclude_history", True) == excluded
     run = training.train(data.folder, tmp_path / "run", config, show_progress=False)
@@ -171,5 +171,7 @@ def test_dropout_follows_from_events_a_weight(tmp_path, capsys):
     assert [each.name for each in settings_of_data(TrainConfig.of({"preset": "popular"}), data)] == ["exclude_history"]
     run = training.train(data.folder, tmp_path / "run", many)
     assert run.model.dropout == 0.1 and run.record["settings"]["model"]["dropout"] == 0.1
-    line = "from the data: exclude_history=True (0.0% of the newest items are in the history); dropout=0.1 (48 events"
+    line = (
+        "from the data: exclude_history=True (0.0% of the test items are in the history before); dropout=0.1 (48 events"
+    )
     assert line in capsys.readouterr().err

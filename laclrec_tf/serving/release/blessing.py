@@ -36,19 +36,19 @@ class HeldOutItems:
     targets: Sequence[str]
 
     @classmethod
-    def last_of(cls, data: str | Path) -> HeldOutItems:
+    def test_of(cls, data: str | Path) -> HeldOutItems:
         """Hold out every user's test item, by default the last one.
 
         Args:
             data: folder of prepared data.
 
         Raises:
-            InputError: the data cannot be read, or no history has the three events that a held-out item needs.
+            InputError: the data cannot be read, or no user has a test item.
         """
         prepared = PreparedData.open(data)
         pairs = prepared.split().pairs("test")
         if not pairs:
-            raise InputError(f"No history in {prepared.folder} has the three events that a held-out item needs.")
+            raise InputError(f"No user in {prepared.folder} has a test item, which takes three events. Prepare more.")
         return cls(
             f"the test items of {prepared.folder.name} (hash {prepared.data_hash[:12]})",
             [prepared.vocabulary.to_items(before.tolist()) for before, _ in pairs],

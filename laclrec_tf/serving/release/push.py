@@ -132,7 +132,7 @@ def push(
     folder = version_folder(Path(candidate))
     read_manifest(folder)
     with spinner(f"pushing {folder}", disable=not show_progress):
-        held_out = None if data is None else HeldOutItems.last_of(data)
+        held_out = None if data is None else HeldOutItems.test_of(data)
         sha256 = manifest_sha256(folder)
         validation = validate(folder)
         with model_folder(model), push_lock(model):
