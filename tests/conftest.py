@@ -72,6 +72,18 @@ def data(made_once) -> Path:
 
 
 @pytest.fixture(scope="session")
+def short_data(data: Path, made_once) -> Path:
+    """Return the last events of the same users: they are of one bucket, so an epoch has few steps."""
+
+    def make(folder: Path) -> None:
+        for name in ("events.csv", "events.truth.csv"):
+            shutil.copy(data.parent / name, folder)
+        prepare([folder / "events.csv"], folder / "data", min_interactions=1, max_length=6)
+
+    return made_once("short-prepared", make) / "data"
+
+
+@pytest.fixture(scope="session")
 def sasrec_run(data: Path, made_once) -> RunFolder:
     """Return a run of three epochs of a model without an augmenter."""
     config = TrainConfig.of(

@@ -95,7 +95,7 @@ def reference_walk(
 # ---- the labels undo the corruption ----------------------------------------------------------------------
 
 
-@settings(deadline=None, derandomize=True, max_examples=60)
+@settings(deadline=None, derandomize=True, max_examples=20)
 @given(
     lengths=st.lists(st.integers(1, 60), min_size=1, max_size=4),
     p_keep=st.floats(0.05, 1.0),
@@ -328,7 +328,7 @@ def test_popular_items_have_the_shares_of_their_weights():
     assert np.bincount(noise - 1, minlength=7) / len(noise) == pytest.approx(weights / 10, abs=0.01)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=10)
 @given(seed=st.integers(0, 1000), weighted=st.integers(1, N_ITEMS))
 def test_popularity_changes_nothing_but_the_inserted_items(seed, weighted):
     history = history_batch([20, 1, 30], seed=seed)

@@ -27,7 +27,7 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("noise")
     events, *_ = simulate_events(folder / "events.csv", users=600, items=60, noise=0.0)
     prepare([events], folder / "data", exclude_history=True)
-    settings = {"preset": "sasrec", "width": 16, "epochs": 3, "targets_per_batch": 256}
+    settings = {"preset": "sasrec", "width": 16, "n_recommender_blocks": 0, "epochs": 3, "targets_per_batch": 256}
     train(folder / "data", folder / "run", settings, boards=False, show_progress=False)
     return folder / "run"
 
@@ -101,7 +101,7 @@ def test_the_curve_follows_what_it_is_told_of_the_history(run, curve, tmp_path):
     (other / "run.json").write_text(json.dumps(record))
     with pytest.raises(InputError, match=r"differ in whether they exclude .* Give --exclude-history or --keep-history"):
         noise_curve([run, other], rates=[0.0], show_progress=False)
-    assert noise_curve([run, other], rates=[0.0], exclude_history=True, show_progress=False)["protocol"] == "full"
+    assert noise_curve([other], rates=[0.0], exclude_history=True, show_progress=False)["protocol"] == "full"
 
 
 def test_the_command_writes_and_prints_the_curve(run, tmp_path):

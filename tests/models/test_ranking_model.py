@@ -149,7 +149,7 @@ import numpy as np
 from laclrec_tf.data import training_dataset, evaluation_dataset
 from laclrec_tf.models import build_preset
 model = build_preset("laclrec", 20, width=8, max_length=8, n_recommender_blocks=0, max_insertions=1, seed=1)
-model.compile()
+model.compile(run_eagerly=True)
 histories = [np.arange(1, 7), np.arange(4, 9)]
 log = model.fit(training_dataset(histories, **model.batch_requirements), verbose=0,
                 validation_data=evaluation_dataset(histories, np.array([7, 9])))

@@ -38,8 +38,8 @@ def test_a_variable_is_not_read_whole_and_its_gradient_is_rows(made):
     assert "ReadVariableOp" not in operations
 
 
-@pytest.mark.parametrize("n_vectors", [0, 1, 7, 30])
-@pytest.mark.parametrize("slice_elements", [1, 20, 63, 2**21])
+@pytest.mark.parametrize("n_vectors", [0, 7, 30])
+@pytest.mark.parametrize("slice_elements", [1, 63, 2**21])
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_the_rows_are_those_of_the_whole_table_of_scores(n_vectors: int, slice_elements: int, jit_compile: bool):
     vectors = GENERATOR.normal(size=[n_vectors, 4]).astype("float32")

@@ -28,10 +28,10 @@ def process() -> Callable[..., subprocess.CompletedProcess[str]]:
 def script(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """Return a function that runs a script in this process and returns its output.
 
-    With `code` it expects this exit code and one line on standard error, after `log_lines` lines, and returns the line.
+    With `code` it expects this exit code and one line on standard error, and returns the line.
     """
 
-    def run(name: str, *arguments: object, code: int = 0, log_lines: int = 0) -> str:
+    def run(name: str, *arguments: object, code: int = 0) -> str:
         monkeypatch.setattr(sys, "argv", [str(FOLDER / name), *map(str, arguments)])
         with pytest.raises(SystemExit) as exit_:
             runpy.run_path(str(FOLDER / name), run_name="__main__")
@@ -39,8 +39,7 @@ def script(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
         assert exit_.value.code == code, captured.err
         if not code:
             return captured.out
-        line = captured.err.splitlines(keepends=True)[log_lines:]
-        assert len(line) == 1 and line[0].startswith(f"{name}: "), captured.err
-        return line[0]
+        assert captured.err.count("\n") == 1 and captured.err.startswith(f"{name}: "), captured.err
+        return captured.err
 
     return run

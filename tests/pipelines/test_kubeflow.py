@@ -129,10 +129,13 @@ def in_this_process(monkeypatch, tmp_path):
 @pytest.mark.usefixtures("untraced_here")
 def test_a_worse_model_is_refused(in_this_process, data, sasrec_export, tmp_path, capsys):
     served = shutil.copytree(sasrec_export, tmp_path / "shop")
-    # It learns nothing.
-    bad = ["preset=sasrec", "width=8", "n_recommender_blocks=0", "max_insertions=1", "epochs=1"]
-    bad += ["learning_rate=1e-7", "item_initialisation=random"]
-    run_pipeline(str(served), tmp_path / "artifacts", str(data.parent / "events.csv"), min_interactions=1, set_=bad)
+    run_pipeline(
+        str(served),
+        tmp_path / "artifacts",
+        str(data.parent / "events.csv"),
+        min_interactions=1,
+        set_=["preset=popular"],
+    )
     assert re.search("^refused: .* is worse than", capsys.readouterr().out, re.MULTILINE)
     assert list(version_folders(served)) == [1]
 

@@ -30,8 +30,8 @@ def test_the_first_model_is_pushed_and_a_worse_one_refused(process, script, data
     assert RunFolder.open(tmp_path / "first/run").record["epochs_run"] == 2
 
     monkeypatch.chdir(tmp_path)
-    bad = ["--set", "epochs=1", "--set", "learning_rate=1e-7", "--set", "item_initialisation=random"]
-    assert " is worse than " in script("local.py", *common, "--work", "second", *bad, code=2, log_lines=2)
+    popular = [events, "--min-interactions=1", "--set=preset=popular", "--to", served, "--work", "second"]
+    assert " is worse than " in script("local.py", *popular, code=2)
     assert list(version_folders(served)) == [1]
     assert (tmp_path / "second/run/run.json").exists()
 

@@ -34,6 +34,12 @@ from laclrec_tf.training.config import DEPENDENT_DEFAULTS, TrainConfig, setting_
 
 pytestmark = pytest.mark.usefixtures("untraced_training")
 
+
+@pytest.fixture(scope="module")
+def data(short_data):
+    return short_data
+
+
 TINY = {"width": 8, "epochs": 1, "targets_per_batch": 2000, "n_recommender_blocks": 0, "max_insertions": 1}
 
 SOME_OF_AUGMENTER = (

@@ -31,7 +31,7 @@ SETTINGS = {
     "max_insertions": 1,
     "epochs": 2,
     "patience": 1,
-    "targets_per_batch": 2000,  # two steps an epoch
+    "targets_per_batch": 350,  # two steps an epoch
     "learning_rate": 0.02,
     "pretrain_epochs": 1,
     "refit": True,
@@ -44,13 +44,13 @@ def run(data: Path, out: Path, **keeping) -> RunFolder:
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(data, tmp_path_factory) -> RunFolder:
+def uninterrupted(short_data, tmp_path_factory) -> RunFolder:
     """Return an uninterrupted run of pretraining, strict training and refit."""
-    return run(data, tmp_path_factory.mktemp("whole") / "run")
+    return run(short_data, tmp_path_factory.mktemp("whole") / "run")
 
 
 @pytest.fixture(scope="module")
-def killed(data, tmp_path_factory) -> tuple[Path, list[Path]]:
+def killed(short_data, tmp_path_factory) -> tuple[Path, list[Path]]:
     """Return a run that was killed in each of its parts and resumed, and copies of its folder at those moments."""
     out = tmp_path_factory.mktemp("killed") / "run"
     # In the pretraining, in a later epoch of the strict training, and in the refit.
@@ -70,8 +70,8 @@ def killed(data, tmp_path_factory) -> tuple[Path, list[Path]]:
         patch.setattr(TrainingCheckpoints, "write", write_and_die)
         for _ in range(3):
             with pytest.raises(Killed):
-                run(data, out, minutes=0, resume=True)
-        run(data, out, minutes=0, resume=True)
+                run(short_data, out, minutes=0, resume=True)
+        run(short_data, out, minutes=0, resume=True)
     return out, copies
 
 
@@ -105,23 +105,23 @@ def test_killed_in_each_part_the_run_ends_with_the_same_weights(killed, uninterr
     assert not (resumed.folder / "checkpoints").exists()
 
 
-def test_a_finished_run_is_returned_as_it_is(data, uninterrupted):
+def test_a_finished_run_is_returned_as_it_is(short_data, uninterrupted):
     before = (uninterrupted.folder / "run.json").read_bytes()
-    assert run(data, uninterrupted.folder, resume=True).record == uninterrupted.record
+    assert run(short_data, uninterrupted.folder, resume=True).record == uninterrupted.record
     assert (uninterrupted.folder / "run.json").read_bytes() == before
 
 
-def test_another_training_is_not_resumed(data, killed):
+def test_another_training_is_not_resumed(short_data, killed):
     moment = killed[1][-1]
     other = TrainConfig.of(SETTINGS | {"width": 16})
     with pytest.raises(InputError, match="of another training: dropout, width differ"):
-        train(data, moment, other, checkpoints=CheckpointSettings(resume=True), show_progress=False)
+        train(short_data, moment, other, checkpoints=CheckpointSettings(resume=True), show_progress=False)
     assert TrainingCheckpoints(moment / "checkpoints")
 
 
-def test_without_resume_checkpoints_are_not_overwritten(data, killed):
+def test_without_resume_checkpoints_are_not_overwritten(short_data, killed):
     with pytest.raises(InputError, match=r"holds checkpoints of a training. Resume it with --resume"):
-        run(data, killed[1][-1])
+        run(short_data, killed[1][-1])
 
 
 def test_after_sigterm_the_command_resumes_and_ends_with_the_same_weights(data, tmp_path):
@@ -162,7 +162,7 @@ SHORT = {"preset": "sasrec", "pretrain_epochs": 0, "refit": False, "epochs": 4, 
 
 
 @pytest.fixture(scope="module")
-def stopped(data, tmp_path_factory) -> Path:
+def stopped(short_data, tmp_path_factory) -> Path:
     """Return the folder of a training that was killed in its third epoch."""
     out = tmp_path_factory.mktemp("stopped") / "run"
     write = TrainingCheckpoints.write
@@ -175,7 +175,7 @@ def stopped(data, tmp_path_factory) -> Path:
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
         patch.setattr(TrainingCheckpoints, "write", write_and_die)
-        short_run(data, out, minutes=0)
+        short_run(short_data, out, minutes=0)
     return out
 
 
@@ -184,30 +184,30 @@ def short_run(data: Path, out: Path, settings: dict[str, int] | None = None, **k
     return train(data, out, config, checkpoints=CheckpointSettings(**keeping), show_progress=False)
 
 
-def test_a_stopped_training_is_finished_with_its_best_epoch(data, stopped, tmp_path):
+def test_a_stopped_training_is_finished_with_its_best_epoch(short_data, stopped, tmp_path):
     out = shutil.copytree(stopped, tmp_path / "run")
     best = keras.saving.load_model(out / "best.keras").get_weights()
-    finished = short_run(data, out, finish=True)
+    finished = short_run(short_data, out, finish=True)
     assert all(map(np.array_equal, weights(finished), best))
     table = np.genfromtxt(out / "epochs-strict.csv", delimiter=",", names=True, deletechars="")
     assert finished.record["epochs_run"] == len(table["val_ndcg@10"]) == 2
     assert finished.record["best_epoch"] == np.argmax(table["val_ndcg@10"]) + 1
     assert finished.record["validation"]["ndcg@10"] == pytest.approx(table["val_ndcg@10"].max())
     assert not (out / "best.keras").exists() and not (out / "checkpoints").exists()
-    assert short_run(data, out, finish=True).record == finished.record
+    assert short_run(short_data, out, finish=True).record == finished.record
 
 
-def test_a_stopped_training_is_given_more_epochs(data, stopped, tmp_path):
+def test_a_stopped_training_is_given_more_epochs(short_data, stopped, tmp_path):
     longer = {"epochs": 5, "patience": 5}
-    resumed = short_run(data, shutil.copytree(stopped, tmp_path / "run"), longer, resume=True)
-    whole = short_run(data, tmp_path / "whole", longer)
+    resumed = short_run(short_data, shutil.copytree(stopped, tmp_path / "run"), longer, resume=True)
+    whole = short_run(short_data, tmp_path / "whole", longer)
     assert resumed.record["epochs_run"] == 5
     assert all(map(np.array_equal, weights(resumed), weights(whole)))
 
 
-def test_there_is_nothing_to_finish_before_the_first_epoch(data, stopped, tmp_path):
+def test_there_is_nothing_to_finish_before_the_first_epoch(short_data, stopped, tmp_path):
     with pytest.raises(InputError, match="has no checkpoint"):
-        short_run(data, tmp_path / "new", finish=True)
+        short_run(short_data, tmp_path / "new", finish=True)
     assert not (tmp_path / "new").exists()
     with pytest.raises(InputError, match="learning_rate differ"):
-        short_run(data, shutil.copytree(stopped, tmp_path / "run"), {"learning_rate": 0.1}, finish=True)
+        short_run(short_data, shutil.copytree(stopped, tmp_path / "run"), {"learning_rate": 0.1}, finish=True)

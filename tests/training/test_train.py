@@ -36,10 +36,15 @@ SMALL = {
     "width": 16,
     "n_recommender_blocks": 0,
     "epochs": 3,
-    "targets_per_batch": 2000,  # two steps an epoch
+    "targets_per_batch": 350,  # two steps an epoch
     "learning_rate": 0.02,
     "seed": 3,
 }
+
+
+@pytest.fixture(scope="module")
+def data(short_data):
+    return short_data
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
@@ -99,8 +104,8 @@ def test_starting_from_scratch_over_checkpoints_is_refused(tmp_path, kept):
         check_place(tmp_path / "run", kept, resume=False)
 
 
-def test_a_finished_run_is_returned_for_the_same_training_only(sasrec_run, data, tmp_path):
-    prepared = PreparedData.open(data)
+def test_a_finished_run_is_returned_for_the_same_training_only(sasrec_run, tmp_path):
+    prepared = sasrec_run.data
     given = dict(sasrec_run.record["settings"] | sasrec_run.record["settings"]["model"])
     del given["model"]
     same = TrainConfig.of(given)
@@ -114,14 +119,14 @@ def test_a_finished_run_is_returned_for_the_same_training_only(sasrec_run, data,
         )
 
 
-def test_a_finished_run_may_have_another_default_that_follows_from_the_data(sasrec_run, data, tmp_path):
+def test_a_finished_run_may_have_another_default_that_follows_from_the_data(sasrec_run, tmp_path):
     # Earlier versions wrote 60 for all data.
     run = shutil.copytree(sasrec_run.folder, tmp_path / "run")
     record = json.loads((run / "run.json").read_text())
     assert record["every_setting"]["max_edited_length"] == sasrec_run.model.max_edited_length
     record["every_setting"]["max_edited_length"] = 59
     (run / "run.json").write_text(json.dumps(record))
-    prepared, given = PreparedData.open(data), record["settings"] | record["settings"]["model"]
+    prepared, given = sasrec_run.data, record["settings"] | record["settings"]["model"]
     del given["model"]
     assert finished_before(run, TrainConfig.of(given), prepared).record == record
     with pytest.raises(InputError, match="another training: max_edited_length differ"):
@@ -360,7 +365,7 @@ def test_sampled_negatives_work_from_training_to_evaluation(data, tmp_path):
     assert losses == pytest.approx([math.log(run.model.n_items)], rel=0.1)
     assert run.model.n_negatives == 60
     # By default there is no running average, which would update the whole item table at every step.
-    assert not any("average" in variable.path for variable in run.model.optimizer.variables)
+    assert not any("average" in variable.path for variable in run.compiled_model().optimizer.variables)
     assert 0 <= evaluate(run.folder, show_progress=False)["recall@10"] <= 1
 
 
