@@ -173,9 +173,7 @@ def evaluate_users(
     pairs = evaluated.pairs(split)
     if not pairs:
         source = "the prepared data" if histories is None else f"{histories} (items the run knows)"
-        raise InputError(
-            f"No user in {source} has a {split} item, which takes three events. Give longer histories."
-        )
+        raise InputError(f"No user in {source} has a {split} item, which takes three events. Give longer histories.")
     targets = np.array([target for _, target in pairs], np.int32)
     before = [history for history, _ in pairs]
     in_history = np.array([target in history for history, target in pairs])

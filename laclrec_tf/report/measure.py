@@ -266,7 +266,7 @@ def held_out_users(
     ]
     if not users:
         raise InputError(
-            f"No user in {run.data.folder} has a test item in the catalogue. Prepare more events, three or more of a user."
+            f"No user in {run.data.folder} has a test item in the catalogue. Prepare more events of each user."
         )
     chosen = np.sort(np.random.default_rng(seed).permutation(len(users))[:max_users])
     user_ids, histories, targets = (list(part) for part in zip(*(users[row] for row in chosen), strict=True))

@@ -265,7 +265,7 @@ def dropped_by_filter(counts: Mapping[str, Any], settings: Mapping[str, Any]) ->
             users=counts["users_read"] - counts["users"],
         ),
         Dropped(
-            f"older than a user's last {length}" + (" to train on" if settings.get("hold_out", "last") != "last" else ""),
+            f"older than a user's last {length}" + (" to train on" if "hold_out" in settings else ""),
             "--window sliding" if settings.get("window") == "sliding" else f"--max-length {length}",
             "raise --max-length or give --window sliding",
             counts["beyond_max_length_dropped"],

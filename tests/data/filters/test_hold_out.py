@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from laclrec_tf.data import splits
 from laclrec_tf.data.filters.hold_out import held_out_counts, held_out_line, mark_held_out, time_text
-from laclrec_tf.data.filters.settings import Filters
+from laclrec_tf.data.filters.settings import Filters, dropped_by_filter
 from laclrec_tf.data.formats.layouts import Reading
 from laclrec_tf.data.prepare import prepare
 from laclrec_tf.data.prepared import PreparedData
@@ -84,6 +84,7 @@ def test_all_events_are_kept_after_the_validation_time_and_the_last_ones_before(
     assert [named(data, items) for items in data.histories()[1]] == ["cdefghij"]
     assert held_out(data, "test") == {"ann": ("cdefg", "h")}
     assert data.counts["beyond_max_length_dropped"] == 2
+    assert dropped_by_filter(data.counts, data.settings)[-1].what == "older than a user's last 3 to train on"
     whole = prepared(tmp_path, {"ann": [(letter, time) for time, letter in enumerate("abcdefghij")]}, max_length=3,
                      window="sliding", hold_out="time", validation_from="5", test_from="7")  # fmt: skip
     assert held_out(whole, "test") == {"ann": ("abcdefg", "h")}
