@@ -61,7 +61,7 @@ FEWER_LAYERS = {"n_recommender_blocks": 0}  # built, traced, saved and loaded fa
 
 
 @pytest.fixture(scope="session")
-def data(made_once) -> Path:
+def long_data(made_once) -> Path:
     """Return a folder of prepared data: 150 users and 150 items, none dropped."""
 
     def make(folder: Path) -> None:
@@ -72,33 +72,39 @@ def data(made_once) -> Path:
 
 
 @pytest.fixture(scope="session")
-def short_data(data: Path, made_once) -> Path:
+def data(long_data: Path) -> Path:
+    """Return the data of a test. A module whose tests take the short ones replaces this fixture."""
+    return long_data
+
+
+@pytest.fixture(scope="session")
+def short_data(long_data: Path, made_once) -> Path:
     """Return the last events of the same users: they are of one bucket, so an epoch has few steps."""
 
     def make(folder: Path) -> None:
         for name in ("events.csv", "events.truth.csv"):
-            shutil.copy(data.parent / name, folder)
+            shutil.copy(long_data.parent / name, folder)
         prepare([folder / "events.csv"], folder / "data", min_interactions=1, max_length=6)
 
     return made_once("short-prepared", make) / "data"
 
 
 @pytest.fixture(scope="session")
-def sasrec_run(data: Path, made_once) -> RunFolder:
+def sasrec_run(long_data: Path, made_once) -> RunFolder:
     """Return a run of three epochs of a model without an augmenter."""
     config = TrainConfig.of(
         FEWER_LAYERS | {"preset": "sasrec", "width": 16, "epochs": 3, "learning_rate": 0.02, "seed": 3}
     )
-    return RunFolder.open(made_once("sasrec", _trained(data, config)) / "run")
+    return RunFolder.open(made_once("sasrec", _trained(long_data, config)) / "run")
 
 
 @pytest.fixture(scope="session")
-def laclrec_run(data: Path, made_once) -> RunFolder:
+def laclrec_run(long_data: Path, made_once) -> RunFolder:
     """Return a run of one epoch of a model with an augmenter."""
     config = TrainConfig.of(
         FEWER_LAYERS | {"width": 8, "epochs": 1, "lambda_aug": 1.0, "learning_rate": 0.02, "dropout": 0.0, "seed": 4}
     )
-    return RunFolder.open(made_once("laclrec", _trained(data, config)) / "run")
+    return RunFolder.open(made_once("laclrec", _trained(long_data, config)) / "run")
 
 
 def _trained(data: Path, config: TrainConfig) -> Callable[[Path], object]:

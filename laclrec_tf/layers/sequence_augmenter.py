@@ -240,7 +240,7 @@ class SequenceAugmenter(keras.layers.Layer):
         states = ops.take(ops.reshape(states, (-1, self.width)), wanted, axis=0)
         run = ops.take(where, wanted // self.max_insertions)  # the position of each target's run
         step = wanted % self.max_insertions
-        in_history = ops.take(corrupted, run // ops.maximum(ops.shape(corrupted)[1], 1), axis=0)  # [T, M]
+        in_history = ops.take(corrupted, row_of(run, corrupted), axis=0)  # [T, M]
         in_run = ops.take(runs, wanted // self.max_insertions, axis=0)  # [T, K]
         in_run = ops.where(ops.arange(self.max_insertions, dtype="int32")[None, :] < step[:, None], in_run, PAD_ID)
         present = ops.concatenate([in_history, ops.cast(in_run, corrupted.dtype)], axis=1)
@@ -286,7 +286,7 @@ class SequenceAugmenter(keras.layers.Layer):
         where, _ = positions_where(ops.logical_and(real, operations == INSERT), static_shapes)
         context = ops.take(ops.reshape(self.hidden_norm(hidden), (-1, self.width)), where, axis=0)  # [P, D]
         # An item of the history is not missing.
-        present = ops.take(history, where // ops.maximum(ops.shape(history)[1], 1), axis=0)  # [P, L]
+        present = ops.take(history, row_of(where, history), axis=0)  # [P, L]
         runs = ops.cast(self.generate(encoder, context, candidates, static_shapes, present), history.dtype)  # [P, K]
         insertions = ops.zeros((ops.size(history), self.max_insertions), history.dtype)
         insertions = ops.scatter_update(insertions, where[:, None], runs)
@@ -358,3 +358,9 @@ class SequenceAugmenter(keras.layers.Layer):
             "can_insert": self.can_insert,
             "seed": self.seed,
         }
+
+
+def row_of(position: KerasTensor, history: KerasTensor) -> KerasTensor:
+    """Return the row `[P]` of each index `[P]` into the flattened `[B, L]` history."""
+    # A number that comes from a shape has the default integer type: int64 where the default float type is float64.
+    return position // ops.cast(ops.maximum(ops.shape(history)[1], 1), position.dtype)

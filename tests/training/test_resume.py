@@ -114,7 +114,7 @@ def test_a_finished_run_is_returned_as_it_is(short_data, uninterrupted):
 def test_another_training_is_not_resumed(short_data, killed):
     moment = killed[1][-1]
     other = TrainConfig.of(SETTINGS | {"width": 16})
-    with pytest.raises(InputError, match="of another training: dropout, width differ"):
+    with pytest.raises(InputError, match="of another training: width differ"):
         train(short_data, moment, other, checkpoints=CheckpointSettings(resume=True), show_progress=False)
     assert TrainingCheckpoints(moment / "checkpoints")
 

@@ -407,7 +407,10 @@ def test_a_broken_weight_that_no_loss_shows_stops_the_training_too(data, tmp_pat
 
 def test_a_diverging_training_is_one_line_and_leaves_nothing(data, tmp_path, capsys):
     with pytest.raises(SystemExit) as stopped:
-        main(["train", str(data), "--out", str(tmp_path / "run"), "--preset", "sasrec", "--set", "learning_rate=1e10"])
+        main(
+            ["train", str(data), "--out", str(tmp_path / "run"), "--preset=sasrec", "--set=learning_rate=1e10"]
+            + ["--set=targets_per_batch=350"]
+        )
     assert stopped.value.code == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert "in epoch 1" in error and "Lower `learning_rate`, 10000000000.0" in error
