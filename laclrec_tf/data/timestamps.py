@@ -159,6 +159,10 @@ class MixedUnitsWarning(LACLRecWarning):
     """Timestamps seem to be in different units."""
 
 
+class UnknownUnitWarning(LACLRecWarning):
+    """Seconds are compared with timestamps of an unknown unit."""
+
+
 def _parse_text(text: pl.Series) -> pl.Series:
     integers = text.cast(pl.Int64, strict=False)
     if text.is_null().all() or integers.null_count() == 0:

@@ -9,13 +9,14 @@ not tell them.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
 
 from laclrec_tf.data.filters.settings import Filters
-from laclrec_tf.data.timestamps import parse_timestamps, units_in_a_second
+from laclrec_tf.data.timestamps import UnknownUnitWarning, parse_timestamps, units_in_a_second
 from laclrec_tf.errors import InputError
 
 HELD_OUT_SHARE = 0.1  # of all events, for each of validation and test, if no times are given
@@ -48,7 +49,7 @@ def mark_held_out(events: pl.DataFrame, filters: Filters) -> tuple[pl.DataFrame,
         marks = [pl.col("timestamp") < time for time in times]
     else:
         found = {}
-        gap = filters.session_gap * (units_in_a_second(events["timestamp"]) or 1)
+        gap = filters.session_gap * _units_of_gap(events["timestamp"], filters)
         is_first = (pl.col("timestamp") - pl.col("timestamp").shift().over("user_id") > gap).fill_null(True)
         events = events.with_columns(session=is_first.cum_sum().over("user_id"))
         session, n = pl.col("session"), pl.col("session").max().over("user_id")
@@ -62,6 +63,19 @@ def mark_held_out(events: pl.DataFrame, filters: Filters) -> tuple[pl.DataFrame,
             place >= pl.col("before_validation").sum().over("user_id").cast(pl.Int64) - filters.max_kept
         )
     return events, found
+
+
+def _units_of_gap(numbers: pl.Series, filters: Filters) -> int:
+    """Return how many units of these times are a second, or 1 with a warning where that is not known."""
+    unit = units_in_a_second(numbers)
+    if unit is None and filters.session_gap:
+        warnings.warn(
+            f"The times do not look like dates from 1989 to 2071, from {numbers.min()!r} to {numbers.max()!r}, so "
+            f"--session-gap {filters.session_gap:g} counts in their unit, not in seconds.",
+            UnknownUnitWarning,
+            stacklevel=2,
+        )
+    return unit or 1
 
 
 def _times(numbers: pl.Series, filters: Filters) -> tuple[Any, Any]:

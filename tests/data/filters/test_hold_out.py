@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from laclrec_tf.data.filters.settings import Filters, dropped_by_filter
 from laclrec_tf.data.formats.layouts import Reading
 from laclrec_tf.data.prepare import prepare
 from laclrec_tf.data.prepared import PreparedData
+from laclrec_tf.data.timestamps import UnknownUnitWarning
 from laclrec_tf.errors import InputError
 from laclrec_tf.evaluation.evaluate import evaluate_users
 from laclrec_tf.serving.version.metadata import ModelMetrics
@@ -129,6 +131,16 @@ def test_the_first_items_of_the_last_sessions_are_held_out(tmp_path):
     assert [named(data, items) for items in split.training("strict")] == ["ab", "ab", "abc"]
     assert [named(data, items) for items in split.training("refit")] == ["abcd", "ab", "abc"]
     assert data.settings["session_gap"] == 10
+
+
+def test_a_gap_in_times_of_an_unknown_unit_is_warned_of(tmp_path):
+    days = [(item, f"1985-05-{day:02}") for item, day in zip("abcde", range(1, 6), strict=True)]
+    with pytest.warns(UnknownUnitWarning, match=r"from 483753600000000 to .*--session-gap 7200 counts in their unit"):
+        prepared(tmp_path, {"ann": days}, hold_out="session", session_gap=7200)
+    recent = [(item, day.replace("1985", "2024")) for item, day in days]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UnknownUnitWarning)
+        prepared(tmp_path, {"ann": recent}, hold_out="session", session_gap=7200)
 
 
 def test_a_gap_of_zero_makes_a_session_of_each_time_and_dates_take_seconds(tmp_path):
