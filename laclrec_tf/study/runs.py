@@ -85,6 +85,11 @@ class Cell:
         """The run folder of the strict training with the same model, seed and data."""
         return self.run.with_name(training_name(self.data, self.model, self.seed, "strict"))
 
+    @property
+    def takes_calibration_over(self) -> bool:
+        """Whether it is a refit that takes over the calibration of its strict run, as it sets no users aside."""
+        return self.trained_on == "refit" and not self.config.is_counted and self.config.calibration_share > 0
+
     def settings_to_train(self) -> TrainConfig:
         """Return the settings to train with; a refit takes the number of epochs that its strict training found.
 
@@ -119,6 +124,11 @@ def check_cell(cell: Cell) -> None:
     if cell.trained_on == "refit" and not cell.strict_result.exists():
         return  # its number of epochs is not known yet
     if finished_before(cell.run, cell.settings_to_train(), prepared) is None:
+        if cell.takes_calibration_over and not cell.strict_run.exists():
+            raise InputError(
+                f"The run folder {cell.strict_run} is missing: the refit takes over what it knows of noise. Delete "
+                f"{cell.strict_result} to train it again, or set `calibration_share: 0`."
+            )
         check_place(cell.run, TrainingCheckpoints(cell.run / "checkpoints"), resume=True)
 
 

@@ -146,9 +146,7 @@ def run_cell(cell: Cell, show_progress: bool = True) -> None:
     Raises:
         InputError: The data cannot be read, or the run folder holds another training.
     """
-    # A refit alone has no users set aside: it takes the calibration of its strict training over.
-    takes_over = cell.trained_on == "refit" and not cell.config.is_counted and cell.strict_run.exists()
-    strict = RunFolder.open(cell.strict_run) if takes_over else None
+    strict = RunFolder.open(cell.strict_run) if cell.takes_calibration_over else None
     train(
         cell.data_folder,
         cell.run,

@@ -376,6 +376,15 @@ def test_a_refit_of_another_epoch_count_is_refused(finished, tmp_path, in_this_p
         study(file, tmp_path / "out", show_progress=False)
 
 
+def test_a_refit_without_its_strict_run_is_refused(finished, tmp_path, in_this_process):
+    file, out, _ = finished
+    results = shutil.copytree(out / "results", tmp_path / "out/results")
+    (results / "small--sasrec--seed-0--refit.json").unlink()
+    with pytest.raises(InputError, match="sasrec--seed-0--strict is missing: the refit takes over what it knows of"):
+        study(file, tmp_path / "out", show_progress=False)
+    assert in_this_process == []
+
+
 def test_a_training_killed_in_its_first_epoch_starts_from_scratch(data, tmp_path, in_this_process):
     file = written(tmp_path, data, models={"sasrec": {"preset": "sasrec", **TINY}})
     run = tmp_path / "out/runs/small--sasrec--seed-0--strict"
