@@ -84,7 +84,7 @@ def short_data(long_data: Path, made_once) -> Path:
     def make(folder: Path) -> None:
         for name in ("events.csv", "events.truth.csv"):
             shutil.copy(long_data.parent / name, folder)
-        prepare([folder / "events.csv"], folder / "data", min_interactions=1, max_length=6)
+        prepare([folder / "events.csv"], folder / "data", min_interactions=1, max_length=6, window="last")
 
     return made_once("short-prepared", make) / "data"
 

@@ -42,7 +42,7 @@ from laclrec_tf.beam.histories import (
 from laclrec_tf.beam.runner import BeamPipelines
 from laclrec_tf.data.filters.k_core import nothing_left
 from laclrec_tf.data.filters.missing_ids import looks_missing, warn_of_huge_ids
-from laclrec_tf.data.filters.settings import MAX_LENGTHS, Filters, warn_of_dropped
+from laclrec_tf.data.filters.settings import Filters, warn_of_dropped
 from laclrec_tf.data.filters.ties import named_counts, shuffled_places, tied_steps, warn_of_sorted_ties
 from laclrec_tf.data.formats.layouts import Reading
 from laclrec_tf.data.prepare import description
@@ -70,7 +70,7 @@ def beam_prepare(
     min_item_events: int | None = None,
     max_length: int | None = None,
     duplicates: str = "drop",
-    window: Window = "last",
+    window: Window | None = None,
     ties: str = "keep",
     seed: int = 0,
     exclude_history: bool | None = None,
@@ -248,13 +248,16 @@ class _Preparation:
         events | "WriteCore" >> write_events(prefix, self.kind)
         self._note("core", events | "CountCore" >> beam.combiners.Count.Globally())
         of_user = events | "CoreUsers" >> beam.Map(lambda event: event[0]) | beam.combiners.Count.PerElement()
-        shorter = of_user | beam.MapTuple(lambda _, n: (1, *(int(n <= length) for length in MAX_LENGTHS[:-1])))
-        self._note("core-lengths", shorter | "SumLengths" >> beam.CombineGlobally(_sums))
+        lengths = self.filters.lengths
+        counted = of_user | "Lengths" >> beam.Map(lambda counted: _length_counts(counted[1], lengths))
+        n = 2 + 2 * len(lengths)
+        self._note("core-lengths", counted | "SumLengths" >> beam.CombineGlobally(_sums, n=n))
         self._note("core-before", before[-1] | "CountBefore" >> beam.combiners.Count.Globally())
 
     def _histories(self, prefix: str) -> None:
-        users, *shorter = self._read_note("core-lengths")
-        self.filters = self.filters.for_users([n / max(users, 1) for n in shorter])
+        users, events, *counts = self._read_note("core-lengths")
+        shorter, newest = counts[: len(self.filters.lengths)], counts[len(self.filters.lengths) :]
+        self.filters = self.filters.for_users([n / users for n in shorter], [n / events for n in newest])
 
         def build(pipeline: beam.Pipeline) -> None:
             core = pipeline | read_rows(prefix)
@@ -342,6 +345,11 @@ def _steps(tied: Iterable[tuple[int, str]]) -> tuple[int, int, int]:
 
 def _shuffled(event: Event, seed: int) -> Event:
     return *event[:3], int(shuffled_places(np.array([event[3]]), seed)[0])
+
+
+def _length_counts(events: int, lengths: tuple[int, ...]) -> tuple[int, ...]:
+    """Return 1 user, the number of events, whether these are at most each length, and how many of them the last are."""
+    return (1, events, *(int(events <= length) for length in lengths), *(min(events, length) for length in lengths))
 
 
 def _sums(found: Iterable[tuple[int, ...]], n: int = 3) -> tuple[int, ...]:

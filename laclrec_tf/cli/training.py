@@ -130,10 +130,7 @@ def prepare(
     min_user_events: Annotated[int | None, typer.Option(metavar="N", help="Min events per user. Default: 5.")] = None,
     min_item_events: Annotated[int | None, typer.Option(metavar="N", help="Min events per item. Default: 5.")] = None,
     max_length: Annotated[int | None, typer.Option(metavar="N", help="Max events read. Default: by data.")] = None,
-    window: Annotated[
-        Window,
-        typer.Option(metavar="WINDOW", help="last (default) or sliding.", show_default=False),
-    ] = Window.last,
+    window: Annotated[Window | None, typer.Option(metavar="WINDOW", help="last or sliding. Default: by data.")] = None,
     duplicates: Annotated[
         Duplicates,
         typer.Option(metavar="WHAT", help="drop (default) or keep.", show_default=False),
@@ -193,7 +190,7 @@ def prepare(
         "min_item_events": min_item_events,
         "max_length": max_length,
         "duplicates": duplicates.value,
-        "window": window.value,
+        "window": window and window.value,
         "ties": ties.value,
         "seed": seed,
         "exclude_history": exclude_history,
@@ -231,6 +228,9 @@ def prepare(
         counts = beam_prepare(events, out, pipelines=pipelines, reading=reading, **columns, **settings_of_beam)
         settings = json.loads(read_bytes(f"{out.rstrip('/')}/{DATASET_FILE}"))["settings"]
     console.print(filters_table(counts, settings))
+    in_windows = settings.get("window") == "sliding"
+    trained_on = "all, in windows (--window sliding)" if in_windows else "these (--window last)"
+    console.print(f"a model reads the last {settings['max_length']} events of a history and is trained on {trained_on}")
     console.print(f"{tied_share(counts):.1%} of the events have the same time as the user's event before")
     repeated = counts["repeated_targets"]
     what = "excluded from recommendations" if excludes_history(repeated, exclude_history) else "recommended again"

@@ -23,7 +23,7 @@ from laclrec_tf.data.events import FileSummary, read_interactions, table_interac
 from laclrec_tf.data.filters.hold_out import held_out_counts, mark_held_out
 from laclrec_tf.data.filters.k_core import k_core_and_dropped
 from laclrec_tf.data.filters.missing_ids import warn_of_missing_ids
-from laclrec_tf.data.filters.settings import MAX_LENGTHS, Filters, warn_of_dropped
+from laclrec_tf.data.filters.settings import Filters, warn_of_dropped
 from laclrec_tf.data.filters.ties import shuffled_places, tie_counts, warn_of_sorted_ties
 from laclrec_tf.data.formats.layouts import NO_TIME, Reading
 from laclrec_tf.data.prepared import (
@@ -54,7 +54,7 @@ def prepare(
     min_item_events: int | None = None,
     max_length: int | None = None,
     duplicates: str = "drop",
-    window: Window = "last",
+    window: Window | None = None,
     ties: str = "keep",
     seed: int = 0,
     exclude_history: bool | None = None,
@@ -94,7 +94,8 @@ def prepare(
         duplicates: "drop" keeps the first of events with the same user, item and timestamp, "keep" keeps all.
             Default: "drop".
         window: "last" keeps the last `max_length` events of a user, "sliding" keeps all, and training cuts longer
-            histories into windows of `max_length` events. Default: "last".
+            histories into windows of `max_length` events. Default: None, "sliding" where more than 5 % of the events
+            are older than a user's last `max_length`, else "last".
         ties: order of events with the same user and timestamp: "keep" keeps that of the files and rows, "shuffle" draws
             one. Default: "keep".
         seed: seed of shuffled ties. Default: 0.
@@ -280,7 +281,10 @@ def histories_of(table: pl.DataFrame, filters: Filters) -> tuple[pl.DataFrame, l
     counts |= {"below_min_item_events_dropped": of_rare_items, "below_min_user_events_dropped": below - of_rare_items}
 
     lengths = core.group_by("user_id").len()["len"]
-    filters = filters.for_users([float((lengths <= length).mean()) for length in MAX_LENGTHS[:-1]])  # type: ignore[arg-type]
+    filters = filters.for_users(
+        [(lengths <= length).sum() / max(len(lengths), 1) for length in filters.lengths],
+        [int(lengths.clip(upper_bound=length).sum()) / max(core.height, 1) for length in filters.lengths],
+    )
     core = core.sort("user_id", "timestamp", maintain_order=True)
     counts |= tie_counts(core)
     if shuffle:

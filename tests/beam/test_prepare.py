@@ -95,7 +95,7 @@ def skewed_events(folder: Path) -> list[Path]:
 
 def test_the_local_engines_folder(tmp_path, monkeypatch):
     files = skewed_events(tmp_path)
-    arguments = {"min_user_events": 6, "min_item_events": 5, "max_length": 20}
+    arguments = {"min_user_events": 6, "min_item_events": 5, "max_length": 20, "window": "last"}
     monkeypatch.setattr(laclrec_tf.data.prepared, "USERS_IN_A_SHARD", 8)
     local = prepare(files, tmp_path / "local", **arguments)
     assert len(local.shards) > 4
@@ -126,11 +126,11 @@ def test_another_filesystem_and_a_pattern(tmp_path):
     assert names(tmp_path / "new") == ["beam"]
 
 
-def test_sliding_windows_keep_all_events_of_a_user(tmp_path, monkeypatch):
+def test_windows_that_follow_from_the_data_keep_all_events_of_a_user(tmp_path, monkeypatch):
     simulate_events(tmp_path / "events.csv", users=40, items=20, seed=1)
-    for module in (laclrec_tf.beam.prepare, laclrec_tf.data.prepare, laclrec_tf.data.filters.settings):
-        monkeypatch.setattr(module, "MAX_LENGTHS", (4, 9, 14))  # most users have up to 14 events
-    arguments = {"min_interactions": 2, "window": "sliding"}
+    monkeypatch.setattr(laclrec_tf.data.filters.settings, "MAX_LENGTHS", (4, 9, 14))  # most users have up to 14 events
+    monkeypatch.setattr(laclrec_tf.data.filters.settings, "OLDER", 0.001)
+    arguments = {"min_interactions": 2}
     local = prepare(tmp_path / "events.csv", tmp_path / "local", **arguments)
     counts = beam_prepare([str(tmp_path / "events.csv")], str(tmp_path / "beam"), **arguments)
     assert contents(tmp_path / "beam") == contents(tmp_path / "local")
@@ -138,6 +138,7 @@ def test_sliding_windows_keep_all_events_of_a_user(tmp_path, monkeypatch):
     lengths = np.array([len(history) for history in local.histories()[1]])
     assert np.mean(lengths <= 9) < 0.75 <= np.mean(lengths <= 14) < 1
     assert local.max_length == local.settings["max_length"] == 14
+    assert local.window == local.settings["window"] == "sliding"
 
 
 def test_a_file_that_is_given_twice_is_warned_of(tmp_path):

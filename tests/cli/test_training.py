@@ -39,6 +39,7 @@ def test_prepare_writes_to_a_mounted_bucket(events, tmp_path, monkeypatch, capsy
 def test_prepare_prints_what_it_read_dropped_and_kept(events, capsys):
     with pytest.raises(SystemExit) as exit_:
         limits = ["--min-user-events", "2", "--min-item-events", "0", "--max-length", "3"]
+        limits += ["--window", "last"]
         main(["prepare", events, "--out", "data", *limits])
     out, error = capsys.readouterr()
     assert exit_.value.code == 0
@@ -50,11 +51,21 @@ def test_prepare_prints_what_it_read_dropped_and_kept(events, capsys):
         "users with fewer than 2 events 0 0 --min-user-events 2",
         "older than a user's last 3 -3 -1 --max-length 3",
         "kept 9 3 3",
+        "a model reads the last 3 events of a history and is trained on these (--window last)",
         "0.0% of the events have the same time as the user's event before",
         "0.0% of the users' newest items are in their history before: its items are excluded from recommendations",
         "wrote data: 3 users, 3 items, 9 events",
     ]
     assert error.startswith("warning: --max-length 3 drops 3 of 12 events (25.0%)") and error.count("\n") == 1
+
+
+def test_prepare_says_that_older_events_are_trained_on(events, capsys):
+    with pytest.raises(SystemExit):
+        main(["prepare", events, "--out", "data", "--min-interactions", "0", "--max-length", "3"])
+    lines = capsys.readouterr().out.splitlines()
+    assert not any("older" in line for line in lines)
+    assert "a model reads the last 3 events of a history and is trained on all, in windows (--window sliding)" in lines
+    assert lines[-1] == "wrote data: 3 users, 4 items, 12 events"
 
 
 @pytest.mark.parametrize("engine", ["local", "beam"])

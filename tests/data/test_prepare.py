@@ -72,7 +72,7 @@ def test_duplicates_go_before_counting(tmp_path):
 def test_the_k_core_comes_before_the_cut_to_the_last_events(tmp_path):
     # x has four events, two of them older than the last three of a: it stays in the core and in b's history.
     file = csv_file(tmp_path, "a,x,1\na,x,2\na,y,3\na,z,4\na,y,5\nb,z,1\nb,x,2\nb,y,3\nb,z,4\nc,x,1\n")
-    data = prepare(file, tmp_path / "data", min_interactions=3, max_length=3)
+    data = prepare(file, tmp_path / "data", min_interactions=3, max_length=3, window="last")
     assert as_strings(data) == {"a": ["y", "z", "y"], "b": ["x", "y", "z"]}
     assert data.counts == {
         "users": 2,
@@ -119,7 +119,7 @@ def test_the_hash_of_settings_that_existed_before_stays(tmp_path):
 
 def test_an_item_only_in_events_cut_off_is_not_in_the_catalogue(tmp_path):
     file = csv_file(tmp_path, "a,old,1\na,x,2\na,y,3\na,z,4\n")
-    data = prepare(file, tmp_path / "data", min_interactions=0, max_length=3)
+    data = prepare(file, tmp_path / "data", min_interactions=0, max_length=3, window="last")
     assert data.vocabulary == ItemVocabulary(["x", "y", "z"])
 
 
@@ -162,10 +162,11 @@ def test_sliding_windows_keep_all_events(tmp_path):
     assert [data.counts["beyond_max_length_dropped"] for data in (last, sliding)] == [3, 0]
     assert sliding.vocabulary == ItemVocabulary(["x", "y", "w", "z"])
     assert [(data.window, data.max_length) for data in (last, sliding)] == [("last", 3), ("sliding", 3)]
-    # The setting is new, so data without it is what it was, hash included.
+    # Earlier versions recorded no window, so the hash of their data stays.
     assert "window" not in last.settings
     assert sliding.settings == {**last.settings, "window": "sliding"}
-    assert prepare(file, tmp_path / "again", min_interactions=0, max_length=3).data_hash == last.data_hash
+    by_data = prepare(file, tmp_path / "again", min_interactions=0, max_length=3)  # 3 of 7 events are older
+    assert (by_data.data_hash, by_data.window) == (sliding.data_hash, "sliding")
     assert sliding.data_hash != last.data_hash
 
 
@@ -193,7 +194,7 @@ def test_the_same_input_gives_the_same_bytes_and_another_another_hash(tmp_path):
 def test_histories_are_the_last_events_in_a_stable_order(tmp_path_factory, events, max_length):
     folder = tmp_path_factory.mktemp("prepare")
     file = csv_file(folder, "".join(f"{user},{item},{moment}\n" for user, item, moment in events))
-    data = prepare(file, folder / "data", min_interactions=0, max_length=max_length, duplicates="keep")
+    data = prepare(file, folder / "data", min_interactions=0, max_length=max_length, duplicates="keep", window="last")
     expected: dict[str, list[str]] = {}
     for user, item, _ in sorted(events, key=lambda event: event[2]):
         expected[user] = [*expected.get(user, []), item][-max_length:]

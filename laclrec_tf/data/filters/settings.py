@@ -13,6 +13,7 @@ from laclrec_tf.errors import InputError, LACLRecWarning
 MIN_EVENTS, SESSION_GAP = 5, 1800.0
 # The first of these that holds the whole histories of most users is the default of `max_length`.
 MAX_LENGTHS, MOST = (50, 100, 200), 0.75
+OLDER = 0.05  # the window is sliding by default where a larger share of the events is beyond the max length
 HOLD_OUT = ("last", "time", "session")
 MUCH = 0.2  # a filter that drops a larger share of the events is worth a warning
 
@@ -26,7 +27,8 @@ class Filters:
         min_item_events: min number of events of an item; 0 or 1 keeps all.
         max_length: max number of events of a user, at least 3; None until the data say, see `for_users`.
         duplicates: "drop" or "keep".
-        window: "last", or "sliding" to keep the events of a user beyond `max_length` too. Default: "last".
+        window: "last", or "sliding" to keep the events of a user beyond `max_length` too; None until the data say, see
+            `for_users`.
         ties: "keep" or "shuffle".
         seed: seed of shuffled ties.
         exclude_history: whether the items of a history are not to be recommended; None: as the data say.
@@ -46,7 +48,7 @@ class Filters:
     min_item_events: int
     max_length: int | None
     duplicates: str = "drop"
-    window: Window = "last"
+    window: Window | None = None
     ties: str = "keep"
     seed: int = 0
     exclude_history: bool | None = None
@@ -64,7 +66,7 @@ class Filters:
         min_item_events: int | None = None,
         max_length: int | None = None,
         duplicates: str = "drop",
-        window: Window = "last",
+        window: Window | None = None,
         ties: str = "keep",
         seed: int = 0,
         exclude_history: bool | None = None,
@@ -100,7 +102,7 @@ class Filters:
             )
         if duplicates not in ("drop", "keep"):
             raise InputError(f"Argument `duplicates` must be 'drop' or 'keep'. Received: {duplicates!r}.")
-        if window not in WINDOWS:
+        if window not in (None, *WINDOWS):
             raise InputError(f"Argument `window` must be 'last' or 'sliding'. Received: {window!r}.")
         if ties not in ("keep", "shuffle"):
             raise InputError(f"Argument `ties` must be 'keep' or 'shuffle'. Received: {ties!r}.")
@@ -123,29 +125,36 @@ class Filters:
             session_gap=SESSION_GAP if session_gap is None else float(session_gap),
         )
 
-    def for_users(self, shorter: Sequence[float]) -> Filters:
-        """Return the settings with the default of `max_length` for the data, if none was given.
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """The lengths of which `max_length` is one."""
+        return MAX_LENGTHS if self.max_length is None else (self.max_length,)
+
+    def for_users(self, shorter: Sequence[float], newest: Sequence[float]) -> Filters:
+        """Return the settings with the defaults of `max_length` and `window` for the data, where none was given.
 
         Args:
-            shorter: shares of the users who have at most as many events as each of `MAX_LENGTHS` but the last.
+            shorter: shares of the users who have at most as many events as each of `lengths`.
+            newest: shares of the events that are among their user's last ones, as many as each of `lengths`.
 
         Returns:
             `max_length` is the first of 50, 100 and 200 that is enough for three quarters of the users, else 200.
+            `window` is "sliding" where more than 5 % of the events are older than a user's last `max_length`.
 
         Example:
-            >>> filters = Filters.of()
-            >>> [filters.for_users(shares).max_length for shares in ([0.8, 0.9], [0.5, 0.76], [0, 0.1])]
-            [50, 100, 200]
+            >>> filters = Filters.of().for_users(shorter=[0.5, 0.76, 0.9], newest=[0.6, 0.8, 0.97])
+            >>> filters.max_length, filters.window
+            (100, 'sliding')
         """
-        if self.max_length is not None:
-            return self
-        enough = (length for length, share in zip(MAX_LENGTHS[:-1], shorter, strict=True) if share >= MOST)
-        return replace(self, max_length=next(enough, MAX_LENGTHS[-1]))
+        enough = (place for place, share in enumerate(shorter) if share >= MOST)
+        place = next(enough, len(self.lengths) - 1)
+        window = self.window or ("sliding" if newest[place] < 1 - OLDER else "last")
+        return replace(self, max_length=self.lengths[place], window=window)
 
     @property
     def max_kept(self) -> int | None:
         """Max number of events of a user that are kept, the last ones; None for all."""
-        return self.max_length if self.window == "last" else None
+        return None if self.window == "sliding" else self.max_length
 
     def settings(self) -> dict[str, Any]:
         """Return the settings as `dataset.json` records and hashes them.
@@ -157,7 +166,7 @@ class Filters:
         limits = {"min_user_events": self.min_user_events, "min_item_events": self.min_item_events}
         if self.min_user_events == self.min_item_events:
             limits = {"min_interactions": self.min_user_events}
-        window = {} if self.window == "last" else {"window": self.window}
+        window = {"window": self.window} if self.window == "sliding" else {}
         shuffled = {"ties": self.ties, "seed": self.seed} if self.ties == "shuffle" else {}
         told = {} if self.exclude_history is None else {"exclude_history": self.exclude_history}
         held_out: dict[str, Any] = {} if self.hold_out == "last" else {"hold_out": self.hold_out}
@@ -242,7 +251,7 @@ def dropped_by_filter(counts: Mapping[str, Any], settings: Mapping[str, Any]) ->
             "lower --min-rating",
         ),
     }
-    return [
+    dropped = [
         *(Dropped(*texts, counts[name], is_left_out=True) for name, texts in left_out.items() if name in counts),
         Dropped(
             "same user, item and time",
@@ -264,14 +273,17 @@ def dropped_by_filter(counts: Mapping[str, Any], settings: Mapping[str, Any]) ->
             counts["below_min_user_events_dropped"],
             users=counts["users_read"] - counts["users"],
         ),
-        Dropped(
-            f"older than a user's last {length}" + (" to train on" if "hold_out" in settings else ""),
-            "--window sliding" if settings.get("window") == "sliding" else f"--max-length {length}",
-            "raise --max-length or give --window sliding",
-            counts["beyond_max_length_dropped"],
-            items=beyond,
-        ),
     ]
+    if settings.get("window") == "sliding":
+        return dropped
+    older = Dropped(
+        f"older than a user's last {length}" + (" to train on" if "hold_out" in settings else ""),
+        f"--max-length {length}",
+        "raise --max-length or give --window sliding",
+        counts["beyond_max_length_dropped"],
+        items=beyond,
+    )
+    return [*dropped, older]
 
 
 def warn_of_dropped(counts: Mapping[str, Any], settings: Mapping[str, Any]) -> None:

@@ -82,13 +82,14 @@ def test_by_time_nothing_later_is_trained_on(tmp_path):
 
 def test_all_events_are_kept_after_the_validation_time_and_the_last_ones_before(tmp_path):
     data = prepared(tmp_path, {"ann": [(letter, time) for time, letter in enumerate("abcdefghij")]}, max_length=3,
-                    hold_out="time", validation_from="5", test_from="7")  # fmt: skip
+                    window="last", hold_out="time", validation_from="5", test_from="7")  # fmt: skip
     assert [named(data, items) for items in data.histories()[1]] == ["cdefghij"]
     assert held_out(data, "test") == {"ann": ("cdefg", "h")}
     assert data.counts["beyond_max_length_dropped"] == 2
     assert dropped_by_filter(data.counts, data.settings)[-1].what == "older than a user's last 3 to train on"
     whole = prepared(tmp_path, {"ann": [(letter, time) for time, letter in enumerate("abcdefghij")]}, max_length=3,
-                     window="sliding", hold_out="time", validation_from="5", test_from="7")  # fmt: skip
+                     hold_out="time", validation_from="5", test_from="7")  # fmt: skip
+    assert whole.window == "sliding"  # by the data
     assert held_out(whole, "test") == {"ann": ("abcdefg", "h")}
 
 

@@ -19,7 +19,7 @@ def prepared(folder: Path, rows: str, **settings: object) -> PreparedData:
 
 def test_each_filter_says_what_it_dropped(tmp_path, recwarn):
     rows = "ax1 ax1 ay2 ax3 ay4 bx1 by2 bz3 bx3 cx1"  # one repeat, one event of the rare z, one of the rare c
-    data = prepared(tmp_path, rows, min_user_events=2, min_item_events=2, max_length=3)
+    data = prepared(tmp_path, rows, min_user_events=2, min_item_events=2, max_length=3, window="last")
     found = [
         (each.events, each.users, each.items, each.option) for each in dropped_by_filter(data.counts, data.settings)
     ]
@@ -48,7 +48,11 @@ def test_each_filter_says_what_it_dropped(tmp_path, recwarn):
         ),
         ("ax1 ay2 bx1 by2 cx1 cy2 cz3 cv4 cw5 bu3", {"min_item_events": 2}, "--min-item-events 2 drops 4 of 10 events"),
         ("ax1 ay2 az3 ax4 bx1 bz2 by3 cx1 dx1 ey1", {"min_user_events": 2}, "--min-user-events 2 drops 3 of 10 events"),
-        ("ax1 ay2 az3 ax4 ay5 az6 bx1 bz2 by3 cx1", {}, "--max-length 3 drops 3 of 10 events (30.0%): older than a us"),
+        (
+            "ax1 ay2 az3 ax4 ay5 az6 bx1 bz2 by3 cx1",
+            {"window": "last"},
+            "--max-length 3 drops 3 of 10 events (30.0%): older than a us",
+        ),
     ],
 )
 def test_a_filter_that_drops_more_than_a_fifth_is_warned_of(tmp_path, rows, settings, says):
@@ -78,10 +82,21 @@ def test_a_filter_that_drops_more_than_a_fifth_is_warned_of(tmp_path, rows, sett
 def test_max_length_is_enough_for_three_quarters_of_the_users(tmp_path, lengths, expected):
     rows = [f"u{user},i{time},{time}" for user, length in enumerate(lengths) for time in range(length)]
     (tmp_path / "events.csv").write_text("user_id,item_id,timestamp\n" + "\n".join(rows))
-    settings = {"min_interactions": 0, "show_progress": False}
+    settings = {"min_interactions": 0, "window": "last", "show_progress": False}
     data = prepare(tmp_path / "events.csv", tmp_path / "data", **settings)
     assert data.max_length == expected
     assert max(map(len, data.histories()[1])) == min(max(lengths), expected)
     told = prepare(tmp_path / "events.csv", tmp_path / "told", max_length=expected, **settings)
     assert (told.data_hash, told.settings) == (data.data_hash, data.settings)
-    assert Filters.of(max_length=7).for_users([1.0, 1.0]).max_length == 7
+    assert Filters.of(max_length=7).for_users([0.1], [1.0]).max_length == 7
+
+
+@pytest.mark.parametrize(("n_events", "expected"), [(60, "last"), (64, "sliding")])
+def test_the_window_is_sliding_where_more_than_a_twentieth_of_the_events_is_older(tmp_path, n_events, expected):
+    # 3 of 60 events are older than the last 57, and 7 of 64.
+    rows = [f"a,i{time},{time}" for time in range(n_events)]
+    (tmp_path / "events.csv").write_text("user_id,item_id,timestamp\n" + "\n".join(rows))
+    data = prepare(tmp_path / "events.csv", tmp_path / "data", min_interactions=0, max_length=57, show_progress=False)
+    assert data.window == data.settings.get("window", "last") == expected
+    assert len(data.histories()[1][0]) == (57 if expected == "last" else n_events)
+    assert Filters.of(max_length=57, window="last").for_users([0.0], [0.5]).window == "last"
