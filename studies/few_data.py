@@ -77,7 +77,9 @@ def few_data(data: str | Path, out: str | Path, share: float, config: TrainConfi
             "timestamp": [list(range(len(histories[user]))) for user in drawn],
         }
     ).explode("item_id", "timestamp")
-    part = prepare(events, out / "data", min_interactions=0, max_length=whole.max_length, window=whole.window, duplicates="keep")
+    part = prepare(
+        events, out / "data", min_interactions=0, max_length=whole.max_length, window=whole.window, duplicates="keep"
+    )
     run = train(part.folder, out / "run", config, boards=False)
     pairs = split.pairs("test")
     asked = [_ids_of(history, whole.vocabulary, part.vocabulary) for history, _ in pairs]

@@ -282,7 +282,7 @@ def histories_of(table: pl.DataFrame, filters: Filters) -> tuple[pl.DataFrame, l
 
     lengths = core.group_by("user_id").len()["len"]
     filters = filters.for_users(
-        [(lengths <= length).sum() / max(len(lengths), 1) for length in filters.lengths],
+        [int((lengths <= length).sum()) / max(len(lengths), 1) for length in filters.lengths],
         [int(lengths.clip(upper_bound=length).sum()) / max(core.height, 1) for length in filters.lengths],
     )
     core = core.sort("user_id", "timestamp", maintain_order=True)
