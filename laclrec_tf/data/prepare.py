@@ -94,8 +94,8 @@ def prepare(
         duplicates: "drop" keeps the first of events with the same user, item and timestamp, "keep" keeps all.
             Default: "drop".
         window: "last" keeps the last `max_length` events of a user, "sliding" keeps all, and training cuts longer
-            histories into windows of `max_length` events. Default: None, "sliding" where more than 5 % of the events
-            are older than a user's last `max_length`, else "last".
+            histories into windows of `max_length` events. Default: None, "sliding" where more than a fifth of the
+            events is older than a user's last `max_length`, else "last".
         ties: order of events with the same user and timestamp: "keep" keeps that of the files and rows, "shuffle" draws
             one. Default: "keep".
         seed: seed of shuffled ties. Default: 0.

@@ -129,7 +129,7 @@ def test_another_filesystem_and_a_pattern(tmp_path):
 def test_windows_that_follow_from_the_data_keep_all_events_of_a_user(tmp_path, monkeypatch):
     simulate_events(tmp_path / "events.csv", users=40, items=20, seed=1)
     monkeypatch.setattr(laclrec_tf.data.filters.settings, "MAX_LENGTHS", (4, 9, 14))  # most users have up to 14 events
-    monkeypatch.setattr(laclrec_tf.data.filters.settings, "OLDER", 0.001)
+    monkeypatch.setattr(laclrec_tf.data.filters.settings, "MUCH", 0.001)
     arguments = {"min_interactions": 2}
     local = prepare(tmp_path / "events.csv", tmp_path / "local", **arguments)
     counts = beam_prepare([str(tmp_path / "events.csv")], str(tmp_path / "beam"), **arguments)

@@ -13,9 +13,9 @@ from laclrec_tf.errors import InputError, LACLRecWarning
 MIN_EVENTS, SESSION_GAP = 5, 1800.0
 # The first of these that holds the whole histories of most users is the default of `max_length`.
 MAX_LENGTHS, MOST = (50, 100, 200), 0.75
-OLDER = 0.05  # the window is sliding by default where a larger share of the events is beyond the max length
 HOLD_OUT = ("last", "time", "session")
-MUCH = 0.2  # a filter that drops a larger share of the events is worth a warning
+# A filter that drops a larger share of the events is worth a warning. The default window does not: it is sliding then.
+MUCH = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,16 +139,16 @@ class Filters:
 
         Returns:
             `max_length` is the first of 50, 100 and 200 that is enough for three quarters of the users, else 200.
-            `window` is "sliding" where more than 5 % of the events are older than a user's last `max_length`.
+            `window` is "sliding" where more than a fifth of the events is older than a user's last `max_length`.
 
         Example:
-            >>> filters = Filters.of().for_users(shorter=[0.5, 0.76, 0.9], newest=[0.6, 0.8, 0.97])
+            >>> filters = Filters.of().for_users(shorter=[0.5, 0.76, 0.9], newest=[0.6, 0.7, 0.9])
             >>> filters.max_length, filters.window
             (100, 'sliding')
         """
         enough = (place for place, share in enumerate(shorter) if share >= MOST)
         place = next(enough, len(self.lengths) - 1)
-        window = self.window or ("sliding" if newest[place] < 1 - OLDER else "last")
+        window = self.window or ("sliding" if newest[place] < 1 - MUCH else "last")
         return replace(self, max_length=self.lengths[place], window=window)
 
     @property

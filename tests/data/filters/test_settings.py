@@ -91,12 +91,12 @@ def test_max_length_is_enough_for_three_quarters_of_the_users(tmp_path, lengths,
     assert Filters.of(max_length=7).for_users([0.1], [1.0]).max_length == 7
 
 
-@pytest.mark.parametrize(("n_events", "expected"), [(60, "last"), (64, "sliding")])
-def test_the_window_is_sliding_where_more_than_a_twentieth_of_the_events_is_older(tmp_path, n_events, expected):
-    # 3 of 60 events are older than the last 57, and 7 of 64.
+@pytest.mark.parametrize(("n_events", "expected"), [(60, "last"), (61, "sliding")])
+def test_the_window_is_sliding_where_more_than_a_fifth_of_the_events_is_older(tmp_path, n_events, expected):
+    # 12 of 60 events are older than the last 48, and 13 of 61.
     rows = [f"a,i{time},{time}" for time in range(n_events)]
     (tmp_path / "events.csv").write_text("user_id,item_id,timestamp\n" + "\n".join(rows))
-    data = prepare(tmp_path / "events.csv", tmp_path / "data", min_interactions=0, max_length=57, show_progress=False)
+    data = prepare(tmp_path / "events.csv", tmp_path / "data", min_interactions=0, max_length=48, show_progress=False)
     assert data.window == data.settings.get("window", "last") == expected
-    assert len(data.histories()[1][0]) == (57 if expected == "last" else n_events)
-    assert Filters.of(max_length=57, window="last").for_users([0.0], [0.5]).window == "last"
+    assert len(data.histories()[1][0]) == (48 if expected == "last" else n_events)
+    assert Filters.of(max_length=48, window="last").for_users([0.0], [0.5]).window == "last"
