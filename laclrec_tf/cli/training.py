@@ -130,7 +130,7 @@ def prepare(
     min_user_events: Annotated[int | None, typer.Option(metavar="N", help="Min events per user. Default: 5.")] = None,
     min_item_events: Annotated[int | None, typer.Option(metavar="N", help="Min events per item. Default: 5.")] = None,
     max_length: Annotated[int | None, typer.Option(metavar="N", help="Max events read. Default: by data.")] = None,
-    window: Annotated[Window | None, typer.Option(metavar="WINDOW", help="last or sliding. Default: by data.")] = None,
+    window: Annotated[Window | None, typer.Option(metavar="WINDOW", help="last, sliding. Default: by data.")] = None,
     duplicates: Annotated[
         Duplicates,
         typer.Option(metavar="WHAT", help="drop (default) or keep.", show_default=False),
