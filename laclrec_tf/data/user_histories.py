@@ -14,6 +14,7 @@ from laclrec_tf.data.events import read_interactions, warn_of_repeated_files
 from laclrec_tf.data.filters.settings import Filters
 from laclrec_tf.data.prepare import histories_of
 from laclrec_tf.data.prepared import PreparedData
+from laclrec_tf.data.splits import Window
 from laclrec_tf.errors import InputError
 from laclrec_tf.files import file_sha256
 
@@ -73,8 +74,8 @@ def read_user_histories(
         paths = files_of(paths)
         table = read_interactions(paths, **names)
         # Not checked: `max_length` may be below what training needs.
-        kept = {"max_length": 1, "window": "sliding"} if max_length is None else {"max_length": max_length}
-        filters = Filters(min_user_events=0, min_item_events=0, **kept)
+        window: Window = "sliding" if max_length is None else "last"
+        filters = Filters(min_user_events=0, min_item_events=0, max_length=max_length or 1, window=window)
         rows, items, *_ = histories_of(table, filters)
         named = [[items[item_id - 1] for item_id in item_ids] for item_ids in rows["item_ids"].to_list()]
         digests = [file_sha256(path) for path in paths]

@@ -430,6 +430,12 @@ def test_a_file_that_is_given_twice_is_warned_of(tmp_path):
         read_user_histories([file, copy])
 
 
+@pytest.mark.parametrize(("max_length", "expected"), [(2, ["y", "z"]), (1, ["z"]), (None, ["x", "y", "z"])])
+def test_histories_to_recommend_for_are_the_last_events(tmp_path, max_length, expected):
+    file = csv_file(tmp_path, "a,x,1\na,y,2\na,z,3\nb,x,1\n")
+    assert read_user_histories([file], max_length=max_length).histories == [expected, ["x"]]
+
+
 def test_what_was_recognised_is_said_once(tmp_path, capsys):
     files = [tmp_path / "a.data", tmp_path / "b.data"]
     for file in files:
